@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from headway.dtypes import DType
 from headway.errors import InputError, UnknownNameError
-from headway.hardware.catalogue import find_cluster, names, read_cluster
+from headway.hardware.catalogue import find_cluster, names
+from headway.hardware.cluster_file import read_cluster
 from headway.units import GIB
 
 ROOT = Path(__file__).parents[2]
