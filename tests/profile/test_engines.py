@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,7 @@ from headway.profile.harness import Engine, measure
 from headway.profile.measurement import Clock, Load, RequestLoad, StepLoad
 from headway.profile.openvino_engine import OpenVinoEngine
 from headway.profile.transformers_engine import TransformersEngine
+from headway.profile.vllm_engine import VllmEngine
 
 TINY: dict[str, object] = {
     "model_type": "llama",
@@ -23,12 +25,21 @@ TINY: dict[str, object] = {
     "max_position_embeddings": 1024,
     "tie_word_embeddings": False,
 }
-NEEDS = {"transformers": ("torch", "transformers"), "openvino": ("openvino_genai", "gguf")}
+NEEDS = {
+    "transformers": ("torch", "transformers"),
+    "openvino": ("openvino_genai", "gguf"),
+    "vllm": ("vllm",),
+}
+BUILD: dict[str, Callable[[dict[str, object], str], Engine]] = {
+    "transformers": TransformersEngine,
+    "openvino": OpenVinoEngine,
+    "vllm": VllmEngine,
+}
 
 
 def made(name: str) -> Engine:
     missing = [module for module in NEEDS[name] if importlib.util.find_spec(module) is None]
-    build = TransformersEngine if name == "transformers" else OpenVinoEngine
+    build = BUILD[name]
     if missing:
         with pytest.raises(MissingExtraError, match=r"pip install 'headway\["):
             build(TINY, "tiny")
@@ -36,7 +47,7 @@ def made(name: str) -> Engine:
     return build(TINY, "tiny")
 
 
-@pytest.mark.parametrize("name", ["transformers", "openvino"])
+@pytest.mark.parametrize("name", list(BUILD))
 def test_more_work_takes_longer(name: str) -> None:
     engine = made(name)
     loads: list[Load] = [
@@ -55,6 +66,8 @@ def test_more_work_takes_longer(name: str) -> None:
     assert answer < four < 4 * answer
     assert step < batch < 16 * step
     assert found[0].setup.threads == 1
+    for m in found:
+        assert m.peak_memory_bytes is None or m.peak_memory_bytes > 1e7
 
 
 def test_what_an_engine_cannot_do_is_said() -> None:

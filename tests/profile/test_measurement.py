@@ -17,6 +17,7 @@ from headway.profile.measurement import (
     this_host,
     write_measurements,
 )
+from headway.profile.peak_memory import ProcessMemory
 
 SETUP = Setup("m", "fake 1", "cpu", dtype="float32", threads=1, host=this_host(), config={"a": 1})
 LOADS: list[Load] = [RequestLoad(1, 8, 4), StepLoad(2, 1, 100)]
@@ -29,6 +30,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.asked: list[Load] = []
+        self.peak_memory = ProcessMemory()
 
     def prepared(self, load: Load):  # type: ignore[no-untyped-def]
         return lambda: self.asked.append(load)

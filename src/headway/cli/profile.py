@@ -27,9 +27,11 @@ from headway.profile.measurement import (
     StepLoad,
     write_measurements,
 )
+from headway.profile.meter import meter_of
 from headway.profile.probing import Plan
+from headway.units import GB
 
-ENGINES = ("transformers", "openvino")
+ENGINES = ("transformers", "openvino", "vllm")
 
 
 @click.command()
@@ -42,6 +44,7 @@ ENGINES = ("transformers", "openvino")
 @click.option("--outputs", default="1,16", show_default=True, help="Output tokens (engines).")
 @click.option("--batches", default="1", show_default=True, help="Batch sizes of steps (engines).")
 @click.option("--trials", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option("--graphs", is_flag=True, help="Let vLLM compile and capture graphs (slow start).")
 @click.option(
     "--clock",
     type=click.Choice(["wall", "process_cpu"]),
@@ -135,11 +138,14 @@ def _engine(name: str, options: Mapping[str, Any]) -> Any:
     engine = _built(config, short, options)
     one_thread = options["device"] == "cpu" and options["threads"] == 1
     clock = Clock(options["clock"] or ("process_cpu" if one_thread else "wall"))
-    found = measure(engine, loads, options["trials"], clock=clock, seed=options["seed"])
+    meter, why_not = meter_of(options["device"])
+    found = measure(
+        engine, loads, options["trials"], clock=clock, seed=options["seed"], meter=meter
+    )
     out = options["out"] or Path(f"profile-{_file_name(short)}.jsonl")
     write_measurements(out, found)
     click.echo(f"wrote {out}", err=True)
-    return measurements_report(found)
+    return measurements_report(found, why_not)
 
 
 def _built(config: Mapping[str, object], name: str, options: Mapping[str, Any]) -> Engine:
@@ -149,9 +155,14 @@ def _built(config: Mapping[str, object], name: str, options: Mapping[str, Any]) 
         from headway.profile.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(config, name, options["threads"])
+    where = (options["device"], options["dtype"], options["threads"])
+    if options["engine"] == "vllm":
+        from headway.profile.vllm_engine import VllmEngine
+
+        return VllmEngine(config, name, *where, eager=not options["graphs"])
     from headway.profile.transformers_engine import TransformersEngine
 
-    return TransformersEngine(config, name, options["device"], options["dtype"], options["threads"])
+    return TransformersEngine(config, name, *where)
 
 
 def _config(name: str) -> tuple[Mapping[str, object], str]:
@@ -213,4 +224,10 @@ ENGINE_COLUMNS: list[Column] = [
         lambda row: f"{number(row['duration_s_lower'])}..{number(row['duration_s_upper'])}",
     ),
     (">", "mean", lambda row: number(row["mean_s"])),
+    (">", "J", lambda row: number(row["energy_j"])),
+    (">", "peak GB", lambda row: number(_gb(row["peak_memory_bytes"]))),
 ]
+
+
+def _gb(held: object) -> float | None:
+    return None if held is None else float(str(held)) / GB

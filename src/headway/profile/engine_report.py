@@ -8,8 +8,8 @@ from headway.metrics.report import Report, Row
 from headway.profile.measurement import Measurement, RequestLoad
 
 
-def measurements_report(measurements: Sequence[Measurement]) -> Report:
-    """One row per measured load, in the order of measuring."""
+def measurements_report(measurements: Sequence[Measurement], why_no_energy: str = "") -> Report:
+    """One row per measured load, in the order of measuring; notes say what is not known and why."""
     setup = measurements[0].setup
     rows: list[Row] = []
     for m in measurements:
@@ -32,6 +32,7 @@ def measurements_report(measurements: Sequence[Measurement]) -> Report:
                 "mean_s": sum(m.trials_s) / len(m.trials_s),
                 "trials": len(m.trials_s),
                 "energy_j": m.energy_j,
+                "peak_memory_bytes": m.peak_memory_bytes,
             }
         )
     return Report(
@@ -46,5 +47,28 @@ def measurements_report(measurements: Sequence[Measurement]) -> Report:
         notes=(
             "seconds are the least of the trials, the range is of the undisturbed time (90%)",
             "weights are random; they take as long as trained ones",
+            *_on_joules(measurements, why_no_energy),
+            *_on_memory(measurements),
         ),
     )  # fmt: skip
+
+
+def _on_joules(measurements: Sequence[Measurement], why_none: str) -> list[str]:
+    sources = sorted({m.meter for m in measurements if m.meter is not None})
+    without = sum(m.energy_j is None for m in measurements)
+    said = [
+        f"joules are the mean of the trials by {source}, all work on that device included"
+        for source in sources
+    ]
+    if without:
+        why = why_none or "the trials were too short for the counter; more of them would tell"
+        said.append(f"joules of {without} of {len(measurements)} loads are not known: {why}")
+    return said
+
+
+def _on_memory(measurements: Sequence[Measurement]) -> list[str]:
+    if any(m.peak_memory_bytes is None for m in measurements):
+        return ["peak memory is not known: this system does not let it be counted anew"]
+    on_gpu = measurements[0].setup.device.startswith("cuda")
+    held = "by torch on the device" if on_gpu else "by the whole process, Python included"
+    return [f"peak memory is what was held {held}"]

@@ -5,7 +5,8 @@
     ...       until every load has its trials
 
 Rounds rather than all trials of one load in a row: what disturbs the machine for a second then
-costs one trial of several loads instead of all trials of one.
+costs one trial of several loads instead of all trials of one. Joules and peak memory are read
+around the same trials.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from headway.errors import InputError
 from headway.profile.measurement import Clock, Load, Measurement, Setup
+from headway.profile.meter import LEAST_TICKS, EnergyMeter
+from headway.profile.peak_memory import PeakMemory
 
 Timed = Callable[[], object]
 
@@ -28,6 +32,11 @@ class Engine(Protocol):
     @property
     def setup(self) -> Setup:
         """What runs where."""
+        ...
+
+    @property
+    def peak_memory(self) -> PeakMemory:
+        """Where its memory is."""
         ...
 
     def prepared(self, load: Load) -> Timed:
@@ -51,25 +60,61 @@ def measure(
     clock: Clock = Clock.WALL,
     seed: int = 0,
     notice: Callable[[int, int], object] = lambda done, total: None,
+    meter: EnergyMeter | None = None,
 ) -> tuple[Measurement, ...]:
-    """Time ``loads`` on ``engine``, in the order given; raise `InputError` for an empty plan."""
+    """Time ``loads`` on ``engine``, in the order given; raise `InputError` for an empty plan.
+
+    ``meter`` counts the joules of the trials: their mean, for a counter moves in ticks, of which a
+    single trial may see none. Trials that are too short for it in all leave ``None``.
+    """
     if not loads or trials < 1 or warmup < 0:
         raise InputError("profiling needs one load and one trial at least")
     source = random.Random(seed)
-    times: list[list[float]] = [[] for _ in loads]
+    seen = [_Seen() for _ in loads]
     order = list(range(len(loads)))
     for round_number in range(warmup + trials):
         source.shuffle(order)
         for place, i in enumerate(order):
             run = engine.prepared(loads[i])
-            start = read_clock(clock)
+            engine.peak_memory.restart()
+            before_j, start, wall = _joules(meter), read_clock(clock), time.perf_counter()
             run()
-            taken_s = read_clock(clock) - start
+            taken_s, wall_s = read_clock(clock) - start, time.perf_counter() - wall
+            after_j = _joules(meter)
             if round_number >= warmup:
-                times[i].append(max(taken_s, 1e-9))
+                seen[i].trials_s.append(max(taken_s, 1e-9))
+                seen[i].wall_s += wall_s
+                seen[i].joules += after_j - before_j
+                seen[i].peak(engine.peak_memory.read_bytes())
             notice(round_number * len(loads) + place + 1, (warmup + trials) * len(loads))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return tuple(
-        Measurement(engine.setup, load, tuple(seen), clock, now)
-        for load, seen in zip(loads, times, strict=True)
+        Measurement(
+            engine.setup, load, tuple(s.trials_s), clock, now, *s.energy(meter), s.peak_bytes
+        )
+        for load, s in zip(loads, seen, strict=True)
     )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the trials of one load have shown so far."""
+
+    trials_s: list[float] = field(default_factory=list)
+    wall_s: float = 0.0
+    joules: float = 0.0
+    peak_bytes: float | None = None
+
+    def peak(self, read_bytes: float | None) -> None:
+        if read_bytes is not None:
+            self.peak_bytes = max(self.peak_bytes or 0.0, read_bytes)
+
+    def energy(self, meter: EnergyMeter | None) -> tuple[float | None, str | None]:
+        """Joules of one trial and who counted them."""
+        if meter is None or self.wall_s < LEAST_TICKS * meter.tick_s:
+            return None, None
+        return self.joules / len(self.trials_s), meter.source
+
+
+def _joules(meter: EnergyMeter | None) -> float:
+    return 0.0 if meter is None else meter.read_j()

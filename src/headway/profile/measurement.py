@@ -110,7 +110,9 @@ class Measurement:
         trials_s: every timed trial, in order; warm-up is not among them.
         clock: what counted the seconds.
         measured_at: ISO date and time, UTC.
-        energy_j: of one trial, ``None`` where there is no meter.
+        energy_j: of one trial, mean over them; ``None`` where there is no meter, or the trials were
+            too short for it.
+        meter: what counted the joules, and what all it saw.
         peak_memory_bytes: of the device, or of the process on a CPU; ``None`` where not known.
 
     """
@@ -121,6 +123,7 @@ class Measurement:
     clock: Clock
     measured_at: str
     energy_j: float | None = None
+    meter: str | None = None
     peak_memory_bytes: float | None = None
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from headway.errors import InputError, MissingExtraError, UnsupportedError
 from headway.profile.harness import Timed
 from headway.profile.measurement import Load, RequestLoad, Setup, this_host
+from headway.profile.peak_memory import ProcessMemory
 from headway.profile.random_gguf import write_random_gguf
 
 MOST_TOKENS = 1 << 16
@@ -53,6 +54,7 @@ class OpenVinoEngine:
             self._pipeline: Any = genai.ContinuousBatchingPipeline(
                 str(path), limits, "CPU", {"INFERENCE_NUM_THREADS": threads}
             )
+        self.peak_memory = ProcessMemory()
         self._source = np.random.default_rng(0)
         self._num_asked = 0
         self.setup = Setup(

@@ -13,6 +13,7 @@ from typing import Any
 from headway.errors import InputError, MissingExtraError, UnsupportedError
 from headway.profile.harness import Timed
 from headway.profile.measurement import Load, RequestLoad, Setup, this_host
+from headway.profile.peak_memory import CudaMemory, PeakMemory, ProcessMemory
 
 
 class TransformersEngine:
@@ -67,7 +68,9 @@ class TransformersEngine:
         self._model.eval()
         self._vocab = int(known.get_text_config().vocab_size)
         where = device
+        self.peak_memory: PeakMemory = ProcessMemory()
         if self._device.type == "cuda":
+            self.peak_memory = CudaMemory(torch, self._device)
             where = f"{device} {torch.cuda.get_device_name(self._device)}"
         self.setup = Setup(
             model=name,
