@@ -33,7 +33,8 @@ from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment, run_all
 from headway.sim.kernel import run
 from headway.sim.laws import check
-from headway.sim.simulate import outcome, prepare, simulate
+from headway.sim.layout import prepare
+from headway.sim.simulate import outcome, simulate
 from headway.sim.skill import quantiles, view_of
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
@@ -49,11 +50,11 @@ def least_cpu_s(
     simulate(trace, cluster, policy, view)
     best = float("inf")
     for _ in range(repeats):
-        prepared, rejected = prepare(trace, cluster, policy, view)
+        world, rejected = prepare(trace, cluster, policy, view)
         began = time.process_time()
-        events = run(*prepared)
+        events = run(world)
         best = min(best, time.process_time() - began)
-    check(outcome(trace, prepared, rejected, events))
+    check(outcome(trace, world, rejected, events))
     return best
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from headway.sim import prefix as cache
 from headway.sim.compile import compiled
-from headway.sim.failure import fail, restore
+from headway.sim.failure import fail, postpone, restore, step_end
 from headway.sim.queue import enqueue
-from headway.sim.replica import apply, cut_short, plan
+from headway.sim.replica import cut_short, plan
 from headway.sim.state import (
     ARRIVAL_,
     CARRIED_,
@@ -36,9 +36,10 @@ from headway.sim.state import (
     UP,
     WAITING,
     WORK,
-    Floats,
     Ints,
+    World,
 )
+from headway.sim.steps import apply
 from headway.sim.transfer import received
 
 
@@ -53,32 +54,23 @@ def _may_serve(q: Ints, row: Ints, rules: Ints, i: int) -> bool:
 
 
 @compiled
-def _score(
-    q: Ints, row: Ints, hashes: Ints, blocks: Ints, rules: Ints, weights: Floats, i: int
-) -> float:
+def _score(w: World, row: Ints, i: int) -> float:
+    rules, weights = w.rules, w.weights
     score = weights[PER_REQUEST] * (row[RUNNING] + row[WAITING]) + weights[PER_TOKEN] * row[WORK]
     if weights[PER_HIT] != 0.0 and rules[PREFIXES]:
-        hits = cache.matched(q, hashes, blocks, rules, i) * rules[HASH_TOKENS]
+        hits = cache.matched(w, row, i) * rules[HASH_TOKENS]
         score -= weights[PER_HIT] * hits
     return float(score)
 
 
 @compiled
-def _route(
-    q: Ints,
-    rows: Ints,
-    hashes: Ints,
-    blocks: Ints,
-    rules: Ints,
-    weights: Floats,
-    turn: int,
-    i: int,
-) -> int:
+def _route(w: World, turn: int, i: int) -> int:
     """The replica for request ``i``, or NONE while all that may serve it are down.
 
     Round robin takes the next from ``turn`` on; otherwise the lowest score wins, and of equal
     scores the first from ``turn`` on.
     """
+    q, rows, rules = w.q, w.rows, w.rules
     count = len(rows)
     best, least = NONE, 0.0
     for k in range(count):
@@ -87,27 +79,17 @@ def _route(
             continue
         if not rules[SCORED]:
             return r
-        score = _score(q, rows[r], hashes, blocks[r], rules, weights, i)
+        score = _score(w, rows[r], i)
         if best == NONE or score < least:
             best, least = r, score
     return best
 
 
 @compiled
-def _deliver(
-    q: Ints,
-    keys: Floats,
-    rows: Ints,
-    hashes: Ints,
-    blocks: Ints,
-    rules: Ints,
-    weights: Floats,
-    turn: int,
-    i: int,
-    now: int,
-) -> int:
+def _deliver(w: World, turn: int, i: int, now: int) -> int:
     """Send request ``i`` to a replica at ``now``; return the next turn, NONE if none is up."""
-    r = _route(q, rows, hashes, blocks, rules, weights, turn, i) if len(rows) > 1 else 0
+    q, keys, rows, rules = w.q, w.keys, w.rows, w.rules
+    r = _route(w, turn, i) if len(rows) > 1 else 0
     if r == NONE or rows[r, UP] == 0:
         return NONE
     row = rows[r]
@@ -121,35 +103,9 @@ def _deliver(
 
 
 @compiled
-def run(
-    q: Ints,
-    keys: Floats,
-    rows: Ints,
-    hashes: Ints,
-    blocks: Ints,
-    rules: Ints,
-    weights: Floats,
-    moving: Ints,
-    decode_table: Ints,
-    mixed_table: Floats,
-    outages: Ints,
-) -> int:
-    """Serve all requests; return how many events that took.
-
-    Args:
-        q: ``(requests, COLUMNS_)``.
-        keys: ``(requests, 2)``.
-        rows: ``(replicas, ...)``.
-        hashes: of all requests' prompts, one after the other.
-        blocks: ``(replicas, hashed blocks, 3)``.
-        rules: ``(RULES,)``.
-        weights: ``(4,)``.
-        moving: heap of the requests in transfer, after their number.
-        decode_table: ``(pools, sequences, buckets)``, nanoseconds.
-        mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
-        outages: rows of (time, replica, 1 for failure or 0 for restart), in time order.
-
-    """
+def run(w: World) -> int:
+    """Serve all requests; return how many events that took."""
+    q, rows, moving, outages = w.q, w.rows, w.moving, w.outages
     next_request, next_outage, turn, events = 0, 0, 0, 0
     held = NONE  # requests that wait for a replica to come up: a list through NEXT_
     while True:
@@ -166,29 +122,30 @@ def run(
             return events
         sent = NONE  # a list of requests that need a replica now
         if now == outage:
-            sent, held = held, NONE
             k = outages[next_outage, 1]
+            until = step_end(rows[k], w.rules, now)
+            if outages[next_outage, 2] and until > now:
+                postpone(outages, next_outage, until)
+                continue
+            sent, held = held, NONE
             if outages[next_outage, 2]:
-                sent = fail(q, keys, rows[k], hashes, blocks[k], rules, weights, moving, now, sent)
+                sent = fail(w, rows[k], now, sent)
             else:
                 restore(rows[k])
             next_outage += 1
         elif now == transfer:
-            sent = received(q, moving)
+            sent = received(w)
             q[sent, NEXT_] = NONE
         elif now == arrival:
             sent = next_request
             next_request += 1
         else:
-            apply(q, rows[r], blocks[r], rules)
-            plan(
-                q, keys, rows[r], hashes, blocks[r], rules, weights, moving,
-                decode_table, mixed_table, now,
-            )  # fmt: skip
+            apply(w, rows[r])
+            plan(w, rows[r], now)
         while sent != NONE:
             i = sent
             sent = q[i, NEXT_]
-            next_turn = _deliver(q, keys, rows, hashes, blocks, rules, weights, turn, i, now)
+            next_turn = _deliver(w, turn, i, now)
             if next_turn == NONE:
                 q[i, NEXT_] = held
                 held = i

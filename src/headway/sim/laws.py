@@ -50,7 +50,8 @@ def laws(outcome: Outcome) -> tuple[Law, ...]:
     replica that never came back; nothing is left behind in a replica. Causality: arrival, first
     schedule, first token, last token in this order. Memory: free blocks never below zero, all
     given back. Work conservation: no replica idles beside waiting work. Little: the time average
-    of the requests in the system is rate times mean sojourn.
+    of the requests in the system is rate times mean sojourn. Tokens: every token but a request's
+    first ends one gap, and a request's gaps fill the time from its first token to its last.
     """
     q, rows = outcome.q, outcome.rows
     records = outcome.records
@@ -76,6 +77,7 @@ def laws(outcome: Outcome) -> tuple[Law, ...]:
         Law("work conservation", idle == 0 and overtime == 0,
             f"{idle} idle instants beside waiting work, {overtime} replicas busier than the clock"),
         _little(outcome),
+        _tokens(outcome),
     )  # fmt: skip
 
 
@@ -98,3 +100,17 @@ def _little(outcome: Outcome) -> Law:
     area = int((inside * np.diff(times[order])).sum())
     sojourns = int((q[:, LAST_] - q[:, ARRIVAL_]).sum())
     return Law("Little", area == sojourns, f"area {area} ns, sojourns {sojourns} ns")
+
+
+def _tokens(outcome: Outcome) -> Law:
+    done = outcome.records.done
+    q = outcome.q[done]
+    if not np.array_equal(done, ~outcome.records.rejected):
+        return Law("tokens", True, "some requests have not ended")
+    expected, counted = int((q[:, OUTPUT_] - 1).sum()), len(outcome.gaps)
+    between_s, gaps_s = float((q[:, LAST_] - q[:, FIRST_]).sum()) * 1e-9, outcome.gaps.total_s
+    return Law(
+        "tokens",
+        counted == expected and abs(gaps_s - between_s) <= 0.004 * between_s,
+        f"{counted} gaps of {expected}, {gaps_s:g} s of {between_s:g} s",
+    )

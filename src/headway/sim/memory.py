@@ -17,6 +17,7 @@ from headway.sim.state import (
     PROMPT_,
     STEP_NUMBER,
     Ints,
+    World,
 )
 
 
@@ -46,14 +47,13 @@ def hashed_blocks(q: Ints, rules: Ints, i: int, tokens: int) -> int:
 
 
 @compiled
-def give_back(
-    q: Ints, row: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int, ctx: int
-) -> None:
+def give_back(w: World, row: Ints, i: int, ctx: int) -> None:
     """Free the blocks of request ``i``, whose cache holds ``ctx`` tokens."""
+    q, rules = w.q, w.rules
     row[FREE] += blocks_of(rules, ctx)
     if rules[PREFIXES]:
         count = hashed_blocks(q, rules, i, ctx)
-        row[FREE] -= cache.release(q, row, hashes, blocks, rules, i, count)
+        row[FREE] -= cache.release(w, row, i, count)
 
 
 @compiled

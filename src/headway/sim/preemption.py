@@ -14,11 +14,13 @@ from headway.sim.state import (
     COMPUTED_,
     DECODES,
     DECODING,
+    END,
     FREE,
     HEAP_AT,
     KEY,
     KV,
     LAST_,
+    LEFT_,
     LOST_,
     NEVER,
     NONE,
@@ -36,14 +38,15 @@ from headway.sim.state import (
     STACK_AT,
     STEP_NUMBER,
     TODO_,
-    Floats,
     Ints,
+    World,
 )
 
 
 @compiled
-def standing(q: Ints, keys: Floats, row: Ints, weights: Floats, i: int) -> float:
+def standing(w: World, row: Ints, i: int) -> float:
     """The key of a running request: it falls as tokens are produced."""
+    q, keys, weights = w.q, w.keys, w.weights
     if weights[PROGRESS] == 0.0:
         return float(keys[i, KEY])
     return float(keys[i, KEY] - weights[PROGRESS] * produced_since(q, row, i))
@@ -58,8 +61,9 @@ def produced_since(q: Ints, row: Ints, i: int) -> int:
 
 
 @compiled
-def worst_place(q: Ints, keys: Floats, row: Ints, rules: Ints, weights: Floats) -> int:
+def worst_place(w: World, row: Ints) -> int:
     """Where in the stack the running request stands that is preempted first, or NONE."""
+    q, rules = w.q, w.rules
     stack = row[STACK_AT]
     worst = NONE
     for k in range(row[STACK] - 1, -1, -1):
@@ -72,8 +76,8 @@ def worst_place(q: Ints, keys: Floats, row: Ints, rules: Ints, weights: Floats) 
             if not rules[BY_LARGEST]:
                 break
         key, most = (
-            standing(q, keys, row, weights, i),
-            standing(q, keys, row, weights, row[stack + worst]),
+            standing(w, row, i),
+            standing(w, row, row[stack + worst]),
         )
         if key > most or (key == most and i > row[stack + worst]):
             worst = k
@@ -81,18 +85,9 @@ def worst_place(q: Ints, keys: Floats, row: Ints, rules: Ints, weights: Floats) 
 
 
 @compiled
-def preempt(
-    q: Ints,
-    keys: Floats,
-    row: Ints,
-    hashes: Ints,
-    blocks: Ints,
-    rules: Ints,
-    weights: Floats,
-    place: int,
-    now: int,
-) -> int:
+def preempt(w: World, row: Ints, place: int, now: int) -> int:
     """Drop the cache of the request at ``place`` in the stack and let it wait; return it."""
+    q, keys, rules, weights = w.q, w.keys, w.rules, w.weights
     stack = row[STACK_AT]
     i = row[stack + place]
     for k in range(stack + place, stack + row[STACK] - 1):
@@ -104,6 +99,7 @@ def preempt(
         ctx = q[i, COMPUTED_]
     else:
         ctx = q[i, BASE_] + row[STEP_NUMBER]
+        leave(q, row, i)
         q[i, PRODUCED_] += produced_since(q, row, i) - 1
         row[DECODES] -= 1
         row[KV] -= ctx
@@ -114,7 +110,7 @@ def preempt(
                 break
         q[i, LOST_] -= now
     q[i, COMPUTED_] = 0
-    give_back(q, row, hashes, blocks, rules, i, ctx)
+    give_back(w, row, i, ctx)
     row[RUNNING] -= 1
     row[PREEMPTIONS] += 1
     q[i, PREEMPTIONS_] += 1
@@ -123,6 +119,13 @@ def preempt(
     q[i, CARRIED_] = 0
     push(q, keys, row, rules[ORDER], i, True)
     return int(i)
+
+
+@compiled
+def leave(q: Ints, row: Ints, i: int) -> None:
+    """Note when the last token of decoding request ``i`` came out, before it stops running."""
+    if q[i, CARRIED_] == 0 or produced_since(q, row, i) > 1:  # else it has not decoded here yet
+        q[i, LEFT_] = row[END]
 
 
 @compiled

@@ -20,15 +20,18 @@ from headway.sim.state import (
     LRU_OLD,
     NEWER,
     NONE,
+    NUMBER,
     OLDER,
     TODO_,
     Ints,
+    World,
 )
 
 
 @compiled
-def matched(q: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int) -> int:
+def matched(w: World, row: Ints, i: int) -> int:
     """Leading hashed blocks of request ``i`` that the replica holds."""
+    q, hashes, blocks, rules = w.q, w.hashes, w.blocks[row[NUMBER]], w.rules
     start = q[i, HASHES_START_]
     most = min(q[i, HASHES_STOP_] - start, (q[i, TODO_] - 1) // rules[HASH_TOKENS])
     count = 0
@@ -38,8 +41,9 @@ def matched(q: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int) -> int:
 
 
 @compiled
-def unused(q: Ints, hashes: Ints, blocks: Ints, i: int, count: int) -> int:
+def unused(w: World, row: Ints, i: int, count: int) -> int:
     """How many of the first ``count`` hashed blocks nobody uses now: they stop being free."""
+    q, hashes, blocks = w.q, w.hashes, w.blocks[row[NUMBER]]
     start = q[i, HASHES_START_]
     found = 0
     for k in range(start, start + count):
@@ -48,7 +52,8 @@ def unused(q: Ints, hashes: Ints, blocks: Ints, i: int, count: int) -> int:
 
 
 @compiled
-def _unlink(row: Ints, blocks: Ints, h: int) -> None:
+def _unlink(w: World, row: Ints, h: int) -> None:
+    blocks = w.blocks[row[NUMBER]]
     older, newer = blocks[h, OLDER], blocks[h, NEWER]
     if older == NONE:
         row[LRU_OLD] = newer
@@ -61,19 +66,18 @@ def _unlink(row: Ints, blocks: Ints, h: int) -> None:
 
 
 @compiled
-def hold(
-    q: Ints, row: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int, start: int, stop: int
-) -> int:
+def hold(w: World, row: Ints, i: int, start: int, stop: int) -> int:
     """Use hashed blocks ``start`` to ``stop`` of request ``i``; return blocks others share now.
 
     A block that is not cached yet becomes so: the request's own block is then the cached one.
     """
+    q, hashes, blocks, rules = w.q, w.hashes, w.blocks[row[NUMBER]], w.rules
     shared = 0
     for k in range(q[i, HASHES_START_] + start, q[i, HASHES_START_] + stop):
         h = hashes[k]
         holders = blocks[h, HOLDERS]
         if holders == 0:
-            _unlink(row, blocks, h)
+            _unlink(w, row, h)
             row[CACHED] -= rules[HASH_BLOCKS]
         elif holders > 0:
             shared += rules[HASH_BLOCKS]
@@ -82,11 +86,12 @@ def hold(
 
 
 @compiled
-def release(q: Ints, row: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int, count: int) -> int:
+def release(w: World, row: Ints, i: int, count: int) -> int:
     """Stop using the first ``count`` hashed blocks of ``i``; return blocks that others still use.
 
     The last block of the prompt becomes the oldest, so that prefixes outlive what follows them.
     """
+    q, hashes, blocks, rules = w.q, w.hashes, w.blocks[row[NUMBER]], w.rules
     start = q[i, HASHES_START_]
     kept = 0
     for k in range(start + count - 1, start - 1, -1):
@@ -108,10 +113,11 @@ def release(q: Ints, row: Ints, hashes: Ints, blocks: Ints, rules: Ints, i: int,
 
 
 @compiled
-def evict(row: Ints, blocks: Ints, rules: Ints) -> None:
+def evict(w: World, row: Ints) -> None:
     """Drop the least recently used blocks until no more are cached than are free."""
+    blocks, rules = w.blocks[row[NUMBER]], w.rules
     while row[CACHED] > row[FREE]:
         h = row[LRU_OLD]
-        _unlink(row, blocks, h)
+        _unlink(w, row, h)
         blocks[h, HOLDERS] = NONE
         row[CACHED] -= rules[HASH_BLOCKS]

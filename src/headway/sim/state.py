@@ -7,6 +7,8 @@ underscore are columns of ``q``, the others of a replica's row, of ``blocks`` or
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,14 +47,15 @@ FIFO, BY_KEY, BY_LINE = 0, 1, 2
     MOVED_,  # nanoseconds in transfer
     HASHES_START_,
     HASHES_STOP_,
+    LEFT_,  # when its last token came out before it was preempted, moved or dropped
     COLUMNS_,
-) = range(24)
+) = range(25)
 PREFILLED, DECODING = -1, -2
 
 # Columns of ``keys``: smaller goes first; the slope is per second, for BY_LINE.
 KEY, SLOPE = 0, 1
 
-# The row of a replica; four lists follow, each from the place that its AT names.
+# The row of a replica; five lists follow, each from the place that its AT names.
 (
     CLOCK,  # when the next step is planned, NEVER while there is nothing to do
     START,  # when the planned steps begin to execute
@@ -73,6 +76,7 @@ KEY, SLOPE = 0, 1
     STACK,  # running requests, oldest admission first; ended ones are dropped lazily
     FINISHING,  # requests whose prefill ends with the planned step
     ENDED,  # requests that are through but still hold slot and blocks
+    JOINED,  # requests that came with their cache and decode in the planned step
     CACHED,  # blocks that only the prefix cache holds
     LRU_OLD,
     LRU_NEW,
@@ -86,6 +90,7 @@ KEY, SLOPE = 0, 1
     STACK_AT,
     FINISHING_AT,
     ENDED_AT,
+    JOINED_AT,
     ROUTED,  # what laws and reports read afterwards
     STEPS_DONE,
     BUSY_NS,
@@ -96,8 +101,9 @@ KEY, SLOPE = 0, 1
     IDLE_VIOLATIONS,
     DECODE_TOKENS,
     PREFILL_TOKENS,
+    NUMBER,  # of the replica
     PHASES_AT,  # here begins the count of decodes by the step at which they fill a block
-) = range(43)
+) = range(46)
 
 # Columns of ``blocks``.
 HOLDERS, OLDER, NEWER = 0, 1, 2  # sequences that use it, NONE where not cached; the LRU list
@@ -123,3 +129,36 @@ HOLDERS, OLDER, NEWER = 0, 1, 2  # sequences that use it, NONE where not cached;
 ) = range(16)
 # The weights: how a running key falls per token, and what a router minds.
 PROGRESS, PER_REQUEST, PER_TOKEN, PER_HIT = 0, 1, 2, 3
+
+
+class World(NamedTuple):
+    """All arrays of a run: used once, then spent.
+
+    Attributes:
+        q: ``(requests, COLUMNS_)``.
+        keys: ``(requests, 2)``.
+        rows: ``(replicas, ...)``.
+        hashes: of all requests' prompts, one after the other.
+        blocks: ``(replicas, hashed blocks, 3)``.
+        rules: ``(RULES,)``.
+        weights: ``(4,)``.
+        moving: heap of the requests in transfer, after their number.
+        decode_table: ``(pools, sequences, buckets)``, nanoseconds.
+        mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
+        outages: rows of (time, replica, 1 for failure or 0 for restart), in time order.
+        gaps: between tokens, counted by size (`headway.sim.gaps`).
+
+    """
+
+    q: Ints
+    keys: Floats
+    rows: Ints
+    hashes: Ints
+    blocks: Ints
+    rules: Ints
+    weights: Floats
+    moving: Ints
+    decode_table: Ints
+    mixed_table: Floats
+    outages: Ints
+    gaps: Ints

@@ -6,6 +6,7 @@ from headway.sim.compile import compiled
 from headway.sim.state import (
     CARRIED_,
     LAST_,
+    LEFT_,
     MOVED_,
     NONE,
     PRODUCED_,
@@ -17,6 +18,7 @@ from headway.sim.state import (
     TRANSFER_FIXED_NS,
     TRANSFER_TOKEN_PS,
     Ints,
+    World,
 )
 
 
@@ -32,10 +34,12 @@ def forget(row: Ints, i: int) -> None:
 
 
 @compiled
-def send(q: Ints, rules: Ints, moving: Ints, i: int) -> None:
+def send(w: World, i: int) -> None:
     """The cache of ``i`` leaves for the decode pool: a heap by time of arrival."""
+    q, rules, moving = w.q, w.rules, w.moving
     duration = rules[TRANSFER_FIXED_NS] + rules[TRANSFER_TOKEN_PS] * q[i, PROMPT_] // 1000
-    q[i, MOVED_] = duration
+    q[i, MOVED_] += duration
+    q[i, LEFT_] = q[i, LAST_]
     q[i, READY_] = q[i, LAST_] + duration
     q[i, LAST_] = NONE
     q[i, TODO_] = q[i, PROMPT_] + q[i, PRODUCED_] - 1
@@ -57,8 +61,9 @@ def _sooner(q: Ints, i: int, j: int) -> bool:
 
 
 @compiled
-def received(q: Ints, moving: Ints) -> int:
+def received(w: World) -> int:
     """Take the next arrival out of the heap of transfers."""
+    q, moving = w.q, w.moving
     first, size = moving[1], moving[0] - 1
     moving[0] = size
     i, at = moving[size + 1], 0
