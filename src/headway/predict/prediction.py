@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import le, lt
 
 import numpy as np
 
@@ -38,6 +39,27 @@ class LengthPrediction:
     def __post_init__(self) -> None:
         if len(self.quantiles) < 2:
             raise InputError(f"a prediction needs at least 2 quantiles, not {len(self.quantiles)}")
+        if not self._in_order:
+            self._refuse()
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InputError(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if not self.at_least >= 0:
+            raise InputError(f"at_least must not be negative, not {self.at_least}")
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether the quantiles are what they must be, found without a loop of Python's."""
+        levels, tokens = zip(*self.quantiles, strict=True)
+        return (
+            levels[0] > 0
+            and levels[-1] < 1
+            and tokens[0] >= 0
+            and tokens[-1] <= MOST_TOKENS
+            and all(map(lt, levels, levels[1:]))
+            and all(map(le, tokens, tokens[1:]))
+        )
+
+    def _refuse(self) -> None:
         for level, tokens in self.quantiles:
             if not (0 < level < 1 and 0 <= tokens <= MOST_TOKENS):
                 raise InputError(
@@ -48,10 +70,6 @@ class LengthPrediction:
                 raise InputError(
                     f"quantiles must not cross: {(level, tokens)}, then {(next_level, next_tokens)}"
                 )
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"max_tokens must be at least 1, not {self.max_tokens}")
-        if not self.at_least >= 0:
-            raise InputError(f"at_least must not be negative, not {self.at_least}")
 
     def at(self, level: float) -> float:
         """Return the tokens that the answer stays below with probability ``level``."""

@@ -56,8 +56,11 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
+    """A row of a batch that was predicted."""
+
     features: Floats
     base: Base
+    row: int
 
 
 class TextPredictor:
@@ -137,12 +140,13 @@ class TextPredictor:
             located = self.blend_.blended(located, vectors)
         features = self._features(located, rows.dense)
         names = [self._name(r.model) for r in requests]
-        effects = np.array([self.effects_.get(name, self._usual_effect) for name in names])
+        usual = self._usual_effect
+        effects = np.array([self.effects_.get(name, usual) for name in names])
         base = _moved(located, effects)
         groups: dict[tuple[str, str], list[int]] = {}
         for i, (name, request) in enumerate(zip(names, requests, strict=True)):
             groups.setdefault((name, request.tenant), []).append(i)
-            self._remember(request, _Remembered(features[i], base.at(slice(i, i + 1))))
+            self._remember(request, _Remembered(features, base, i))
         logs = np.empty_like(located.quantiles)
         for (name, tenant), index in groups.items():
             logs[index] = self.state_.quantiles(name, tenant, features[index], base.at(index))
@@ -164,8 +168,8 @@ class TextPredictor:
         self.state_.observe(
             self._name(request.model),
             request.tenant,
-            seen.features,
-            seen.base,
+            seen.features[seen.row],
+            seen.base.at(slice(seen.row, seen.row + 1)),
             math.log1p(output_tokens),
             cut,
         )

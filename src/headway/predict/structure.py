@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headway.predict.lexicon import NAMES, class_bits
 from headway.predict.text import Considered
-from headway.predict.tokens import NEWLINE, WORD, Tokens
+from headway.predict.tokens import NEWLINE, WORD, Tokens, byte_set
 from headway.predict.uncertainty import SCORES, score_matrix
 
 Floats = NDArray[np.float32]
@@ -71,6 +71,7 @@ _REQUEST = re.compile(
 )
 _URL = re.compile(r"https?://")
 _CODE_MARKS = frozenset("`{(;#")
+_CODE_BYTE = byte_set(b"{}=<>_\\$`#|")
 _CODE = re.compile(r"```|\bdef \w+\(|\bfunction \w+\(|#include|\bclass \w+[:({]|[{};][ \t]*\n")
 _TOOLS = re.compile(r'"tools?"\s*:|\btool[_ ]call|\bavailable tools\b', re.IGNORECASE)
 
@@ -84,6 +85,9 @@ _ASIDE = (
     "log_cut", "turns", "log_system", "log_earlier", "log_answer", "tool_turns", "log_max_tokens",
     "has_max_tokens", "log_requested", "has_requested", "requested_parts", "url", "code", "tools",
 )  # fmt: skip
+_LOGARITHMS = [
+    i for i, name in enumerate(_ASIDE) if name.startswith("log_") or name == "requested_parts"
+]
 FEATURES: tuple[str, ...] = (
     *_LAYOUT,
     *_ASIDE,
@@ -124,7 +128,7 @@ def dense_rows(
     rows = np.column_stack(
         [
             _layout(tokens, bits),
-            np.array([_aside(t, m) for t, m in zip(texts, max_tokens, strict=True)]),
+            _asides(texts, max_tokens),
             np.log1p(score_matrix(tokens, bits)),
             np.log1p(counts),
             np.minimum(firsts, 2),
@@ -133,20 +137,29 @@ def dense_rows(
     return rows.astype(np.float32)
 
 
+def _asides(texts: Sequence[Considered], max_tokens: Sequence[int | None]) -> NDArray[np.float64]:
+    rows = np.array(
+        [_aside(t, m) for t, m in zip(texts, max_tokens, strict=True)], dtype=np.float64
+    )
+    rows[:, _LOGARITHMS] = np.log1p(rows[:, _LOGARITHMS])
+    return rows
+
+
 def _aside(text: Considered, max_tokens: int | None) -> tuple[float, ...]:
+    """The columns of `_ASIDE`, those called ``log_`` before the logarithm is taken."""
     tokens, parts = requested_tokens(text.text)
     return (
-        np.log1p(text.prompt_chars - text.earlier_chars),
+        text.prompt_chars - text.earlier_chars,
         min(text.turns, 20),
-        np.log1p(text.system_chars),
-        np.log1p(text.earlier_chars),
-        np.log1p(text.answer_chars),
+        text.system_chars,
+        text.earlier_chars,
+        text.answer_chars,
         min(text.tool_turns, 20),
-        np.log1p(max_tokens or 0),
+        max_tokens or 0,
         float(max_tokens is not None),
-        np.log1p(tokens),
+        tokens,
         float(tokens > 0),
-        np.log1p(parts),
+        parts,
         float("://" in text.text and _URL.search(text.text) is not None),
         float(not _CODE_MARKS.isdisjoint(text.text) and _CODE.search(text.text) is not None),
         float("tool" in text.text.lower() and _TOOLS.search(text.text) is not None),
@@ -171,7 +184,7 @@ def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     written = np.append(heads, len(kinds))
     instruction = (np.where(material > 0, material, written[1:]) - heads).astype(np.float64)
     last = mark[written[1:] - 1]
-    code_mark = np.isin(raw, np.frombuffer(b"{}=<>_\\$`#|", np.uint8))
+    code_mark = _CODE_BYTE[raw]
     beginning = np.zeros(len(kinds), dtype=bool)
     beginning[1:] = kinds[:-1] == NEWLINE
     return np.column_stack(

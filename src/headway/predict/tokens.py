@@ -24,6 +24,13 @@ _INVERSE = pow(_MULTIPLIER, -1, 2**64)
 _PAIR = np.uint64(0xD6E8FEB86659FD93)
 
 
+def byte_set(members: bytes) -> NDArray[np.bool_]:
+    """Return a table that says of each byte whether it is one of ``members``, [256]."""
+    table = np.zeros(256, dtype=bool)
+    table[list(members)] = True
+    return table
+
+
 def _byte_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     kind = np.full(256, MARK, dtype=np.uint8)
     kind[:33] = SPACE

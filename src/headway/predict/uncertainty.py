@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from headway.predict.lexicon import class_bits, has
 from headway.predict.text import considered
-from headway.predict.tokens import MARK, NEWLINE, START, WORD, Ints, Tokens, tokenized
+from headway.predict.tokens import MARK, NEWLINE, START, WORD, Ints, Tokens, byte_set, tokenized
 
 Floats = NDArray[np.float64]
+_SENTENCE_END, _BULLET = byte_set(b".?!;"), byte_set(b"-*")
 SCORES = ("structural", "syntactic", "semantic", "vague", "open_ended", "multi_part")
 
 
@@ -68,7 +69,7 @@ def score_matrix(tokens: Tokens, bits: NDArray[np.uint64]) -> Floats:
 
 
 def _sentences(kinds: NDArray[np.uint8], marks: NDArray[np.uint8]) -> Ints:
-    ends = (kinds == NEWLINE) | (kinds == START) | np.isin(marks, np.frombuffer(b".?!;", np.uint8))
+    ends = (kinds == NEWLINE) | (kinds == START) | _SENTENCE_END[marks]
     return np.cumsum(ends)
 
 
@@ -128,7 +129,7 @@ def _multi_part(
     line = np.zeros(len(word), dtype=bool)
     line[1:] = tokens.kind[tokens.starts[:-1]] == NEWLINE
     numeral = (tokens.raw[tokens.starts] >= ord("0")) & (tokens.raw[tokens.starts] <= ord("9"))
-    bullet = line & (np.isin(marks, np.frombuffer(b"-*", np.uint8)) | numeral)
+    bullet = line & (_BULLET[marks] | numeral)
     return _per_text(tokens, joining | comma | bullet) + np.maximum(questions - 1, 0.0)
 
 
