@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +58,8 @@ class Live:
         wall = settings.pop("unix_s", time.time)
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
-        config = GatewayConfig(tuple(Endpoint(url, **endpoint) for url in urls), port=0, **settings)
+        endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
+        config = GatewayConfig(endpoints, port=0, **settings)
         store = Store(self.record, most_bytes) if record else None
 
         async def start() -> int:
@@ -69,6 +72,19 @@ class Live:
     @property
     def record(self) -> Path:
         return self.tmp_path / "live.db"
+
+    @contextmanager
+    def busy(self, port: int, **headers: str) -> Iterator[None]:
+        """Let one request keep the first engine's only place; it goes away at the end."""
+        gateway, engine = self.gateways[-1], self.engines[0]
+        gateway.config = replace(gateway.config, timeouts=Timeouts())
+        begun = len(engine.bodies)
+        body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": "first 1"}]})
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            client.sendall(request_bytes(body.encode(), more=f"x-fake-fault: hang\r\n{more}"))
+            self.until(lambda: len(engine.bodies) > begun)
+            yield
 
     def entries(self, expected: int) -> list[Entry]:
         """The records, once there are at least ``expected`` that have ended."""

@@ -12,9 +12,10 @@ from tests.gateway.conftest import Live, get, post
 from headway.gateway.asked import with_priority
 from headway.gateway.config import Fairness, Limits, Tenant
 from headway.gateway.fake import FakeSpeed
-from headway.gateway.foresight import Priorities
 from headway.gateway.keys import key_hash
+from headway.gateway.priorities import Priorities
 from headway.predict.prediction import LengthPrediction
+from headway.schedule.fair import FairShares
 from headway.schedule.order import EarliestDeadline, Fcfs, HighestResponseRatio, ShortestJob
 from headway.workload.request import Request
 
@@ -45,21 +46,20 @@ def burst(live: Live, port: int, texts: Sequence[str], **headers: list[str]) -> 
     engine = live.engines[0]
     queue = live.gateways[0].waiting["main"]
     key = {name: values[0] for name, values in headers.items() if name == "authorization"}
-    threads = [threading.Thread(target=post, args=(port, chat("first 1")), kwargs=key)]
-    threads[0].start()
-    live.until(lambda: len(engine.bodies) == 1)
-    for i, text in enumerate(texts):
-        more = {name: values[i] for name, values in headers.items() if values[i]}
-        thread = threading.Thread(target=post, args=(port, chat(text)), kwargs=more)
-        thread.start()
-        threads.append(thread)
-        live.until(lambda i=i: len(queue) == i + 1)  # type: ignore[misc]
+    threads = []
+    with live.busy(port, **key):
+        for i, text in enumerate(texts):
+            more = {name: values[i] for name, values in headers.items() if values[i]}
+            thread = threading.Thread(target=post, args=(port, chat(text)), kwargs=more)
+            thread.start()
+            threads.append(thread)
+            live.until(lambda i=i: len(queue) == i + 1)  # type: ignore[misc]
     for thread in threads:
         thread.join()
     return [json.loads(body)["messages"][0]["content"] for body in list(engine.bodies)[1:]]
 
 
-SLOW = FakeSpeed(ttft_s=0.15)
+SLOW = FakeSpeed(ttft_s=0.02)
 ONE = {"max_inflight": 1}
 
 
@@ -72,7 +72,7 @@ ONE = {"max_inflight": 1}
     ],
 )
 def test_the_policy_says_who_goes_next(live: Live, policy: Fcfs, expected: list[str]) -> None:
-    backend = live.engine(FakeSpeed(ttft_s=0.3))
+    backend = live.engine(SLOW)
     port = live.gateway(backend, policy=policy, predictor=FromPrompt(), endpoint=ONE)
     assert burst(live, port, ["a 500", "b 20", "c 100", "d 3"]) == expected
 
@@ -124,6 +124,40 @@ def test_tenants_share(live: Live) -> None:
     assert order.index("2a") <= 1
 
 
+def test_the_policy_of_fair_shares_goes_by_weight(live: Live) -> None:
+    keys = {"one": "hw-1", "two": "hw-2"}
+    tenants = (
+        Tenant("one", key_hash("hw-1"), weight=3.0),
+        Tenant("two", key_hash("hw-2"), weight=1.0),
+    )
+    # Every answer is as long as predicted, and what it costs is configured: nothing is learned.
+    port = live.gateway(
+        live.engine(FakeSpeed(ttft_s=0.02, tokens=20)), endpoint=ONE, tenants=tenants,
+        policy=FairShares(), predictor=FromPrompt(),
+    )  # fmt: skip
+    who = ["one"] * 9 + ["two"] * 9
+    bearer = [f"Bearer {keys[name]}" for name in who]
+    order = burst(live, port, [f"{name} 20" for name in who], authorization=bearer)
+    started = [text.split()[0] for text in order]
+    for n in range(1, 13):
+        first, second = started[:n].count("one"), started[:n].count("two")
+        assert abs(first / 3 - second) <= 1 / 3 + 1  # one request of each over its weight
+
+
+def test_annotating_by_fair_shares_puts_a_greedy_tenant_last(live: Live) -> None:
+    tenants = tuple(Tenant(name, key_hash(f"hw-{name}")) for name in ("greedy", "modest"))
+    port = live.gateway(
+        live.engine(), mode="annotate", tenants=tenants, policy=FairShares(),
+        predictor=FromPrompt(), fairness=Fairness(patience_s=1000.0),
+    )  # fmt: skip
+    for _ in range(10):
+        post(port, chat("much 3000"), authorization="Bearer hw-greedy")
+    post(port, chat("little 3000"), authorization="Bearer hw-modest")
+    *greedy, modest = (json.loads(body)["priority"] for body in live.engines[0].bodies)
+    assert greedy == sorted(greedy)
+    assert modest < greedy[2]
+
+
 def test_each_answer_teaches_the_predictor(live: Live) -> None:
     predictor = FromPrompt()
     port = live.gateway(live.engine(), predictor=predictor)
@@ -168,18 +202,14 @@ def test_nobody_who_comes_later_than_the_patience_overtakes() -> None:
 
 def test_a_full_queue_says_so(live: Live) -> None:
     port = live.gateway(live.engine(SLOW), endpoint=ONE, limits=Limits(queue=1))
-    engine = live.engines[0]
-    threads = []
-    for i in range(2):
-        thread = threading.Thread(target=post, args=(port, chat("x")))
-        thread.start()
-        threads.append(thread)
-        live.until(lambda i=i: len(engine.bodies) + len(live.gateways[0].waiting["main"]) > i)  # type: ignore[misc]
-    status, headers, body = post(port, chat("x"))
+    with live.busy(port):
+        waiter = threading.Thread(target=post, args=(port, chat("x")))
+        waiter.start()
+        live.until(lambda: len(live.gateways[0].waiting["main"]) == 1)
+        status, headers, body = post(port, chat("x"))
     assert (status, json.loads(body)["error"]["code"]) == (429, "queue_full")
     assert "retry-after" in headers
-    for thread in threads:
-        thread.join()
+    waiter.join()
 
 
 def test_keys_are_asked_for_and_limits_kept(live: Live) -> None:

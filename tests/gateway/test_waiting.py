@@ -104,3 +104,60 @@ def test_whoever_was_away_has_saved_nothing_up() -> None:
         queue.push(Ticket(0.0, lane="new"), 0.0)
     first = [queue.pop(0.0) for _ in range(20)]
     assert sum(t is not None and t.lane == "new" for t in first) == pytest.approx(10, abs=1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0.01, 10)), min_size=2, max_size=120),
+    st.tuples(*[st.floats(0.2, 5)] * 3),
+)
+@settings(max_examples=150)
+def test_tenants_are_never_further_apart_than_their_largest_requests(
+    requests: list[tuple[int, float]], weights: tuple[float, float, float]
+) -> None:
+    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    left = [0, 0, 0]
+    largest = [0.0, 0.0, 0.0]
+    for tenant, work_s in requests:
+        queue.push(Ticket(0.0, lane=str(tenant), work_s=work_s, weight=weights[tenant]), 0.0)
+        left[tenant] += 1
+        largest[tenant] = max(largest[tenant], work_s / weights[tenant])
+    given_s = [0.0, 0.0, 0.0]
+    there = [tenant for tenant in range(3) if left[tenant]]
+    while all(left[tenant] for tenant in there):
+        ticket = queue.pop(0.0)
+        assert ticket is not None
+        tenant = int(ticket.lane)
+        left[tenant] -= 1
+        given_s[tenant] += ticket.work_s / weights[tenant]
+        for one in there:
+            for other in there:
+                bound_s = largest[one] + largest[other]
+                assert abs(given_s[one] - given_s[other]) <= bound_s * (1 + 1e-9)
+
+
+def test_whoever_needed_more_than_predicted_pays_for_it() -> None:
+    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    for lane in "aabb":
+        queue.push(Ticket(0.0, lane=lane), 0.0)
+    first = queue.pop(0.0)
+    assert first is not None
+    queue.settle(first, 10.0)
+    queue.settle(first, 10.0)  # only once
+    assert [ticket.lane for ticket in drained(queue)] == ["b", "b", "a"]
+
+
+def test_whoever_waits_elsewhere_from_now_on_leaves_no_trace() -> None:
+    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=0.0, oldest_every=1))
+    tickets = [Ticket(float(i), -float(i)) for i in range(10)]
+    for ticket in tickets:
+        queue.push(ticket, 0.0)
+    taken = queue.take(lambda ticket: ticket.number % 2 == 0)
+    assert taken == tickets[1::2]
+    assert queue.work_s == pytest.approx(5.0)
+    other: Waiting[Ticket] = Waiting(Fairness(patience_s=0.0, oldest_every=1))
+    there = Ticket(4.0)
+    other.push(there, 0.0)
+    for ticket in taken:
+        other.push(ticket, 0.0)  # it keeps its age
+    assert drained(other, 100.0) == [tickets[1], tickets[3], there, *tickets[5::2]]
+    assert drained(queue, 100.0) == tickets[::2]

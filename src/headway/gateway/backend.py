@@ -49,10 +49,10 @@ class Backend:
         """Whether it is worth sending anything there."""
         return self.healthy and self.breaker.allows(now_s)
 
-    def has_room(self, everything: bool) -> bool:
+    @property
+    def has_room(self) -> bool:
         """Whether one more request would not wait in the engine."""
-        most = self.endpoint.max_inflight if everything else int(self.speed.limit)
-        return self.inflight < most
+        return self.inflight < int(self.speed.limit)
 
     def head(self, path: str, length: int, headers: bytes) -> bytes:
         """A request's head up to and including the empty line; ``headers`` are whole lines."""

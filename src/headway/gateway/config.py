@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headway.errors import InputError
+from headway.errors import InputError, UnknownNameError
+from headway.gateway.pools import Overflow, Pool
+from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.units import check_positive
 from headway.workload.request import Slo
@@ -184,6 +186,8 @@ class GatewayConfig:
         policy: in what order waiting requests go.
         mode: ``schedule`` keeps the queue here; ``annotate`` passes everything through with the
             engine's own ``priority`` set.
+        pool_settings: prices and speeds, of those pools that have any.
+        overflow: who may go from one pool to another; ``None``: nobody.
         tenants: with keys; none: nobody is asked for a key.
         admin_sha256: hash of the admin token; empty turns admin endpoints off.
         classes: objectives by the name a client gives in ``x-headway-class``.
@@ -200,6 +204,8 @@ class GatewayConfig:
     endpoints: tuple[Endpoint, ...]
     policy: OrderPolicy = field(default_factory=Fcfs)
     mode: str = SCHEDULE
+    pool_settings: tuple[Pool, ...] = ()
+    overflow: Overflow | None = None
     tenants: tuple[Tenant, ...] = ()
     admin_sha256: str = field(default="", repr=False)
     classes: tuple[tuple[str, Slo], ...] = ()
@@ -231,11 +237,35 @@ class GatewayConfig:
             values = [getattr(tenant, what) for tenant in self.tenants]
             if len(set(values)) != len(values):
                 raise InputError(f"two tenants have the same {what}")
+        self._check_pools()
         if not is_loopback(self.host) and not self.tenants:
             raise InputError(
                 f"refusing to listen on {self.host} without an API key: add a tenant with a key "
                 "(headway serve --make-key NAME), or listen on 127.0.0.1"
             )
+
+    def _check_pools(self) -> None:
+        named = [pool.name for pool in self.pool_settings]
+        if self.overflow is not None:
+            named += [self.overflow.fast, self.overflow.slow]
+            if self.mode == ANNOTATE:
+                raise InputError(
+                    "offload needs mode = schedule: when annotating nothing waits here"
+                )
+        for name in named:
+            if name not in self.pools:
+                raise UnknownNameError("pool", name, self.pools)
+
+    @property
+    def sharing(self) -> Fairness:
+        """Fairness as the queue keeps it: the policy of fair shares is one lane per tenant."""
+        if isinstance(self.policy, FairShares):
+            return replace(self.fairness, by_tenant=True)
+        return self.fairness
+
+    def pool(self, name: str) -> Pool:
+        """Price and speed of the pool called ``name``."""
+        return next((pool for pool in self.pool_settings if pool.name == name), Pool(name))
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -14,19 +14,13 @@ from typing import Protocol
 from headway.gateway.asked import Asked, error_body, error_event, is_error_body, with_priority
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
-from headway.gateway.framing import (
-    LAST_CHUNK,
-    MOST_HELD_BYTES,
-    BrokenAnswerError,
-    as_chunk,
-    whole_events,
-)
+from headway.gateway.framing import MOST_HELD_BYTES, BrokenAnswerError, whole_events
 from headway.gateway.meter import Meter
+from headway.gateway.reply import Reply
 from headway.gateway.upstream import Connection
 from headway.gateway.waiting import Ticket
-from headway.gateway.wire import REASONS, ClientConnection, Incoming
+from headway.gateway.wire import ClientConnection, Incoming
 from headway.metrics.record import DONE, FAILED, REJECTED
-from headway.predict.prediction import LengthPrediction
 from headway.workload.request import Request
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)
@@ -50,8 +44,8 @@ class Desk(Protocol):
         """A backend for one more attempt."""
         ...
 
-    def released(self, exchange: Exchange, backend: Backend) -> None:
-        """``backend`` has room again."""
+    def released(self) -> None:
+        """A backend has room again."""
         ...
 
     def ended(self, exchange: Exchange, status: str, reason: str, code: int | None) -> None:
@@ -72,8 +66,10 @@ class Exchange(Ticket):
 
     Attributes:
         request: as predictors and policies see it.
-        prediction: ``None`` until there is one.
-        expected_tokens: its mean; a guess until then.
+        expected_tokens: the mean of its prediction; a guess until there is one.
+        home: the pool it was meant for when it arrived.
+        pool: the pool it waits for or runs in.
+        pinned: whether the client chose the pool.
         place: the address of the backend that has it, or had it last.
         backend: who has it now.
         sent_s: when it was first sent to an engine.
@@ -81,11 +77,11 @@ class Exchange(Ticket):
     """
 
     __slots__ = (
-        "_begun", "_buffered", "_charged", "_connect", "_desk", "_forward", "_held",
-        "_length", "_paused", "_status", "_streaming", "_upstream", "active_s", "asked",
-        "attempts", "backend", "connection", "expected_tokens", "headers", "incoming", "meter",
-        "p50_tokens", "p90_tokens", "phase", "place", "pool", "prediction", "priority",
-        "request", "request_id", "sent_s", "tenant", "tried",
+        "_buffered", "_charged", "_connect", "_desk", "_forward", "_held", "_length", "_paused",
+        "_reply", "_status", "_streaming", "_upstream", "active_s", "asked", "attempts", "backend",
+        "connection", "expected_tokens", "headers", "home", "incoming", "meter", "p50_tokens",
+        "p90_tokens", "phase", "pinned", "place", "pool", "priority", "request", "request_id",
+        "sent_s", "tenant", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +89,7 @@ class Exchange(Ticket):
         request: Request, forward: bytes,
     ) -> None:  # fmt: skip
         """Come into being as ``request`` arrives; ``forward`` are header lines for the engine."""
-        super().__init__(monotonic())
+        super().__init__(request.arrival_s, lane=request.tenant)
         self._desk = desk
         self.connection = connection
         self.incoming = incoming
@@ -102,12 +98,12 @@ class Exchange(Ticket):
         self.tenant = request.tenant
         # The client's own name for it, to find it in the queue before the first header comes back.
         self.request_id = incoming.headers.get(b"x-request-id", b"")[:200].decode("latin-1")
-        self.prediction: LengthPrediction | None = None
         self.p50_tokens: float | None = None
         self.p90_tokens: float | None = None
         self.priority: int | None = None
         self.expected_tokens = 256.0
-        self.pool = ""
+        self.home = self.pool = ""
+        self.pinned = False
         self.place = ""
         self.backend: Backend | None = None
         self.tried: set[str] = set()
@@ -117,6 +113,7 @@ class Exchange(Ticket):
         self.active_s = self.arrival_s
         self.meter = Meter(asked.api)
         self._forward = forward
+        self._reply = Reply(connection, incoming)
         self._upstream: Connection | None = None
         self._connect: asyncio.Task[None] | None = None
         self._charged = 0.0
@@ -127,7 +124,6 @@ class Exchange(Ticket):
         self._status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self._streaming = False
-        self._begun = False  # whether the client was sent anything
         self._buffered: list[bytes] = []
         self._length = 0
         self._held = b""  # an event that is not complete
@@ -199,10 +195,7 @@ class Exchange(Ticket):
         if self._held:  # cannot be in order with what is held back
             raise BrokenAnswerError("the backend cut its events strangely")
         self.meter.see(data, now_s)
-        if self._begun:
-            self.connection.transport.write(data)
-        else:
-            self._begin_stream(data)
+        self._send_on(data)
 
     def answer_body(self, data: bytes) -> None:
         """Take bytes of the body."""
@@ -225,10 +218,10 @@ class Exchange(Ticket):
         """The engine's answer is complete."""
         if self._streaming:
             self._end_stream()
-        elif self._begun:
-            self._write(b"".join(self._buffered))
+        elif self._reply.begun:
+            self._pass_through()
             self.meter.first_s = self.meter.last_s = monotonic()
-            self._finish_body()
+            self._reply.finish()
             self._over(DONE, "", self._status)
         else:
             self._end_whole(b"".join(self._buffered))
@@ -236,12 +229,12 @@ class Exchange(Ticket):
     def answer_fails(self, why: str, stale: bool) -> None:
         """The engine's answer will never be complete."""
         self._upstream = None
-        if self._streaming and self._begun:
+        if self._streaming and self._reply.begun:
             self.meter.end_stream()
             if self.meter.finished:  # all was said before the connection went
                 self._end_stream()
                 return
-        if stale and not self._begun and self.backend is not None:
+        if stale and not self._reply.begun and self.backend is not None:
             backend = self.backend
             self._release(undecided=True)
             self._reset()
@@ -251,36 +244,21 @@ class Exchange(Ticket):
 
     # towards the client
 
-    def _begin_stream(self, data: bytes) -> None:
-        self._begun = True
-        coding = b"Transfer-Encoding: chunked\r\n" if self._chunked else b"Connection: close\r\n"
-        self.connection.transport.write(self._answer_head(200) + coding + b"\r\n" + data)
-        if self.connection.full:
-            self.client_full()
-
     def _pass_on(self, events: bytes) -> None:
         self.meter.see(events, monotonic())
-        data = as_chunk(events) if self._chunked else events
-        if self._begun:
-            self.connection.transport.write(data)
-        else:
-            self._begin_stream(data)
+        self._send_on(self._reply.framed(events))
+
+    def _send_on(self, framed: bytes) -> None:
+        if self._reply.begun:
+            self._reply.piece(framed)
+        elif self._reply.begin(self._status, self._header_lines(), framed):
+            self.client_full()
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""
         data = b"".join(self._buffered)
         self._buffered = []
-        if not self._begun:
-            self._begun = True
-            coding = b"Transfer-Encoding: chunked" if self._chunked else b"Connection: close"
-            self.connection.write(self._answer_head(self._status) + coding + b"\r\n\r\n")
-            if self.connection.full:
-                self.client_full()
-        self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        if data:
-            self.connection.write(as_chunk(data) if self._chunked else data)
+        self._send_on(self._reply.framed(data))
 
     def _end_stream(self) -> None:
         if self._held.strip():  # an engine that forgets the last empty line
@@ -294,10 +272,10 @@ class Exchange(Ticket):
         if not self.meter.finished:
             self._attempt_failed("the backend ended its answer early", 502)
             return
-        if not self._begun:
+        if not self._reply.begun:
             self._attempt_failed("the backend sent an empty stream", 502)
             return
-        self._finish_body()
+        self._reply.finish()
         self._over(DONE, "", 200)
 
     def _end_whole(self, body: bytes) -> None:
@@ -315,27 +293,9 @@ class Exchange(Ticket):
             body = error_body(f"the backend said: {said}", kind, "backend_error")
             self.headers = [h for h in self.headers if h[0].lower() == b"retry-after"]
             self.headers.append((b"Content-Type", b"application/json"))
-        self._answer(self._status, self._header_lines(), body)
+        self._reply.whole(self._status, self._header_lines(), body)
         ok = self._status < 400
         self._over(DONE if ok else FAILED, "" if ok else f"backend_{self._status}", self._status)
-
-    def _finish_body(self) -> None:
-        keep = self.incoming.keep_alive and self._chunked
-        if self._chunked:
-            self.connection.write(LAST_CHUNK)
-        self.connection.finished(keep)
-
-    def _answer(self, status: int, headers: bytes, body: bytes) -> None:
-        self._begun = True
-        self.connection.answer(status, headers, body, self.incoming.keep_alive)
-
-    @property
-    def _chunked(self) -> bool:
-        return self.incoming.version == "1.1"
-
-    def _answer_head(self, status: int) -> bytes:
-        reason = REASONS.get(status, b"Status")
-        return b"HTTP/1.1 %d %b\r\n%b" % (status, reason, self._header_lines())
 
     def _header_lines(self) -> bytes:
         lines = [b"%b: %b\r\n" % pair for pair in self.headers]
@@ -350,6 +310,8 @@ class Exchange(Ticket):
         text = b"x-headway-id: %b\r\nx-headway-queue-ms: %.3f\r\nx-headway-pool: %b\r\n" % (
             self.request.id.encode(), 1e3 * waited_s, place,
         )  # fmt: skip
+        if self.pool != self.home:
+            text += b"x-headway-offloaded-from: %b\r\n" % self.home.encode("utf-8", "replace")
         if self.p50_tokens is not None and self.p90_tokens is not None:
             text += b"x-headway-predicted-tokens: p50=%.0f, p90=%.0f\r\n" % (
                 self.p50_tokens, self.p90_tokens,
@@ -368,7 +330,7 @@ class Exchange(Ticket):
         if self.phase == QUEUED:
             self.refuse(503, why, code, retry_s=5.0)
         elif self._paused:
-            self.connection.transport.abort()  # its `connection_lost` ends the exchange
+            self._reply.cut_off()  # the connection's `connection_lost` ends the exchange
         else:
             self._attempt_failed(why, 504)
 
@@ -407,7 +369,7 @@ class Exchange(Ticket):
         if self.backend is not None:
             self.backend.breaker.failed(monotonic())
             self.backend.failed += 1
-        if not self._begun and self._retry():
+        if not self._reply.begun and self._retry():
             return
         code = {503: "backend_unavailable", 504: "backend_timeout"}.get(status, "backend_failed")
         self._end_failed(why, status, code)
@@ -425,25 +387,23 @@ class Exchange(Ticket):
 
     def _end_failed(self, why: str, status: int, code: str) -> None:
         self._drop_upstream()
-        if not self._begun:
+        if self._reply.begun and self._streaming:
+            status = 200
+        if not self._reply.begun:
             self._fail_to_client(why, status, code, 1.0 if status == 503 else None)
         elif self._streaming:
             # The stream must not look complete: an event says so, and no [DONE] follows.
-            event = error_event(self.asked.api, why, code)
-            self._write(event)
-            if self._chunked:
-                self.connection.write(LAST_CHUNK)
-            self.connection.finished(keep_alive=False)
+            self._reply.piece(self._reply.framed(error_event(self.asked.api, why, code)))
+            self._reply.finish(complete=False)
         else:
-            self.connection.transport.abort()
-        self._over(FAILED, code, 200 if self._begun and self._streaming else status)
+            self._reply.cut_off()
+        self._over(FAILED, code, status)
 
     def _fail_to_client(self, why: str, status: int, code: str, retry_s: float | None) -> None:
         kind = "rate_limit_error" if status == 429 else "server_error"
         after = b"Retry-After: %d\r\n" % max(1, round(retry_s)) if retry_s is not None else b""
         headers = JSON_HEADERS + after + self.own_headers()
-        keep = self.incoming.keep_alive
-        self.connection.answer(status, headers, error_body(why, kind, code), keep)
+        self._reply.whole(status, headers, error_body(why, kind, code))
 
     def _over(self, status: str, reason: str, code: int | None) -> None:
         self.phase = ENDED
@@ -476,4 +436,4 @@ class Exchange(Ticket):
         else:
             backend.breaker.worked()
             backend.served += 1
-        self._desk.released(self, backend)
+        self._desk.released()

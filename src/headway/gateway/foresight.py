@@ -14,7 +14,6 @@ from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, Vie
 from headway.workload.request import Request
 
 UNKNOWN = LengthPrediction(((0.05, 20.0), (0.5, 250.0), (0.95, 2000.0)))
-RECENT = 512
 
 
 class Unpredicted:
@@ -33,25 +32,17 @@ def predict(exchanges: Sequence[Exchange], predictor: LengthPredictor) -> Floats
     predictions = predictor.predict([exchange.request for exchange in exchanges])
     rows = np.array([_quantiles(prediction) for prediction in predictions])
     means = (rows @ MEAN_WEIGHTS).tolist()
-    found = zip(exchanges, predictions, means, rows.tolist(), strict=True)
-    for exchange, prediction, mean, row in found:
-        exchange.prediction = prediction
+    for exchange, mean, row in zip(exchanges, means, rows.tolist(), strict=True):
         exchange.expected_tokens = mean
         exchange.p50_tokens, exchange.p90_tokens = row[_P50], row[_P90]
     return rows
 
 
-def give_keys(
-    exchanges: Sequence[Exchange],
-    quantiles: Floats,
-    policy: OrderPolicy,
-    service: ServiceTime,
-    tenants: dict[str, int],
-    weights: dict[str, float],
-) -> None:
-    """Set key, slope and work of every exchange, as ``policy`` orders them."""
+def view_of(exchanges: Sequence[Exchange], quantiles: Floats, service: ServiceTime) -> View:
+    """What a policy may know of ``exchanges``; tenants are numbered as they come."""
     requests = [exchange.request for exchange in exchanges]
-    view = View(
+    tenants: dict[str, int] = {}
+    return View(
         np.array([r.arrival_s for r in requests], dtype=np.float64),
         np.array([r.prompt_tokens for r in requests], dtype=np.float64),
         quantiles,
@@ -63,13 +54,18 @@ def give_keys(
         np.array([tenants.setdefault(r.tenant, len(tenants)) for r in requests], dtype=np.int64),
         service,
     )
+
+
+def give_keys(
+    exchanges: Sequence[Exchange], quantiles: Floats, policy: OrderPolicy, service: ServiceTime
+) -> None:
+    """Set key, slope and work of every exchange, as ``policy`` orders them."""
+    view = view_of(exchanges, quantiles, service)
     keys = policy.keys(view)
-    slopes = np.zeros(len(requests)) if keys.slope is None else keys.slope
+    slopes = np.zeros(len(view)) if keys.slope is None else keys.slope
     rows = zip(exchanges, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
     for exchange, key, slope, work_s in rows:
-        exchange.key, exchange.slope = key, slope
-        exchange.lane = exchange.tenant
-        exchange.work_s = work_s / weights.get(exchange.tenant, 1.0)
+        exchange.key, exchange.slope, exchange.work_s = key, slope, work_s
 
 
 def _quantiles(prediction: LengthPrediction) -> list[float]:
@@ -85,32 +81,3 @@ def _quantiles(prediction: LengthPrediction) -> list[float]:
 
 _WANTED = frozenset(LEVELS)
 _P50, _P90 = LEVELS.index(0.5), LEVELS.index(0.9)
-
-
-class Priorities:
-    """The policy's order as a number that an engine sorts by, so that many gateways agree.
-
-    A request's number is the millisecond of its arrival plus a handicap of up to ``patience_s``:
-    its key's rank among the last keys seen. Whoever arrives later than that can never overtake it,
-    whichever gateway it comes through; this is the bound on starvation when annotating.
-    """
-
-    def __init__(self) -> None:
-        """No key was seen yet."""
-        self._recent: list[float] = []
-        self._at = 0
-
-    def of(self, key: float, arrival_unix_s: float, patience_s: float, larger_first: bool) -> int:
-        """The priority of a request; smaller goes first unless ``larger_first``."""
-        recent = self._recent
-        rank = sum(other < key for other in recent) / len(recent) if recent else 0.0
-        if len(recent) < RECENT:
-            recent.append(key)
-        else:
-            recent[self._at % RECENT] = key
-            self._at += 1
-        number = round(1e3 * (arrival_unix_s - EPOCH_UNIX_S + rank * patience_s))
-        return -number if larger_first else number
-
-
-EPOCH_UNIX_S = 1_767_225_600.0  # 2026-01-01: keeps the numbers within a signed 64-bit, and short

@@ -77,7 +77,7 @@ async def _serve(
         raise
     started(port)
     await stopping.wait()
-    _log.info("draining: %d requests run", len(gateway.running))
+    _log.info("draining: %d requests run", len(gateway.dispatcher.running))
     draining = asyncio.ensure_future(gateway.stop())
     hurry = asyncio.ensure_future(hurrying.wait())
     await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)

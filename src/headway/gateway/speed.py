@@ -61,12 +61,14 @@ class Speed:
     Attributes:
         most: requests in flight that its owner allows.
         limit: requests in flight that keep it busy.
+        usual: what a request costs before anything was seen.
     """
 
     most: int
     limit: float = FIRST_LIMIT
     gaps: Line = field(default_factory=Line)
     firsts: Line = field(default_factory=Line)
+    usual: ServiceTime = field(default_factory=ServiceTime)
     told: bool = False  # whether the engine publishes its own queue
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class Speed:
         if self.gaps.seen:
             gap_s = self.gaps.y / self.gaps.weight
         first = self.firsts.fit()
-        usual = ServiceTime()
+        usual = self.usual
         return ServiceTime(
             fixed_s=first[0] if first else usual.fixed_s,
             prompt_token_s=first[1] if first else usual.prompt_token_s,

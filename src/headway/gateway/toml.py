@@ -12,6 +12,14 @@ key_sha256 = "..."
 
 [class.interactive]
 ttft_ms = 500
+
+[pool.cpu]
+usd_per_hour = 0.4
+
+[offload]
+fast = "gpu"
+slow = "cpu"
+share = 0.2
 """
 
 from __future__ import annotations
@@ -24,13 +32,14 @@ from typing import Any, TypeVar
 
 from headway.errors import InputError, UnknownNameError
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig, Limits, Tenant, Timeouts
+from headway.gateway.pools import Overflow, Pool
 from headway.schedule.order import OrderPolicy
 from headway.workload.request import Slo
 
 Value = TypeVar("Value")
 _TOP = (
     "backend", "policy", "mode", "tenant", "class", "admin_sha256", "host", "port", "record",
-    "keep_prompts", "retries", "larger_first", "timeouts", "limits", "fairness",
+    "keep_prompts", "retries", "larger_first", "timeouts", "limits", "fairness", "pool", "offload",
 )  # fmt: skip
 _PLAIN: dict[str, type] = {
     "mode": str, "admin_sha256": str, "host": str, "port": int, "keep_prompts": bool,
@@ -73,10 +82,14 @@ def _config(
     for name, make in (("timeouts", Timeouts), ("limits", Limits), ("fairness", Fairness)):
         if name in tree:
             settings[name] = _made(make, tree[name], name)
+    if "offload" in tree:
+        settings["overflow"] = _made(Overflow, tree["offload"], "offload")
+    pools = _of(tree.get("pool", {}), dict, "pool")
     classes = _of(tree.get("class", {}), dict, "class")
     return GatewayConfig(
         endpoints=tuple(_made(Endpoint, row, "backend") for row in _rows(tree, "backend")),
         tenants=tuple(_tenant(row) for row in _rows(tree, "tenant")),
+        pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
         classes=tuple((name, _slo(row, name)) for name, row in classes.items()),
         **settings,
     )
@@ -96,6 +109,13 @@ def _tenant(row: object) -> Tenant:
     return tenant
 
 
+def _pool(name: str, row: object) -> Pool:
+    table = _of(row, dict, f"pool.{name}")
+    if "name" in table:
+        raise UnknownNameError(f"key of pool {name}", "name", ("usd_per_hour", "output_token_s"))
+    return _made(Pool, {"name": name, **table}, f"pool {name}")
+
+
 def _slo(row: object, name: str) -> Slo:
     table = _of(row, dict, f"class.{name}")
     known = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
@@ -113,6 +133,8 @@ def _made(make: Callable[..., Value], row: object, what: str) -> Value:
         hint = hints[key]
         kind = next(k for k in (str, bool, float, int) if k.__name__ in hint)
         values[key] = _of(value, kind, f"{key} of {what}")
+    if make is Overflow and not {"fast", "slow"} <= values.keys():
+        raise InputError("offload needs the names of two pools: fast and slow")
     if make is Endpoint and "url" not in values:
         raise InputError("a backend needs a url")
     if make is Tenant and "key_sha256" not in values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from importlib.resources import files
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.gateway.asked import error_body
@@ -45,7 +46,7 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
     if incoming.method not in ("GET", "HEAD"):
         return 405, JSON + b"Allow: GET, HEAD\r\n", _error(f"{path[:200]} takes GET", None)
     if path == "/health":
-        up = any(backend.up(gateway.now_s) for backend in gateway.backends.values())
+        up = any(backend.up(monotonic()) for backend in gateway.backends.values())
         word = "draining" if gateway.draining else "up" if up else "no backend is up"
         return 200 if word == "up" else 503, JSON, json.dumps({"status": word}).encode()
     keeper = gateway.doorkeeper
@@ -58,7 +59,7 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
             return 200, HTML, files("headway.gateway").joinpath("live.html").read_bytes()
         if path == "/state":
             return 200, JSON, json.dumps(state(gateway)).encode()
-        return 200, TEXT, gateway.telemetry.text(gauges(gateway))
+        return 200, TEXT, gateway.ledger.telemetry.text(gauges(gateway))
     tenant = keeper.tenant(incoming.headers)
     if tenant is None and not admin:
         return 401, JSON, _error("this gateway needs an API key", "invalid_api_key")
@@ -98,10 +99,10 @@ def queue(gateway: Gateway, whose: str | None, query: str) -> dict[str, object]:
     """Who waits, in the order in which they would start now; only ``whose`` requests, if said."""
     wanted = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("id")
     rows: list[dict[str, object]] = []
-    now_s = gateway.now_s
+    now_s = monotonic()
     for pool, waiting in gateway.waiting.items():
         ordered = sorted(waiting, key=lambda t: (t.key + t.slope * now_s, t.arrival_s, t.number))
-        interval_s = gateway.start_interval_s.get(pool)
+        interval_s = gateway.dispatcher.start_interval_s.get(pool)
         for place, exchange in enumerate(ordered):
             ids = (exchange.request.id, exchange.request_id)
             if (whose is not None and exchange.tenant != whose) or (wanted and wanted not in ids):
@@ -119,24 +120,35 @@ def queue(gateway: Gateway, whose: str | None, query: str) -> dict[str, object]:
                 "predicted_tokens_p90": exchange.p90_tokens,
             })  # fmt: skip
     count = sum(map(len, gateway.waiting.values()))
-    return {"object": "list", "waiting": count, "running": len(gateway.running), "data": rows}
+    return {
+        "object": "list",
+        "waiting": count,
+        "running": len(gateway.dispatcher.running),
+        "data": rows,
+    }
 
 
 def gauges(gateway: Gateway) -> Iterable[tuple[str, str, float]]:
     """What is so now, as (name, labels, value)."""
-    yield "num_requests_running", "", len(gateway.running)
+    yield "num_requests_running", "", len(gateway.dispatcher.running)
     for pool, waiting in gateway.waiting.items():
         yield "num_requests_waiting", f'pool="{label(pool)}"', len(waiting)
     backends = [(f'backend="{label(url)}"', b) for url, b in gateway.backends.items()]
     for labels, backend in backends:
-        yield "backend_up", labels, float(backend.up(gateway.now_s))
+        yield "backend_up", labels, float(backend.up(monotonic()))
     for labels, backend in backends:
         yield "backend_inflight", labels, backend.inflight
     for labels, backend in backends:
         yield "backend_limit", labels, backend.speed.limit
     for labels, backend in backends:
         yield "backend_failures", labels, backend.failed
-    yield "connections", "", len(gateway.connections)
+    if gateway.dispatcher.overflow.rule is not None:
+        yield "num_requests_offloaded", "", gateway.dispatcher.overflow.moved
+    for name in gateway.config.pools:
+        price = gateway.config.pool(name).usd_per_hour
+        if price is not None:
+            yield "pool_usd_per_hour", f'pool="{label(name)}"', price
+    yield "connections", "", len(gateway.reception.connections)
     if gateway.store is not None:
         yield "records_unwritten", "", gateway.store.unwritten
         yield "records_dropped", "", gateway.store.dropped
@@ -156,21 +168,21 @@ def state(gateway: Gateway) -> dict[str, object]:
             "status": e.status,
             "tenant": e.tenant,
         }
-        for e in gateway.recent
+        for e in gateway.ledger.recent
     ]
-    predicted = [e for e in gateway.recent if e.status == DONE and e.p90_tokens is not None]
+    predicted = [e for e in gateway.ledger.recent if e.status == DONE and e.p90_tokens is not None]
     covered = sum(e.output_tokens <= (e.p90_tokens or 0.0) for e in predicted)
     return {
         "policy": gateway.config.policy.name,
         "mode": gateway.config.mode,
-        "running": len(gateway.running),
+        "running": len(gateway.dispatcher.running),
         "waiting": {pool: len(queue) for pool, queue in gateway.waiting.items()},
         "coverage_p90": covered / len(predicted) if predicted else None,
         "backends": [
             {
                 "url": url,
                 "pool": b.endpoint.pool,
-                "up": b.up(gateway.now_s),
+                "up": b.up(monotonic()),
                 "inflight": b.inflight,
                 "limit": b.speed.limit,
             }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, TypeVar
@@ -30,9 +30,11 @@ class Ticket:
         arrival_s: on the loop's clock.
         key, slope: the policy's; the smallest ``key + slope * now`` goes first.
         lane: the tenant, where tenants share; else empty.
-        work_s: predicted seconds of service, by the lane's weight.
+        work_s: predicted seconds of service.
+        weight: of the tenant.
         number: in the order of arrival, among equal keys.
         waits: false once it has started or gone.
+        charged_s: of virtual time to its lane, once it was taken out.
     """
 
     arrival_s: float
@@ -40,8 +42,10 @@ class Ticket:
     slope: float = 0.0
     lane: str = ""
     work_s: float = 1.0
+    weight: float = 1.0
     number: int = 0
     waits: bool = True
+    charged_s: float = 0.0
 
 
 Waiter = TypeVar("Waiter", bound=Ticket)
@@ -87,6 +91,12 @@ class _Lane(Generic[Waiter]):
         one, other = self.ordered[-1], self.heap[0][3]
         return min(one, other, key=lambda t: (t.key + t.slope * now_s, t.arrival_s, t.number))
 
+    def forget_gone(self) -> None:
+        """Keep no trace of those who wait no more."""
+        self.ordered = [ticket for ticket in self.ordered if ticket.waits]
+        self.heap = [entry for entry in self.heap if entry[3].waits]
+        heapq.heapify(self.heap)
+
     def _sort(self, now_s: float) -> None:
         began = perf_counter()
         waiting = [t for t in self.ordered if t.waits]
@@ -100,11 +110,20 @@ class _Lane(Generic[Waiter]):
 
 
 class Waiting(Generic[Waiter]):
-    """The queue in front of one pool."""
+    """The queue in front of one pool.
+
+    Where tenants share, this is start-time fair queueing (Goyal, Vin and Cheng 1996). While two of
+    them have requests waiting and nobody has lost patience, what each was given over its weight
+    differs by at most the largest request of the one over its weight plus that of the other.
+
+    Attributes:
+        work_s: predicted seconds of service of all who wait.
+    """
 
     def __init__(self, fairness: Fairness) -> None:
         """Nobody waits yet."""
         self.fairness = fairness
+        self.work_s = 0.0
         self._lanes: dict[str, _Lane[Waiter]] = {}
         self._by_age: deque[Waiter] = deque()
         self._since_oldest = 0
@@ -119,7 +138,7 @@ class Waiting(Generic[Waiter]):
         return (ticket for ticket in self._by_age if ticket.waits)
 
     def push(self, ticket: Waiter, now_s: float) -> None:
-        """Let ``ticket`` wait; those that arrived earlier must have been pushed before."""
+        """Let ``ticket`` wait."""
         name = ticket.lane if self.fairness.by_tenant else ""
         lane = self._lanes.get(name)
         if lane is None:
@@ -131,8 +150,12 @@ class Waiting(Generic[Waiter]):
         self._number += 1
         ticket.number, ticket.lane = self._number, name
         self._count += 1
+        self.work_s += ticket.work_s
         lane.push(ticket, now_s)
-        self._by_age.append(ticket)
+        place = len(self._by_age)
+        while place and self._by_age[place - 1].arrival_s > ticket.arrival_s:
+            place -= 1  # it has waited elsewhere before
+        self._by_age.insert(place, ticket)
 
     def remove(self, ticket: Waiter) -> None:
         """``ticket`` waits no more."""
@@ -140,11 +163,24 @@ class Waiting(Generic[Waiter]):
             return
         ticket.waits = False
         self._count -= 1
+        self.work_s = self.work_s - ticket.work_s if self._count else 0.0
         self._lanes[ticket.lane].count -= 1
         while self._by_age and not self._by_age[0].waits:
             self._by_age.popleft()
         if not self._count and len(self._lanes) > 1000:
             self._lanes.clear()
+
+    def take(self, chosen: Callable[[Waiter], bool]) -> list[Waiter]:
+        """Take out all who are ``chosen``, to wait elsewhere; by age."""
+        taken = [ticket for ticket in self if chosen(ticket)]
+        for ticket in taken:
+            self.remove(ticket)
+        for lane in self._lanes.values():
+            lane.forget_gone()
+        self._by_age = deque(self)
+        for ticket in taken:
+            ticket.waits = True
+        return taken
 
     def pop(self, now_s: float) -> Waiter | None:
         """Take the next one out: the policy's choice, or the oldest, when it is its turn."""
@@ -158,6 +194,14 @@ class Waiting(Generic[Waiter]):
             busy = (lane for lane in self._lanes.values() if lane.count)
             chosen = min(busy, key=lambda lane: lane.used).first(now_s)
         self._since_oldest = 0 if chosen is oldest else self._since_oldest + 1
-        self._lanes[chosen.lane].used += chosen.work_s
+        chosen.charged_s = chosen.work_s / chosen.weight
+        self._lanes[chosen.lane].used += chosen.charged_s
         self.remove(chosen)
         return chosen
+
+    def settle(self, ticket: Waiter, work_s: float) -> None:
+        """If ``ticket`` was charged when it was taken out: it needed ``work_s``; charge that."""
+        lane = self._lanes.get(ticket.lane)
+        if lane is not None and ticket.charged_s:
+            lane.used += work_s / ticket.weight - ticket.charged_s
+            ticket.charged_s = 0.0

@@ -1,0 +1,101 @@
+"""What is written down of every request, once it ends and once while it lasts long."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+from headway.gateway.asked import PATHS
+from headway.gateway.entry import OPEN, Entry
+from headway.gateway.exchange import ENDED, Exchange
+from headway.gateway.store import Store
+from headway.gateway.telemetry import Telemetry
+from headway.gateway.wire import Incoming
+
+RECENT_ENTRIES = 500
+
+
+class Ledger:
+    """Makes entries; keeps the last ones for the live page and hands all to the store.
+
+    Attributes:
+        recent: the last entries that ended.
+        keep_prompts: whether they hold prompts, not only their hashes.
+    """
+
+    def __init__(self, store: Store | None, unix_s: Callable[[], float] = time.time) -> None:
+        """Write to ``store``, if there is one."""
+        self.store = store
+        self.telemetry = Telemetry()
+        self.recent: deque[Entry] = deque(maxlen=RECENT_ENTRIES)
+        self.keep_prompts = False
+        self._unnoted: list[Exchange] = []  # not in the record yet, not even as open
+        self._boot = f"{os.getpid():x}{time.time_ns():x}"
+        self._number = 0
+        # One anchor for all records: should the wall clock jump, times still run forwards.
+        self.anchor_s = unix_s() - time.monotonic()
+
+    def new_id(self) -> str:
+        """A name that no request of any gateway had."""
+        self._number += 1
+        return f"hw-{self._boot}-{self._number:x}"
+
+    def began(self, exchange: Exchange) -> None:
+        """``exchange`` has arrived; it is written down as open if it lasts until `note_open`."""
+        self._unnoted.append(exchange)
+
+    def note_open(self) -> None:
+        """Write down what has begun and not ended since the last time."""
+        unnoted, self._unnoted = self._unnoted, []
+        for exchange in unnoted if self.store is not None else ():
+            if self.store is not None and exchange.phase != ENDED:
+                self.store.put(self._entry(exchange, OPEN, "", None))
+
+    def ended(self, exchange: Exchange, status: str, reason: str, code: int | None) -> Entry:
+        """Write down how ``exchange`` ended."""
+        entry = self._entry(exchange, status, reason, code)
+        self._write(entry)
+        return entry
+
+    def turned_away(
+        self, incoming: Incoming, status: str, reason: str, code: int | None, tenant: str = ""
+    ) -> None:
+        """Write down a request that never became an exchange."""
+        now_s = time.monotonic() + self.anchor_s
+        self._write(
+            Entry(
+                self.new_id(), status, reason, now_s, None, None, None, 0, 0,
+                None, None, None, None, None, None, None, tenant, "",
+                PATHS.get(incoming.path, ""), 0, "", "", 0, code, "", None,
+            )
+        )  # fmt: skip
+
+    def _entry(self, exchange: Exchange, status: str, reason: str, code: int | None) -> Entry:
+        request, meter = exchange.request, exchange.meter
+        anchor_s = self.anchor_s
+
+        def unix_s(loop_s: float | None) -> float | None:
+            return None if loop_s is None else loop_s + anchor_s
+
+        text = request.prompt.encode("utf-8", "surrogatepass")
+        kept = text.decode("utf-8", "replace") if self.keep_prompts else None
+        return Entry(
+            request.id, status, reason, request.arrival_s + anchor_s, unix_s(exchange.sent_s),
+            unix_s(meter.first_s), unix_s(meter.last_s if meter.first_s is not None else None),
+            meter.prompt_tokens or request.prompt_tokens,
+            meter.output_tokens or meter.seen_tokens, meter.cached_tokens, request.max_tokens,
+            exchange.p50_tokens, exchange.p90_tokens,
+            request.slo.ttft_s, request.slo.tpot_s, request.slo.e2e_s,
+            request.tenant, request.model, exchange.asked.api, int(exchange.asked.stream),
+            exchange.pool, exchange.place, exchange.attempts, code,
+            hashlib.sha256(text).hexdigest()[:32], kept,
+        )  # fmt: skip
+
+    def _write(self, entry: Entry) -> None:
+        self.telemetry.see(entry)
+        self.recent.append(entry)
+        if self.store is not None:
+            self.store.put(entry)

@@ -1,0 +1,160 @@
+"""What clients meet first: keys, limits, and refusals before anything waits for an engine."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from headway.errors import InputError
+from headway.gateway.asked import PATHS, error_body, read_asked
+from headway.gateway.config import Tenant
+from headway.gateway.exchange import HOP_BY_HOP, JSON_HEADERS, Exchange
+from headway.gateway.slo import read_slo
+from headway.gateway.views import answer_view
+from headway.gateway.wire import ClientConnection, Incoming
+from headway.metrics.record import FAILED, REJECTED
+from headway.workload.request import Request
+
+if TYPE_CHECKING:  # the gateway imports this module
+    from headway.gateway.app import Gateway
+
+_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"expect", b"accept-encoding"}
+_INVALID = "invalid_request_error"
+
+
+class Reception:
+    """Takes requests off connections; see `headway.gateway.wire.Application`.
+
+    Attributes:
+        connections: those that are open.
+        characters_per_token: as engines were seen to count.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Take requests for ``gateway``."""
+        self._gateway = gateway
+        self.connections: set[ClientConnection] = set()
+        self.characters_per_token = 4.0
+
+    @property
+    def head_limit_bytes(self) -> int:
+        """Most bytes of a request's head."""
+        return self._gateway.config.limits.head_bytes
+
+    @property
+    def body_limit_bytes(self) -> int:
+        """Most bytes of a request's body."""
+        return self._gateway.config.limits.body_bytes
+
+    def opened(self, connection: ClientConnection) -> None:
+        """A client has connected."""
+        self.connections.add(connection)
+
+    def closed(self, connection: ClientConnection) -> None:
+        """It has gone."""
+        self.connections.discard(connection)
+
+    def begun(self, connection: ClientConnection, incoming: Incoming) -> None:
+        """Refuse whoever has no key before reading the rest."""
+        if incoming.path not in PATHS:
+            return
+        if self._gateway.doorkeeper.tenant(incoming.headers) is None:
+            self._gateway.ledger.turned_away(incoming, REJECTED, "unauthorized", 401)
+            why = "this gateway needs an API key: Authorization: Bearer KEY"
+            body = error_body(why, _INVALID, "invalid_api_key")
+            connection.refuse(401, JSON_HEADERS + b"WWW-Authenticate: Bearer\r\n", body)
+        elif incoming.method != "POST":
+            body = error_body(f"{incoming.path} takes POST", _INVALID, None)
+            connection.refuse(405, JSON_HEADERS + b"Allow: POST\r\n", body)
+
+    def malformed(
+        self, connection: ClientConnection, incoming: Incoming | None, status: int, why: str
+    ) -> None:
+        """Answer what is no request."""
+        if incoming is not None and incoming.path in PATHS and incoming.method == "POST":
+            self._gateway.ledger.turned_away(incoming, REJECTED, f"http_{status}", status)
+        connection.refuse(status, JSON_HEADERS, error_body(why, _INVALID, None))
+
+    def abandoned(self, connection: ClientConnection, incoming: Incoming) -> None:
+        """Note a request whose client went away before it was complete."""
+        if incoming.path in PATHS and incoming.method == "POST":
+            self._gateway.ledger.turned_away(incoming, FAILED, "client_disconnected", None)
+
+    def received(self, connection: ClientConnection, incoming: Incoming) -> None:
+        """A request is complete."""
+        gateway = self._gateway
+        if incoming.path not in PATHS:
+            answer_view(gateway, connection, incoming)
+            return
+        tenant = gateway.doorkeeper.tenant(incoming.headers)
+        if tenant is None:  # its key was taken away while its body came in
+            self.begun(connection, incoming)
+            return
+        try:
+            exchange = self._exchange(connection, incoming, tenant)
+        except InputError as error:
+            gateway.ledger.turned_away(incoming, REJECTED, "bad_request", 400, tenant.name)
+            body = error_body(str(error), _INVALID, None)
+            connection.answer(400, JSON_HEADERS, body, incoming.keep_alive)
+            return
+        connection.exchange = exchange
+        refused = self._refusal(tenant)
+        gateway.doorkeeper.began(tenant)
+        if refused is not None:
+            exchange.waits = False
+            exchange.refuse(*refused)
+            return
+        self._find_pool(exchange)
+        gateway.ledger.began(exchange)
+        gateway.dispatcher.arrived(exchange)
+
+    def _exchange(
+        self, connection: ClientConnection, incoming: Incoming, tenant: Tenant
+    ) -> Exchange:
+        gateway = self._gateway
+        asked = read_asked(PATHS[incoming.path], incoming.body)
+        request = Request(
+            gateway.ledger.new_id(), monotonic(), asked.prompt,
+            asked.prompt_tokens(self.characters_per_token), asked.max_tokens, asked.model,
+            tenant.name, read_slo(incoming.headers, gateway.config.classes),
+        )  # fmt: skip
+        made = Exchange(gateway, connection, incoming, asked, request, self._forwarded(incoming))
+        made.weight = tenant.weight
+        return made
+
+    def _refusal(self, tenant: Tenant) -> tuple[int, str, str, float | None] | None:
+        gateway = self._gateway
+        if gateway.draining:
+            return 503, "the gateway is shutting down", "shutting_down", 1.0
+        if gateway.dispatcher.num_waiting >= gateway.config.limits.queue:
+            return 429, "too many requests wait already", "queue_full", 5.0
+        wait_s = gateway.doorkeeper.wait_s(tenant, monotonic())
+        if wait_s > 0:
+            return 429, f"tenant {tenant.name} sends more than its limit", "rate_limited", wait_s
+        return None
+
+    def _find_pool(self, exchange: Exchange) -> None:
+        """The pool that the client names, else the first that has the model."""
+        config = self._gateway.config
+        wanted = exchange.incoming.headers.get(b"x-headway-pool", b"").decode("latin-1")
+        pools, fleet = config.pools, self._gateway.fleet
+        if wanted in pools:
+            exchange.pool, exchange.pinned = wanted, True
+        elif len(pools) == 1:
+            exchange.pool = pools[0]
+        else:
+            model = exchange.request.model
+            exchange.pool = next((pool for pool in pools if fleet.serves(pool, model)), pools[0])
+        exchange.home = exchange.pool
+
+    def _forwarded(self, incoming: Incoming) -> bytes:
+        config = self._gateway.config
+        own_key = bool(config.tenants)
+        backend_key = any(endpoint.api_key for endpoint in config.endpoints)
+        return b"".join(
+            b"%b: %b\r\n" % (name, value)
+            for name, value in incoming.headers.items()
+            if name not in _NOT_FORWARDED
+            and not name.startswith(b"x-headway-")
+            and not (name == b"authorization" and (own_key or backend_key))
+        )
