@@ -70,9 +70,28 @@ def test_a_profile_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "mine.jsonl"
     write_measurements(path, found)
     report = answer(capsys, "llama-3.1-8b", "--profile", str(path), "--prompt", "256")
-    assert [row["basis"] for row in report.rows] == ["analytic", "fitted"]
+    assert [row["software"] for row in report.rows] == ["vllm", "engine 1"]
     told = float(str(report.rows[1]["runtime_s"]))
     assert told == pytest.approx(0.02 + 0.0256 + 63 * 0.019, rel=0.05)
+
+
+def test_the_published_table_and_the_data_sheet_beside_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tables.json"
+    table = {"runtime_per_output_token": 0.06, "runtime_for_prompt_tokens": {"1": 0.07, "512": 0.2}}
+    path.write_text(json.dumps({"together/bloom": table, "other/model": table}))
+    asked = ("bloom-176b", "--published", str(path), "--prompt", "256", "--output", "3")
+    both = answer(capsys, *asked)
+    assert [row["model"] for row in both.rows] == ["bloom-176b", "together/bloom"]
+    assert both.rows[1]["runtime_s"] == pytest.approx(0.1 + 2 * 0.06)
+    sheet = answer(capsys, *asked, "--engine", "none")
+    assert [row["basis"] for row in sheet.rows] == ["assumed", "fitted"]
+    for row in (both.rows[0], sheet.rows[0]):
+        assert float(str(row["energy_j_lower"])) < float(str(row["energy_j"]))
+    path.write_text("[1]")
+    with pytest.raises(HeadwayError, match="no file of published tables"):
+        run(*asked)
 
 
 def test_where_the_time_of_an_endpoint_goes(
@@ -108,6 +127,7 @@ def test_where_the_time_of_an_endpoint_goes(
         (["no-such-model"], "unknown model"),
         (["llama-3.1-8b", "--on", "no-such-chip"], "unknown"),
         (["llama-3.1-8b", "--endpoint-profile", "x"], "need each other"),
+        (["llama-3.1-8b", "--engine", "no-such"], "unknown engine"),
         (["--endpoint-profile", "x", "--against", "llama-3.1-8b"], "cannot read x"),
         (["llama-3.1-405b", "--on", "a100", "--accelerators", "1"], "lacks"),
         (["llama-3.1-8b", "--requests", "nowhere.jsonl"], "cannot read"),

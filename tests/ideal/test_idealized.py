@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headway.cost.roofline import Basis
 from headway.cost.step_time import AnalyticStepTime
 from headway.dtypes import DType
 from headway.errors import DoesNotFitError, InputError
@@ -79,7 +82,44 @@ def test_more_accelerators_are_faster_and_not_cheaper(
     dollars = [float(m.usd(s)) for m, s in zip(made, seconds, strict=True)]
     assert dollars[0] < dollars[2]
     assert dollars[0] == pytest.approx(float(seconds[0]) * 2 * 2.0 / 3600)
-    assert made[0].most_joules(seconds[0]) == pytest.approx(float(seconds[0]) * 2 * 700)
+
+
+@pytest.mark.parametrize("engine", [None, "vllm", "sglang"])
+def test_joules_lie_between_idle_and_tdp(
+    llama_70b: ModelArchitecture, h100: Cluster, engine: str | None
+) -> None:
+    made = reference(llama_70b, BF16, h100, 2, engine=engine)
+    prompts, outputs = np.asarray([64.0, 4000.0]), np.asarray([200.0, 2.0])
+    found, seconds = made.mean_joules(prompts, outputs), made.runtime.predict(prompts, outputs)
+    assert found is not None
+    assert 0.1 * 2 * 700 * seconds.mean() < found.expected <= 2 * 700 * seconds.mean()
+    assert found.lower < found.expected < found.upper
+    assert found.upper <= 2 * 700 * made.runtime.interval(prompts, outputs)[1].mean()
+    # Arithmetic draws more than waiting for memory.
+    joules = made.runtime.joules(prompts, outputs)
+    assert joules is not None
+    watts = joules / seconds
+    assert watts[1] > watts[0]
+
+
+def test_without_a_tdp_there_are_no_joules(llama_8b: ModelArchitecture, h100: Cluster) -> None:
+    unknown = replace(h100, accelerator=replace(h100.accelerator, tdp_w=None))
+    made = reference(llama_8b, BF16, unknown)
+    assert made.mean_joules(np.asarray([5.0]), np.asarray([5.0])) is None
+
+
+def test_a_measured_engine_takes_longer_than_the_machine_allows(
+    llama_8b: ModelArchitecture, h100: Cluster
+) -> None:
+    made = reference(llama_8b, BF16, h100, engine="vllm")
+    bound, _ = reference(llama_8b, BF16, h100).runtime.interval(512, 64)
+    assert made.basis is Basis.FITTED
+    assert float(made.runtime.predict(512, 64)) > float(bound)
+    low, high = made.runtime.interval(512, 64, 0.5)
+    wide_low, wide_high = made.runtime.interval(512, 64, 0.99)
+    assert wide_low < low < made.runtime.predict(512, 64) < high < wide_high
+    with pytest.raises(InputError, match="unknown engine"):
+        reference(llama_8b, BF16, h100, engine="no-such-engine")
 
 
 def test_a_mixture_of_experts_has_a_runtime_too(deepseek: ModelArchitecture, h100: Cluster) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from headway.cli.options import find_clusters, number_option, report_options
 from headway.cli.show import Column, deliver, number
+from headway.cost.calibration import shipped
 from headway.errors import InputError
-from headway.ideal.answer import Asked, Question, against, endpoint_report, ideal_report, read_asked
+from headway.ideal.answer import Asked, Question, ideal_report, read_asked
+from headway.ideal.endpoint_answer import endpoint_report
+from headway.ideal.idealized import reference
+from headway.ideal.published import PublishedTable, read_tables
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
@@ -34,6 +39,13 @@ from headway.profile.measurement import read_measurements
 @click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
 @number_option("--price", "price in $ per accelerator-hour", "$ per accelerator-hour.")
 @click.option(
+    "--engine",
+    default="vllm",
+    show_default=True,
+    metavar="NAME",
+    help="The measured engine that runs the models, or none: from the data sheet alone.",
+)
+@click.option(
     "--requests",
     "requests_path",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -51,6 +63,12 @@ from headway.profile.measurement import read_measurements
     help="Measurements by `headway profile`, shown beside the models.",
 )
 @click.option(
+    "--published",
+    "published_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HELM's inference_idealized_runtimes.json: the tables of its models, shown beside.",
+)
+@click.option(
     "--endpoint-profile",
     type=click.Path(dir_okay=False, path_type=Path),
     help="What `headway profile --endpoint` wrote: say where its time goes.",
@@ -63,11 +81,13 @@ def ideal(
     accelerators: int | None,
     precision: str | None,
     price: float | None,
+    engine: str,
     requests_path: Path | None,
     prompt: int,
     output: int,
     each: bool,
     profiles: tuple[Path, ...],
+    published_path: Path | None,
     endpoint_profile: Path | None,
     against_model: str | None,
     json_path: str | None,
@@ -86,12 +106,13 @@ def ideal(
         if len(clusters) != 1 or models:
             raise InputError("an endpoint is held against one model on one accelerator")
         asked = _model(against_model, precision)
-        reference = against(asked[0], asked[1], clusters[0], accelerators)
-        report = endpoint_report(endpoint_profile, reference)
+        made = reference(*asked, clusters[0], accelerators, engine=_engine(engine))
+        report = endpoint_report(endpoint_profile, made)
         deliver(report, ENDPOINT_COLUMNS, json_path, html_path, png_path)
         return
     if not models and not profiles:
         raise InputError("name a model, such as headway ideal llama-3.1-8b --on h100")
+    tables = read_tables(published_path) if published_path else {}
     requests = (
         read_asked(requests_path) if requests_path else (Asked(float(prompt), float(output)),)
     )
@@ -100,8 +121,10 @@ def ideal(
         clusters,
         accelerators,
         requests,
+        _engine(engine),
         each,
         tuple((path, read_measurements(path)) for path in profiles),
+        {name: table for model in models for name, table in _of(model, tables).items()},
     )
     deliver(ideal_report(question), COLUMNS, json_path, html_path, png_path)
 
@@ -109,6 +132,27 @@ def ideal(
 def _model(name: str, precision: str | None) -> tuple[ModelArchitecture, Precision]:
     chosen = Precision.parse(precision) if precision else find_precision(name)
     return find_model(name), chosen
+
+
+def _engine(name: str) -> str | None:
+    if name == "none":
+        return None
+    shipped().check_engine(name)
+    return name
+
+
+def _of(model: str, tables: Mapping[str, PublishedTable]) -> dict[str, PublishedTable]:
+    """The published tables of ``model``: those whose name, without its maker, begins it."""
+    plain = _letters(Path(model).stem)
+    return {
+        name: table
+        for name, table in tables.items()
+        if plain.startswith(_letters(name.rpartition("/")[2]))
+    }
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 COLUMNS: list[Column] = [
@@ -122,11 +166,25 @@ COLUMNS: list[Column] = [
     (
         ">",
         "range",
-        lambda row: f"{number(row['runtime_s_lower'])}..{number(row['runtime_s_upper'])}",
+        lambda row: (
+            ""
+            if row["runtime_s_lower"] is None
+            else f"{number(row['runtime_s_lower'])}..{number(row['runtime_s_upper'])}"
+        ),
     ),
     (">", "chip s", lambda row: number(row["accelerator_s"])),
     (">", "cents", lambda row: number(_cents(row["usd"]))),
-    (">", "J at TDP", lambda row: number(row["most_j"])),
+    (">", "J", lambda row: number(row["energy_j"])),
+    (
+        ">",
+        "range",
+        lambda row: (
+            ""
+            if row["energy_j"] is None
+            else f"{number(row['energy_j_lower'])}..{number(row['energy_j_upper'])}"
+        ),
+    ),
+    ("<", "software", lambda row: number(row["software"])),
     ("<", "basis", lambda row: str(row["basis"])),
 ]
 ENDPOINT_COLUMNS: list[Column] = [

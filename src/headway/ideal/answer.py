@@ -1,27 +1,25 @@
-"""Questions about idealized runtimes, answered as reports."""
+"""What requests would take on an even footing, as a report."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster
-from headway.ideal.attribution import attribute
-from headway.ideal.denoised import denoise
 from headway.ideal.idealized import Reference, reference
 from headway.ideal.measured import fit_measured
+from headway.ideal.published import PublishedTable
 from headway.ideal.request_profile import FloatArray
 from headway.metrics.report import Report, Row
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.profile.interval import Interval
-from headway.profile.ledger import read_entries
 from headway.profile.measurement import Measurement
-from headway.profile.probing import seen
 
 MOST_REQUESTS = 5_000_000
 
@@ -42,14 +40,24 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which models on which accelerators, for which requests; measured profiles beside them."""
+    """Which models on which accelerators, for which requests; what was measured beside them.
+
+    Attributes:
+        engine: the measured engine that runs the models, ``None`` for the data sheet alone.
+        each: one row per request instead of their mean.
+        profiles: own measurements, by file.
+        published: the published table of a model, by name.
+
+    """
 
     models: tuple[tuple[ModelArchitecture, Precision], ...]
     clusters: tuple[Cluster, ...]
     num_accelerators: int | None
     requests: tuple[Asked, ...]
+    engine: str | None = None
     each: bool = False
     profiles: tuple[tuple[Path, tuple[Measurement, ...]], ...] = ()
+    published: Mapping[str, PublishedTable] = field(default_factory=dict)
 
 
 def read_asked(path: Path) -> tuple[Asked, ...]:
@@ -69,13 +77,6 @@ def read_asked(path: Path) -> tuple[Asked, ...]:
     return tuple(found)
 
 
-def against(
-    model: ModelArchitecture, precision: Precision, cluster: Cluster, num_accelerators: int | None
-) -> Reference:
-    """What an endpoint is held against."""
-    return reference(model, precision, cluster, num_accelerators)
-
-
 def ideal_report(question: Question) -> Report:
     """Mean runtime, dollars and joules per model, accelerator and scenario (or per request)."""
     longest = max(r.prompt_tokens + r.output_tokens for r in question.requests)
@@ -83,13 +84,18 @@ def ideal_report(question: Question) -> Report:
     prices: dict[str, str] = {}
     for model, precision in question.models:
         for cluster in question.clusters:
-            made = reference(model, precision, cluster, question.num_accelerators, longest)
+            made = reference(
+                model, precision, cluster, question.num_accelerators, longest,
+                engine=question.engine,
+            )  # fmt: skip
             rows += _rows(question, model.name, made)
             source = cluster.sources.get("price_usd_per_accelerator_hour")
             if source is not None:
                 prices[f"price of {cluster.name}"] = source.url
-    for path, measurements in question.profiles:
-        rows += _measured_rows(question, path, measurements)
+    for name, table in question.published.items():
+        rows += _published_rows(question, name, table)
+    for _, measurements in question.profiles:
+        rows += _measured_rows(question, measurements)
     return Report(
         "ideal",
         "Idealized runtime: each request alone on its accelerators",
@@ -98,84 +104,12 @@ def ideal_report(question: Question) -> Report:
             "on": ", ".join(cluster.name for cluster in question.clusters),
             "accelerators": question.num_accelerators,
             "requests": len(question.requests),
+            "engine": question.engine,
         },
         tuple(rows),
-        notes=(
-            "batch 1, as the idealized runtime is defined: a shared server costs far less a token",
-            "the range is from the hardware's bound to poor kernels; joules are at TDP, an upper "
-            "bound",
-        ),
+        notes=_notes(question),
         sources=prices,
     )
-
-
-def endpoint_report(path: Path, made: Reference) -> Report:
-    """Where the time of the endpoint goes whose ledger lies at ``path``."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    entries = read_entries(content[: content.rfind(b"\n") + 1], path)
-    probes, pings = seen(entries)
-    denoised = denoise(probes, pings)
-    found = attribute(denoised, made.runtime)
-    raw_s = found.raw_s.expected
-    rows: list[Row] = [
-        _part("raw", found.raw_s, raw_s),
-        _part("idealized", found.idealized_s, None),
-    ]
-    factor = found.software_factor
-    rows.append(
-        {"part": "software factor", "value": factor.expected, "lower": factor.lower,
-         "upper": factor.upper, "unit": "x", "share": None}
-    )  # fmt: skip
-    software = Interval.exactly(found.idealized_s.expected * factor.expected)
-    rows.append(_part("model and software", software, raw_s))
-    for name, part in (
-        ("contention", found.contention_s),
-        ("drift", found.drift_s),
-        ("queue", found.queue_s),
-        ("network", found.network_s),
-    ):
-        rows.append(_part(name, part, raw_s))
-    deployment = made.deployment
-    return Report(
-        "endpoint",
-        found.sentence,
-        {
-            "endpoint_profile": path.name,
-            "against": deployment.model.name,
-            "on": f"{made.num_accelerators} {deployment.cluster.name}",
-            "probes": len(denoised.probes),
-        },
-        tuple(rows),
-        notes=(
-            *denoised.notes,
-            "the idealized runtime is analytic; its range is in the interval of the factor",
-            "model and software, contention, drift, queue and network add up to raw",
-        ),
-        sources={"endpoint": str(entries[0].get("subject", "")) if entries else ""},
-    )
-
-
-def _part(name: str, part: Interval | None, raw_s: float | None) -> Row:
-    if part is None:
-        return {
-            "part": name,
-            "value": None,
-            "lower": None,
-            "upper": None,
-            "unit": "s",
-            "share": None,
-        }
-    return {
-        "part": name,
-        "value": part.expected,
-        "lower": part.lower,
-        "upper": part.upper,
-        "unit": "s",
-        "share": None if raw_s is None else part.expected / raw_s,
-    }
 
 
 def _asked(line: str, where: str) -> Asked:
@@ -211,65 +145,113 @@ def _tokens(requests: list[Asked]) -> tuple[FloatArray, FloatArray]:
     )
 
 
+def _notes(question: Question) -> tuple[str, ...]:
+    said = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
+    if question.models and question.engine is None:
+        said.append("the range is from the hardware's bound to poor kernels")
+    elif question.models:
+        said.append(
+            f"as {question.engine} runs it, by the shipped calibration; the range holds 90%. "
+            "An accelerator or model that was not measured borrows from its relatives"
+        )
+    if question.models:
+        said.append("joules are of all accelerators at modelled power; their range holds 80%")
+    if question.published:
+        said.append("published: Megatron-LM of 2022 on A100s, by the rule of the published table")
+    return tuple(said)
+
+
 def _rows(question: Question, model: str, made: Reference) -> list[Row]:
-    rows: list[Row] = []
     deployment = made.deployment
+    priced = deployment.cluster.price_usd_per_accelerator_hour is not None
+    rows: list[Row] = []
     for scenario, requests in _groups(question, model):
         prompts, outputs = _tokens(requests)
         runtime_s = made.runtime.predict(prompts, outputs).mean()
-        lower_s, upper_s = (end.mean() for end in made.runtime.interval(prompts, outputs))
-        priced = deployment.cluster.price_usd_per_accelerator_hour is not None
-        joules = made.most_joules(runtime_s)
+        ends_s = [float(end.mean()) for end in made.runtime.interval(prompts, outputs)]
         rows.append(
             {
-                "model": model,
-                "accelerator": deployment.cluster.name,
-                "num_accelerators": made.num_accelerators,
+                **_row(model, deployment.cluster.name, made.num_accelerators, scenario, requests),
+                **_seconds(float(runtime_s), ends_s, made.num_accelerators),
+                "usd": float(made.usd(runtime_s)) if priced else None,
+                **_joules(made.mean_joules(prompts, outputs)),
                 "layout": str(deployment.parallelism),
                 "precision": str(deployment.precision),
-                "scenario": scenario or None,
-                "requests": len(requests),
-                "prompt_tokens": float(prompts.mean()),
-                "output_tokens": float(outputs.mean()),
-                "runtime_s": float(runtime_s),
-                "runtime_s_lower": float(lower_s),
-                "runtime_s_upper": float(upper_s),
-                "accelerator_s": float(runtime_s) * made.num_accelerators,
-                "usd": float(made.usd(runtime_s)) if priced else None,
-                "most_j": None if joules is None else float(joules),
-                "basis": "analytic",
+                "software": made.engine,
+                "basis": made.basis.value,
             }
         )
     return rows
 
 
-def _measured_rows(
-    question: Question, path: Path, measurements: tuple[Measurement, ...]
-) -> list[Row]:
+def _measured_rows(question: Question, measurements: tuple[Measurement, ...]) -> list[Row]:
     fit, setup = fit_measured(measurements), measurements[0].setup
     rows: list[Row] = []
     for scenario, requests in _groups(question, setup.model):
         prompts, outputs = _tokens(requests)
         runtime_s = float(fit.predict(prompts, outputs).mean())
-        lower_s, upper_s = (float(end.mean()) for end in fit.interval(prompts, outputs))
+        ends_s = [float(end.mean()) for end in fit.interval(prompts, outputs)]
         rows.append(
             {
-                "model": setup.model,
-                "accelerator": setup.device,
-                "num_accelerators": setup.num_accelerators,
-                "layout": setup.engine,
-                "precision": setup.dtype,
-                "scenario": scenario or None,
-                "requests": len(requests),
-                "prompt_tokens": float(prompts.mean()),
-                "output_tokens": float(outputs.mean()),
-                "runtime_s": runtime_s,
-                "runtime_s_lower": lower_s,
-                "runtime_s_upper": upper_s,
-                "accelerator_s": runtime_s * setup.num_accelerators,
+                **_row(setup.model, setup.device, setup.num_accelerators, scenario, requests),
+                **_seconds(runtime_s, ends_s, setup.num_accelerators),
                 "usd": None,
-                "most_j": None,
+                **_joules(None),
+                "layout": None,
+                "precision": setup.dtype,
+                "software": setup.engine,
                 "basis": "fitted",
             }
         )
     return rows
+
+
+def _published_rows(question: Question, name: str, table: PublishedTable) -> list[Row]:
+    rows: list[Row] = []
+    for scenario, requests in _groups(question, name):
+        runtime_s = float(table.runtime_s(*_tokens(requests)).mean())
+        rows.append(
+            {
+                **_row(name, "a100", None, scenario, requests),
+                **_seconds(runtime_s, (None, None), None),
+                "usd": None,
+                **_joules(None),
+                "layout": None,
+                "precision": "fp16",
+                "software": "published table",
+                "basis": "fitted",
+            }
+        )
+    return rows
+
+
+def _row(
+    model: str, accelerator: str, count: int | None, scenario: str, requests: list[Asked]
+) -> Row:
+    prompts, outputs = _tokens(requests)
+    return {
+        "model": model,
+        "accelerator": accelerator,
+        "num_accelerators": count,
+        "scenario": scenario or None,
+        "requests": len(requests),
+        "prompt_tokens": float(prompts.mean()),
+        "output_tokens": float(outputs.mean()),
+    }
+
+
+def _seconds(runtime_s: float, ends_s: Sequence[float | None], count: int | None) -> Row:
+    return {
+        "runtime_s": runtime_s,
+        "runtime_s_lower": ends_s[0],
+        "runtime_s_upper": ends_s[1],
+        "accelerator_s": None if count is None else runtime_s * count,
+    }
+
+
+def _joules(found: Interval | None) -> Row:
+    return {
+        "energy_j": None if found is None else found.expected,
+        "energy_j_lower": None if found is None else found.lower,
+        "energy_j_upper": None if found is None else found.upper,
+    }

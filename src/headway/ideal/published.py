@@ -8,9 +8,11 @@ the method; `headway.ideal.runtime_fit` has neither.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -78,6 +80,17 @@ class PublishedTable:
         """Seconds of a request; without output tokens, those of its prompt."""
         further = np.maximum(np.asarray(output_tokens, dtype=np.float64) - 1, 0.0)
         return np.asarray(self.alpha_s(prompt_tokens) + self.overhead_s + self.beta_s * further)
+
+
+def read_tables(path: Path) -> dict[str, PublishedTable]:
+    """Every table of one of HELM's ``inference_*_runtimes.json``, by the model's name there."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    if not isinstance(tree, dict) or not all(isinstance(table, dict) for table in tree.values()):
+        raise InputError(f"{path} is no file of published tables: models with a table each")
+    return {str(name): PublishedTable.read(table, name) for name, table in tree.items()}
 
 
 @dataclass(frozen=True, slots=True)
