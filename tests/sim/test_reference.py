@@ -1,23 +1,27 @@
-"""The compiled replica against sixty plain lines, event by event."""
+"""The compiled loop against the plain one, event by event."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sim.worlds import world
+from tests.sim.worlds import pool
 
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
+from headway.schedule.route import LEAST_LOADED, RoundRobin
 from headway.schedule.view import LEVELS, View
+from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
-from headway.sim.reference import Job, reference
+from headway.sim.gaps import BINS, count_gaps
+from headway.sim.laws import check
+from headway.sim.reference import Job, Replica, Site, reference
 from headway.sim.simulate import simulate
 from headway.sim.state import FIRST_, LAST_, PREEMPTIONS_
 from headway.sim.times import decode_ns, mixed_ns, stack
-from headway.workload.oracle import Trace
+from headway.workload.oracle import BlockHashes, Trace
 
 ENGINES = [
     Engine(max_num_seqs=4, max_num_batched_tokens=16, num_kv_blocks=12, kv_block_tokens=4),
@@ -53,19 +57,39 @@ class ByNumber:
 
 
 request = st.tuples(st.integers(0, 40), st.integers(1, 30), st.integers(1, 25), st.integers(0, 5))
+Requests = list[tuple[int, int, int, int]]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("by_key", [False, True])
-@settings(max_examples=150, deadline=None)
-@given(requests=st.lists(request, min_size=1, max_size=25))
-def test_every_event_is_that_of_the_reference(
-    engine: Engine, by_key: bool, requests: list[tuple[int, int, int, int]]
+def held_to_the_reference(
+    requests: Requests,
+    engine: Engine,
+    by_key: bool = False,
+    hash_tokens: int = 0,
+    replicas: int = 1,
+    split: bool = False,
+    least_loaded: bool = False,
+    outages: tuple[tuple[int, int, int], ...] = (),
 ) -> None:
+    """Serve ``requests`` both ways and compare every event."""
     gaps, prompts, outputs, keys = map(list, zip(*requests, strict=True))
     arrivals = np.cumsum(gaps) * 3e-3
-    trace = Trace(arrivals, np.array(prompts), np.array(outputs))
-    cluster = world(engine)
+    # A family of prompts shares its prefix, block by block; the third member turns off half way.
+    hashes = [
+        [k * 100 + j if number % 3 < 2 or j < 2 else 1000 * (number + 1) + j for j in range(n)]
+        for number, (k, n) in enumerate(
+            zip(keys, (p // hash_tokens if hash_tokens else 0 for p in prompts), strict=True)
+        )
+    ]
+    prefixes = BlockHashes.of_lists(hashes, hash_tokens) if hash_tokens else None
+    trace = Trace(arrivals, np.array(prompts), np.array(outputs), "made up", prefixes)
+    pools = (pool(engine, replicas=replicas), pool(engine))[: 2 if split else 1]
+    number = sum(p.replicas for p in pools)
+    cluster = Cluster(
+        pools,
+        LEAST_LOADED if least_loaded else RoundRobin(),
+        Disaggregation(2e-3, 1e-5) if split else None,
+        tuple(Outage(r % number, t * 1e-3, (t + d) * 1e-3) for t, d, r in outages),
+    )
     times = stack([cluster.pools[0].table])
 
     def step_ns(decodes: int, kv: int, new: int, pairs: int) -> int:
@@ -75,21 +99,94 @@ def test_every_event_is_that_of_the_reference(
 
     policy: OrderPolicy = ByNumber(tuple(keys)) if by_key else Fcfs()
     got = simulate(trace, cluster, policy, blind(trace))
+    check(got)
     jobs = [
-        Job(i, int(a), int(p), int(o), float(k))
-        for i, (a, p, o, k) in enumerate(
-            zip(np.ceil(np.round(arrivals * 1e9, 3)), prompts, outputs, keys, strict=True)
+        Job(i, int(a), int(p), int(o), float(k), tuple(h))
+        for i, (a, p, o, k, h) in enumerate(
+            zip(np.ceil(np.round(arrivals * 1e9, 3)), prompts, outputs, keys, hashes, strict=True)
         )
         if -(-(p + o - 1) // engine.kv_block_tokens) <= engine.num_kv_blocks
     ]
-    reference(jobs, engine, step_ns, by_key)
+    site = Site(
+        [
+            Replica(engine, step_ns, by_key, hash_tokens, hands_over=split and k < replicas)
+            for k in range(number)
+        ],
+        least_loaded,
+        (lambda tokens: 2_000_000 + 10_000 * tokens) if split else None,
+    )
+    breaks = [
+        row
+        for t, d, r in outages
+        for row in ((t * 10**6, r % number, True), ((t + d) * 10**6, r % number, False))
+    ]
+    reference(jobs, site, breaks)
+    counts = np.zeros(BINS + 1, dtype=np.int64)
     for job in jobs:
         row = got.q[job.number]
         assert (row[FIRST_], row[LAST_], row[PREEMPTIONS_]) == (
-            job.first,
-            job.last,
+            job.tokens[0],
+            job.tokens[-1],
             job.preemptions,
         )
+        for gap in np.diff(job.tokens):
+            count_gaps(counts, int(gap), 1)
+    assert np.array_equal(counts, got.gaps.counts)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("by_key", [False, True])
+@settings(max_examples=100, deadline=None)
+@given(requests=st.lists(request, min_size=1, max_size=25))
+def test_every_event_is_that_of_the_reference(
+    engine: Engine, by_key: bool, asynchronous: bool, requests: Requests
+) -> None:
+    held_to_the_reference(requests, replace(engine, asynchronous=asynchronous), by_key)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=100, deadline=None)
+@given(requests=st.lists(request, min_size=1, max_size=25), by_key=st.booleans())
+def test_prefix_caches_are_those_of_the_reference(
+    engine: Engine, by_key: bool, asynchronous: bool, requests: Requests
+) -> None:
+    cached = replace(engine, asynchronous=asynchronous, prefix_cache=True)
+    held_to_the_reference(requests, cached, by_key, engine.kv_block_tokens)
+
+
+outage = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(0, 3))
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+@settings(max_examples=150, deadline=None)
+@given(
+    requests=st.lists(request, min_size=1, max_size=25),
+    engine=st.sampled_from(ENGINES),
+    by_key=st.booleans(),
+    prefixes=st.booleans(),
+    replicas=st.integers(1, 3),
+    least_loaded=st.booleans(),
+    outages=st.lists(outage, max_size=3),
+)
+def test_separate_pools_routes_and_failures_are_those_of_the_reference(
+    requests: Requests,
+    engine: Engine,
+    by_key: bool,
+    prefixes: bool,
+    replicas: int,
+    least_loaded: bool,
+    outages: list[tuple[int, int, int]],
+    asynchronous: bool,
+    split: bool,
+) -> None:
+    engine = replace(engine, asynchronous=asynchronous, prefix_cache=prefixes)
+    hash_tokens = engine.kv_block_tokens if prefixes else 0
+    held_to_the_reference(
+        requests, engine, by_key, hash_tokens, replicas, split, least_loaded, tuple(outages)
+    )
 
 
 def blind(trace: Trace) -> View:

@@ -16,7 +16,10 @@ from headway.sim.state import (
     CARRIED_,
     CLOCK,
     DECODE_POOL,
+    ENDED,
+    ENDED_AT,
     HASH_TOKENS,
+    LAST_,
     NEVER,
     NEXT_,
     NONE,
@@ -26,6 +29,7 @@ from headway.sim.state import (
     PER_TOKEN,
     POOL,
     POOL_,
+    PREDICTED_,
     PREFILL_POOL,
     PREFIXES,
     READY_,
@@ -54,9 +58,26 @@ def _may_serve(q: Ints, row: Ints, rules: Ints, i: int) -> bool:
 
 
 @compiled
-def _score(w: World, row: Ints, i: int) -> float:
-    rules, weights = w.rules, w.weights
-    score = weights[PER_REQUEST] * (row[RUNNING] + row[WAITING]) + weights[PER_TOKEN] * row[WORK]
+def _reversed(q: Ints, first: int) -> int:
+    turned = NONE
+    while first != NONE:
+        after = q[first, NEXT_]
+        q[first, NEXT_] = turned
+        turned = first
+        first = after
+    return turned
+
+
+@compiled
+def _score(w: World, row: Ints, i: int, now: int) -> float:
+    q, rules, weights = w.q, w.rules, w.weights
+    requests, work = row[RUNNING] + row[WAITING], row[WORK]
+    for k in range(row[ENDED]):  # through, though the replica has not looked yet
+        j = row[row[ENDED_AT] + k]
+        if q[j, LAST_] < now:
+            requests -= 1
+            work -= q[j, PREDICTED_]
+    score = weights[PER_REQUEST] * requests + weights[PER_TOKEN] * work
     if weights[PER_HIT] != 0.0 and rules[PREFIXES]:
         hits = cache.matched(w, row, i) * rules[HASH_TOKENS]
         score -= weights[PER_HIT] * hits
@@ -64,7 +85,7 @@ def _score(w: World, row: Ints, i: int) -> float:
 
 
 @compiled
-def _route(w: World, turn: int, i: int) -> int:
+def _route(w: World, turn: int, i: int, now: int) -> int:
     """The replica for request ``i``, or NONE while all that may serve it are down.
 
     Round robin takes the next from ``turn`` on; otherwise the lowest score wins, and of equal
@@ -79,7 +100,7 @@ def _route(w: World, turn: int, i: int) -> int:
             continue
         if not rules[SCORED]:
             return r
-        score = _score(w, rows[r], i)
+        score = _score(w, rows[r], i, now)
         if best == NONE or score < least:
             best, least = r, score
     return best
@@ -89,7 +110,7 @@ def _route(w: World, turn: int, i: int) -> int:
 def _deliver(w: World, turn: int, i: int, now: int) -> int:
     """Send request ``i`` to a replica at ``now``; return the next turn, NONE if none is up."""
     q, keys, rows, rules = w.q, w.keys, w.rows, w.rules
-    r = _route(w, turn, i) if len(rows) > 1 else 0
+    r = _route(w, turn, i, now) if len(rows) > 1 else 0
     if r == NONE or rows[r, UP] == 0:
         return NONE
     row = rows[r]
@@ -133,6 +154,7 @@ def run(w: World) -> int:
             else:
                 restore(rows[k])
             next_outage += 1
+            sent = _reversed(q, sent)  # those that waited longest go first
         elif now == transfer:
             sent = received(w)
             q[sent, NEXT_] = NONE

@@ -240,7 +240,5 @@ def _rules(
 def _outages(cluster: Cluster) -> Ints:
     rows = [(o.start_s, o.replica, 1) for o in cluster.outages]
     rows += [(o.stop_s, o.replica, 0) for o in cluster.outages]
-    rows.sort()
-    return np.array([(math.ceil(t * 1e9), r, kind) for t, r, kind in rows], dtype=np.int64).reshape(
-        -1, 3
-    )
+    table = np.array(sorted(rows), dtype=np.float64).reshape(-1, 3)
+    return np.stack([nanoseconds(table[:, 0]), *table[:, 1:].astype(np.int64).T], axis=1)

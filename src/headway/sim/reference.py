@@ -1,17 +1,20 @@
 """The engine model once more, plainly: a loop over every request of every step.
 
-It is the specification that the compiled replica is held to, event by event, on traces that
-hypothesis makes up; it is far too slow for anything else.
+It is the specification that the compiled loop is held to, event by event, on traces that hypothesis
+makes up; it is far too slow for anything else. It knows one replica, prefix caches, planning ahead,
+prefill and decode on separate replicas, and replicas that fail.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headway.sim.engine import Engine
 
-StepNs = Callable[[int, int, int, int], int]
+StepNs = Callable[[int, int, int, int], int]  # of decodes, their cache, prompt tokens, pairs
+FOREVER = 1 << 62
 
 
 @dataclass(slots=True)
@@ -22,84 +25,313 @@ class Job:
     arrival: int
     prompt: int
     output: int
-    key: float
-    computed: int = 0
-    produced: int = 0
-    first: int = -1
-    last: int = -1
-    preemptions: int = 0
+    key: float = 0.0
+    hashes: tuple[int, ...] = ()
+    tokens: list[int] = field(default_factory=list)  # when each came out
+    cache: int = 0  # tokens that have blocks, those of the planned step included
+    todo: int = 0  # tokens to prefill
+    carried: int = 0
     decodes: bool = False
+    preemptions: int = 0
 
-    def blocks(self, size: int, more: int = 0) -> int:
-        """Blocks that its cache takes with ``more`` tokens in it."""
-        return -(-(self.computed + more) // size)
+    def __post_init__(self) -> None:
+        self.todo = self.prompt
 
 
-def reference(
-    jobs: Sequence[Job], engine: Engine, step_ns: StepNs, by_key: bool = False
-) -> list[Job]:
-    """Serve ``jobs``, in the order of arrival, on one replica; the jobs hold the result.
+@dataclass(slots=True)
+class Replica:
+    """One engine, step by step."""
 
-    ``step_ns(decodes, their cache, prompt tokens, pairs scored)`` is the time of a step.
-    """
-    now, waiting, running = 0, [], []  # type: int, list[Job], list[Job]
-    later = list(jobs)
-    size = engine.kv_block_tokens
-    while later or waiting or running:
-        if not (waiting or running):
-            now = max(now, later[0].arrival)
-        while later and later[0].arrival <= now:
-            waiting.append(later.pop(0))
-        if by_key:
-            waiting.sort(key=lambda job: (job.key, job.number))
-        scheduled: dict[int, int] = {}
-        preempted: list[Job] = []
-        budget = engine.max_num_batched_tokens
+    engine: Engine
+    step_ns: StepNs
+    by_key: bool = False
+    hash_tokens: int = 0
+    hands_over: bool = False  # requests leave after their first token
+    up: bool = True
+    clock: int = FOREVER
+    start: int = 0
+    end: int = 0
+    steps: bool = False  # whether a step is planned
+    planned: list[Job] = field(default_factory=list)  # who gets a token from it
+    waiting: list[Job] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)  # in the order of admission
+    ended: list[Job] = field(default_factory=list)
+    unheld: list[int] = field(default_factory=list)  # cached hashes, least recently used first
 
-        def used() -> int:
-            return sum(job.blocks(size, scheduled.get(job.number, 0)) for job in running)  # noqa: B023 - called at once
+    def blocks(self, tokens: int) -> int:
+        """Blocks that ``tokens`` take."""
+        return -(-tokens // self.engine.kv_block_tokens)
 
-        decoding = [job for job in running if job.decodes]
-        for job in [*decoding, *(job for job in running if job not in decoding)]:
-            want = min(job.prompt + job.produced - job.computed, budget)
-            while job in running:
-                more = job.blocks(size, want) - job.blocks(size)
-                if used() + more <= engine.num_kv_blocks:
-                    scheduled[job.number], budget = want, budget - want
-                    break
-                last = max(running, key=lambda j: (j.key, j.number)) if by_key else running[-1]
-                running.remove(last)
-                budget += scheduled.pop(last.number, 0)
-                last.computed, last.decodes, last.preemptions = 0, False, last.preemptions + 1
-                preempted.append(last)
-        waiting = preempted[::-1] + waiting
-        while waiting and not preempted and budget and len(running) < engine.max_num_seqs:
-            job = waiting[0]
-            todo = job.prompt + job.produced
-            chunk = min(todo, budget)
-            if not engine.chunked_prefill and chunk < todo:
-                if any(j.computed == 0 for j in running):
-                    break
-                chunk = todo
-            whole = todo if engine.reserve_full_prompt else chunk
-            if used() + -(-whole // size) > engine.num_kv_blocks:
+    @property
+    def requests(self) -> int:
+        """Waiting and running: what a router minds."""
+        return len(self.waiting) + len(self.running)
+
+    def hashed(self, job: Job, tokens: int) -> tuple[int, ...]:
+        """Hashes of the whole blocks among the first ``tokens`` of the prompt."""
+        if not self.hash_tokens:
+            return ()
+        return job.hashes[: min(tokens, job.prompt) // self.hash_tokens]
+
+    def held(self) -> Counter[int]:
+        """How many running requests hold each hashed block."""
+        return Counter(h for job in self.running for h in self.hashed(job, job.cache))
+
+    def free(self) -> int:
+        """Blocks that nobody runs on; equal hashed blocks are one."""
+        held = self.held()
+        shared = (held.total() - len(held)) * (self.hash_tokens // self.engine.kv_block_tokens)
+        used = sum(self.blocks(job.cache) for job in self.running)
+        return self.engine.num_kv_blocks - used + shared
+
+    def evict(self) -> None:
+        """Forget cached blocks whose memory is needed, the least recently used first."""
+        held = self.held()
+        self.unheld = [h for h in self.unheld if h not in held]
+        size = self.hash_tokens // self.engine.kv_block_tokens
+        while len(self.unheld) * size > self.free():
+            self.unheld.pop(0)
+
+    def leave(self, job: Job) -> None:
+        """``job`` gives back its blocks; those that nobody else uses stay cached, prefix last."""
+        self.running.remove(job)
+        held = self.held()
+        self.unheld += [h for h in self.hashed(job, job.cache)[::-1] if h not in held]
+
+    def join(self, job: Job, now: int) -> None:
+        """``job`` waits here."""
+        self.waiting.append(job)
+        self.clock = now if self.clock == FOREVER else self.clock
+
+    def preempt(self, finishing: Sequence[Job]) -> Job:
+        """Let the latest admission, or the largest key, wait again."""
+        candidates = [j for j in self.running if j not in self.ended and j not in finishing]
+        worst = max(candidates, key=lambda j: (j.key, j.number)) if self.by_key else candidates[-1]
+        self.leave(worst)
+        restart(worst)
+        self.waiting.insert(0, worst)
+        return worst
+
+    def apply(self) -> None:
+        """Let the planned step happen."""
+        for job in self.planned:
+            job.tokens.append(self.end)
+            job.decodes = True
+            if len(job.tokens) == job.output or self.hands_over:
+                self.ended.append(job)
+        self.planned, self.steps = [], False
+
+    def settle(self, now: int) -> list[Job]:
+        """Give back what requests that ended by ``now`` held; return those that go elsewhere."""
+        through = [job for job in self.ended if job.tokens[-1] <= now]
+        for job in through:
+            self.ended.remove(job)
+            self.leave(job)
+        return [job for job in through if len(job.tokens) < job.output]
+
+    def plan(self, now: int) -> None:
+        """Plan the next step."""
+        decodes = [j for j in self.running if j.decodes and j not in self.ended]
+        finishing: list[Job] = []
+        stopped = False
+        while sum(self.blocks(j.cache + 1) - self.blocks(j.cache) for j in decodes) > self.free():
+            lost, stopped = self.preempt(finishing), True
+            decodes = [j for j in decodes if j is not lost]
+        for job in decodes:
+            job.cache += 1
+        self.evict()
+        budget, chunks = self.engine.max_num_batched_tokens - len(decodes), []
+        for job in [j for j in self.running if not j.decodes]:  # at most one, the cut-off prefill
+            chunk = min(job.todo - job.cache, budget)
+            more = self.blocks(job.cache + chunk) - self.blocks(job.cache)
+            while chunk > 0 and more > self.free():
+                lost, stopped = self.preempt(finishing), True
+                decodes = [j for j in decodes if j is not lost]
+                if lost is job:
+                    chunk = 0
+            if chunk > 0:
+                chunks.append((chunk, job.cache))
+                job.cache, budget = job.cache + chunk, budget - chunk
+                finishing += [job] if job.cache == job.todo else []
+                self.evict()
+            if job in self.running and job.cache < job.todo:
+                stopped = True  # nothing is admitted beside a prefill that is still cut off
+        while self.waiting and budget > 0 and not stopped:
+            if self.by_key:
+                self.waiting.sort(key=lambda j: (j.key, j.number))
+            job = self.waiting[0]
+            if len(self.running) == self.engine.max_num_seqs:
                 break
-            running.append(waiting.pop(0))
-            scheduled[job.number], budget = chunk, max(budget - chunk, 0)
-        if scheduled:
-            prefills = [job for job in running if job not in decoding]
-            decodes = [job for job in running if job in decoding]
-            pairs = sum(scheduled[j.number] * j.computed for j in prefills) + sum(
-                scheduled[j.number] * (scheduled[j.number] + 1) // 2 for j in prefills
-            )
-            new = sum(scheduled[j.number] for j in prefills)
-            now += step_ns(len(decodes), sum(j.computed for j in decodes), new, pairs)
-        for job in list(running):
-            job.computed += scheduled.get(job.number, 0)
-            if scheduled and job.computed == job.prompt + job.produced:
-                job.produced, job.decodes = job.produced + 1, True
-                job.first = now if job.first < 0 else job.first
-                if job.produced == job.output:
-                    job.last = now
-                    running.remove(job)
-    return list(jobs)
+            done = job.carried or self.matched(job)
+            chunk = min(job.todo - done, budget)
+            if not self.engine.chunked_prefill:
+                if chunk < job.todo - done and finishing:
+                    break
+                chunk = job.todo - done
+            whole = job.todo + (chunk == 0)
+            fits = whole if self.engine.reserve_full_prompt else done + chunk + (chunk == 0)
+            held = self.held()
+            found = self.hashed(job, done) if not job.carried else ()
+            size = self.hash_tokens // self.engine.kv_block_tokens
+            others = sum(h in held for h in found) * size
+            if self.blocks(fits) - others > self.free():
+                break
+            self.waiting.pop(0)
+            self.running.append(job)
+            if chunk == 0:
+                job.decodes, job.cache = True, job.todo + 1
+                decodes.append(job)
+                budget -= 1
+            else:
+                chunks.append((chunk, done))
+                job.cache, budget = done + chunk, budget - chunk
+                finishing += [job] if job.cache == job.todo else []
+                stopped = job.cache < job.todo
+            self.evict()
+        self.launch(now, decodes, finishing, chunks)
+
+    def matched(self, job: Job) -> int:
+        """Tokens of the prompt whose blocks are cached; one is always left to compute."""
+        held, count = self.held(), 0
+        for h in self.hashed(job, job.todo - 1):
+            if h not in held and h not in self.unheld:
+                break
+            count += self.hash_tokens
+        return count
+
+    def launch(
+        self, now: int, decodes: list[Job], finishing: list[Job], chunks: list[tuple[int, int]]
+    ) -> None:
+        """Set duration, end and clock of what was planned."""
+        start = max(now, self.end)
+        if not decodes and not chunks:
+            again = self.end > now and (self.waiting or self.ended)
+            self.clock = self.end if again else FOREVER
+            return
+        new = sum(chunk for chunk, _ in chunks)
+        pairs = sum(chunk * done + chunk * (chunk + 1) // 2 for chunk, done in chunks)
+        took = self.step_ns(len(decodes), sum(j.cache - 1 for j in decodes), new, pairs)
+        self.planned, self.steps = [*decodes, *finishing], True
+        self.start, self.end = start, start + took
+        self.clock = start if self.engine.asynchronous else self.end
+
+    def step_end(self, now: int) -> int:
+        """When a failure at ``now`` takes effect: not in the middle of a step planned ahead."""
+        if not self.engine.asynchronous:
+            return now
+        return max(now, self.start if self.steps else self.end)
+
+    def fail(self, now: int) -> tuple[list[Job], list[Job]]:
+        """Lose everything; a step that has ended by ``now`` counts."""
+        if self.steps and self.end <= now:
+            self.apply()
+        elif self.steps:
+            self.end = self.start
+        self.planned, self.steps, self.clock, self.up = [], False, FOREVER, False
+        elsewhere = self.settle(FOREVER)
+        lost = [*self.running, *self.waiting]
+        for job in self.running:
+            restart(job)
+        for job in self.waiting:
+            job.carried, job.todo = 0, job.prompt + len(job.tokens)
+        self.running, self.waiting, self.unheld = [], [], []
+        return elsewhere, lost
+
+
+def restart(job: Job) -> None:
+    """``job`` lost its cache: prompt and answer so far must be prefilled again."""
+    job.cache, job.carried, job.decodes = 0, 0, False
+    job.todo = job.prompt + len(job.tokens)
+    job.preemptions += 1
+
+
+@dataclass(slots=True)
+class Site:
+    """Several replicas, and what connects them.
+
+    Attributes:
+        replicas: where prefill is apart, those that hand over come first.
+        least_loaded: where requests go; else round robin.
+        transfer_ns: of a cache of so many tokens, where prefill is apart.
+
+    """
+
+    replicas: Sequence[Replica]
+    least_loaded: bool = False
+    transfer_ns: Callable[[int], int] | None = None
+    turn: int = 0
+
+    def route(self, job: Job) -> Replica | None:
+        """The replica for ``job``, ``None`` while all that may serve it are down."""
+        count = len(self.replicas)
+        split = self.transfer_ns is not None
+        places = [
+            r
+            for r in ((self.turn + k) % count for k in range(count))
+            if self.replicas[r].up and self.replicas[r].hands_over == (split and not job.carried)
+        ]
+        if not places:
+            return None
+        best = places[0]
+        if self.least_loaded:
+            best = min(places, key=lambda r: self.replicas[r].requests)
+        self.turn = (best + 1) % count
+        return self.replicas[best]
+
+
+Outages = Sequence[tuple[int, int, bool]]
+
+
+def reference(jobs: Sequence[Job], site: Site, outages: Outages = ()) -> None:
+    """Serve ``jobs``, in the order of arrival; the jobs hold the result.
+
+    Outages are (time, replica, whether it fails or comes back).
+    """
+    later, moving, held = list(jobs), [], []  # type: list[Job], list[tuple[int, int, Job]], list[Job]
+    breaks = sorted(outages)
+
+    def hand_over(those: Sequence[Job]) -> None:
+        for job in those:
+            job.todo = job.prompt + len(job.tokens) - 1
+            job.carried, job.decodes, job.cache = job.todo, False, 0
+            assert site.transfer_ns is not None  # only then does a replica hand over
+            moving.append((job.tokens[-1] + site.transfer_ns(job.prompt), job.number, job))
+
+    while True:
+        soonest = min(site.replicas, key=lambda replica: replica.clock)
+        outage = breaks[0][0] if breaks else FOREVER
+        ready = min(moving)[0] if moving else FOREVER
+        arrival = later[0].arrival if later else FOREVER
+        now = min(outage, ready, arrival, soonest.clock)
+        if now == FOREVER:
+            return
+        sent: list[Job] = []
+        if now == outage:
+            at, r, fails = breaks.pop(0)
+            replica = site.replicas[r]
+            if fails and (until := replica.step_end(now)) > now:
+                breaks = [
+                    (max(t, until) if k == r else t, k, f) for t, k, f in [(at, r, fails), *breaks]
+                ]
+                breaks.sort(key=lambda b: b[0])
+                continue
+            sent, held = held, []
+            if fails and replica.up:
+                elsewhere, lost = replica.fail(now)
+                hand_over(elsewhere)
+                sent = sent + lost
+            replica.up = not fails
+        elif now == ready:
+            moving.remove(first := min(moving))
+            sent = [first[2]]
+        elif now == arrival:
+            sent = [later.pop(0)]
+        else:
+            soonest.apply()
+            hand_over(soonest.settle(now))
+            soonest.plan(now)
+        for job in sent:
+            if (chosen := site.route(job)) is None:
+                held.append(job)
+            else:
+                chosen.join(job, now)
