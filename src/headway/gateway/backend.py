@@ -7,9 +7,9 @@ import json
 import re
 
 from headway.gateway.config import Endpoint
+from headway.gateway.connections import Connections
 from headway.gateway.framing import BrokenAnswerError, ChunkedBody
 from headway.gateway.speed import Breaker, Speed
-from headway.gateway.upstream import Connections
 
 MOST_ANSWER_BYTES = 4 * 2**20
 _GAUGE = re.compile(

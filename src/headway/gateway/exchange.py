@@ -11,24 +11,20 @@ import asyncio
 from time import monotonic
 from typing import Protocol
 
-from headway.gateway.asked import Asked, error_body, error_event, is_error_body, with_priority
+from headway.gateway.answer import Answer
+from headway.gateway.asked import Asked, error_body, error_event, with_priority
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
-from headway.gateway.framing import MOST_HELD_BYTES, BrokenAnswerError, whole_events
+from headway.gateway.incoming import Incoming
 from headway.gateway.meter import Meter
 from headway.gateway.reply import Reply
 from headway.gateway.upstream import Connection
 from headway.gateway.waiting import Ticket
-from headway.gateway.wire import ClientConnection, Incoming
+from headway.gateway.wire import ClientConnection
 from headway.metrics.record import DONE, FAILED, REJECTED
 from headway.workload.request import Request
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-HOP_BY_HOP = frozenset({
-    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
-    b"upgrade", b"content-length",
-})  # fmt: skip
 JSON_HEADERS = b"Content-Type: application/json\r\n"
 
 
@@ -74,14 +70,14 @@ class Exchange(Ticket):
         backend: who has it now.
         sent_s: when it was first sent to an engine.
         active_s: when something last happened, for timeouts.
+        answer: the latest attempt of an engine.
     """
 
     __slots__ = (
-        "_buffered", "_charged", "_connect", "_desk", "_forward", "_held", "_length", "_paused",
-        "_reply", "_status", "_streaming", "_upstream", "active_s", "asked", "attempts", "backend",
-        "connection", "expected_tokens", "headers", "home", "incoming", "meter", "p50_tokens",
-        "p90_tokens", "phase", "pinned", "place", "pool", "priority", "request", "request_id",
-        "sent_s", "tenant", "tried",
+        "_charged", "_connect", "_desk", "_forward", "_paused", "_reply", "_upstream", "active_s",
+        "answer", "asked", "attempts", "backend", "connection", "expected_tokens", "home",
+        "incoming", "p50_tokens", "p90_tokens", "phase", "pinned", "place", "pool", "priority",
+        "request", "request_id", "sent_s", "tenant", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -111,22 +107,21 @@ class Exchange(Ticket):
         self.phase = QUEUED
         self.sent_s: float | None = None
         self.active_s = self.arrival_s
-        self.meter = Meter(asked.api)
-        self._forward = forward
         self._reply = Reply(connection, incoming)
+        self.answer = self._new_answer()
+        self._forward = forward
         self._upstream: Connection | None = None
         self._connect: asyncio.Task[None] | None = None
         self._charged = 0.0
         self._paused = False
-        self._reset()
 
-    def _reset(self) -> None:
-        self._status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._streaming = False
-        self._buffered: list[bytes] = []
-        self._length = 0
-        self._held = b""  # an event that is not complete
+    def _new_answer(self) -> Answer:
+        return Answer(self, self._reply, self.asked.api, self._desk.config.limits.answer_bytes)
+
+    @property
+    def meter(self) -> Meter:
+        """The tokens of the latest attempt."""
+        return self.answer.meter
 
     # towards the engine
 
@@ -135,6 +130,8 @@ class Exchange(Ticket):
         self.waits = False
         self.backend = backend
         self.attempts += 1
+        if self.attempts > 1:
+            self.answer = self._new_answer()
         self.tried.add(backend.endpoint.url)
         backend.inflight += 1
         self._charged = self.expected_tokens
@@ -159,7 +156,7 @@ class Exchange(Ticket):
             connection = await backend.connections.open(self._desk.config.timeouts.connect_s)
         except (OSError, TimeoutError) as error:
             why = str(error) or type(error).__name__
-            self._attempt_failed(f"cannot connect to the backend: {why}", 503)
+            self.attempt_failed(f"cannot connect to the backend: {why}", 503)
             return
         if self.phase != CONNECTING:
             connection.cancel()
@@ -173,133 +170,46 @@ class Exchange(Ticket):
         if self.priority is not None:
             body = with_priority(body, self.priority)
         path = self.incoming.path + ("?" + self.incoming.query if self.incoming.query else "")
-        connection.send(backend.head(path, len(body), self._forward), body, self)
+        connection.send(backend.head(path, len(body), self._forward), body, self.answer)
 
-    # from the engine
+    # what comes of it
 
-    def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Take the head of the engine's answer."""
+    def answering(self) -> None:
+        """The engine has begun to answer."""
         self.phase = ANSWERING
         self.active_s = monotonic()
-        self._status = status
-        self.headers = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
-        self._streaming = status == 200 and any(
-            name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-            for name, value in headers
-        )
-        return self._streaming and self.incoming.version == "1.1"
 
-    def answer_raw(self, data: bytes) -> None:
-        """Take whole chunks that hold whole events."""
-        self.active_s = now_s = monotonic()
-        if self._held:  # cannot be in order with what is held back
-            raise BrokenAnswerError("the backend cut its events strangely")
-        self.meter.see(data, now_s)
-        self._send_on(data)
+    def answered(self, status: int) -> None:
+        """The client has all of the answer."""
+        ok = status < 400
+        self._over(DONE if ok else FAILED, "" if ok else f"backend_{status}", status)
 
-    def answer_body(self, data: bytes) -> None:
-        """Take bytes of the body."""
-        self.active_s = monotonic()
-        if self._streaming:
-            data = self._held + data
-            whole = whole_events(data)
-            if not whole and len(data) > MOST_HELD_BYTES:
-                whole = len(data)
-            self._held = data[whole:]
-            if whole:
-                self._pass_on(data[:whole])
+    def attempt_failed(self, why: str, status: int, stale: bool = False) -> None:
+        """There will be no more of this answer; ``stale``: over a connection that was old."""
+        if self.phase == ENDED:
             return
-        self._buffered.append(data)
-        self._length += len(data)
-        if self._length > self._desk.config.limits.answer_bytes:
-            self._pass_through()
-
-    def answer_ends(self) -> None:
-        """The engine's answer is complete."""
-        if self._streaming:
-            self._end_stream()
-        elif self._reply.begun:
-            self._pass_through()
-            self.meter.first_s = self.meter.last_s = monotonic()
-            self._reply.finish()
-            self._over(DONE, "", self._status)
-        else:
-            self._end_whole(b"".join(self._buffered))
-
-    def answer_fails(self, why: str, stale: bool) -> None:
-        """The engine's answer will never be complete."""
-        self._upstream = None
-        if self._streaming and self._reply.begun:
-            self.meter.end_stream()
-            if self.meter.finished:  # all was said before the connection went
-                self._end_stream()
-                return
-        if stale and not self._reply.begun and self.backend is not None:
-            backend = self.backend
+        self._drop_upstream()
+        backend = self.backend
+        if stale and not self._reply.begun and backend is not None:
             self._release(undecided=True)
-            self._reset()
             self.start(backend, fresh=True)
             return
-        self._attempt_failed(why, 502)
-
-    # towards the client
-
-    def _pass_on(self, events: bytes) -> None:
-        self.meter.see(events, monotonic())
-        self._send_on(self._reply.framed(events))
-
-    def _send_on(self, framed: bytes) -> None:
-        if self._reply.begun:
-            self._reply.piece(framed)
-        elif self._reply.begin(self._status, self._header_lines(), framed):
-            self.client_full()
-
-    def _pass_through(self) -> None:
-        """An answer too long to hold: pass it on as it comes."""
-        data = b"".join(self._buffered)
-        self._buffered = []
-        self._send_on(self._reply.framed(data))
-
-    def _end_stream(self) -> None:
-        if self._held.strip():  # an engine that forgets the last empty line
-            held, self._held = self._held, b""
-            try:
-                self._pass_on(held + b"\n\n")
-            except BrokenAnswerError as error:
-                self._attempt_failed(str(error), 502)
-                return
-        self.meter.end_stream()
-        if not self.meter.finished:
-            self._attempt_failed("the backend ended its answer early", 502)
+        if backend is not None:
+            backend.breaker.failed(monotonic())
+            backend.failed += 1
+        if not self._reply.begun and self.retry():
             return
-        if not self._reply.begun:
-            self._attempt_failed("the backend sent an empty stream", 502)
-            return
-        self._reply.finish()
-        self._over(DONE, "", 200)
+        code = {503: "backend_unavailable", 504: "backend_timeout"}.get(status, "backend_failed")
+        self._end_failed(why, status, code)
 
-    def _end_whole(self, body: bytes) -> None:
-        if self._status in RETRIED and self._retry():
-            return
-        if self._status == 200 and not self.meter.whole(body, monotonic()):
-            self._attempt_failed("the backend's answer is not JSON", 502)
-            return
-        if 300 <= self._status < 400:
-            self._attempt_failed(f"the backend answered with a redirection ({self._status})", 502)
-            return
-        if self._status >= 400 and not is_error_body(body):
-            said = body[:300].decode("utf-8", "replace").strip() or "nothing"
-            kind = "server_error" if self._status >= 500 else "invalid_request_error"
-            body = error_body(f"the backend said: {said}", kind, "backend_error")
-            self.headers = [h for h in self.headers if h[0].lower() == b"retry-after"]
-            self.headers.append((b"Content-Type", b"application/json"))
-        self._reply.whole(self._status, self._header_lines(), body)
-        ok = self._status < 400
-        self._over(DONE if ok else FAILED, "" if ok else f"backend_{self._status}", self._status)
-
-    def _header_lines(self) -> bytes:
-        lines = [b"%b: %b\r\n" % pair for pair in self.headers]
-        return b"".join(lines) + self.own_headers()
+    def retry(self) -> bool:
+        """Try another engine; whether there is one."""
+        other = self._desk.another(self)
+        if other is None:
+            return False
+        self._release(undecided=True)
+        self.start(other)
+        return True
 
     def own_headers(self) -> bytes:
         """What the gateway says about the request."""
@@ -332,7 +242,7 @@ class Exchange(Ticket):
         elif self._paused:
             self._reply.cut_off()  # the connection's `connection_lost` ends the exchange
         else:
-            self._attempt_failed(why, 504)
+            self.attempt_failed(why, 504)
 
     def shut(self) -> None:
         """End it because the gateway stops."""
@@ -362,36 +272,13 @@ class Exchange(Ticket):
             if self._upstream is not None:
                 self._upstream.resume()
 
-    def _attempt_failed(self, why: str, status: int) -> None:
-        if self.phase == ENDED:
-            return
-        self._drop_upstream()
-        if self.backend is not None:
-            self.backend.breaker.failed(monotonic())
-            self.backend.failed += 1
-        if not self._reply.begun and self._retry():
-            return
-        code = {503: "backend_unavailable", 504: "backend_timeout"}.get(status, "backend_failed")
-        self._end_failed(why, status, code)
-
-    def _retry(self) -> bool:
-        """Try another backend; whether there is one."""
-        other = self._desk.another(self)
-        if other is None:
-            return False
-        self._release(undecided=True)
-        self._reset()
-        self.meter = Meter(self.asked.api)
-        self.start(other)
-        return True
-
     def _end_failed(self, why: str, status: int, code: str) -> None:
         self._drop_upstream()
-        if self._reply.begun and self._streaming:
+        if self._reply.begun and self.answer.streaming:
             status = 200
         if not self._reply.begun:
             self._fail_to_client(why, status, code, 1.0 if status == 503 else None)
-        elif self._streaming:
+        elif self.answer.streaming:
             # The stream must not look complete: an event says so, and no [DONE] follows.
             self._reply.piece(self._reply.framed(error_event(self.asked.api, why, code)))
             self._reply.finish(complete=False)

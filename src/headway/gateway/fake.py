@@ -13,16 +13,20 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from headway.errors import InputError
-from headway.gateway.asked import CHAT, PATHS, RESPONSES, Asked, error_body, read_asked
+from headway.errors import InputError, UnknownNameError
+from headway.gateway.asked import CHAT, PATHS, Asked, error_body, read_asked
+from headway.gateway.fake_answers import (
+    CANNED,
+    FAULTS,
+    MIDWAY,
+    last_events,
+    stream_event,
+    whole_answer,
+)
 from headway.gateway.framing import LAST_CHUNK, as_chunk
-from headway.gateway.wire import ClientConnection, Incoming
+from headway.gateway.incoming import Incoming
+from headway.gateway.wire import ClientConnection
 
-FAULTS = (
-    "die", "die-in-event", "hang", "hang-midway", "garbage", "garbage-stream", "not-json",
-    "close-early", "close-before", "status-429", "status-500", "status-503", "html-500",
-    "no-done", "bad-chunk", "huge", "redirect", "split", "wrong-length",
-)  # fmt: skip
 WORDS = ("the ", "a ", "line ", "of ", "words ", "that ", "means ", "nothing ")
 
 
@@ -90,7 +94,7 @@ class _Run:
         self.engine.over(self)
 
     def _first(self) -> None:
-        wrong = _ANSWERS.get(self.fault)
+        wrong = CANNED.get(self.fault)
         if wrong is not None:
             self.connection.exchange = None
             self.connection.write(wrong)
@@ -107,7 +111,9 @@ class _Run:
                 b"Transfer-Encoding: chunked\r\n\r\n"
             )
             if self.asked.api == CHAT:
-                head += as_chunk(_event(self.asked, {"role": "assistant", "content": ""}, None))
+                head += as_chunk(
+                    stream_event(self.asked, {"role": "assistant", "content": ""}, None)
+                )
             self.connection.write(head)
             self._token()
         else:
@@ -118,7 +124,7 @@ class _Run:
     def _token(self) -> None:
         speed = self.engine.speed
         halfway = self.sent >= max(1, self.tokens // 2)
-        if halfway and self.fault in _MIDWAY:
+        if halfway and self.fault in MIDWAY:
             self._go_wrong()
             return
         if self.paused:
@@ -147,9 +153,7 @@ class _Run:
         if self.fault == "close-early":
             self.connection.write(event + LAST_CHUNK)
         else:
-            self.connection.write(
-                event + self.engine.last_events(self.asked, self.tokens, self.fault)
-            )
+            self.connection.write(event + last_events(self.asked, self.tokens, self.fault))
         self._stop()
         self.connection.finished(keep_alive=self.incoming.keep_alive)
 
@@ -168,9 +172,9 @@ class _Run:
         text = "".join(WORDS[i % len(WORDS)] for i in range(self.tokens))
         if self.fault == "huge":
             text = "x" * (12 * 2**20)
-        body = json.dumps(_whole_answer(self.asked, text, self.tokens)).encode()
+        body = json.dumps(whole_answer(self.asked, text, self.tokens)).encode()
         self._stop()
-        if self.fault in _MIDWAY:
+        if self.fault in MIDWAY:
             self.connection.exchange = None
             self.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
             self.connection.write(body[: len(body) // 2])
@@ -181,33 +185,6 @@ class _Run:
             length = b"Content-Length: 5\r\n"
         headers = b"Content-Type: application/json\r\nx-fake-engine: yes\r\n" + length
         self.connection.answer(200, headers, body, self.incoming.keep_alive)
-
-
-_MIDWAY = frozenset({"die", "die-in-event", "hang-midway", "bad-chunk"})
-
-
-def _plain(
-    status: bytes, body: bytes, kind: bytes = b"application/json", more: bytes = b""
-) -> bytes:
-    return b"HTTP/1.1 %b\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        status, kind, more, len(body), body,
-    )  # fmt: skip
-
-
-_ANSWERS = {
-    "garbage": b"\x00\x01\x02 what is this\r\n\r\n",
-    "garbage-stream": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n" + as_chunk(b"data: {not json\n\n") + LAST_CHUNK,
-    "not-json": _plain(b"200 OK", b"<html>hello</html>"),
-    "status-429": _plain(
-        b"429 Too Many Requests", error_body("slow down", "rate_limit_error", "rate"),
-        more=b"Retry-After: 1\r\n",
-    ),
-    "status-500": _plain(b"500 Internal", error_body("engine trouble", "server_error", None)),
-    "status-503": _plain(b"503 Unavailable", error_body("loading", "server_error", None)),
-    "html-500": _plain(b"500 Internal", b"<h1>Oops</h1>", b"text/html"),
-    "redirect": _plain(b"302 Found", b"", b"text/html", b"Location: http://127.0.0.1:1/\r\n"),
-}  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -310,6 +287,8 @@ class FakeEngine:
         fault = incoming.headers.get(b"x-fake-fault", b"").decode()
         if not fault and self.faults:
             fault = self.faults.popleft()
+        if fault and fault not in FAULTS:
+            raise UnknownNameError("fault", fault, FAULTS)
         wanted = incoming.headers.get(b"x-fake-tokens")
         tokens = int(wanted) if wanted else self.lengths.get(asked.prompt, self.speed.tokens)
         tokens = max(1, min(tokens, asked.max_tokens or tokens))
@@ -337,76 +316,6 @@ class FakeEngine:
         """One token's event as a chunk."""
         found = self._cached.get((asked.api, word))
         if found is None:
-            found = as_chunk(_event(asked, {"content": word}, None))
+            found = as_chunk(stream_event(asked, {"content": word}, None))
             self._cached[asked.api, word] = found
         return found
-
-    def last_events(self, asked: Asked, tokens: int, fault: str) -> bytes:
-        """What follows the last token."""
-        if asked.api == RESPONSES:
-            whole = _whole_answer(asked, "", tokens)
-            event = {"type": "response.completed", "response": whole, "sequence_number": 99}
-            return as_chunk(_named("response.completed", event)) + LAST_CHUNK
-        finish = as_chunk(_event(asked, {}, "stop"))
-        prompt_tokens = asked.prompt_tokens(4.0)
-        usage = {"id": "fake", "object": "chat.completion.chunk", "created": 0,
-                 "model": asked.model, "choices": [],
-                 "usage": _usage(prompt_tokens, tokens)}  # fmt: skip
-        body = finish + as_chunk(b"data: " + json.dumps(usage).encode() + b"\n\n")
-        if fault != "no-done":
-            body += as_chunk(b"data: [DONE]\n\n")
-        return body + LAST_CHUNK
-
-
-def _usage(prompt_tokens: int, tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": tokens,
-        "total_tokens": prompt_tokens + tokens,
-    }
-
-
-def _named(name: str, event: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(event).encode())
-
-
-def _event(asked: Asked, delta: dict[str, str], finish: str | None) -> bytes:
-    if asked.api == RESPONSES:
-        event = {"type": "response.output_text.delta", "delta": delta.get("content", ""),
-                 "item_id": "m", "output_index": 0, "content_index": 0,
-                 "sequence_number": 1, "logprobs": []}  # fmt: skip
-        return _named("response.output_text.delta", event)
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
-    if asked.api == CHAT:
-        choice["delta"] = delta
-        kind = "chat.completion.chunk"
-    else:
-        choice["text"] = delta.get("content", "")
-        kind = "text_completion"
-    event = {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice]}
-    return b"data: " + json.dumps(event).encode() + b"\n\n"
-
-
-def _whole_answer(asked: Asked, text: str, tokens: int) -> dict[str, Any]:
-    prompt_tokens = asked.prompt_tokens(4.0)
-    if asked.api == RESPONSES:
-        content = [{"type": "output_text", "text": text, "annotations": []}]
-        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
-                   "content": content}  # fmt: skip
-        return {
-            "id": "fake", "object": "response", "created_at": 0, "model": asked.model,
-            "status": "completed", "output": [message], "parallel_tool_calls": True,
-            "tool_choice": "auto", "tools": [],
-            "usage": {"input_tokens": prompt_tokens, "output_tokens": tokens,
-                      "total_tokens": prompt_tokens + tokens,
-                      "input_tokens_details": {"cached_tokens": 0},
-                      "output_tokens_details": {"reasoning_tokens": 0}},
-        }  # fmt: skip
-    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
-    if asked.api == CHAT:
-        choice["message"] = {"role": "assistant", "content": text}
-    else:
-        choice["text"] = text
-    kind = "chat.completion" if asked.api == CHAT else "text_completion"
-    return {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice],
-            "usage": _usage(prompt_tokens, tokens)}  # fmt: skip

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from headway.gateway.asked import PATHS
 from headway.gateway.entry import OPEN, Entry
 from headway.gateway.exchange import ENDED, Exchange
+from headway.gateway.incoming import Incoming
 from headway.gateway.store import Store
 from headway.gateway.telemetry import Telemetry
-from headway.gateway.wire import Incoming
 
 RECENT_ENTRIES = 500
 

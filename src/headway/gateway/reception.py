@@ -6,12 +6,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.errors import InputError
+from headway.gateway.answer import HOP_BY_HOP
 from headway.gateway.asked import PATHS, error_body, read_asked
 from headway.gateway.config import Tenant
-from headway.gateway.exchange import HOP_BY_HOP, JSON_HEADERS, Exchange
+from headway.gateway.exchange import JSON_HEADERS, Exchange
+from headway.gateway.incoming import Incoming
 from headway.gateway.slo import read_slo
 from headway.gateway.views import answer_view
-from headway.gateway.wire import ClientConnection, Incoming
+from headway.gateway.wire import ClientConnection
 from headway.metrics.record import FAILED, REJECTED
 from headway.workload.request import Request
 

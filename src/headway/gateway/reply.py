@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from headway.gateway.framing import LAST_CHUNK, as_chunk
-from headway.gateway.wire import REASONS, ClientConnection, Incoming
+from headway.gateway.incoming import REASONS, Incoming
+from headway.gateway.wire import ClientConnection
 
 
 class Reply:

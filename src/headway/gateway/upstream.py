@@ -1,4 +1,4 @@
-"""Connections to engines: used again, and closed as soon as nobody wants the answer.
+"""A connection to an engine: its answers taken apart, and closed as soon as nobody wants one.
 
 An answer's bytes go to the client as they came wherever they came whole; see `framing`.
 """
@@ -6,13 +6,10 @@ An answer's bytes go to the client as they came wherever they came whole; see `f
 from __future__ import annotations
 
 import asyncio
-import ssl
-from time import monotonic
 from typing import Protocol, cast
 
 import httptools
 
-from headway.gateway.config import Endpoint
 from headway.gateway.framing import (
     LAST_CHUNK,
     MOST_HEAD_BYTES,
@@ -22,8 +19,6 @@ from headway.gateway.framing import (
 )
 
 HIGH_WATER_BYTES = 1 << 20
-MOST_IDLE = 1024
-IDLE_S = 30.0
 
 
 class Receiver(Protocol):
@@ -50,16 +45,28 @@ class Receiver(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Who keeps connections."""
+
+    def give_back(self, connection: Connection) -> None:
+        """It may be used again."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """The engine closed it."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """One connection to an engine."""
 
     __slots__ = (
-        "_chunks", "_head", "_headers", "_left", "_parser", "_pool", "_raw", "_receiver",
-        "_status", "_until_close", "idle_since_s", "reused", "transport",
+        "_chunks", "_head", "_headers", "_left", "_owner", "_raw", "_receiver", "_status",
+        "_until_close", "idle_since_s", "reused", "transport",
     )  # fmt: skip
 
-    def __init__(self, pool: Connections) -> None:
-        self._pool = pool
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._receiver: Receiver | None = None
         self._head: bytes | None = None  # what came of a head that is not complete
         self._headers: list[tuple[bytes, bytes]] = []
@@ -139,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        self._pool.lost(self)
+        self._owner.lost(self)
         receiver = self._receiver
         if receiver is None:
             return
@@ -164,15 +171,17 @@ class Connection(asyncio.Protocol):
             return
         head, rest = data[: end + 4], data[end + 4 :]
         self._headers = []
-        self._parser = httptools.HttpResponseParser(self)
+        # Not kept: the two would hold each other until the garbage collector comes.
+        parser = httptools.HttpResponseParser(self)
         try:
-            self._parser.feed_data(head)
+            parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             raise BrokenAnswerError("the backend switched protocols") from None
         except httptools.HttpParserError as error:
             raise BrokenAnswerError(
                 f"the backend sent something that is not HTTP: {error}"
             ) from None
+        self._status = parser.get_status_code()
         if 100 <= self._status < 200:
             self._head = b""
             if rest:
@@ -191,10 +200,6 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header of the answer (called by the parser)."""
         self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """The parser has read the head."""
-        self._status = self._parser.get_status_code()
 
     def _frame(self) -> None:
         """Find out how the body's end is told (RFC 9112, section 6.3)."""
@@ -248,7 +253,7 @@ class Connection(asyncio.Protocol):
         )
         self._chunks, self._raw = None, False
         if keep:
-            self._pool.give_back(self)
+            self._owner.give_back(self)
         else:
             self.transport.close()
         if receiver is not None:
@@ -259,54 +264,3 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
         if receiver is not None:
             receiver.answer_fails(why, stale=False)
-
-
-class Connections:
-    """The connections to one engine."""
-
-    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
-        """Open nothing yet."""
-        self._endpoint = endpoint
-        self._loop = loop
-        self._idle: list[Connection] = []
-        self._tls = ssl.create_default_context() if endpoint.tls else None
-
-    def idle(self) -> Connection | None:
-        """The connection used last that is free, if there is one."""
-        now_s = monotonic()
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.transport.is_closing():
-                continue
-            if now_s - connection.idle_since_s > IDLE_S:
-                connection.transport.close()  # engines close idle ones without a word
-                continue
-            connection.reused = True
-            return connection
-        return None
-
-    async def open(self, timeout_s: float) -> Connection:
-        """A new connection; raises `OSError` or `TimeoutError` if there is none to be had."""
-        async with asyncio.timeout(timeout_s):
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self), self._endpoint.host, self._endpoint.port, ssl=self._tls
-            )
-        return connection
-
-    def give_back(self, connection: Connection) -> None:
-        """Keep ``connection`` for the next request."""
-        if len(self._idle) < MOST_IDLE and not connection.transport.is_closing():
-            connection.idle_since_s = monotonic()
-            self._idle.append(connection)
-        else:
-            connection.transport.close()
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection that the engine closed."""
-        if connection in self._idle:
-            self._idle.remove(connection)
-
-    def close(self) -> None:
-        """Close what is idle."""
-        while self._idle:
-            self._idle.pop().transport.close()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from headway.gateway.asked import error_body
 from headway.gateway.config import is_loopback
+from headway.gateway.incoming import Incoming
 from headway.gateway.keys import NOBODY
 from headway.gateway.telemetry import label
-from headway.gateway.wire import ClientConnection, Incoming
+from headway.gateway.wire import ClientConnection
 from headway.metrics.record import DONE
 
 if TYPE_CHECKING:  # the gateway imports this module

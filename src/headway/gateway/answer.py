@@ -1,0 +1,196 @@
+"""One engine's attempt at an answer, on its way from the engine's connection to the client.
+
+A stream goes on in whole events as they come; an answer in one is held until its end, so that a
+failed attempt can still be made good by another engine.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Protocol
+
+from headway.gateway.asked import error_body, is_error_body
+from headway.gateway.framing import MOST_HELD_BYTES, BrokenAnswerError, whole_events
+from headway.gateway.meter import Meter
+from headway.gateway.reply import Reply
+
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+HOP_BY_HOP = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"content-length",
+})  # fmt: skip
+
+
+class Asker(Protocol):
+    """The request, as an attempt to answer it sees it."""
+
+    active_s: float
+
+    def answering(self) -> None:
+        """The engine has begun to answer."""
+        ...
+
+    def own_headers(self) -> bytes:
+        """What the gateway says about the request, as header lines."""
+        ...
+
+    def client_full(self) -> None:
+        """The client reads more slowly than it is sent to."""
+        ...
+
+    def retry(self) -> bool:
+        """Try another engine; whether there is one."""
+        ...
+
+    def answered(self, status: int) -> None:
+        """The client has all of the answer."""
+        ...
+
+    def attempt_failed(self, why: str, status: int, stale: bool = False) -> None:
+        """There will be no more of this answer."""
+        ...
+
+
+class Answer:
+    """What came of one attempt so far.
+
+    Attributes:
+        meter: its tokens.
+        streaming: whether it is a stream of events.
+    """
+
+    __slots__ = (
+        "_asker", "_buffered", "_headers", "_held", "_length", "_most_bytes", "_reply",
+        "_status", "meter", "streaming",
+    )  # fmt: skip
+
+    def __init__(self, asker: Asker, reply: Reply, api: str, most_bytes: int) -> None:
+        """Pass on to ``reply``; an answer of more than ``most_bytes`` is not held."""
+        self._asker = asker
+        self._reply = reply
+        self._most_bytes = most_bytes
+        self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._buffered: list[bytes] = []
+        self._length = 0
+        self._held = b""  # an event that is not complete
+        self.meter = Meter(api)
+        self.streaming = False
+
+    # from the engine's connection
+
+    def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Take the head of the engine's answer."""
+        self._asker.answering()
+        self._status = status
+        self._headers = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
+        self.streaming = status == 200 and any(
+            name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+            for name, value in headers
+        )
+        return self.streaming and self._reply.chunked
+
+    def answer_raw(self, data: bytes) -> None:
+        """Take whole chunks that hold whole events."""
+        self._asker.active_s = now_s = monotonic()
+        if self._held:  # cannot be in order with what is held back
+            raise BrokenAnswerError("the backend cut its events strangely")
+        self.meter.see(data, now_s)
+        self._send_on(data)
+
+    def answer_body(self, data: bytes) -> None:
+        """Take bytes of the body."""
+        self._asker.active_s = monotonic()
+        if self.streaming:
+            data = self._held + data
+            whole = whole_events(data)
+            if not whole and len(data) > MOST_HELD_BYTES:
+                whole = len(data)
+            self._held = data[whole:]
+            if whole:
+                self._pass_on(data[:whole])
+            return
+        self._buffered.append(data)
+        self._length += len(data)
+        if self._length > self._most_bytes:
+            self._pass_through()
+
+    def answer_ends(self) -> None:
+        """The engine's answer is complete."""
+        if self.streaming:
+            self._end_stream()
+        elif self._reply.begun:
+            self._pass_through()
+            self.meter.first_s = self.meter.last_s = monotonic()
+            self._reply.finish()
+            self._asker.answered(self._status)
+        else:
+            self._end_whole(b"".join(self._buffered))
+
+    def answer_fails(self, why: str, stale: bool) -> None:
+        """The engine's answer will never be complete."""
+        if self.streaming and self._reply.begun:
+            self.meter.end_stream()
+            if self.meter.finished:  # all was said before the connection went
+                self._end_stream()
+                return
+        self._asker.attempt_failed(why, 502, stale)
+
+    # to the client
+
+    def _pass_on(self, events: bytes) -> None:
+        self.meter.see(events, monotonic())
+        self._send_on(self._reply.framed(events))
+
+    def _pass_through(self) -> None:
+        """An answer too long to hold: pass it on as it comes."""
+        data = b"".join(self._buffered)
+        self._buffered = []
+        self._send_on(self._reply.framed(data))
+
+    def _send_on(self, framed: bytes) -> None:
+        if self._reply.begun:
+            self._reply.piece(framed)
+        elif self._reply.begin(self._status, self._header_lines(), framed):
+            self._asker.client_full()
+
+    def _end_stream(self) -> None:
+        if self._held.strip():  # an engine that forgets the last empty line
+            held, self._held = self._held, b""
+            try:
+                self._pass_on(held + b"\n\n")
+            except BrokenAnswerError as error:
+                self._asker.attempt_failed(str(error), 502)
+                return
+        self.meter.end_stream()
+        if not self.meter.finished:
+            self._asker.attempt_failed("the backend ended its answer early", 502)
+        elif not self._reply.begun:
+            self._asker.attempt_failed("the backend sent an empty stream", 502)
+        else:
+            self._reply.finish()
+            self._asker.answered(200)
+
+    def _end_whole(self, body: bytes) -> None:
+        status = self._status
+        if status in RETRIED and self._asker.retry():
+            return
+        if status == 200 and not self.meter.whole(body, monotonic()):
+            self._asker.attempt_failed("the backend's answer is not JSON", 502)
+            return
+        if 300 <= status < 400:
+            why = f"the backend answered with a redirection ({status})"
+            self._asker.attempt_failed(why, 502)
+            return
+        if status >= 400 and not is_error_body(body):
+            said = body[:300].decode("utf-8", "replace").strip() or "nothing"
+            kind = "server_error" if status >= 500 else "invalid_request_error"
+            body = error_body(f"the backend said: {said}", kind, "backend_error")
+            self._headers = [h for h in self._headers if h[0].lower() == b"retry-after"]
+            self._headers.append((b"Content-Type", b"application/json"))
+        self._reply.whole(status, self._header_lines(), body)
+        self._asker.answered(status)
+
+    def _header_lines(self) -> bytes:
+        lines = [b"%b: %b\r\n" % pair for pair in self._headers]
+        return b"".join(lines) + self._asker.own_headers()
