@@ -1,25 +1,38 @@
-"""What ordering costs per request with many waiting: keys, queue and the bound on starvation.
+"""What a decision costs per request with many waiting: prediction, keys, queue, and learning.
 
-Requests are pushed with the keys that a policy gives them and taken out one by one while others
-come, as in a gateway that is behind. The prediction is not in it (`benchmarks/predict_*`).
+First the order alone: requests are pushed with the keys that a policy gives them and taken out one
+by one while others come, as in a gateway that is behind. Then all of it, with the predictor that
+ships and the prompts of `predict_elicited.jsonl`, in the company that the gateway itself gathers
+(`headway.gateway.dispatch`), and what is learned from each answer beside it.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from time import process_time
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.predict_lengths import elicited
+
 from headway.gateway.config import Fairness
+from headway.gateway.dispatch import COMPANY_IN_CROWD
+from headway.gateway.foresight import Foreseen, give_keys, predict
 from headway.gateway.waiting import Ticket, Waiting
+from headway.predict.default import default_predictor
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy, ShortestJob
-from headway.schedule.view import LEVELS, Floats, View
+from headway.schedule.policies import find_policy
+from headway.schedule.view import LEVELS, Floats, ServiceTime, View
+from headway.workload.request import Request
 
 WAITING = 100_000
 TURNS = 20_000
 BATCH = 32
 BAR_US = 100.0
+ROUNDS, TURNS_WHOLE = 5, 1024
 
 
 def keyed(policy: OrderPolicy, arrivals_s: Floats, random: np.random.Generator) -> list[Ticket]:
@@ -40,15 +53,42 @@ def keyed(policy: OrderPolicy, arrivals_s: Floats, random: np.random.Generator) 
     return tickets
 
 
+def whole() -> dict[str, float]:
+    """Microseconds per request of everything between arrival and start, with 100,000 waiting."""
+    predictor, policy, service = default_predictor(), find_policy("headway"), ServiceTime()
+    prompts = [observation.prompt for observation in elicited()]
+    count = ROUNDS * TURNS_WHOLE
+    waiters = [
+        Foreseen(Request(str(i), 0.001 * i, prompts[i % len(prompts)], 100, None, "m"))
+        for i in range(count)
+    ]
+    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=80_000))
+    for i in range(WAITING):
+        queue.push(Ticket(0.0, float(i), work_s=1.0), 0.0)
+    found: dict[str, list[float]] = {"decide": [], "learn": []}
+    for first in range(0, count, TURNS_WHOLE):
+        part = waiters[first : first + TURNS_WHOLE]
+        began_s = process_time()
+        for i in range(0, len(part), COMPANY_IN_CROWD):
+            company = part[i : i + COMPANY_IN_CROWD]
+            quantiles = predict(company, predictor)
+            give_keys(company, quantiles, policy, service)
+            for ticket in company:
+                queue.push(ticket, ticket.arrival_s)
+                if queue.pop(ticket.arrival_s) is None:
+                    raise SystemExit("the queue lost a request")
+        found["decide"].append(1e6 * (process_time() - began_s) / len(part))
+        began_s = process_time()
+        for ticket in part:
+            predictor.observe(ticket.request, 200)
+        found["learn"].append(1e6 * (process_time() - began_s) / len(part))
+    return {f"us_per_request_to_{name}": min(values) for name, values in found.items()}
+
+
 def main() -> None:
     result: dict[str, float] = {}
     policies: list[OrderPolicy] = [Fcfs(), ShortestJob(), HighestResponseRatio()]
-    try:
-        from headway.schedule.policies import find_policy
-
-        policies.append(find_policy("headway"))
-    except ImportError:
-        pass
+    policies.append(find_policy("headway"))
     for policy in policies:
         random = np.random.default_rng(0)
         times = np.cumsum(random.exponential(0.001, WAITING + TURNS))
@@ -70,6 +110,11 @@ def main() -> None:
         print(f"{policy.name:10s} {WAITING:,} waiting: {total:6.1f} us per request "
               f"(bar {BAR_US:g}), "
               f"of it keys {keys_us:.1f}")  # fmt: skip
+    result |= whole()
+    print(
+        f"all of it, policy headway: {result['us_per_request_to_decide']:.1f} us per request "
+        f"(bar {BAR_US:g}); learning from its answer {result['us_per_request_to_learn']:.1f}"
+    )
     result["worst_over_bar"] = max(result.values()) / BAR_US
     print(json.dumps({"benchmark": "gateway_queue", **result}))
 

@@ -15,11 +15,11 @@ from headway.gateway.answer import Answer
 from headway.gateway.asked import Asked, error_body, error_event, with_priority
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
+from headway.gateway.foresight import Foreseen
 from headway.gateway.incoming import Incoming
 from headway.gateway.meter import Meter
 from headway.gateway.reply import Reply
 from headway.gateway.upstream import Connection
-from headway.gateway.waiting import Ticket
 from headway.gateway.wire import ClientConnection
 from headway.metrics.record import DONE, FAILED, REJECTED
 from headway.workload.request import Request
@@ -57,12 +57,10 @@ class Desk(Protocol):
         ...
 
 
-class Exchange(Ticket):
+class Exchange(Foreseen):
     """One request on its way.
 
     Attributes:
-        request: as predictors and policies see it.
-        expected_tokens: the mean of its prediction; a guess until there is one.
         home: the pool it was meant for when it arrived.
         pool: the pool it waits for or runs in.
         pinned: whether the client chose the pool.
@@ -75,9 +73,8 @@ class Exchange(Ticket):
 
     __slots__ = (
         "_charged", "_connect", "_desk", "_forward", "_paused", "_reply", "_upstream", "active_s",
-        "answer", "asked", "attempts", "backend", "connection", "expected_tokens", "home",
-        "incoming", "p50_tokens", "p90_tokens", "phase", "pinned", "place", "pool", "priority",
-        "request", "request_id", "sent_s", "tenant", "tried",
+        "answer", "asked", "attempts", "backend", "connection", "home", "incoming", "phase",
+        "pinned", "place", "pool", "priority", "request_id", "sent_s", "tenant", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -85,19 +82,15 @@ class Exchange(Ticket):
         request: Request, forward: bytes,
     ) -> None:  # fmt: skip
         """Come into being as ``request`` arrives; ``forward`` are header lines for the engine."""
-        super().__init__(request.arrival_s, lane=request.tenant)
+        super().__init__(request)
         self._desk = desk
         self.connection = connection
         self.incoming = incoming
         self.asked = asked
-        self.request = request
         self.tenant = request.tenant
         # The client's own name for it, to find it in the queue before the first header comes back.
         self.request_id = incoming.headers.get(b"x-request-id", b"")[:200].decode("latin-1")
-        self.p50_tokens: float | None = None
-        self.p90_tokens: float | None = None
         self.priority: int | None = None
-        self.expected_tokens = 256.0
         self.home = self.pool = ""
         self.pinned = False
         self.place = ""

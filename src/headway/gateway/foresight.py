@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headway.gateway.exchange import Exchange
+from headway.gateway.waiting import Ticket
 from headway.predict.prediction import LengthPrediction
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy
@@ -14,6 +14,26 @@ from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, Vie
 from headway.workload.request import Request
 
 UNKNOWN = LengthPrediction(((0.05, 20.0), (0.5, 250.0), (0.95, 2000.0)))
+
+
+class Foreseen(Ticket):
+    """A place in the queue of a request whose length is predicted.
+
+    Attributes:
+        request: as predictors and policies see it.
+        expected_tokens: the mean of its prediction; a guess until there is one.
+        p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
+    """
+
+    __slots__ = ("expected_tokens", "p50_tokens", "p90_tokens", "request")
+
+    def __init__(self, request: Request) -> None:
+        """Not predicted yet."""
+        super().__init__(request.arrival_s, lane=request.tenant)
+        self.request = request
+        self.expected_tokens = 256.0
+        self.p50_tokens: float | None = None
+        self.p90_tokens: float | None = None
 
 
 class Unpredicted:
@@ -27,20 +47,20 @@ class Unpredicted:
         """Learn nothing."""
 
 
-def predict(exchanges: Sequence[Exchange], predictor: LengthPredictor) -> Floats:
-    """Give every exchange its prediction; return their quantiles at `LEVELS`."""
-    predictions = predictor.predict([exchange.request for exchange in exchanges])
+def predict(waiters: Sequence[Foreseen], predictor: LengthPredictor) -> Floats:
+    """Give everyone its prediction; return their quantiles at `LEVELS`."""
+    predictions = predictor.predict([waiter.request for waiter in waiters])
     rows = np.array([_quantiles(prediction) for prediction in predictions])
     means = (rows @ MEAN_WEIGHTS).tolist()
-    for exchange, mean, row in zip(exchanges, means, rows.tolist(), strict=True):
-        exchange.expected_tokens = mean
-        exchange.p50_tokens, exchange.p90_tokens = row[_P50], row[_P90]
+    for waiter, mean, row in zip(waiters, means, rows.tolist(), strict=True):
+        waiter.expected_tokens = mean
+        waiter.p50_tokens, waiter.p90_tokens = row[_P50], row[_P90]
     return rows
 
 
-def view_of(exchanges: Sequence[Exchange], quantiles: Floats, service: ServiceTime) -> View:
-    """What a policy may know of ``exchanges``; tenants are numbered as they come."""
-    requests = [exchange.request for exchange in exchanges]
+def view_of(waiters: Sequence[Foreseen], quantiles: Floats, service: ServiceTime) -> View:
+    """What a policy may know of ``waiters``; tenants are numbered as they come."""
+    requests = [waiter.request for waiter in waiters]
     tenants: dict[str, int] = {}
     return View(
         np.array([r.arrival_s for r in requests], dtype=np.float64),
@@ -57,15 +77,15 @@ def view_of(exchanges: Sequence[Exchange], quantiles: Floats, service: ServiceTi
 
 
 def give_keys(
-    exchanges: Sequence[Exchange], quantiles: Floats, policy: OrderPolicy, service: ServiceTime
+    waiters: Sequence[Foreseen], quantiles: Floats, policy: OrderPolicy, service: ServiceTime
 ) -> None:
-    """Set key, slope and work of every exchange, as ``policy`` orders them."""
-    view = view_of(exchanges, quantiles, service)
+    """Set key, slope and work of everyone, as ``policy`` orders them."""
+    view = view_of(waiters, quantiles, service)
     keys = policy.keys(view)
     slopes = np.zeros(len(view)) if keys.slope is None else keys.slope
-    rows = zip(exchanges, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
-    for exchange, key, slope, work_s in rows:
-        exchange.key, exchange.slope, exchange.work_s = key, slope, work_s
+    rows = zip(waiters, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
+    for waiter, key, slope, work_s in rows:
+        waiter.key, waiter.slope, waiter.work_s = key, slope, work_s
 
 
 def _quantiles(prediction: LengthPrediction) -> list[float]:
