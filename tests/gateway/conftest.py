@@ -18,6 +18,7 @@ import pytest
 
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig, Limits, Timeouts
+from headway.gateway.descriptors import Descriptors
 from headway.gateway.entry import Entry
 from headway.gateway.fake import FakeEngine, FakeSpeed
 from headway.gateway.store import Store, read_entries
@@ -56,6 +57,7 @@ class Live:
         endpoint = settings.pop("endpoint", {})
         most_bytes = settings.pop("most_bytes", None)
         wall = settings.pop("unix_s", time.time)
+        descriptors = Descriptors(settings.pop("most_files", 0))
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
@@ -63,7 +65,7 @@ class Live:
         store = Store(self.record, most_bytes) if record else None
 
         async def start() -> int:
-            gateway = Gateway(config, predictor, store, unix_s=wall)
+            gateway = Gateway(config, predictor, store, unix_s=wall, descriptors=descriptors)
             self.gateways.append(gateway)
             return await gateway.start()
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import openai
 import pytest
 from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, streamed
 
 from headway.gateway.config import Timeouts
+from headway.gateway.descriptors import MOST_FILES, RESERVED
 from headway.gateway.fake import FakeSpeed
 
 STREAM = {**CHAT, "stream": True}
@@ -320,3 +324,39 @@ def test_a_queue_that_is_too_long_in_time_is_given_up(live: Live) -> None:
 
 def test_quick_timeouts_are_quick() -> None:
     assert QUICK.first_byte_s < 1
+
+
+def test_whoever_would_take_the_last_descriptors_is_told_so(live: Live) -> None:
+    port = live.gateway(live.engine(), endpoint={"max_inflight": 100}, most_files=RESERVED + 8)
+    with ExitStack() as clients:
+        for _ in range(4):  # a socket of the client's and one to the engine each
+            clients.enter_context(live.busy(port))
+        status, headers, body = post(port, CHAT)
+        assert (status, json.loads(body)["error"]["code"]) == (503, "too_many_connections")
+        assert headers["retry-after"] == "1"
+        assert headers["connection"] == "close"
+    live.until(lambda: post(port, CHAT)[0] == 200)
+    assert {e.reason for e in live.entries(6)} >= {"too_many_connections", "client_disconnected"}
+
+
+def test_idle_clients_leave_room_for_a_refusal(live: Live) -> None:
+    port = live.gateway(live.engine(), most_files=RESERVED)
+    with ExitStack() as clients:
+        for _ in range(RESERVED // 2):
+            clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+        live.until(lambda: len(live.gateways[0].reception.connections) == RESERVED // 2)
+        refused = raw(port, b"")
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"too_many_connections" in refused
+
+
+def test_a_process_takes_the_files_it_may_have() -> None:
+    script = (
+        "import resource as r; from headway.gateway.descriptors import allow_files;"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (256, hard));"
+        "print(allow_files(), r.getrlimit(r.RLIMIT_NOFILE)[0], hard)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    allowed, soft, hard = map(int, done.stdout.split())
+    assert allowed == soft
+    assert soft == MOST_FILES or soft == hard > 256

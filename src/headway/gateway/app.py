@@ -9,6 +9,7 @@ from collections.abc import Callable
 from headway.errors import InputError
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
+from headway.gateway.descriptors import UNLIMITED, Descriptors
 from headway.gateway.dispatch import Dispatcher
 from headway.gateway.entry import Entry
 from headway.gateway.exchange import Exchange
@@ -49,6 +50,7 @@ class Gateway:
         store: Store | None = None,
         placement: Placement = LEAST_LOADED,
         unix_s: Callable[[], float] = time.time,
+        descriptors: Descriptors = UNLIMITED,
     ) -> None:
         """Make a gateway; it serves after `start`."""
         self.config = config
@@ -59,6 +61,7 @@ class Gateway:
         self.dispatcher = Dispatcher(self.fleet, self.predictor, self.ledger.anchor_s)
         self.reception = Reception(self)
         self.doorkeeper = Doorkeeper(config)
+        self.descriptors = descriptors
         self.draining = False
         self.on_reload: Callable[[], str] | None = None  # returns what is wrong, or nothing
         self._tasks: set[asyncio.Task[None]] = set()

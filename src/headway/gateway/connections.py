@@ -14,13 +14,18 @@ IDLE_S = 30.0
 
 
 class Connections:
-    """The connections to one engine."""
+    """The connections to one engine.
+
+    Attributes:
+        num_open: how many there are, in use or free.
+    """
 
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
         """Open nothing yet."""
         self._endpoint = endpoint
         self._loop = loop
         self._idle: list[Connection] = []
+        self.num_open = 0
         self._tls = ssl.create_default_context() if endpoint.tls else None
 
     def idle(self) -> Connection | None:
@@ -53,8 +58,13 @@ class Connections:
         else:
             connection.transport.close()
 
+    def made(self, connection: Connection) -> None:
+        """Count a connection that is open."""
+        self.num_open += 1
+
     def lost(self, connection: Connection) -> None:
-        """Forget a connection that the engine closed."""
+        """Forget a connection that is closed."""
+        self.num_open -= 1
         if connection in self._idle:
             self._idle.remove(connection)
 

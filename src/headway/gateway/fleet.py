@@ -83,6 +83,16 @@ class Fleet:
         """What a request costs in ``pool``, by the engine of which most was seen."""
         return max(self._pools[pool], key=lambda b: b.speed.gaps.seen).speed.service
 
+    @property
+    def most_inflight(self) -> int:
+        """Requests that all engines take at once at most."""
+        return sum(backend.endpoint.max_inflight for backend in self.backends.values())
+
+    @property
+    def num_connections(self) -> int:
+        """Open connections to engines."""
+        return sum(backend.connections.num_open for backend in self.backends.values())
+
     def predicted_tokens(self, pool: str) -> float:
         """What the requests that run in ``pool`` are predicted to produce in all."""
         return sum(backend.predicted_tokens for backend in self._pools[pool])

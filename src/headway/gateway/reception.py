@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the gateway imports this module
 
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"expect", b"accept-encoding"}
 _INVALID = "invalid_request_error"
+_FULL = "the gateway has as many connections open as the system allows it"
 
 
 class Reception:
@@ -50,6 +51,11 @@ class Reception:
 
     def opened(self, connection: ClientConnection) -> None:
         """A client has connected."""
+        gateway = self._gateway
+        upstream = gateway.fleet.num_connections
+        if not gateway.descriptors.allows_client(len(self.connections), upstream):
+            body = error_body(_FULL, "server_error", "too_many_connections")
+            connection.refuse(503, JSON_HEADERS + b"Retry-After: 1\r\n", body)
         self.connections.add(connection)
 
     def closed(self, connection: ClientConnection) -> None:
@@ -92,6 +98,9 @@ class Reception:
         if tenant is None:  # its key was taken away while its body came in
             self.begun(connection, incoming)
             return
+        refused = self._refusal(tenant)
+        if refused is not None and refused[0] == 503:
+            incoming.keep_alive = False  # it may find another gateway; this one wants its socket
         try:
             exchange = self._exchange(connection, incoming, tenant)
         except InputError as error:
@@ -100,7 +109,6 @@ class Reception:
             connection.answer(400, JSON_HEADERS, body, incoming.keep_alive)
             return
         connection.exchange = exchange
-        refused = self._refusal(tenant)
         gateway.doorkeeper.began(tenant)
         if refused is not None:
             exchange.waits = False
@@ -128,7 +136,13 @@ class Reception:
         gateway = self._gateway
         if gateway.draining:
             return 503, "the gateway is shutting down", "shutting_down", 1.0
-        if gateway.dispatcher.num_waiting >= gateway.config.limits.queue:
+        waiting, fleet = gateway.dispatcher.num_waiting, gateway.fleet
+        requests = waiting + len(gateway.dispatcher.running)
+        if not gateway.descriptors.allows_request(
+            len(self.connections), fleet.num_connections, requests, fleet.most_inflight
+        ):
+            return 503, _FULL, "too_many_connections", 1.0
+        if waiting >= gateway.config.limits.queue:
             return 429, "too many requests wait already", "queue_full", 5.0
         wait_s = gateway.doorkeeper.wait_s(tenant, monotonic())
         if wait_s > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from headway.errors import HeadwayError
 from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
+from headway.gateway.descriptors import Descriptors, allow_files
 from headway.gateway.store import Store
 from headway.predict.predictor import LengthPredictor
+from headway.workload.request import Request
 
 _log = logging.getLogger("headway.gateway")
-MOST_FILES = 65_536
 
 
 def serve(
@@ -35,10 +37,11 @@ def serve(
         InputError: the address or the database cannot be used.
         MissingExtraError: the parser is not installed.
     """
-    _allow_files()
+    descriptors = Descriptors(allow_files())
     store = Store(config.record) if config.record is not None else None
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        runner.run(_serve(Gateway(config, predictor, store), reread, started))
+        gateway = Gateway(config, predictor, store, descriptors=descriptors)
+        runner.run(_serve(gateway, reread, started))
 
 
 async def _serve(
@@ -75,6 +78,7 @@ async def _serve(
         if gateway.store is not None:
             gateway.store.close()
         raise
+    _settle(gateway.predictor)
     started(port)
     await stopping.wait()
     _log.info("draining: %d requests run", len(gateway.dispatcher.running))
@@ -88,6 +92,17 @@ async def _serve(
     hurry.cancel()
 
 
+def _settle(predictor: LengthPredictor) -> None:
+    """What every process pays once is paid before the first request, not by it.
+
+    The first prediction builds tables; and a full garbage collection that walks the predictor and
+    all modules takes longer than all else that a request meets here.
+    """
+    predictor.predict([Request("warm-up", 0.0, "Is it warm yet?", 5)])
+    gc.collect()
+    gc.freeze()
+
+
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
@@ -95,16 +110,3 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
         return asyncio.new_event_loop
     made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return made
-
-
-def _allow_files() -> None:
-    """Ten thousand streams are twenty thousand sockets: take what the system lets us have."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= MOST_FILES:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, max(hard, MOST_FILES)))
-    except (ValueError, OSError):  # only root may raise the hard limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES), hard))

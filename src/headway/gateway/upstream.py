@@ -48,12 +48,16 @@ class Receiver(Protocol):
 class Owner(Protocol):
     """Who keeps connections."""
 
+    def made(self, connection: Connection) -> None:
+        """It is open."""
+        ...
+
     def give_back(self, connection: Connection) -> None:
         """It may be used again."""
         ...
 
     def lost(self, connection: Connection) -> None:
-        """The engine closed it."""
+        """It is closed."""
         ...
 
 
@@ -110,6 +114,7 @@ class Connection(asyncio.Protocol):
         """The connection is open."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._owner.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
