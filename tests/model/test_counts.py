@@ -201,3 +201,37 @@ def test_stored_numbers_of_gpt_oss() -> None:
     )
     assert experts == 19_110_297_600
     assert model.total_params - experts == 1_804_459_584
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "cache_elements"),
+    [
+        # tiiuae/falcon-7b, allenai/OLMo-7B-hf and THUDM/GLM-4-9B-0414: their safetensors.total.
+        (
+            {"model_type": "falcon", "hidden_size": 4544, "num_attention_heads": 71,
+             "num_hidden_layers": 32, "vocab_size": 65024, "multi_query": True,
+             "new_decoder_architecture": False, "parallel_attn": True, "bias": False,
+             "alibi": False, "apply_residual_connection_post_layernorm": False},
+            6_921_720_704, 32 * 2 * 64,
+        ),
+        (
+            {"model_type": "olmo", "hidden_size": 4096, "intermediate_size": 11008,
+             "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": 32,
+             "vocab_size": 50304, "attention_bias": False, "clip_qkv": None,
+             "tie_word_embeddings": False},
+            6_888_095_744, 32 * 2 * 4096,
+        ),
+        (
+            {"model_type": "glm4", "hidden_size": 4096, "intermediate_size": 13696,
+             "head_dim": 128, "num_attention_heads": 32, "num_key_value_heads": 2,
+             "num_hidden_layers": 40, "vocab_size": 151552, "attention_bias": True,
+             "partial_rotary_factor": 0.5, "tie_word_embeddings": False},
+            9_400_279_040, 40 * 2 * 256,
+        ),
+    ],
+)  # fmt: skip
+def test_models_outside_the_catalogue(
+    config: dict[str, object], total: int, cache_elements: int
+) -> None:
+    model = architecture_from_config(config, "stranger")
+    assert (model.total_params, model.kv_elements_per_token) == (total, cache_elements)

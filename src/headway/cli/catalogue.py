@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headway.cli.files import json_option
 from headway.cli.show import Column, deliver, number
 from headway.dtypes import DType
 from headway.errors import UnknownNameError
@@ -21,7 +22,7 @@ def catalogue() -> None:
 
 
 @catalogue.command("models")
-@click.option("--json", "json_path", metavar="FILE", help="Write the report; - is stdout.")
+@json_option()
 def list_models(json_path: str | None) -> None:
     """List the models with their size and the memory of their KV cache."""
     rows: list[Row] = []
@@ -52,7 +53,7 @@ def list_models(json_path: str | None) -> None:
 
 
 @catalogue.command("accelerators")
-@click.option("--json", "json_path", metavar="FILE", help="Write the report; - is stdout.")
+@json_option()
 def list_accelerators(json_path: str | None) -> None:
     """List the accelerators with their dense rates, memory and price."""
     rows: list[Row] = []

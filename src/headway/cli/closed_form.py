@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headway.cli.files import json_option
 from headway.cli.options import find_clusters, number_option, only
 from headway.cli.show import deliver_facts, number
 from headway.frontier.closed_form import closed_form as closed_form_report
@@ -18,7 +19,7 @@ from headway.model.precision import Precision
 @click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
 @number_option("--hop-us", "time of a hop in us", "One hop of a reduction, us.", default="1")
 @number_option("--price", "price in $ per accelerator-hour", "$ per accelerator-hour.")
-@click.option("--json", "json_path", metavar="FILE", help="Write the report; - is stdout.")
+@json_option()
 def closed_form(
     model: str,
     on: str,

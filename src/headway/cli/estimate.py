@@ -15,6 +15,7 @@ from headway.cli.options import (
     number_option,
     only,
     question_options,
+    refuse_given,
     report_options,
 )
 from headway.cli.serving_options import check_unused, load_options, take_load
@@ -22,6 +23,8 @@ from headway.cli.show import deliver_facts, drafting, interval, layout, number
 from headway.errors import InputError
 from headway.frontier.answer import estimate as estimate_report
 from headway.metrics.report import Row
+
+IDLE_UNDER_LOAD = ("batch", "context", "overlap", "pipeline")
 
 
 @click.command()
@@ -71,6 +74,7 @@ def estimate(
     if load["engine"] is not None:
         if model_of_time != "headway" or accelerators is not None or rows is not None:
             raise InputError("--engine takes a layout (--tp, --pp, --dp, --ep), and our own model")
+        refuse_given("says nothing beside --engine; leave it out", *IDLE_UNDER_LOAD)
         from headway.cli.serving import question_of, serving_facts, serving_report
 
         serving, tariff, notes = question_of(load, layout_of(tp, pp, dp, ep), options)
@@ -94,6 +98,8 @@ def estimate(
             given.question, batch=batch, exactly_accelerators=accelerators, pipeline=pipeline
         )
         wanted = layout_of(*degrees) if any(degrees) else None
+        if pp is not None and pp > 1 and not pipeline:
+            raise InputError(f"--pp {pp} contradicts --no-pipeline; give one of them")
         report = estimate_report(question, only(given.clusters), wanted)
     deliver_facts(report, facts(report.rows[0]), json_path, html_path, png_path)
 

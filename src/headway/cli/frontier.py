@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from headway.cli.options import asked, number_option, question_options, report_options
+from headway.cli.options import (
+    asked,
+    number_option,
+    question_options,
+    refuse_given,
+    report_options,
+)
 from headway.cli.show import Column, deliver, drafting, interval, layout, number
 from headway.frontier.answer import frontier as frontier_report
 from headway.metrics.report import Report
@@ -49,6 +55,7 @@ def frontier(
     kept. The preferred point has the largest speed^3/price.
     """
     if model_of_time == "erdil-2025":
+        refuse_given("does not bind the published model; leave it out", "max_accelerators")
         from headway.cli.published import asked_published
         from headway.frontier.erdil_2025_answer import frontier as published_frontier
 

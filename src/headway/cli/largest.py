@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from headway.cli.files import write_answer
 from headway.cli.options import asked, only, shape_options, target_options
 from headway.cli.show import number
 from headway.frontier.inverse import Target
@@ -21,7 +22,9 @@ from headway.frontier.search import search
 )
 @shape_options()
 @target_options
-def largest(tok_s: float, usd_per_mtok: float, like: str, as_json: bool, **options: Any) -> int:
+def largest(
+    tok_s: float, usd_per_mtok: float, like: str, json_path: str | None, **options: Any
+) -> int:
     """Print the largest model that reaches --tok-s per user at --usd-per-mtok.
 
     Exits with 1 where no size does.
@@ -32,12 +35,13 @@ def largest(tok_s: float, usd_per_mtok: float, like: str, as_json: bool, **optio
     cluster = only(given.clusters)
     found = find_largest(given.question, cluster, Target(tok_s, usd_per_mtok))
     if found is None:
-        click.echo(
-            json.dumps({"params": None})
-            if as_json
-            else f"no model shaped like {like} reaches {tok_s:g} tok/s/user at "
-            f"${usd_per_mtok:g}/Mtok on {cluster.name}"
-        )
+        if json_path is not None:
+            write_answer(json.dumps({"params": None}), json_path)
+        else:
+            click.echo(
+                f"no model shaped like {like} reaches {tok_s:g} tok/s/user at "
+                f"${usd_per_mtok:g}/Mtok on {cluster.name}"
+            )
         return 1
     points = search(replace(given.question, model=found), cluster)
     fast = points.take(points.tok_per_s_per_user >= tok_s)
@@ -52,8 +56,8 @@ def largest(tok_s: float, usd_per_mtok: float, like: str, as_json: bool, **optio
         "num_accelerators": int(best.num_accelerators[0]),
         "batch": int(best.batch[0]),
     }
-    if as_json:
-        click.echo(json.dumps(answer))
+    if json_path is not None:
+        write_answer(json.dumps(answer), json_path)
         return 0
     click.echo(
         f"{number(found.total_params / 1e9)}B parameters ({number(found.active_params / 1e9)}B "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headway.cli.files import json_option
 from headway.cli.show import Column, deliver, number
 from headway.frontier.laws import laws as fit_laws
 from headway.frontier.laws import our_frontiers, published_frontiers, report
@@ -21,7 +22,7 @@ NUM_LAWS = 8
     show_default=True,
     help="Whose frontiers.",
 )
-@click.option("--json", "json_path", metavar="FILE", help="Write the report; - is stdout.")
+@json_option()
 def laws(whose: str, json_path: str | None) -> None:
     """Fit speed against parameters, bandwidth, precision and generation of hardware."""
     from rich.console import Console

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 
 import click
 
 from headway.errors import HeadwayError, MissingExtraError, UnknownNameError
 
+_STDOUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 COMMANDS = {
     "frontier": "Speed per user against $ per million tokens, over all layouts and batches.",
     "estimate": "One deployment: four components, interval, what binds.",
@@ -68,23 +71,41 @@ def headway() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the answer is no, 2 bad input, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know ASCII only
     try:
         code = headway.main(args=arguments, prog_name="headway", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where it was closed (>&-)
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
     except MissingExtraError as error:
         _fail(str(error), 1)
-    except (HeadwayError, click.ClickException) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        _fail(text, 2)
+    except HeadwayError as error:
+        _fail(str(error), 2)
+    except click.UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "headway"
+        _fail(f"{error.format_message().rstrip('.')}; see {asked} --help", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _STDOUT_IS_GONE:
+            raise
+        _drop_stdout()
+        _fail(f"cannot write to standard output: {error.strerror}", 2)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_stdout() -> None:
+    # What is still buffered would be flushed, and fail again, when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from headway.cli.files import answer_option, json_option, picture_options
 from headway.cost.parallelism import Parallelism
 from headway.cost.roofline import EXPECTED
 from headway.cost.speculative import Speculation, mtp_draft
@@ -97,8 +98,8 @@ def shape_options(context: str | None = None) -> Callable[[Command], Command]:
         number_option(
             "--context",
             "context in tokens",
-            "Cached tokens of every sequence. "
-            + ("" if context else f"Default: {CONTEXT_TOKENS}, or what the model takes at most."),
+            "Cached tokens of every sequence."
+            + ("" if context else f" Default: {CONTEXT_TOKENS}, or what the model takes at most."),
             zero=True,
             default=context,
         ),
@@ -188,7 +189,7 @@ def target_options(command: Command) -> Command:
                 "$ per million output tokens.",
                 required=True,
             ),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+            answer_option(),
         ]
     )(command)
 
@@ -214,18 +215,29 @@ def asked(model: str, **words: Any) -> Asked:
     if context is None:
         context = min(CONTEXT_TOKENS, architecture.max_context_tokens or CONTEXT_TOKENS)
     speculation = None
-    if shape.speculate is not None:
+    if shape.speculate is None:
+        refuse_given("needs --speculate, such as --speculate mtp", "acceptance", "bonus_token")
+    else:
         own = shape.speculate == "mtp"
         draft = mtp_draft(architecture) if own else find_model(shape.speculate)
         speculation = Speculation(draft, shape.acceptance, shape.bonus_token, shares_weights=own)
     question = Question(
         architecture,
-        Precision.parse(shape.precision) if shape.precision else find_precision(model),
+        Precision.parse(shape.precision) if shape.precision is not None else find_precision(model),
         context,
         speculation,
         assumptions=replace(EXPECTED, overlap=shape.overlap),
     )
     return Asked(find_clusters(shape.on, shape.price), question)
+
+
+def refuse_given(why: str, *names: str) -> None:
+    """Raise `InputError` for an option among ``names`` that was written but changes nothing."""
+    context = click.get_current_context(silent=True)
+    for param in context.command.params if context else ():
+        source = context.get_parameter_source(param.name or "") if context else None
+        if param.name in names and source is ParameterSource.COMMANDLINE:
+            raise InputError(f"{'/'.join((*param.opts, *param.secondary_opts))} {why}")
 
 
 def find_clusters(on: str, price: float | None = None) -> tuple[Cluster, ...]:
@@ -248,15 +260,4 @@ def only(clusters: tuple[One, ...]) -> One:
 
 def report_options(command: Command) -> Command:
     """Add --json, --html and --png; write them with `headway.cli.show.deliver`."""
-    file = click.Path(dir_okay=False, path_type=Path)
-    return _together(
-        [
-            click.option(
-                "--json", "json_path", metavar="FILE", help="Write the report; - is stdout."
-            ),
-            click.option("--html", "html_path", type=file, help="Write a page that works offline."),
-            click.option(
-                "--png", "png_path", type=file, help="Write a picture (needs the extra 'plot')."
-            ),
-        ]
-    )(command)
+    return json_option()(picture_options(command))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from headway.cli.files import answer_option, write_answer
 from headway.cli.options import asked, number_option, only, shape_options
 from headway.frontier.possible import possible as judge
 
@@ -21,13 +22,13 @@ from headway.frontier.possible import possible as judge
     "Claimed $ per million output tokens; leave it out to claim a speed at any price.",
 )
 @number_option("--batch", "batch", "Sequences in flight, if claimed.", whole=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@answer_option()
 def possible(
     model: str,
     tok_s: float,
     usd_per_mtok: float | None,
     batch: int | None,
-    as_json: bool,
+    json_path: str | None,
     **options: Any,
 ) -> int:
     """Say whether MODEL can decode at --tok-s for --usd-per-mtok on an accelerator.
@@ -39,8 +40,8 @@ def possible(
     given = asked(model, **options)
     question = replace(given.question, batch=batch)
     verdict = judge(question, only(given.clusters), tok_s, usd_per_mtok)
-    if as_json:
-        click.echo(json.dumps(asdict(verdict)))
+    if json_path is not None:
+        write_answer(json.dumps(asdict(verdict)), json_path)
     else:
         bound = f" (bound: {verdict.bound})" if verdict.bound else ""
         click.echo(f"{verdict.verdict}{bound}: {verdict.sentence}")

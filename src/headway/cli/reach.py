@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from headway.cli.files import write_answer
 from headway.cli.options import asked, only, shape_options, target_options
 from headway.cli.show import number
 from headway.frontier.inverse import KNOBS, Target, changes
@@ -16,7 +17,9 @@ from headway.frontier.inverse import KNOBS, Target, changes
 @click.argument("model")
 @shape_options()
 @target_options
-def reach(model: str, tok_s: float, usd_per_mtok: float, as_json: bool, **options: Any) -> int:
+def reach(
+    model: str, tok_s: float, usd_per_mtok: float, json_path: str | None, **options: Any
+) -> int:
     """Print, for each property alone, the change that brings MODEL to the target.
 
     Exits with 1 where no single change does.
@@ -35,8 +38,8 @@ def reach(model: str, tok_s: float, usd_per_mtok: float, as_json: bool, **option
             transient=True,
         )
     )
-    if as_json:
-        click.echo(json.dumps({change.what: change.factor for change in answers}))
+    if json_path is not None:
+        write_answer(json.dumps({change.what: change.factor for change in answers}), json_path)
     else:
         click.echo(f"to reach {tok_s:g} tok/s/user at ${usd_per_mtok:g}/Mtok, change one of:\n")
         for change in answers:

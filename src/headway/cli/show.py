@@ -6,11 +6,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from headway.metrics.report import Report, Row, Value, write_atomically
+from headway.metrics.report import Report, Row, Value, write_together
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_MOST_WIDE = 100_000
 Column = tuple[str, str, Callable[[Row], str]]
 
 
@@ -52,27 +57,26 @@ def delivering(
     report: Report, json_path: str | None, html_path: Path | None, png_path: Path | None
 ) -> Iterator[bool]:
     """Make every file before the first is written; say whether there is something to print."""
-    files: list[tuple[Path, str | bytes]] = []
+    files: dict[Path, str | bytes] = {}
     if json_path not in (None, "-"):
-        files.append((Path(str(json_path)), report.to_json()))
+        files[Path(str(json_path))] = report.to_json()
     if html_path is not None:
         from headway.dashboard.page import page
 
-        files.append((html_path, page(report)))
+        files[html_path] = page(report)
     if png_path is not None:
         from headway.dashboard.plot import png
 
-        files.append((png_path, png(report)))
-    for path, content in files:
-        write_atomically(path, content)
+        files[png_path] = png(report)
+    write_together(files)
     if json_path == "-":
-        click.echo(report.to_json(), nl=False)
+        click.echo(report.to_json().encode(), nl=False)  # UTF-8 whatever the terminal has
         yield False
         return
     click.echo(f"{report.title}\n")
     yield True
     click.echo("".join(f"\n* {note}" for note in report.notes))
-    for path, _ in files:
+    for path in files:
         click.echo(f"wrote {path}", err=True)
 
 
@@ -97,15 +101,17 @@ def print_table(
     print_rich(table)
 
 
-def print_rich(table: object) -> None:
-    """Print a rich table: as wide as a terminal is, and in full where there is none."""
+def print_rich(table: RenderableType) -> None:
+    """Print a rich table in full: a narrow terminal wraps lines, and no figure is ever cut."""
     from rich.console import Console
 
     terminal = Console(highlight=False, markup=False)
+    wide = terminal.measure(table, options=terminal.options.update_width(_MOST_WIDE)).maximum
     if terminal.is_terminal:
+        terminal.width = max(terminal.width, wide)
         terminal.print(table)
         return
-    console = Console(width=200, highlight=False, markup=False, force_terminal=False)
+    console = Console(width=wide, highlight=False, markup=False, force_terminal=False)
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -6,6 +6,7 @@ Strict on purpose: what is not understood is refused by name, so that no estimat
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,7 +36,8 @@ def read_config(path: str | Path) -> ModelArchitecture:
     """
     file = config_file(path)
     name = file.parent.name or file.stem if file.name == "config.json" else file.stem
-    return architecture_from_config(load_config(file), name)
+    shown_name = os.fsencode(name).decode("utf-8", "replace")  # a file's name need not be text
+    return architecture_from_config(load_config(file), shown_name)
 
 
 def load_config(path: str | Path) -> dict[str, object]:

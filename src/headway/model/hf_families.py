@@ -188,6 +188,7 @@ FAMILIES: Mapping[str, Family] = {
     "glm4_moe_lite": _DEEPSEEK_V3,
     "glm_moe_dsa": _DEEPSEEK_V3,
     "glm4_moe": _GLM4_MOE,
+    "glm4": Family(vectors=Vectors(norms=4, qkv_bias="attention_bias")),
     "gpt_oss": Family(
         attentions=grouped(window_in_even_layers, kv_heads_stated=True),
         ffns=routed(everywhere, width="intermediate_size"),
@@ -234,6 +235,8 @@ FAMILIES: Mapping[str, Family] = {
             }
         ),
     ),
+    # Its norms have no weights.
+    "olmo": replace(LLAMA, vectors=Vectors(norms=0, final_norm=False)),
     "olmo2": _OLMO2,
     "olmo3": replace(_OLMO2, attentions=grouped(full_in_every_nth_layer(4))),
     "olmoe": replace(_OLMO2, ffns=routed(everywhere, width="intermediate_size")),
@@ -348,6 +351,7 @@ FAMILIES: Mapping[str, Family] = {
         tied=True,
         parallel=lambda fields: _falcon_newer(fields) | _falcon_parallel(fields),
         must_be={"num_ln_in_parallel_attn": 2},
+        ignored=frozenset({"apply_residual_connection_post_layernorm"}),
     ),
     # Not of transformers: the form in which the catalogue writes down the paper's table.
     "palm": Family(vectors=Vectors(norms=1), tied=True, parallel=lambda fields: True),

@@ -1,0 +1,72 @@
+"""Options that name the files an answer goes to, checked before any work is done for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from headway.errors import InputError
+from headway.metrics.report import write_atomically
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(
+    help: str = "Write the report; - is stdout.", **settings: Any
+) -> Callable[[Command], Command]:
+    """--json FILE, as ``json_path``: a path, - for stdout, or ``None``."""
+    return click.option(
+        "--json", "json_path", metavar="FILE", callback=_checked, help=help, **settings
+    )
+
+
+def answer_option() -> Callable[[Command], Command]:
+    """--json [FILE] of a command that answers with one small object; alone it is stdout.
+
+    Write the object with `write_answer`.
+    """
+    return json_option("Write JSON; - or nothing is stdout.", is_flag=False, flag_value="-")
+
+
+def picture_options(command: Command) -> Command:
+    """Add --html FILE and --png FILE, as ``html_path`` and ``png_path``."""
+    file = click.Path(path_type=Path)
+    for flag, help in (
+        ("--png", "Write a picture (needs the extra 'plot')."),
+        ("--html", "Write a page that works offline."),
+    ):
+        option = click.option(
+            flag, f"{flag[2:]}_path", type=file, metavar="FILE", callback=_checked, help=help
+        )
+        command = option(command)
+    return command
+
+
+def write_answer(text: str, json_path: str) -> None:
+    """Write ``text`` and a newline to ``json_path``, or to stdout if that is -."""
+    if json_path == "-":
+        click.echo(text)
+    else:
+        write_atomically(Path(json_path), f"{text}\n")
+        click.echo(f"wrote {json_path}", err=True)
+
+
+def _checked(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    flag = param.opts[0]
+    if value is None or (value == "-" and flag == "--json"):
+        return value
+    path = Path(value)
+    if not str(value) or str(value) == "-":
+        raise InputError(f"{flag} needs the name of a file, such as out{flag.replace('--', '.')}")
+    if path.is_dir():
+        raise InputError(f"cannot write {value}: it is a folder; {flag} needs the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {value}: there is no folder {path.parent}")
+    others = (ctx.params.get(name) for name in ("json_path", "html_path", "png_path"))
+    if any(other and os.path.realpath(other) == os.path.realpath(path) for other in others):
+        raise InputError(f"{flag} and another option both write {value}; give two names")
+    return value
