@@ -81,3 +81,8 @@ def test_stored_bits_include_block_scales() -> None:
     assert DType.NVFP4.bits == 4 + 8 / 16
     assert DType.INT4.bits == 4 + 16 / 128
     assert DType.BF16.bytes == 2
+
+
+def test_a_limit_is_written_as_a_person_would() -> None:
+    with pytest.raises(InputError, match=r"at most 1,048,576, not 1e\+12"):
+        check_positive(1e12, "count", most=2**20)

@@ -53,7 +53,8 @@ def parse_number(text: str, what: str) -> float:
 def check_positive(value: float, what: str, most: float = 1e18) -> float:
     """Return ``value``; raise `InputError` unless it is finite, above 0 and at most ``most``."""
     if not (math.isfinite(value) and 0 < value <= most):
-        raise InputError(f"{what} must be above 0 and at most {most:g}, not {value:g}")
+        limit = f"{most:,.0f}" if most < 1e9 else f"{most:g}"
+        raise InputError(f"{what} must be above 0 and at most {limit}, not {value:g}")
     return value
 
 

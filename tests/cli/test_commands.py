@@ -140,6 +140,11 @@ def test_largest_and_reach_answer_backwards(run: Run) -> None:
     code, out, _ = run("reach", "llama-3.1-70b", *target, "--json")
     assert code == 0
     assert json.loads(out)["memory bandwidth"] > 1
+    easy = ["--on", "h100", "--tok-s", "1", "--usd-per-mtok", "100"]
+    assert run("reach", "llama-3.1-70b", *easy)[:2] == (
+        0,
+        "reaches 1 tok/s/user at $100/Mtok as it is\n",
+    )
     code, _, _ = run("largest", "--on", "h100", "--tok-s", "1e5", "--usd-per-mtok", "1e-4")
     assert code == 1
 

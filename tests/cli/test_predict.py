@@ -118,3 +118,13 @@ def test_training_writes_nothing_on_a_malformed_log(tmp_path: Path) -> None:
     result = run("train", str(log), "-o", str(tmp_path / "predictor"))
     assert "line 2" in str(result.exception)
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_what_cannot_be_trained_is_refused_before_training(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    lines = (f'{{"prompt": "number {i}", "output_tokens": {i + 1}}}\n' for i in range(55))
+    log.write_text("".join(lines))
+    result = run("train", str(log), "-o", str(tmp_path))
+    assert "is no predictor; choose another name" in str(result.exception)
+    result = run("train", str(log), "-o", str(tmp_path / "predictor"))
+    assert "--hold-out 0.2 leaves" in str(result.exception)

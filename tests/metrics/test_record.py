@@ -31,6 +31,10 @@ def test_impossible_records_are_refused() -> None:
         RequestRecord("a", 2.0, (), 10, 1)
     with pytest.raises(InputError, match="status"):
         RequestRecord("a", 2.0, (3.0,), 10, 1, status="fine")
+    nan, inf = float("nan"), float("inf")
+    for arrival_s, token_s in ((nan, (1.0,)), (0.0, (nan,)), (0.0, (1.0, inf))):
+        with pytest.raises(InputError, match="finite"):
+            RequestRecord("a", arrival_s, token_s, 10, len(token_s))
 
 
 def test_columns_say_the_same_as_objects() -> None:

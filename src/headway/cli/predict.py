@@ -21,9 +21,9 @@ from headway.predict.embed import SentenceEmbedding
 from headway.predict.explain import reasons, request_reason
 from headway.predict.log import read_log
 from headway.predict.observation import Observation
-from headway.predict.predictor import FIT_STEPS, TextPredictor
+from headway.predict.predictor import FEWEST_ROWS, FIT_STEPS, TextPredictor
 from headway.predict.report import baseline_scores, card_for, held_out, scores_by_source
-from headway.predict.storage import load, read_card, save
+from headway.predict.storage import check_free, load, read_card, save
 from headway.predict.uncertainty import uncertainty_scores
 
 
@@ -128,8 +128,7 @@ def train_command(
     """
     if not 0 <= hold_out <= 0.5:
         raise InputError(f"--hold-out is a share from 0 to 0.5, not {hold_out:g}")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} exists and is no folder; choose another name")
+    check_free(output)
     embedding = SentenceEmbedding() if embed else None
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[what]}"))
@@ -142,6 +141,11 @@ def train_command(
         held: dict[str, Any] = {}
         if hold_out > 0:
             train, test = held_out(observations, hold_out, seed)
+            if len(train) < FEWEST_ROWS <= len(observations):
+                raise InputError(
+                    f"--hold-out {hold_out:g} leaves {len(train)} of {len(observations)} requests "
+                    f"to learn from, and {FEWEST_ROWS} are needed; give more, or --hold-out 0"
+                )
             task = progress.add_task("held-out fit", total=FIT_STEPS, what=f"{len(train)} requests")
             trial = TextPredictor(seed, embedding=embedding).fit(
                 train, lambda: progress.advance(task)

@@ -40,6 +40,8 @@ def reach(
     )
     if json_path is not None:
         write_answer(json.dumps({change.what: change.factor for change in answers}), json_path)
+    elif all(change.factor == 1 for change in answers):
+        click.echo(f"reaches {tok_s:g} tok/s/user at ${usd_per_mtok:g}/Mtok as it is")
     else:
         click.echo(f"to reach {tok_s:g} tok/s/user at ${usd_per_mtok:g}/Mtok, change one of:\n")
         for change in answers:

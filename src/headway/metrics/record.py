@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,6 +47,8 @@ class RequestRecord:
         if self.status == DONE and not self.token_s:
             raise InputError(f"request {self.id} is done but has no token")
         times = (self.arrival_s, *self.token_s)
+        if not all(map(math.isfinite, times)):
+            raise InputError(f"the times of request {self.id} must be finite, not {times[:9]}")
         if any(a > b for a, b in pairwise(times)):
             raise InputError(f"the times of request {self.id} run backwards")
 

@@ -62,7 +62,7 @@ def load_config(path: str | Path) -> dict[str, object]:
     try:
         config = json.loads(content)
     except (ValueError, RecursionError):  # bad UTF-8 and numbers of 5000 digits are ValueErrors
-        raise InputError(f"{shown(str(file))} is not JSON") from None
+        raise InputError(f"{shown(str(file))} is not JSON; give a model's config.json") from None
     if not isinstance(config, dict):
         raise InputError(f"{shown(str(file))} must hold a JSON object, not {shown(config)}")
     return config
@@ -129,8 +129,13 @@ def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
 
 def _family(config: Mapping[str, object], name: str) -> Family:
     model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
+    if model_type is None:
         raise InputError(f"config.json of {name}: 'model_type' is missing")
+    if not isinstance(model_type, str) or not model_type:
+        raise InputError(
+            f"config.json of {name}: 'model_type' must be a word such as 'llama', "
+            f"not {shown(model_type)}"
+        )
     if model_type in REFUSED:
         raise UnsupportedError(
             f"config.json of {name}: model_type {model_type!r} is not supported, because "

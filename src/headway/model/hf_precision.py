@@ -119,7 +119,10 @@ def _quantized(quantization: Mapping[str, object]) -> tuple[DType, DType | None]
 def _weight_only(bits: object) -> tuple[DType, DType | None]:
     formats = {4: DType.INT4, 8: DType.INT8}
     if not isinstance(bits, int) or bits not in formats:
-        raise UnsupportedError(f"weights of {shown(bits)} bits are not understood, only of 4 or 8")
+        raise UnsupportedError(
+            f"weights of {shown(bits)} bits are not understood, only of 4 or 8; give a precision "
+            "such as int4 instead"
+        )
     return formats[bits], None
 
 

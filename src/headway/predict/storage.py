@@ -35,8 +35,7 @@ def save(predictor: TextPredictor, folder: Path, card: Mapping[str, Any]) -> Non
     Raises:
         InputError: the folder exists and is no predictor, or cannot be written.
     """
-    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
-        raise InputError(f"{folder} exists and is no predictor; choose another name")
+    check_free(folder)
     arrays, names = packed(predictor)
     text = json.dumps(
         {"format": FORMAT, "card": dict(card), "names": names}, indent=1, sort_keys=True
@@ -54,6 +53,12 @@ def save(predictor: TextPredictor, folder: Path, card: Mapping[str, Any]) -> Non
             os.replace(fresh, folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def check_free(folder: Path) -> None:
+    """Raise `InputError` where `save` would overwrite what is no predictor: ask before training."""
+    if folder.exists() and not (folder.is_dir() and _is_ours(folder)):
+        raise InputError(f"{folder} exists and is no predictor; choose another name")
 
 
 def load(folder: Path) -> TextPredictor:
