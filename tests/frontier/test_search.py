@@ -20,9 +20,11 @@ from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
 from headway.frontier.space import batches, layouts
+from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.metrics.report import Report
 from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.workload.step import Step
 
@@ -261,3 +263,11 @@ def test_a_cluster_too_small_is_left_out_and_named(
 def test_absurd_contexts_are_refused(llama_70b: ModelArchitecture, context: float) -> None:
     with pytest.raises(InputError, match="context must lie between"):
         Question(llama_70b, BF16, context)
+
+
+def test_tensor_degrees_divide_the_heads_where_powers_of_two_do_not() -> None:
+    """phi-4 has 40 and 10 heads: 4 ranks cannot share them, 5 can."""
+    found = layouts(find_model("phi-4"), find_cluster("h100"), most=16)
+    assert {1.0, 2.0, 5.0, 10.0} == set(found.tp.ravel().tolist())
+    alone = layouts(find_model("llama-3.1-70b"), find_cluster("h100"), most=16)
+    assert {1.0, 2.0, 4.0, 8.0, 16.0} == set(alone.tp.ravel().tolist())

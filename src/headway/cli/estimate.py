@@ -60,7 +60,7 @@ def estimate(
     """Print what one deployment of MODEL does: components, interval, utilisation, what binds.
 
     Say the layout with --tp, --pp, --dp, --ep, or let --accelerators find the best one. With
-    neither, the fewest accelerators that fit are taken.
+    neither, the smallest engine that headway frontier considers and that fits is taken.
 
     With --engine, --isl, --osl and --concurrency: a whole load on a measured engine, with
     intervals that were checked on measurements.

@@ -79,14 +79,14 @@ class Parallelism:
             np.asarray(self.pp <= model.num_layers),
             f"pp must be at most {model.num_layers}, the layers of {model.name}",
         )
-        for heads in {h for group in model.layers for h in _head_counts(group.attention)}:
+        for heads in {h for group in model.layers for h in head_counts(group.attention)}:
             fits = (heads % self.columns == 0) | (self.columns % heads == 0)
             yield (
                 np.asarray(fits),
                 f"tp must divide, or be a multiple of, the {heads} key-value or query heads of "
                 f"{model.name}",
             )
-        most = max(max(_head_counts(group.attention)) for group in model.layers)
+        most = max(max(head_counts(group.attention)) for group in model.layers)
         yield (
             np.asarray(self.columns <= most),
             f"tp must be at most {most}, the attention heads of {model.name}",
@@ -137,9 +137,10 @@ def _one(degree: Array) -> str:
     return f"{degree:g}" if degree.ndim == 0 else f"{degree.min():g}..{degree.max():g}"
 
 
-def _head_counts(
+def head_counts(
     attention: GroupedQueryAttention | LatentAttention | LinearAttention,
 ) -> tuple[int, ...]:
+    """The numbers of heads that a tensor degree must divide, or be a multiple of."""
     match attention:
         case GroupedQueryAttention():
             return attention.num_heads, attention.num_kv_heads

@@ -1,10 +1,10 @@
-"""Which layouts and batches are considered: whole degrees, powers of two."""
+"""Which layouts and batches are considered: powers of two, and degrees that divide the heads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from headway.cost.parallelism import Parallelism
+from headway.cost.parallelism import Parallelism, head_counts
 from headway.cost.work import Array
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
@@ -24,8 +24,8 @@ def layouts(
 ) -> Parallelism:
     """All valid layouts of at most ``most`` (or ``exactly``) accelerators, shape ``(layouts, 1)``.
 
-    Degrees are powers of two, and their multiples that make up ``exactly`` accelerators where
-    that is no power of two. Tensor parallelism goes one-dimensional and, for dense models, with
+    Degrees are powers of two, or the divisors of ``exactly``; tensor degrees may also divide a
+    number of heads that is none (5 for the 40 heads of phi-4). Tensor parallelism goes one-dimensional and, for dense models, with
     about sqrt(tp) rows.
     """
     limit = min(most if exactly is None else exactly, cluster.reach)
@@ -33,7 +33,8 @@ def layouts(
     moe = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     shared = degrees if moe else np.ones(1)
     stages = degrees if pipeline else np.ones(1)
-    tp, pp, dp = (axis.ravel() for axis in np.meshgrid(degrees, stages, shared, indexing="ij"))
+    tensor = degrees if exactly is not None else np.union1d(degrees, _shares(model, limit))
+    tp, pp, dp = (axis.ravel() for axis in np.meshgrid(tensor, stages, shared, indexing="ij"))
     n = tp * pp * dp
     kept = n == exactly if exactly is not None else n <= limit
     tp, pp, dp = tp[kept], pp[kept], dp[kept]
@@ -74,6 +75,13 @@ def _degrees(limit: int, exactly: int | None) -> Array:
         return powers
     divisors = np.arange(1, exactly + 1)
     return np.unique(divisors[exactly % divisors == 0].astype(float))
+
+
+def _shares(model: ModelArchitecture, limit: float) -> Array:
+    """Ways to split the heads evenly, at most ``limit``."""
+    counts = {heads for group in model.layers for heads in head_counts(group.attention)}
+    shares = [d for heads in counts for d in range(1, heads + 1) if heads % d == 0]
+    return np.asarray([float(d) for d in shares if d <= limit])
 
 
 def _expert_counts(model: ModelArchitecture) -> set[int]:
