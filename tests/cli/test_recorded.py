@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from headway.cli.simulate import simulate
 from headway.errors import InputError
 from headway.gateway.entry import Entry
-from headway.gateway.store import Store
+from headway.gateway.store import open_store
 from headway.metrics.report import Report
 
 ENTRY = Entry(
@@ -23,7 +23,7 @@ DEPLOYMENT = ["--deployment", "llama-3.1-8b@h100:tp1", "--seeds", "1", "--json",
 
 def test_a_record_is_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
-    store = Store(path)
+    store = open_store(path)
     for i in range(60):
         store.put(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10))
     store.put(replace(ENTRY, id="hw-broken", status="failed", arrival_s=101.0))
@@ -37,7 +37,7 @@ def test_a_record_is_a_trace(tmp_path: Path) -> None:
 
 def test_a_record_without_answers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
-    Store(path).close()
+    open_store(path).close()
     with pytest.raises(InputError, match="no answered request"):
         CliRunner().invoke(simulate, [str(path), *DEPLOYMENT], catch_exceptions=False)
 
@@ -46,7 +46,7 @@ def test_a_record_with_prompts_teaches_a_predictor(tmp_path: Path) -> None:
     from headway.cli.predict import predict
 
     path, folder = tmp_path / "live.db", tmp_path / "predictor"
-    store = Store(path)
+    store = open_store(path)
     for i in range(120):
         long = i % 2
         store.put(
@@ -69,7 +69,7 @@ def test_a_record_without_prompts_cannot_teach(tmp_path: Path) -> None:
     from headway.cli.predict import predict
 
     path = tmp_path / "live.db"
-    store = Store(path)
+    store = open_store(path)
     store.put(ENTRY)
     store.close()
     arguments = ["train", str(path), "-o", str(tmp_path / "p")]

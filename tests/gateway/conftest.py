@@ -21,6 +21,7 @@ from headway.gateway.config import Endpoint, GatewayConfig, Limits, Timeouts
 from headway.gateway.descriptors import Descriptors
 from headway.gateway.entry import Entry
 from headway.gateway.fake import FakeEngine, FakeSpeed
+from headway.gateway.sqlite import SqliteRecord
 from headway.gateway.store import Store, read_entries
 
 Value = TypeVar("Value")
@@ -56,13 +57,14 @@ class Live:
         predictor = settings.pop("predictor", None)
         endpoint = settings.pop("endpoint", {})
         most_bytes = settings.pop("most_bytes", None)
+        database = settings.pop("database", None)
         wall = settings.pop("unix_s", time.time)
         descriptors = Descriptors(settings.pop("most_files", 0))
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
         config = GatewayConfig(endpoints, port=0, **settings)
-        store = Store(self.record, most_bytes) if record else None
+        store = Store(database or SqliteRecord(self.record, most_bytes)) if record else None
 
         async def start() -> int:
             gateway = Gateway(config, predictor, store, unix_s=wall, descriptors=descriptors)

@@ -17,6 +17,7 @@ from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, 
 from headway.gateway.config import Timeouts
 from headway.gateway.descriptors import MOST_FILES, RESERVED
 from headway.gateway.fake import FakeSpeed
+from headway.gateway.sqlite import SqliteRecord
 
 STREAM = {**CHAT, "stream": True}
 DEAD = "http://127.0.0.1:9/v1"
@@ -281,6 +282,8 @@ def test_a_full_disk_stops_no_request_and_loses_no_record(live: Live) -> None:
     port = live.gateway(live.engine(), most_bytes=60_000, keep_prompts=True)
     store = live.gateways[0].store
     assert store is not None
+    database = store.database
+    assert isinstance(database, SqliteRecord)
     for _ in range(12):
         body = {"model": "fake", "messages": [{"role": "user", "content": "x" * 8000}]}
         assert post(port, body)[0] == 200
@@ -289,8 +292,8 @@ def test_a_full_disk_stops_no_request_and_loses_no_record(live: Live) -> None:
     assert store.unwritten > 0
 
     def more_room() -> None:
-        with store._writing:
-            store._database.execute("PRAGMA max_page_count=100000")
+        with store.writing:
+            database.bound(2**30)
 
     more_room()
     live.until(store.flush)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -41,8 +42,13 @@ def chat(text: str) -> dict[str, object]:
     return {"model": "fake", "messages": [{"role": "user", "content": text}]}
 
 
-def burst(live: Live, port: int, texts: Sequence[str], **headers: list[str]) -> list[str]:
-    """Keep one request running while ``texts`` come to wait; returns the order they ran in."""
+def burst(
+    live: Live, port: int, texts: Sequence[str], hold_s: float = 0.0, **headers: list[str]
+) -> list[str]:
+    """Keep one request running while ``texts`` come to wait; returns the order they ran in.
+
+    It is kept for ``hold_s`` longer, for policies by which it matters how long somebody waited.
+    """
     engine = live.engines[0]
     queue = live.gateways[0].waiting["main"]
     key = {name: values[0] for name, values in headers.items() if name == "authorization"}
@@ -54,6 +60,7 @@ def burst(live: Live, port: int, texts: Sequence[str], **headers: list[str]) -> 
             thread.start()
             threads.append(thread)
             live.until(lambda i=i: len(queue) == i + 1)  # type: ignore[misc]
+        time.sleep(hold_s)
     for thread in threads:
         thread.join()
     return [json.loads(body)["messages"][0]["content"] for body in list(engine.bodies)[1:]]
@@ -74,7 +81,7 @@ ONE = {"max_inflight": 1}
 def test_the_policy_says_who_goes_next(live: Live, policy: Fcfs, expected: list[str]) -> None:
     backend = live.engine(SLOW)
     port = live.gateway(backend, policy=policy, predictor=FromPrompt(), endpoint=ONE)
-    assert burst(live, port, ["a 500", "b 20", "c 100", "d 3"]) == expected
+    assert burst(live, port, ["a 500", "b 20", "c 100", "d 3"], hold_s=0.5) == expected
 
 
 def test_deadlines_come_by_header_and_by_class(live: Live) -> None:

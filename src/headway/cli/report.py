@@ -21,14 +21,18 @@ _GROUPS = ("tenant", "model", "backend", "pool", "api")
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("where", metavar="PATH")
 @click.option("--by", type=click.Choice(_GROUPS), help="One row for each.")
 @report_options
 def report(
-    path: Path, by: str | None, json_path: str | None, html_path: Path | None, png_path: Path | None
+    where: str, by: str | None, json_path: str | None, html_path: Path | None, png_path: Path | None
 ) -> None:
-    """Say what PATH holds: a gateway's record, or a result of vllm bench serve or guidellm."""
-    made = _of_results(path) if path.suffix == ".json" else _of_record(path, by)
+    """Say what PATH holds: a gateway's record, or a result of vllm bench serve or guidellm.
+
+    A record is an SQLite file, or the address of a PostgreSQL database.
+    """
+    path = Path(where)
+    made = _of_results(path) if path.suffix == ".json" else _of_record(where, by)
     deliver(made, _COLUMNS, json_path, html_path, png_path)
 
 
@@ -40,25 +44,27 @@ def _of_results(path: Path) -> Report:
     return Report("report", f"{path.name}, read anew", {"path": str(path)}, (row,))
 
 
-def _of_record(path: Path, by: str | None) -> Report:
+def _of_record(where: str, by: str | None) -> Report:
+    from headway.cli.recorded import record_name
     from headway.gateway.entry import OPEN
     from headway.gateway.store import read_entries
 
     groups: dict[str, list[Entry]] = {}
     running = 0
-    for entry in read_entries(path):
+    for entry in read_entries(where):
         if entry.status == OPEN:
             running += 1
         else:
             groups.setdefault(str(getattr(entry, by)) if by else "all", []).append(entry)
     if not groups:
-        raise InputError(f"{path} holds no request that has ended")
+        raise InputError(f"{record_name(where)} holds no request that has ended")
     rows = tuple(_row(name, entries) for name, entries in sorted(groups.items()))
     notes = ["TTFT and TPOT of streams only: of a whole answer neither can be seen"]
     if running:
         notes.append(f"{running} requests had not ended when this was read")
-    return Report("report", f"{path.name}: requests of a gateway", {"path": str(path), "by": by},
-                  rows, notes=tuple(notes))  # fmt: skip
+    name = record_name(where)
+    return Report("report", f"{name}: requests of a gateway", {"path": name, "by": by}, rows,
+                  notes=tuple(notes))  # fmt: skip
 
 
 def _row(name: str, entries: list[Entry]) -> Row:

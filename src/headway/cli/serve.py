@@ -42,8 +42,8 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
 @click.option("--port", type=int, help="Port to listen on, 0 for any. Default: 9000.")
 @click.option(
     "--record",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="SQLite database of all requests.",
+    metavar="PATH",
+    help="Database of all requests: an SQLite file, or postgresql://user@host/database.",
 )
 @click.option(
     "--keep-prompts", is_flag=True, default=None, help="Record prompts, not only their hashes."
@@ -66,7 +66,7 @@ def serve(
     mode: str | None,
     host: str | None,
     port: int | None,
-    record: Path | None,
+    record: str | None,
     keep_prompts: bool | None,
     predictor: Path | None,
     make_key: str | None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cli.recorded import recorded_trace
+from headway.cli.recorded import is_record, recorded_trace
 from headway.cost.deployment import Deployment
 from headway.cost.parallelism import Parallelism
 from headway.cost.step_time import AnalyticStepTime
@@ -101,8 +101,12 @@ class Workload:
         if text in profile_names():
             return cls(text, None, requests or 10_000)
         path = Path(text)
-        if path.suffix in (".csv", ".jsonl", ".json", ".parquet", ".db") or path.exists():
-            trace = recorded_trace(path) if path.suffix == ".db" else read_trace(path)
+        if (
+            is_record(text)
+            or path.suffix in (".csv", ".jsonl", ".json", ".parquet")
+            or path.exists()
+        ):
+            trace = recorded_trace(text) if is_record(text) else read_trace(path)
             trace = trace if requests is None else trace.head(requests)
             return cls(trace.name, trace, len(trace))
         find_profile(text)  # raises, with the nearest names

@@ -70,8 +70,8 @@ def read_asked(api: str, body: bytes) -> Asked:
     """
     tree = read_body(body)
     model = tree.get("model", "")
-    if not isinstance(model, str) or len(model) > 1000:
-        raise InputError("model must be a string of at most 1000 characters")
+    if not isinstance(model, str) or len(model) > 1000 or not _whole_unicode(model):
+        raise InputError("model must be a string of at most 1000 characters of Unicode")
     found = _Found()
     if api == CHAT:
         for message in _list(tree.get("messages")):
@@ -133,6 +133,15 @@ class _Found:
                 self.tokens += 1
             elif isinstance(item, list):
                 self.tokens += len(item)
+
+
+def _whole_unicode(text: str) -> bool:
+    """Whether ``text`` has no half of a surrogate pair, which JSON can spell and nothing store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _list(value: object) -> list[Any]:

@@ -193,7 +193,7 @@ class GatewayConfig:
         classes: objectives by the name a client gives in ``x-headway-class``.
         host: address to listen on.
         port: 0 for any free one.
-        record: the database; ``None`` for none.
+        record: an SQLite file, or the address of a PostgreSQL database; ``None`` for none.
         keep_prompts: store prompts, not only their hashes.
         retries: further backends tried where nothing was sent to the client yet.
         larger_first: when annotating, whether engines take larger priorities first (SGLang's
@@ -211,7 +211,7 @@ class GatewayConfig:
     classes: tuple[tuple[str, Slo], ...] = ()
     host: str = "127.0.0.1"
     port: int = 9000
-    record: Path | None = None
+    record: str | Path | None = None
     keep_prompts: bool = False
     retries: int = 2
     larger_first: bool = False

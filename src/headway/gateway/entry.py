@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from headway.errors import InputError
+from headway.errors import HeadwayError, InputError
 from headway.metrics.record import DONE, FAILED, REJECTED, RequestRecord
 
 OPEN = "open"
+Row = tuple[object, ...]  # an entry's fields, in the order of `COLUMNS`
+
+
+class RecordError(HeadwayError):
+    """The database did not take what it was given; it may later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from headway.errors import HeadwayError
 from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
 from headway.gateway.descriptors import Descriptors, allow_files
-from headway.gateway.store import Store
+from headway.gateway.store import open_store
 from headway.predict.predictor import LengthPredictor
 from headway.workload.request import Request
 
@@ -38,7 +38,7 @@ def serve(
         MissingExtraError: the parser is not installed.
     """
     descriptors = Descriptors(allow_files())
-    store = Store(config.record) if config.record is not None else None
+    store = open_store(config.record) if config.record is not None else None
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         gateway = Gateway(config, predictor, store, descriptors=descriptors)
         runner.run(_serve(gateway, reread, started))

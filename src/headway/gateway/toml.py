@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 from headway.errors import InputError, UnknownNameError
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig, Limits, Tenant, Timeouts
 from headway.gateway.pools import Overflow, Pool
+from headway.gateway.store import is_postgres
 from headway.schedule.order import OrderPolicy
 from headway.workload.request import Slo
 
@@ -78,7 +79,8 @@ def _config(
     if "policy" in tree:
         settings["policy"] = find_policy(_of(tree["policy"], str, "policy"))
     if "record" in tree:
-        settings["record"] = path.parent / _of(tree["record"], str, "record")
+        where = _of(tree["record"], str, "record")
+        settings["record"] = where if is_postgres(where) else path.parent / where
     for name, make in (("timeouts", Timeouts), ("limits", Limits), ("fairness", Fairness)):
         if name in tree:
             settings[name] = _made(make, tree[name], name)

@@ -1,0 +1,182 @@
+"""The record in PostgreSQL: several gateways write to one database, side by side.
+
+Each row knows its writer. A writer holds an advisory lock for as long as it is connected; whoever
+starts later marks as failed what a writer without a lock has left open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Collection, Coroutine, Iterator
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from headway.errors import InputError, need
+from headway.gateway.entry import COLUMNS, OPEN, Entry, RecordError, Row
+from headway.metrics.record import FAILED
+
+SCHEMES = ("postgresql://", "postgres://")
+PATIENCE_S = 10.0
+AT_ONCE = 5000
+_LOCKS = 0x68656164  # a number of our own among the advisory locks of a database
+_FLOATS = ("_s", "p50_tokens", "p90_tokens")
+_TEXTS = frozenset({
+    "id", "status", "reason", "tenant", "model", "api", "pool", "backend", "prompt_hash", "prompt",
+})  # fmt: skip
+Value = TypeVar("Value")
+
+
+def _type(column: str) -> str:
+    if column.endswith(_FLOATS):
+        return "double precision"
+    return "text" if column in _TEXTS else "bigint"
+
+
+_CREATE = f"""
+CREATE TABLE IF NOT EXISTS headway_request (
+    {", ".join(f"{column} {_type(column)}" for column in COLUMNS)}, writer bigint NOT NULL,
+    PRIMARY KEY (id));
+CREATE INDEX IF NOT EXISTS headway_request_arrival ON headway_request (arrival_s, id);
+CREATE INDEX IF NOT EXISTS headway_request_open ON headway_request (writer) WHERE status = '{OPEN}';
+"""
+_PUT = (
+    f"INSERT INTO headway_request ({', '.join(COLUMNS)}, writer) VALUES "
+    f"({', '.join(f'${n + 1}' for n in range(len(COLUMNS) + 1))}) ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS)
+)
+_ORPHANS = f"SELECT DISTINCT writer FROM headway_request WHERE status = '{OPEN}'"
+_GIVE_UP = (
+    f"UPDATE headway_request SET status = '{FAILED}', reason = 'gateway_killed' "
+    f"WHERE status = '{OPEN}' AND writer = $1"
+)
+_READ = f"SELECT {', '.join(COLUMNS)} FROM headway_request ORDER BY arrival_s, id"
+
+
+class PostgresRecord:
+    """One gateway's part of the database; see `headway.gateway.store.Database`."""
+
+    def __init__(self, url: str) -> None:
+        """Connect to ``url`` and make the table if it is not there.
+
+        Raises:
+            InputError: the database cannot be reached or used.
+            MissingExtraError: the driver is not installed.
+        """
+        _driver()
+        self._url = url
+        self._writer = secrets.randbits(31)
+        # A loop of its own: it is used from the thread that writes, never from the gateway's.
+        self._loop = asyncio.new_event_loop()
+        self._connection: Any = None
+        try:
+            self._run(self._connect())
+            self._run(self._give_up_orphans())
+        except RecordError as error:
+            self._loop.close()
+            raise InputError(f"cannot record in {shown(url)}: {error}") from None
+
+    def write(self, rows: Collection[Row]) -> None:
+        """Write ``rows`` at once; raises `RecordError` if not all of them could be."""
+        self._run(self._write([(*map(_storable, row), self._writer) for row in rows]))
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None and not self._connection.is_closed():
+            try:
+                self._run(self._connection.close(timeout=PATIENCE_S))
+            except RecordError:
+                self._connection.terminate()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
+        return _run(self._loop, work)
+
+    async def _connect(self) -> None:
+        self._connection = await _connected(self._url)
+        async with self._connection.transaction():
+            # Two that start at once must not both make the table.
+            await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCKS)
+            await self._connection.execute(_CREATE)
+        await self._connection.execute("SELECT pg_advisory_lock($1, $2)", _LOCKS, self._writer)
+
+    async def _give_up_orphans(self) -> None:
+        for row in await self._connection.fetch(_ORPHANS):
+            lock = (_LOCKS, row["writer"])
+            if await self._connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *lock):
+                await self._connection.execute(_GIVE_UP, row["writer"])
+                await self._connection.execute("SELECT pg_advisory_unlock($1, $2)", *lock)
+
+    async def _write(self, rows: list[tuple[object, ...]]) -> None:
+        if self._connection.is_closed():
+            await self._connect()
+        await self._connection.executemany(_PUT, rows, timeout=PATIENCE_S)  # all or nothing
+
+
+def read_postgres(url: str) -> Iterator[Entry]:
+    """The entries in the database at ``url`` in the order of arrival.
+
+    Raises:
+        InputError: it cannot be reached, or holds no record.
+        MissingExtraError: the driver is not installed.
+    """
+    _driver()
+    loop = asyncio.new_event_loop()
+    connection: Any = None
+    try:
+        connection = _run(loop, _connected(url))
+        transaction = connection.transaction(readonly=True)
+        _run(loop, transaction.start())
+        cursor = _run(loop, _cursor(connection))
+        while rows := _run(loop, cursor.fetch(AT_ONCE)):
+            for row in rows:
+                yield Entry(*row)
+    except RecordError as error:
+        raise InputError(f"cannot read the record in {shown(url)}: {error}") from None
+    finally:
+        if connection is not None:
+            connection.terminate()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def shown(url: str) -> str:
+    """``url`` as it may be shown: without a password, or anything that might hold one."""
+    try:
+        parts = urlsplit(url)
+        name = f"{parts.username}@" if parts.username else ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "postgresql://..."
+    return urlunsplit((parts.scheme, f"{name}{parts.hostname or ''}{port}", parts.path, "", ""))
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) -> Value:
+    asyncpg = _driver()
+    try:
+        return loop.run_until_complete(work)
+    except ValueError as error:
+        # The driver's word for an address or a value that makes no sense, which it would quote.
+        raise RecordError(f"{type(error).__name__} in its address or in what it holds") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise RecordError(str(error) or type(error).__name__) from None
+
+
+def _driver() -> Any:
+    need("asyncpg", "a record in PostgreSQL", "postgres")
+    import asyncpg  # type: ignore[import-untyped]  # ships no types
+
+    return asyncpg
+
+
+async def _connected(url: str) -> Any:
+    return await _driver().connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+
+
+async def _cursor(connection: Any) -> Any:
+    return await connection.cursor(_READ)
+
+
+def _storable(value: object) -> object:
+    # PostgreSQL's text holds no NUL, and a prompt may.
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
