@@ -60,6 +60,7 @@ class Live:
         database = settings.pop("database", None)
         wall = settings.pop("unix_s", time.time)
         descriptors = Descriptors(settings.pop("most_files", 0))
+        tracing = settings.pop("tracing", None)
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
@@ -67,7 +68,9 @@ class Live:
         store = Store(database or SqliteRecord(self.record, most_bytes)) if record else None
 
         async def start() -> int:
-            gateway = Gateway(config, predictor, store, unix_s=wall, descriptors=descriptors)
+            gateway = Gateway(
+                config, predictor, store, unix_s=wall, descriptors=descriptors, tracing=tracing
+            )
             self.gateways.append(gateway)
             return await gateway.start()
 

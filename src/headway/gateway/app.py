@@ -19,6 +19,7 @@ from headway.gateway.keys import Doorkeeper
 from headway.gateway.ledger import Ledger
 from headway.gateway.reception import Reception
 from headway.gateway.store import Store
+from headway.gateway.tracing import Tracing
 from headway.gateway.waiting import Waiting
 from headway.gateway.watch import Watch
 from headway.gateway.wire import ClientConnection
@@ -51,6 +52,7 @@ class Gateway:
         placement: Placement = LEAST_LOADED,
         unix_s: Callable[[], float] = time.time,
         descriptors: Descriptors = UNLIMITED,
+        tracing: Tracing | None = None,
     ) -> None:
         """Make a gateway; it serves after `start`."""
         self.config = config
@@ -62,6 +64,7 @@ class Gateway:
         self.reception = Reception(self)
         self.doorkeeper = Doorkeeper(config)
         self.descriptors = descriptors
+        self.tracing = tracing
         self.draining = False
         self.on_reload: Callable[[], str] | None = None  # returns what is wrong, or nothing
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,8 +110,9 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for backend in self.backends.values():
             backend.connections.close()
-        if self.store is not None:
-            await asyncio.to_thread(self.store.close)
+        for beside in (self.store, self.tracing):
+            if beside is not None:
+                await asyncio.to_thread(beside.close)
 
     def reload(self, config: GatewayConfig) -> None:
         """Go by ``config`` from now on; what waits and runs goes on.
@@ -118,8 +122,12 @@ class Gateway:
         """
         if (config.host, config.port) != (self.config.host, self.config.port):
             raise InputError("a reload cannot change the address; restart to listen elsewhere")
-        if config.record != self.config.record:
-            raise InputError("a reload cannot change where is recorded; restart")
+        for what, changes in (
+            ("records", config.record != self.config.record),
+            ("traces", config.traces != self.config.traces),
+        ):
+            if changes:
+                raise InputError(f"a reload cannot change where {what} go; restart")
         self._adopt(config)
         self.dispatcher.wake()
 
@@ -165,6 +173,8 @@ class Gateway:
         self.dispatcher.gone(exchange)
         self.doorkeeper.ended(exchange.tenant)
         entry = self.ledger.ended(exchange, status, reason, code)
+        if exchange.trace is not None:
+            exchange.trace.end(exchange, entry, time.monotonic() + self.ledger.anchor_s)
         if exchange.charged_s and self.config.sharing.by_tenant:
             self.dispatcher.settle(exchange, entry.prompt_tokens, entry.output_tokens)
         if status == DONE:

@@ -194,6 +194,7 @@ class GatewayConfig:
         host: address to listen on.
         port: 0 for any free one.
         record: an SQLite file, or the address of a PostgreSQL database; ``None`` for none.
+        traces: an OTLP collector that is sent OpenTelemetry spans; empty for none.
         keep_prompts: store prompts, not only their hashes.
         retries: further backends tried where nothing was sent to the client yet.
         larger_first: when annotating, whether engines take larger priorities first (SGLang's
@@ -212,6 +213,7 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     port: int = 9000
     record: str | Path | None = None
+    traces: str = ""
     keep_prompts: bool = False
     retries: int = 2
     larger_first: bool = False
@@ -237,6 +239,10 @@ class GatewayConfig:
             values = [getattr(tenant, what) for tenant in self.tenants]
             if len(set(values)) != len(values):
                 raise InputError(f"two tenants have the same {what}")
+        if self.traces and urlsplit(self.traces).scheme not in ("http", "https"):
+            raise InputError(
+                f"traces go to an address such as http://localhost:4318, not {self.traces!r}"
+            )
         self._check_pools()
         if not is_loopback(self.host) and not self.tenants:
             raise InputError(

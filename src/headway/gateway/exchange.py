@@ -19,6 +19,7 @@ from headway.gateway.foresight import Foreseen
 from headway.gateway.incoming import Incoming
 from headway.gateway.meter import Meter
 from headway.gateway.reply import Reply
+from headway.gateway.tracing import Trace
 from headway.gateway.upstream import Connection
 from headway.gateway.wire import ClientConnection
 from headway.metrics.record import DONE, FAILED, REJECTED
@@ -69,12 +70,13 @@ class Exchange(Foreseen):
         sent_s: when it was first sent to an engine.
         active_s: when something last happened, for timeouts.
         answer: the latest attempt of an engine.
+        trace: its spans, where they are wanted.
     """
 
     __slots__ = (
         "_charged", "_connect", "_desk", "_forward", "_paused", "_reply", "_upstream", "active_s",
         "answer", "asked", "attempts", "backend", "connection", "home", "incoming", "phase",
-        "pinned", "place", "pool", "priority", "request_id", "sent_s", "tenant", "tried",
+        "pinned", "place", "pool", "priority", "request_id", "sent_s", "tenant", "trace", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +104,7 @@ class Exchange(Foreseen):
         self.active_s = self.arrival_s
         self._reply = Reply(connection, incoming)
         self.answer = self._new_answer()
+        self.trace: Trace | None = None
         self._forward = forward
         self._upstream: Connection | None = None
         self._connect: asyncio.Task[None] | None = None
@@ -163,7 +166,10 @@ class Exchange(Foreseen):
         if self.priority is not None:
             body = with_priority(body, self.priority)
         path = self.incoming.path + ("?" + self.incoming.query if self.incoming.query else "")
-        connection.send(backend.head(path, len(body), self._forward), body, self.answer)
+        lines = self._forward
+        if self.trace is not None:
+            lines += self.trace.attempt(self)
+        connection.send(backend.head(path, len(body), lines), body, self.answer)
 
     # what comes of it
 

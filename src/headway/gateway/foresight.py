@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 import numpy as np
 
@@ -23,9 +24,10 @@ class Foreseen(Ticket):
         request: as predictors and policies see it.
         expected_tokens: the mean of its prediction; a guess until there is one.
         p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
+        predicted_s: when the predictor began and ended with it, on the loop's clock.
     """
 
-    __slots__ = ("expected_tokens", "p50_tokens", "p90_tokens", "request")
+    __slots__ = ("expected_tokens", "p50_tokens", "p90_tokens", "predicted_s", "request")
 
     def __init__(self, request: Request) -> None:
         """Not predicted yet."""
@@ -34,6 +36,7 @@ class Foreseen(Ticket):
         self.expected_tokens = 256.0
         self.p50_tokens: float | None = None
         self.p90_tokens: float | None = None
+        self.predicted_s: tuple[float, float] | None = None
 
 
 class Unpredicted:
@@ -49,11 +52,14 @@ class Unpredicted:
 
 def predict(waiters: Sequence[Foreseen], predictor: LengthPredictor) -> Floats:
     """Give everyone its prediction; return their quantiles at `LEVELS`."""
+    began_s = monotonic()
     predictions = predictor.predict([waiter.request for waiter in waiters])
     rows = np.array([_quantiles(prediction) for prediction in predictions])
     means = (rows @ MEAN_WEIGHTS).tolist()
+    span_s = (began_s, monotonic())
     for waiter, mean, row in zip(waiters, means, rows.tolist(), strict=True):
         waiter.expected_tokens = mean
+        waiter.predicted_s = span_s
         waiter.p50_tokens, waiter.p90_tokens = row[_P50], row[_P90]
     return rows
 

@@ -12,6 +12,7 @@ from headway.gateway.config import Tenant
 from headway.gateway.exchange import JSON_HEADERS, Exchange
 from headway.gateway.incoming import Incoming
 from headway.gateway.slo import read_slo
+from headway.gateway.tracing import CARRIED
 from headway.gateway.views import answer_view
 from headway.gateway.wire import ClientConnection
 from headway.metrics.record import FAILED, REJECTED
@@ -130,6 +131,8 @@ class Reception:
         )  # fmt: skip
         made = Exchange(gateway, connection, incoming, asked, request, self._forwarded(incoming))
         made.weight = tenant.weight
+        if gateway.tracing is not None:
+            made.trace = gateway.tracing.began(made, gateway.ledger.anchor_s)
         return made
 
     def _refusal(self, tenant: Tenant) -> tuple[int, str, str, float | None] | None:
@@ -167,10 +170,11 @@ class Reception:
         config = self._gateway.config
         own_key = bool(config.tenants)
         backend_key = any(endpoint.api_key for endpoint in config.endpoints)
+        dropped = _NOT_FORWARDED if self._gateway.tracing is None else _NOT_FORWARDED | CARRIED
         return b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in incoming.headers.items()
-            if name not in _NOT_FORWARDED
+            if name not in dropped
             and not name.startswith(b"x-headway-")
             and not (name == b"authorization" and (own_key or backend_key))
         )

@@ -13,6 +13,7 @@ from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
 from headway.gateway.descriptors import Descriptors, allow_files
 from headway.gateway.store import open_store
+from headway.gateway.tracing import Tracing, exporting
 from headway.predict.predictor import LengthPredictor
 from headway.workload.request import Request
 
@@ -38,9 +39,10 @@ def serve(
         MissingExtraError: the parser is not installed.
     """
     descriptors = Descriptors(allow_files())
+    tracing = Tracing(exporting(config.traces)) if config.traces else None
     store = open_store(config.record) if config.record is not None else None
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        gateway = Gateway(config, predictor, store, descriptors=descriptors)
+        gateway = Gateway(config, predictor, store, descriptors=descriptors, tracing=tracing)
         runner.run(_serve(gateway, reread, started))
 
 

@@ -41,10 +41,11 @@ Value = TypeVar("Value")
 _TOP = (
     "backend", "policy", "mode", "tenant", "class", "admin_sha256", "host", "port", "record",
     "keep_prompts", "retries", "larger_first", "timeouts", "limits", "fairness", "pool", "offload",
+    "traces",
 )  # fmt: skip
 _PLAIN: dict[str, type] = {
     "mode": str, "admin_sha256": str, "host": str, "port": int, "keep_prompts": bool,
-    "retries": int, "larger_first": bool,
+    "retries": int, "larger_first": bool, "traces": str,
 }  # fmt: skip
 
 

@@ -1,0 +1,167 @@
+"""OpenTelemetry traces: a span for each request, and below it its queue, prediction and attempts.
+
+The client's W3C ``traceparent`` becomes the parent, and an engine is sent the span of the attempt
+that it is; without tracing the client's own header reaches the engine as it came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headway.errors import need
+from headway.gateway.entry import Entry
+from headway.gateway.incoming import Incoming
+from headway.metrics.record import DONE
+
+if TYPE_CHECKING:  # the extra, and a module that imports this one
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+    from headway.gateway.exchange import Exchange
+
+CARRIED = frozenset({b"traceparent", b"tracestate"})
+
+
+def exporting(endpoint: str) -> TracerProvider:
+    """Spans are sent to an OTLP collector, such as ``http://localhost:4318``.
+
+    Raises:
+        MissingExtraError: the SDK or its exporter is not installed.
+    """
+    need("opentelemetry.exporter.otlp.proto.http", "traces", "otel")
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "headway"}))
+    path = "" if endpoint.rstrip("/").endswith("/v1/traces") else "/v1/traces"
+    provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + path))
+    )
+    return provider
+
+
+class Tracing:
+    """Makes the traces of one gateway."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        """Spans go to ``provider``."""
+        need("opentelemetry.sdk", "traces", "otel")
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("headway.gateway")
+        self._carry = TraceContextTextMapPropagator()
+
+    def began(self, exchange: Exchange, anchor_s: float) -> Trace:
+        """``exchange`` has arrived; ``anchor_s`` turns its clock into Unix time."""
+        carried = _carried(exchange.incoming)
+        span = self._start(
+            f"POST {exchange.incoming.path}", exchange.arrival_s + anchor_s,
+            self._carry.extract(carried), "SERVER",
+        )  # fmt: skip
+        return Trace(self, span, anchor_s)
+
+    def close(self) -> None:
+        """Send what was not sent."""
+        self._provider.shutdown()
+
+    def _start(self, name: str, unix_s: float, context: Any, kind: str) -> Span:
+        from opentelemetry.trace import SpanKind
+
+        return self._tracer.start_span(
+            name, context=context, kind=SpanKind[kind], start_time=_ns(unix_s)
+        )
+
+    def child(self, parent: Span, name: str, unix_s: float, kind: str = "INTERNAL") -> Span:
+        """A span below ``parent``."""
+        from opentelemetry.trace import set_span_in_context
+
+        return self._start(name, unix_s, set_span_in_context(parent), kind)
+
+    def headers(self, span: Span) -> bytes:
+        """Header lines that tell an engine whose work its own is."""
+        from opentelemetry.trace import set_span_in_context
+
+        carrier: dict[str, str] = {}
+        self._carry.inject(carrier, set_span_in_context(span))
+        return b"".join(f"{k}: {v}\r\n".encode("latin-1") for k, v in carrier.items())
+
+
+class Trace:
+    """The spans of one request."""
+
+    __slots__ = ("_anchor_s", "_attempt", "_span", "_tracing")
+
+    def __init__(self, tracing: Tracing, span: Span, anchor_s: float) -> None:
+        """Below ``span``, which has begun."""
+        self._tracing = tracing
+        self._span = span
+        self._anchor_s = anchor_s
+        self._attempt: Span | None = None
+
+    def attempt(self, exchange: Exchange) -> bytes:
+        """``exchange`` goes to an engine; returns header lines for it."""
+        now_s = exchange.active_s + self._anchor_s
+        if self._attempt is not None:
+            _fail(self._attempt, "retried")
+            self._attempt.end(_ns(now_s))
+        self._attempt = self._tracing.child(self._span, "upstream", now_s, "CLIENT")
+        self._attempt.set_attribute("server.address", exchange.place)
+        return self._tracing.headers(self._attempt)
+
+    def end(self, exchange: Exchange, entry: Entry, ended_s: float) -> None:
+        """The request is over, at Unix time ``ended_s``, as ``entry`` says."""
+        queued = self._tracing.child(self._span, "queue", entry.arrival_s)
+        queued.end(_ns(entry.sent_s if entry.sent_s is not None else ended_s))
+        if exchange.predicted_s is not None:
+            from_s, to_s = (at_s + self._anchor_s for at_s in exchange.predicted_s)
+            self._tracing.child(self._span, "predict", from_s).end(_ns(to_s))
+        if self._attempt is not None:
+            if entry.first_s is not None:
+                self._attempt.add_event("first_token", timestamp=_ns(entry.first_s))
+            if entry.status != DONE:
+                _fail(self._attempt, entry.reason)
+            self._attempt.end(_ns(ended_s))
+        for name, value in _attributes(entry).items():
+            if value is not None and value != "":
+                self._span.set_attribute(name, value)
+        if entry.status != DONE:
+            _fail(self._span, entry.reason)
+        self._span.end(_ns(ended_s))
+
+
+def _attributes(entry: Entry) -> dict[str, str | int | float | None]:
+    """OpenTelemetry's names where it has one, ours where not."""
+    return {
+        "http.response.status_code": entry.code,
+        "gen_ai.request.model": entry.model,
+        "gen_ai.request.max_tokens": entry.max_tokens,
+        "gen_ai.usage.input_tokens": entry.prompt_tokens,
+        "gen_ai.usage.output_tokens": entry.output_tokens,
+        "headway.id": entry.id,
+        "headway.tenant": entry.tenant,
+        "headway.pool": entry.pool,
+        "headway.predicted_tokens.p50": entry.p50_tokens,
+        "headway.predicted_tokens.p90": entry.p90_tokens,
+    }
+
+
+def _fail(span: Span, reason: str) -> None:
+    from opentelemetry.trace import StatusCode
+
+    span.set_attribute("error.type", reason)
+    span.set_status(StatusCode.ERROR, reason)
+
+
+def _carried(incoming: Incoming) -> dict[str, str]:
+    return {
+        name.decode(): value.decode("latin-1")
+        for name, value in incoming.headers.items()
+        if name in CARRIED
+    }
+
+
+def _ns(unix_s: float) -> int:
+    return round(unix_s * 1e9)
