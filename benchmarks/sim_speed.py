@@ -30,12 +30,13 @@ from headway.schedule.route import LowestScore
 from headway.schedule.view import View
 from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster
-from headway.sim.experiment import Case, Experiment, run_all
+from headway.sim.experiment import Case, Experiment
 from headway.sim.kernel import run
 from headway.sim.laws import check
 from headway.sim.layout import prepare
 from headway.sim.simulate import outcome, simulate
 from headway.sim.skill import quantiles, view_of
+from headway.sim.sweep import run_all
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
 from headway.workload.traces import read_trace

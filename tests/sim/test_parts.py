@@ -15,11 +15,12 @@ from headway.schedule.view import LEVELS, ServiceTime
 from headway.sim.alone import alone_ns, explain, share_of_work
 from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
-from headway.sim.experiment import Experiment, compare, run_all
+from headway.sim.experiment import Experiment, compare
 from headway.sim.simulate import simulate
 from headway.sim.skill import kendall_tau, quantiles, shuffled, view_of
 from headway.sim.state import LAST_
 from headway.sim.static_batch import BatchTime, serve_batches
+from headway.sim.sweep import run_all
 from headway.sim.times import decode_ns, mixed_ns
 from headway.sim.tune import tune
 from headway.workload.oracle import Trace
@@ -53,7 +54,7 @@ def test_a_breakdown_adds_up_and_alone_means_alone() -> None:
     trace = poisson(200, 30, 0)
     outcome = simulate(trace, cluster)
     for i in range(0, 200, 17):
-        parts = explain(outcome, trace, cluster.pools[0], i)
+        parts = explain(outcome, trace, cluster, i)
         assert parts is not None
         total = parts.queue_s + parts.prefill_s + parts.decode_s + parts.interference_s
         assert total + parts.preemption_s + parts.transfer_s == pytest.approx(parts.e2e_s)
@@ -72,7 +73,7 @@ def test_a_transfer_between_pools_is_part_of_the_time() -> None:
     trace = poisson(100, 20, 0)
     outcome = simulate(trace, split)
     i = int(np.argmax(trace.output_tokens))
-    parts = explain(outcome, trace, split.pools[0], i)
+    parts = explain(outcome, trace, split, i)
     assert parts is not None
     assert parts.transfer_s == pytest.approx(5e-3 + 1e-6 * float(trace.prompt_tokens[i]), abs=1e-8)
 

@@ -36,7 +36,9 @@ def test_the_same_seed_gives_the_same_trace_and_another_rate_the_same_lengths(na
 def test_the_generator_reproduces_the_original(name: str) -> None:
     file = TRACES / SOURCES[name][0]
     if not file.exists():
-        pytest.skip("the public traces are not here; headway.workload.traces says where they are")
+        pytest.skip(
+            "the public traces are not here; headway.workload.trace_formats says where they are"
+        )
     pytest.importorskip("pyarrow")
     original = read_trace(file)
     drawn = [find_profile(name).generate(seed, len(original)) for seed in range(3)]

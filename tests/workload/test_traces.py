@@ -9,7 +9,8 @@ import pytest
 from headway.errors import InputError
 from headway.workload.arrivals import arrivals, burstiness
 from headway.workload.oracle import BlockHashes, Trace
-from headway.workload.traces import FORMATS, find_format, read_trace, write_trace
+from headway.workload.trace_formats import FORMATS, find_format
+from headway.workload.traces import read_trace, write_trace
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from headway.cli.options import number_option, report_options
-from headway.cli.show import Column, deliver, deliver_facts, number
-from headway.cli.simulate_options import (
-    Workload,
-    engine_of,
-    parse_deployment,
-    parse_predictor,
-    parse_slo,
-    pool_of,
-    saturation_rps,
-)
-from headway.cost.deployment import Deployment
+from headway.cli.show import deliver, deliver_facts, number
+from headway.cli.simulate_build import ROUTES, Built, build
+from headway.cli.simulate_cost import PricedPool, priced
+from headway.cli.simulate_tables import columns
 from headway.errors import InputError
 from headway.metrics.report import Report, Row, Value
-from headway.schedule.policies import find_policy
-from headway.schedule.route import LEAST_LOADED, PREDICTED_WORK, PREFIX_AFFINE, RoundRobin
+from headway.scenario import EngineScenario, PoolScenario, Scenario, read_scenario
 from headway.sim.alone import explain as break_down
-from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster
-from headway.sim.experiment import Case, Experiment, compare
-from headway.sim.tune import tune
-from headway.workload.profile import profile_names
+from headway.sim.cluster import Disaggregation
+from headway.sim.experiment import Case, compare
+from headway.workload.profile import find_profile, profile_names
 
-ROUTES = {
-    route.name: route for route in (RoundRobin(), LEAST_LOADED, PREDICTED_WORK, PREFIX_AFFINE)
-}
+# What a scenario file says itself; the other options say how to run it and what to show.
+SAID_BY_A_SCENARIO = {
+    "deployment", "precision", "times", "policy", "predictor", "seeds", "rate", "load", "requests",
+    "slo", "replicas", "disaggregate", "route", "max_num_seqs", "max_num_batched_tokens",
+    "kv_blocks", "prefix_cache", "async_scheduling",
+}  # fmt: skip
 
 
 @click.command(epilog=f"Profiles: {', '.join(profile_names())}.")
 @click.argument("workload")
-@click.option("--deployment", required=True, metavar="MODEL@HARDWARE:LAYOUT")
+@click.option(
+    "--deployment",
+    multiple=True,
+    metavar="MODEL@HARDWARE:LAYOUT",
+    help="What serves; several are pools that share the requests.",
+)
 @click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
+@click.option(
+    "--times",
+    default="analytic",
+    show_default=True,
+    metavar="analytic|ENGINE|FOLDER",
+    help="Step times: from the data sheet, of a calibrated engine, or measured operators.",
+)
 @click.option("--policy", default="fcfs", show_default=True, metavar="NAMES", help="Orders.")
 @click.option(
     "--predictor",
@@ -52,7 +58,12 @@ ROUTES = {
 @number_option("--load", "load", "Rate as a fraction of saturation, instead of --rate.")
 @number_option("--requests", "requests", "Of a profile or a trace.", whole=True)
 @click.option("--slo", metavar="ttft=500ms,tpot=50ms", help="Objectives, for the goodput.")
-@number_option("--replicas", "replicas", "Engines.", whole=True, default="1")
+@number_option("--replicas", "replicas", "Engines per deployment.", whole=True, default="1")
+@click.option(
+    "--disaggregate",
+    is_flag=True,
+    help="Prefill on the first deployment, decode on the second, 1 ms of transfer between.",
+)
 @click.option("--route", type=click.Choice(sorted(ROUTES)), default="least-loaded")
 @number_option("--max-num-seqs", "max_num_seqs", "Running at once.", whole=True, default="256")
 @number_option("--max-num-batched-tokens", "tokens", "Of one step.", whole=True, default="2048")
@@ -66,10 +77,59 @@ ROUTES = {
 @number_option("--workers", "workers", "Threads, or processes of Ray.", whole=True, default="1")
 @click.option("--engine", type=click.Choice(["threads", "ray"]), default="threads")
 @report_options
+@click.pass_context
 def simulate(
+    context: click.Context,
+    /,
     workload: str,
-    deployment: str,
+    explain: int | None,
+    laws: bool,
+    workers: int,
+    engine: str,
+    json_path: str | None,
+    html_path: Path | None,
+    png_path: Path | None,
+    **said: Any,
+) -> None:
+    """Serve WORKLOAD and compare orders of service.
+
+    WORKLOAD is a profile's name, a trace file, a gateway's record, or a scenario in TOML, which
+    also knows failures, offload, tenants, and static batches (docs/simulate.md). Every order that
+    predicts is shown twice: with its predictions, and with the same predictions dealt out at
+    random. What the second gains does not come from predicting.
+    """
+    if workload.endswith(".toml"):
+        for name in sorted(SAID_BY_A_SCENARIO):
+            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} is for the scenario file {workload} to say")
+        scenario = read_scenario(Path(workload))
+    else:
+        scenario = _scenario(workload, **said)
+    built = build(scenario, laws)
+    files = json_path, html_path, png_path
+    if explain is not None:
+        _explain(built, explain, *files)
+        return
+    rows = compare(built.experiment, built.policies, workers, engine)
+    shown = tuple(priced(row, _pools(built)) for row in rows)
+    report = Report(
+        "simulate",
+        _title(built),
+        _question(built),
+        shown,
+        {"lowest mean": min(range(len(rows)), key=lambda k: float(rows[k]["e2e_mean_s"] or 0))},
+        _notes(built),
+        {"workload": _source(built)},
+    )
+    deliver(report, columns([name for name, _ in built.experiment.tenants]), *files)
+
+
+def _scenario(
+    workload: str,
+    deployment: tuple[str, ...],
     precision: str | None,
+    times: str,
     policy: str,
     predictor: str,
     seeds: int,
@@ -78,125 +138,93 @@ def simulate(
     requests: int | None,
     slo: str | None,
     replicas: int,
+    disaggregate: bool,
     route: str,
     max_num_seqs: int,
     max_num_batched_tokens: int,
     kv_blocks: int | None,
     prefix_cache: bool,
     async_scheduling: bool,
-    explain: int | None,
-    laws: bool,
-    workers: int,
-    engine: str,
-    json_path: str | None,
-    html_path: Path | None,
-    png_path: Path | None,
-) -> None:
-    """Serve WORKLOAD, a profile's name or a trace file, and compare orders of service.
-
-    Every order that predicts is shown twice: with its predictions, and with the same predictions
-    dealt out at random. What the second gains does not come from predicting.
-    """
+) -> Scenario:
+    """The options as a scenario."""
     if rate is not None and load is not None:
         raise InputError("give either --rate or --load, not both")
-    if load is not None and load > 10:
-        raise InputError(f"--load is a fraction of saturation such as 0.9, not {load:g}")
-    built = parse_deployment(deployment, precision)
-    limits = engine_of(
-        built,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max(max_num_batched_tokens, max_num_seqs),
-        num_kv_blocks=kv_blocks,
-        prefix_cache=prefix_cache,
-        asynchronous=async_scheduling,
-    )
-    cluster = Cluster((pool_of(built, limits, replicas),), ROUTES[route])
-    asked = Workload.of(workload, requests)
-    if load is not None:
-        rate = load * saturation_rps(asked.draw(0, rate), cluster)
-    traces = tuple(asked.draw(seed, rate) for seed in range(seeds))
-    skill, trained = parse_predictor(predictor)
-    experiment = Experiment(
-        traces,
-        cluster,
-        share_of_work(cluster.pools[0], traces[0]),
-        skill,
-        parse_slo(slo),
-        laws,
-        trained,
-    )
-    usual = _usual(experiment)
-    names = [name.strip() for name in policy.split(",") if name.strip()]
-    policies = [find_policy(name, *usual) for name in names]
-    notes = _notes(experiment)
-    if "headway" in names:
-        training = asked.training(rate)
-        tuned = tune(replace(experiment, traces=training))
-        policies[names.index("headway")] = tuned.policy
-        notes += (f"headway: {tuned.policy.said}, found by simulation on {asked.trained_on}",)
-    question: dict[str, Value] = {
-        "workload": asked.name,
-        "deployment": deployment,
-        "rate_rps": traces[0].rate_rps,
-        "policies": ",".join(names),
-        "predictor": predictor,
-        "seeds": seeds,
-        "requests": asked.requests,
-        "replicas": replicas,
-        "route": route,
-        "slo": slo,
-        **asdict(limits),
-    }
-    if explain is not None:
-        if explain >= len(traces[0]):
-            raise InputError(f"--explain names request {explain} of {len(traces[0])}")
-        _explain(
-            experiment, Case(policies[-1], 0), explain, question, json_path, html_path, png_path
+    if not deployment:
+        raise InputError(
+            "say what serves: --deployment MODEL@HARDWARE:LAYOUT, such as llama-3.1-8b@h100:tp1"
         )
-        return
-    rows = compare(experiment, policies, workers, engine)
-    report = Report(
-        "simulate",
-        f"{asked.name}: {asked.requests} requests at {traces[0].rate_rps:.2f}/s on {replicas} x "
-        f"{built.model.name} @ {built.cluster.name}, {seeds} seeds",
-        question,
-        tuple(_priced(row, built, replicas) for row in rows),
-        {"lowest mean": min(range(len(rows)), key=lambda k: float(rows[k]["e2e_mean_s"] or 0))},
-        notes,
-        {"workload": _source(workload)},
+    pools = tuple(
+        PoolScenario(
+            name, precision, replicas, times, max_num_seqs, max_num_batched_tokens, kv_blocks
+        )
+        for name in deployment
     )
-    deliver(report, COLUMNS, json_path, html_path, png_path)
+    return Scenario(
+        workload,
+        pools,
+        requests,
+        rate,
+        load,
+        seeds,
+        tuple(name.strip() for name in policy.split(",") if name.strip()),
+        predictor,
+        route,
+        slo,
+        EngineScenario(asynchronous=async_scheduling, prefix_cache=prefix_cache),
+        Disaggregation() if disaggregate else None,
+    )
 
 
-def _usual(experiment: Experiment) -> tuple[float, float]:
-    """Mean wait for the first token first come first served, and mean work of a request."""
-    from headway.schedule.order import Fcfs
-
-    row = experiment.run(Case(Fcfs(), 0))
-    trace = experiment.traces[0]
-    work = experiment.service.of(trace.prompt_tokens, trace.output_tokens)
-    return float(row["ttft_mean_s"] or 1.0), float(work.mean())
+def _pools(built: Built) -> list[PricedPool]:
+    trace = built.experiment.traces[0]
+    context = float(trace.prompt_tokens.mean() + trace.output_tokens.mean() / 2)
+    pairs = zip(built.deployments, built.scenario.pools, strict=True)
+    return [PricedPool(deployment, pool.replicas, context) for deployment, pool in pairs]
 
 
-def _priced(row: Row, deployment: Deployment, replicas: int) -> Row:
-    """Add $ and joules per output token, ``None`` where the data sheet or the price is unknown."""
-    accelerators = replicas * float(deployment.parallelism.num_accelerators)
-    tokens_per_s = float(row["output_tok_per_s"] or 0) or None
-    price = deployment.cluster.price_usd_per_accelerator_hour
-    usd = None if price is None else accelerators * price / 3600
-    sheet = deployment.cluster.accelerator
-    busy = float(row["utilisation"] or 0)
-    watts = None
-    if sheet.tdp_w is not None and sheet.idle_w is not None:
-        watts = accelerators * (busy * sheet.tdp_w + (1 - busy) * sheet.idle_w)
-    return {
-        **row,
-        "usd_per_mtok": None if usd is None or tokens_per_s is None else usd / tokens_per_s * 1e6,
-        "joules_per_tok": None if watts is None or tokens_per_s is None else watts / tokens_per_s,
+def _title(built: Built) -> str:
+    pairs = zip(built.deployments, built.scenario.pools, strict=True)
+    joined = " + " if built.scenario.disaggregation is None else " -> "
+    pools = joined.join(f"{p.replicas} x {d.model.name} @ {d.cluster.name}" for d, p in pairs)
+    return (
+        f"{built.workload.name}: {built.workload.requests} requests at "
+        f"{built.experiment.traces[0].rate_rps:.2f}/s on {pools}, {built.scenario.seeds} seeds"
+    )
+
+
+def _question(built: Built) -> dict[str, Value]:
+    """Everything that was asked, so that it can be asked again."""
+    scenario, pools = built.scenario, built.scenario.pools
+    question: dict[str, Value] = {
+        "workload": built.workload.name,
+        "deployment": ",".join(pool.deployment for pool in pools),
+        "precision": ",".join(str(d.precision) for d in built.deployments),
+        "times": ",".join(pool.times for pool in pools),
+        "rate_rps": built.experiment.traces[0].rate_rps,
+        "policies": ",".join(scenario.policies),
+        "predictor": scenario.predictor,
+        "seeds": scenario.seeds,
+        "requests": built.workload.requests,
+        "replicas": ",".join(str(pool.replicas) for pool in pools),
+        "route": scenario.route,
+        "slo": scenario.slo,
+        **asdict(built.experiment.cluster.pools[0].engine),
     }
+    parts = ("disaggregation", "offload", "batch")
+    given = [(part, getattr(scenario, part)) for part in parts]
+    for part, value in given:
+        if value is not None:
+            finite = {k: None if v == float("inf") else v for k, v in asdict(value).items()}
+            question |= {f"{part}_{key}": item for key, item in finite.items()}
+    for number_, outage in enumerate(scenario.outages):
+        question |= {f"outage{number_}_{key}": item for key, item in asdict(outage).items()}
+    for name, tenant in scenario.tenants:
+        question |= {f"tenant_{name}_{key}": item for key, item in asdict(tenant).items()}
+    return question
 
 
-def _notes(experiment: Experiment) -> tuple[str, ...]:
+def _notes(built: Built) -> tuple[str, ...]:
+    experiment = built.experiment
     service = experiment.service
     notes = [
         "differences are paired by seed; the interval is 95%, Student's t over seeds",
@@ -205,75 +233,49 @@ def _notes(experiment: Experiment) -> tuple[str, ...]:
         "predictions are made from the truth with the stated skill, then calibrated"
         if experiment.predictor is None
         else "predictions are the predictor's on arrival; it does not learn during the run",
-        "$ and J count the whole run, idle time included; J takes the data sheet's power, so it "
-        "is an upper estimate",
+        "$ and J count the whole run, idle time included; J by the fitted power of the mean step",
     ]
     if experiment.lawful:
-        notes.append("every run was checked: conservation, causality, memory, work, Little")
-    return tuple(notes)
+        notes.append("every run was checked: conservation, causality, memory, work, Little, tokens")
+    if experiment.batch is not None:
+        notes.append("a static batch answers as a whole: its first token comes with its last")
+    return (*notes, *built.found)
 
 
-def _source(workload: str) -> str:
-    from headway.workload.profile import find_profile
-
-    return find_profile(workload).source if workload in profile_names() else workload
+def _source(built: Built) -> str:
+    name = built.scenario.workload
+    return find_profile(name).source if name in profile_names() else name
 
 
 def _explain(
-    experiment: Experiment,
-    case: Case,
+    built: Built,
     request: int,
-    question: Row,
     json_path: str | None,
     html_path: Path | None,
     png_path: Path | None,
 ) -> None:
-    outcome = experiment.outcome(case)
+    experiment, policy = built.experiment, built.policies[-1]
     trace = experiment.traces[0]
-    broken = break_down(outcome, trace, experiment.cluster.pools[0], request)
+    if experiment.batch is not None:
+        raise InputError("--explain takes continuous batching apart, not static batches")
+    if request >= len(trace):
+        raise InputError(f"--explain names request {request} of {len(trace)}")
+    broken = break_down(experiment.outcome(Case(policy, 0)), trace, experiment.cluster, request)
     if broken is None:
         raise InputError(f"request {request} was not served to its end: it cannot fit the memory")
-    row = asdict(broken)
+    row: Row = asdict(broken)
     report = Report(
         "simulate-explain",
-        f"request {request} under {case.policy.name}: {trace.prompt_tokens[request]} prompt and "
+        f"request {request} under {policy.name}: {trace.prompt_tokens[request]} prompt and "
         f"{trace.output_tokens[request]} output tokens",
-        question,
+        _question(built),
         (row,),
     )
     whole = max(broken.e2e_s, 1e-12)
     facts = [
         (name.removesuffix("_s"), f"{number(value)} s", f"{value / whole:.0%}")
         for name, value in row.items()
-        if name.endswith("_s")
+        if name.endswith("_s") and isinstance(value, float)
     ]
     facts += [("preemptions", str(broken.preemptions), ""), ("replica", str(broken.replica), "")]
     deliver_facts(report, facts, json_path, html_path, png_path)
-
-
-def _versus(row: Row, key: str) -> str:
-    mean = row.get(f"{key}_vs_fcfs")
-    if not isinstance(mean, float):
-        return "-"
-    low, high = row.get(f"{key}_vs_fcfs_lower"), row.get(f"{key}_vs_fcfs_upper")
-    if isinstance(low, float) and isinstance(high, float):
-        return f"{mean:+.1%} ±{(high - low) / 2:.1%}"
-    return f"{mean:+.1%}"
-
-
-COLUMNS: list[Column] = [
-    ("<", "policy", lambda row: str(row["policy"])),
-    ("<", "predictions", lambda row: str(row["predictions"])),
-    (">", "TTFT mean s", lambda row: number(row["ttft_mean_s"])),
-    (">", "P99 s", lambda row: number(row["ttft_p99_s"])),
-    (">", "TPOT mean ms", lambda row: number(1e3 * float(row["tpot_mean_s"] or 0))),
-    (">", "e2e mean s", lambda row: number(row["e2e_mean_s"])),
-    (">", "vs fcfs", lambda row: _versus(row, "e2e_mean_s")),
-    (">", "P99 s", lambda row: number(row["e2e_p99_s"])),
-    (">", "vs fcfs", lambda row: _versus(row, "e2e_p99_s")),
-    (">", "max s", lambda row: number(row["e2e_max_s"])),
-    (">", "slowdown", lambda row: number(row["slowdown_mean"])),
-    (">", "goodput/s", lambda row: number(row.get("goodput_requests_per_s"))),
-    (">", "busy", lambda row: f"{float(row['utilisation'] or 0):.0%}"),
-    (">", "$/Mtok", lambda row: number(row["usd_per_mtok"])),
-]

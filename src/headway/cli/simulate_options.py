@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from headway.cli.recorded import is_record, recorded_trace
+from headway.cost.calibrated_step import CalibratedStepTime
+from headway.cost.calibration import shipped
 from headway.cost.deployment import Deployment
 from headway.cost.parallelism import Parallelism
-from headway.cost.step_time import AnalyticStepTime
+from headway.cost.step_time import AnalyticStepTime, StepTimeModel
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
@@ -20,6 +22,7 @@ from headway.predict import LengthPredictor, load
 from headway.predict.default import default_predictor
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine, kv_blocks
+from headway.sim.operator_time import OperatorStepTime
 from headway.sim.simulate import simulate
 from headway.sim.state import LAST_
 from headway.sim.times import tabulate
@@ -94,6 +97,7 @@ class Workload:
     name: str
     trace: Trace | None
     requests: int
+    shares: tuple[tuple[str, float], ...] = ()  # of the requests of a profile, by tenant
 
     @classmethod
     def of(cls, text: str, requests: int | None) -> Workload:
@@ -115,8 +119,18 @@ class Workload:
     def draw(self, seed: int, rate_rps: float | None) -> Trace:
         """The requests of ``seed`` at ``rate_rps``, the original's where not said."""
         if self.trace is None:
-            return find_profile(self.name).generate(seed, self.requests, rate_rps)
+            drawn = find_profile(self.name).generate(seed, self.requests, rate_rps)
+            return self._shared(drawn, seed)
         return self.trace if rate_rps is None else self.trace.at_rate(rate_rps)
+
+    def _shared(self, trace: Trace, seed: int) -> Trace:
+        """``trace``, its requests dealt out to the tenants at random."""
+        if not self.shares:
+            return trace
+        weights = np.array([share for _, share in self.shares])
+        random = np.random.default_rng([seed, 13])
+        tenants = random.choice(len(weights), len(trace), p=weights / weights.sum())
+        return replace(trace, tenants=tenants, tenant_names=tuple(n for n, _ in self.shares))
 
     def training(self, rate_rps: float | None) -> tuple[Trace, ...]:
         """Requests to tune an order on, before it is measured on `draw`."""
@@ -138,10 +152,22 @@ def engine_of(deployment: Deployment, **limits: int | bool | None) -> Engine:
     return Engine(**said)  # type: ignore[arg-type]  # names and types are those of the options
 
 
-def pool_of(deployment: Deployment, engine: Engine, replicas: int) -> Pool:
+def pool_of(deployment: Deployment, engine: Engine, replicas: int, times: str = "analytic") -> Pool:
     """A pool of what was said."""
     name = f"{deployment.model.name} on {deployment.cluster.name}"
-    return Pool(engine, tabulate(AnalyticStepTime(deployment), engine), replicas, name)
+    return Pool(engine, tabulate(parse_times(times, deployment), engine), replicas, name)
+
+
+def parse_times(text: str, deployment: Deployment) -> StepTimeModel:
+    """``analytic``, the name of an engine that was calibrated, or a folder of operators."""
+    if text == "analytic":
+        return AnalyticStepTime(deployment)
+    if Path(text).is_dir():
+        return OperatorStepTime.read(Path(text), deployment)
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise InputError(f"step times are analytic, an engine's name, or a folder; {text} is none")
+    shipped().check_engine(text)
+    return CalibratedStepTime(deployment, text)
 
 
 def saturation_rps(trace: Trace, cluster: Cluster) -> float:

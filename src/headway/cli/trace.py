@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from headway.cli.options import number_option
-from headway.workload.traces import FORMATS, find_format, write_trace
+from headway.workload.trace_formats import FORMATS, find_format
+from headway.workload.traces import write_trace
 
 
 @click.group()

@@ -26,6 +26,7 @@ from headway.sim.state import (
     NONE,
     ORDER,
     PARTIAL,
+    PREFILL_TOKENS,
     PREFILLED,
     PREFIXES,
     RESERVE,
@@ -121,6 +122,7 @@ def _computed(w: World, row: Ints, i: int, tokens: int) -> None:
         stop = hashed_blocks(q, rules, i, tokens)
         row[FREE] += cache.hold(w, row, i, start, stop)
         cache.evict(w, row)
+    row[PREFILL_TOKENS] += tokens - q[i, COMPUTED_]
     q[i, COMPUTED_] = tokens
     if tokens == q[i, TODO_]:
         q[i, COMPUTED_] = PREFILLED

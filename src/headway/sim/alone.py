@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.schedule.view import ServiceTime
-from headway.sim.cluster import Pool
+from headway.sim.cluster import Cluster, Pool
 from headway.sim.compile import compiled
 from headway.sim.simulate import Outcome
 from headway.sim.state import (
@@ -18,6 +18,7 @@ from headway.sim.state import (
     LOST_,
     MOVED_,
     NONE,
+    POOL,
     PREEMPTIONS_,
     REPLICA_,
     Floats,
@@ -27,12 +28,15 @@ from headway.sim.times import BUCKETS, decode_ns, mixed_ns
 from headway.workload.oracle import Trace
 
 
-def alone_ns(prompt_tokens: Ints, output_tokens: Ints, pool: Pool) -> tuple[Ints, Ints]:
-    """Nanoseconds of prefill and of decode on an empty replica of ``pool``."""
+def alone_ns(
+    prompt_tokens: Ints, output_tokens: Ints, pool: Pool, decode_pool: Pool | None = None
+) -> tuple[Ints, Ints]:
+    """Nanoseconds of prefill on an empty replica of ``pool``, of decode there or on another's."""
+    table = pool.table if decode_pool is None else decode_pool.table
     most = int((prompt_tokens + output_tokens).max())
     context = np.arange(most + 1)
-    bucket = np.minimum(context >> pool.table.shift, BUCKETS - 1)
-    passed = np.concatenate([[0], np.cumsum(pool.table.decode_ns[1, bucket])])
+    bucket = np.minimum(context >> table.shift, BUCKETS - 1)
+    passed = np.concatenate([[0], np.cumsum(table.decode_ns[1, bucket])])
     decode = passed[prompt_tokens + output_tokens - 1] - passed[prompt_tokens]
     engine = pool.engine
     budget = engine.max_num_batched_tokens if engine.chunked_prefill else most
@@ -95,13 +99,15 @@ class Breakdown:
     replica: int
 
 
-def explain(outcome: Outcome, trace: Trace, pool: Pool, i: int) -> Breakdown | None:
+def explain(outcome: Outcome, trace: Trace, cluster: Cluster, i: int) -> Breakdown | None:
     """Break down request ``i``; ``None`` unless it was served to its end."""
     row = outcome.q[i]
     if row[LAST_] == NONE:
         return None
     rows = np.array([i])
-    prefill, decode = alone_ns(trace.prompt_tokens[rows], trace.output_tokens[rows], pool)
+    last = cluster.pools[int(outcome.rows[row[REPLICA_], POOL])]
+    first = cluster.pools[0] if cluster.disaggregation else last
+    prefill, decode = alone_ns(trace.prompt_tokens[rows], trace.output_tokens[rows], first, last)
     e2e = int(row[LAST_] - row[ARRIVAL_])
     queue, lost, moved = int(row[ADMITTED_] - row[ARRIVAL_]), int(row[LOST_]), int(row[MOVED_])
     # A cached prefix makes the own prefill shorter than it would be alone and without a cache.

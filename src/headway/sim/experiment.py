@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from headway.errors import InputError, MissingExtraError
-from headway.metrics.aggregate import averaged, paired, summary
+from headway.metrics.aggregate import averaged, paired
+from headway.metrics.record import Records
 from headway.metrics.report import Value
 from headway.predict.predictor import LengthPredictor
+from headway.schedule.consolidate import Consolidation
+from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, OrderPolicy
-from headway.schedule.view import ServiceTime
+from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import alone_ns
 from headway.sim.cluster import Cluster
+from headway.sim.figures import Figures, between_tokens, figures, use_of
 from headway.sim.laws import check
 from headway.sim.simulate import Outcome, simulate
 from headway.sim.skill import predicted_by, quantiles, shuffled, view_of
-from headway.sim.state import BUSY_NS, PREEMPTIONS, Floats
+from headway.sim.state import Floats, Ints
+from headway.sim.static_batch import batch_time, serve_batches
+from headway.sim.sweep import run_all
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 
 BLIND = frozenset({"fcfs", "hpf", "edf", "boost-blind"})  # orders that read no prediction
 NO_OBJECTIVES = Slo()
 COMPARED = ("e2e_mean_s", "e2e_p99_s", "e2e_max_s", "ttft_mean_s", "ttft_p99_s", "slowdown_mean")
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,14 @@ class Experiment:
         cluster: what serves.
         service: what policies take a request to cost.
         tau: skill of the predictions; 1 is the truth.
-        predictor: makes the predictions from the prompts instead, if given.
         slo: objectives.
         lawful: whether every run is checked against the laws.
+        predictor: makes the predictions from the prompts instead, if given.
+        tenants: names and objectives by tenant number.
+        offload_share: of the requests, those with the longest predicted answers go to the second
+            pool and all others to the first; ``None`` lets any request go to any pool.
+        offload_level: quantile of the prediction that counts for that.
+        batch: static batches on the first pool instead of continuous batching.
 
     """
 
@@ -64,32 +68,65 @@ class Experiment:
     slo: Slo = NO_OBJECTIVES
     lawful: bool = False
     predictor: LengthPredictor | None = None
+    tenants: tuple[tuple[str, Slo], ...] = ()
+    offload_share: float | None = None
+    offload_level: float = 0.9
+    batch: Consolidation | None = None
     _known: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
 
-    def run(self, case: Case) -> dict[str, float | None]:
+    def run(self, case: Case) -> Figures:
         """The figures of one run."""
-        outcome = self.outcome(case)
         trace = self.traces[case.seed]
-        prefill, decode = alone_ns(trace.prompt_tokens, trace.output_tokens, self.cluster.pools[0])
-        alone_s = np.asarray((prefill + decode) * 1e-9, dtype=np.float64)
-        row = summary(outcome.records, alone_s, self.slo)
-        span = max(float(np.nanmax(outcome.records.last_s)) - float(trace.arrival_s[0]), 1e-9)
-        row["utilisation"] = float(outcome.rows[:, BUSY_NS].mean()) * 1e-9 / span
-        row["preemptions"] = float(outcome.rows[:, PREEMPTIONS].sum())
-        row["span_s"] = span
-        return row
+        if self.batch is not None:
+            fast = batch_time(self.cluster.pools[0], trace, self.batch.max_batch)
+            alone_s = np.asarray(fast.fixed_s + fast.token_s * trace.output_tokens, np.float64)
+            return figures(self._batches(case), alone_s, self.slo, trace, self.tenants)
+        outcome = self.outcome(case)
+        row = figures(outcome.records, self._alone_s(trace), self.slo, trace, self.tenants)
+        return row | between_tokens(outcome.gaps, outcome.records) | use_of(outcome, self.cluster)
 
     def outcome(self, case: Case) -> Outcome:
-        """One run in full."""
+        """One run of continuous batching in full."""
         trace = self.traces[case.seed]
-        if isinstance(case.policy, Fcfs):
+        if isinstance(case.policy, Fcfs) and self.offload_share is None:
             outcome = simulate(trace, self.cluster, case.policy)
         else:
-            view = view_of(trace, self._predicted(case), self.service, self._deadlines(trace))
-            outcome = simulate(trace, self.cluster, case.policy, view)
+            view = self._view(case)
+            outcome = simulate(trace, self.cluster, case.policy, view, self._bound(view))
         if self.lawful:
             check(outcome)
         return outcome
+
+    def _view(self, case: Case) -> View:
+        trace = self.traces[case.seed]
+        return view_of(trace, self._predicted(case), self.service, self._deadlines(trace))
+
+    def _bound(self, view: View) -> Ints | None:
+        """The pool of every request, where long answers are kept apart."""
+        if self.offload_share is None:
+            return None
+        if self.offload_share == 0:
+            return np.zeros(len(view), dtype=np.int64)
+        rule = Offload.at_share(view.at(self.offload_level), self.offload_share, self.service)
+        return replace(rule, level=self.offload_level).long(view)
+
+    def _batches(self, case: Case) -> Records:
+        trace, view, batch = self.traces[case.seed], self._view(case), self.batch
+        assert batch is not None  # `run` asked
+        fast = batch_time(self.cluster.pools[0], trace, batch.max_batch)
+        if not self.offload_share:
+            return serve_batches(trace, view, case.policy, batch, fast)
+        slow = batch_time(self.cluster.pools[1], trace, 1)
+        costs = ServiceTime(slow.fixed_s, 0.0, slow.token_s)
+        rule = Offload.at_share(view.at(self.offload_level), self.offload_share, costs)
+        rule = replace(rule, level=self.offload_level)
+        return serve_batches(trace, view, case.policy, batch, fast, rule, slow)
+
+    def _alone_s(self, trace: Trace) -> Floats:
+        pools = self.cluster.pools
+        decode_pool = pools[-1] if self.cluster.disaggregation else pools[0]
+        prefill, decode = alone_ns(trace.prompt_tokens, trace.output_tokens, pools[0], decode_pool)
+        return np.asarray((prefill + decode) * 1e-9, dtype=np.float64)
 
     def _predicted(self, case: Case) -> Floats:
         rows = self._known.get(case.seed)
@@ -103,7 +140,11 @@ class Experiment:
         return shuffled(rows, case.seed) if case.control else rows
 
     def _deadlines(self, trace: Trace) -> Floats | None:
-        return None if self.slo.e2e_s is None else trace.arrival_s + self.slo.e2e_s
+        own = [slo.e2e_s for _, slo in self.tenants]
+        if trace.tenants is None or not any(own):
+            return None if self.slo.e2e_s is None else trace.arrival_s + self.slo.e2e_s
+        limits = np.array([limit or np.inf for limit in own])
+        return np.asarray(trace.arrival_s + limits[trace.tenants])
 
 
 def compare(
@@ -124,18 +165,18 @@ def compare(
             named += [(policy, False)]
             named += [(policy, True)] if policy.name not in BLIND else []
     cases = [Case(policy, seed, control) for policy, control in named for seed in seeds]
-    figures = run_all(experiment.run, cases, workers, engine)
+    found = run_all(experiment.run, cases, workers, engine)
     rows: list[dict[str, Value]] = []
-    base = figures[: len(seeds)]
+    base = found[: len(seeds)]
     for k, (policy, control) in enumerate(named):
-        own = figures[k * len(seeds) : (k + 1) * len(seeds)]
+        own = found[k * len(seeds) : (k + 1) * len(seeds)]
         made = f"tau {experiment.tau:g}" if experiment.predictor is None else "from the prompt"
         shown = "-" if policy.name in BLIND else "shuffled" if control else made
         row: dict[str, Value] = {"policy": policy.name, "predictions": shown}
         row |= averaged(own)
         for key in COMPARED:
-            mine = [figure[key] for figure in own]
-            theirs = [figure[key] for figure in base]
+            mine = [run[key] for run in own]
+            theirs = [run[key] for run in base]
             if k == 0 or None in mine or None in theirs:
                 continue
             difference = paired([m or 0.0 for m in mine], [t or 1.0 for t in theirs])
@@ -145,31 +186,3 @@ def compare(
                 row[f"{key}_vs_fcfs_upper"] = difference.upper
         rows.append(row)
     return rows
-
-
-def run_all(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    workers: int = 1,
-    engine: str = "threads",
-) -> list[Result]:
-    """``function`` of every task, in order, on ``workers`` threads or on Ray: the same bytes.
-
-    The compiled loop holds no lock of the interpreter, so threads are enough on one machine.
-    """
-    if engine == "ray":
-        try:
-            ray: Any = import_module("ray")
-        except ImportError:
-            raise MissingExtraError("running on Ray", "ray") from None
-        if not ray.is_initialized():
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-        remote = ray.remote(lambda task: function(task))
-        return list(ray.get([remote.remote(task) for task in tasks]))
-    if engine != "threads":
-        raise InputError(f"a sweep runs on threads or on ray, not on {engine!r}")
-    if workers <= 1:
-        return [function(task) for task in tasks]
-    first = [function(tasks[0])] if tasks else []  # compiles, once
-    with ThreadPoolExecutor(workers) as pool:
-        return first + list(pool.map(function, tasks[1:]))

@@ -17,6 +17,8 @@ from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import OrderPolicy, order
 from headway.schedule.view import Floats, Ints, View
+from headway.sim.cluster import Pool
+from headway.sim.times import decode_ns, mixed_ns
 from headway.workload.oracle import Trace
 
 
@@ -34,6 +36,23 @@ class BatchTime:
     def of(self, longest_tokens: int) -> float:
         """Seconds."""
         return self.fixed_s + self.token_s * longest_tokens
+
+
+def batch_time(pool: Pool, trace: Trace, max_batch: int) -> BatchTime:
+    """What a full batch of requests as in ``trace`` takes on ``pool``, from its step times.
+
+    The prompts are prefilled together; then every step decodes the whole batch, also for answers
+    that have ended, at the mean context.
+    """
+    prompt = float(trace.prompt_tokens.mean())
+    context = prompt + float(trace.output_tokens.mean()) / 2
+    table, new = pool.table, max(1, int(prompt * max_batch))
+    most = pool.engine.max_num_batched_tokens if pool.engine.chunked_prefill else new
+    chunk = min(new, most)
+    one = int(mixed_ns(table.mixed_ns[None], 0, 0, 0, chunk, int(chunk * prompt / 2)))
+    kv = int(max_batch * context)
+    step = int(decode_ns(table.decode_ns[None], 0, table.shift, max_batch, kv))
+    return BatchTime(one * max(new / most, 1.0) * 1e-9, step * 1e-9)
 
 
 def rows_of(view: View, rows: Ints) -> View:

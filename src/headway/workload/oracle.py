@@ -84,6 +84,7 @@ class Trace:
         prefixes: block hashes of the prompts, where known.
         tenants: whose request it is, as numbers from 0; all 0 where not distinguished.
         prompts: the texts, where the trace has them; a trained predictor reads them.
+        tenant_names: by number; a number without a name is its own.
 
     """
 
@@ -94,6 +95,7 @@ class Trace:
     prefixes: BlockHashes | None = None
     tenants: Ints | None = None
     prompts: tuple[str, ...] | None = None
+    tenant_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrival_s", np.asarray(self.arrival_s, dtype=np.float64))
@@ -160,11 +162,16 @@ class Trace:
             self.prefixes.take(rows) if self.prefixes is not None else None,
             self.tenants[rows] if self.tenants is not None else None,
             tuple(self.prompts[i] for i in rows) if self.prompts is not None else None,
+            self.tenant_names,
         )
+
+    def tenant_name(self, number: int) -> str:
+        """What tenant ``number`` is called."""
+        return self.tenant_names[number] if number < len(self.tenant_names) else str(number)
 
     def request(self, i: int) -> OracleRequest:
         """Request ``i`` as an object."""
-        tenant = str(self.tenants[i]) if self.tenants is not None else ""
+        tenant = self.tenant_name(int(self.tenants[i])) if self.tenants is not None else ""
         text = self.prompts[i] if self.prompts is not None else ""
         seen = Request(
             str(i), float(self.arrival_s[i]), text, int(self.prompt_tokens[i]), tenant=tenant

@@ -1,63 +1,45 @@
-"""Readers of traces: our own columns, and the public formats as they are published."""
+"""Traces in our own form: CSV, JSON lines or Parquet of arrival_s, prompt_tokens, output_tokens."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from headway.errors import InputError, MissingExtraError, UnknownNameError
-from headway.workload.oracle import BlockHashes, Trace
+from headway.errors import InputError, MissingExtraError
+from headway.workload.oracle import BlockHashes, Ints, Trace
 
 MOST_BYTES = 4 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One published format.
-
-    Attributes:
-        read: file to trace.
-        what: one line.
-        where: where to download it, and under which licence.
-
-    """
-
-    read: Callable[[Path], Trace]
-    what: str
-    where: str
-
-
-Row = dict[str, str]
 
 
 def read_trace(path: Path) -> Trace:
     """Our own form: CSV, JSON lines or Parquet of arrival_s, prompt_tokens, output_tokens.
 
-    Optional are tenant, prompt (the text), and hash_ids with block_tokens (512 where not said).
+    Optional are tenant, prompt (the text), and the hashes of the prompt's leading blocks: hash_ids
+    with block_tokens (512 where not said), or prefix_hash16 for blocks of 16.
 
     Raises:
         InputError: the file cannot be read, a column is missing, or a value makes no sense.
 
     """
-    if path.suffix == ".parquet":
-        return _parquet(path)
     rows: Iterable[dict[str, object]]
-    rows = _json_lines(path) if path.suffix in (".jsonl", ".json") else _csv(path)
+    if path.suffix == ".parquet":
+        rows = _parquet_rows(path)
+    elif path.suffix in (".jsonl", ".json"):
+        rows = json_rows(path)
+    else:
+        rows = csv_rows(path)
     arrivals, prompts, outputs, hashes, tenants = [], [], [], [], []
     texts: list[str] = []
     block_tokens = 512
     for number, row in enumerate(rows, start=1):
         try:
             arrivals.append(float(str(row["arrival_s"])))
-            prompts.append(_whole(row["prompt_tokens"]))
-            outputs.append(_whole(row["output_tokens"]))
+            prompts.append(whole(row["prompt_tokens"]))
+            outputs.append(whole(row["output_tokens"]))
         except KeyError as error:
             raise InputError(
                 f"{path} lacks column {error.args[0]!r}; a trace needs arrival_s, prompt_tokens "
@@ -71,106 +53,10 @@ def read_trace(path: Path) -> Trace:
         if isinstance(known := row.get("hash_ids"), list):
             hashes.append([int(h) for h in known])
             block_tokens = int(str(row.get("block_tokens", block_tokens)))
-    return _sorted(path, arrivals, prompts, outputs, hashes, block_tokens, tenants, texts)
-
-
-def read_azure(path: Path) -> Trace:
-    """Azure's CSV: TIMESTAMP, ContextTokens, GeneratedTokens."""
-    return _columns(path, "TIMESTAMP", "ContextTokens", "GeneratedTokens", _timestamp)
-
-
-def read_burstgpt(path: Path) -> Trace:
-    """BurstGPT's CSV: Timestamp in seconds, Request tokens, Response tokens; failures left out."""
-    return _columns(path, "Timestamp", "Request tokens", "Response tokens", float)
-
-
-def read_servegen(path: Path) -> Trace:
-    """ServeGen's generated requests as CSV or JSON lines: timestamp, input and output tokens."""
-    rows = list(_json_lines(path) if path.suffix == ".jsonl" else _csv(path))
-    names = rows[0].keys() if rows else ()
-    arrival = _first(path, names, "timestamp", "arrival_s", "arrival_time")
-    prompt = _first(path, names, "input_tokens", "prompt_tokens", "input_length")
-    output = _first(path, names, "output_tokens", "output_length")
-    return _sorted(
-        path,
-        [float(str(row[arrival])) for row in rows],
-        [_whole(row[prompt]) for row in rows],
-        [_whole(row[output]) for row in rows],
-    )
-
-
-def read_mooncake(path: Path) -> Trace:
-    """Mooncake's JSON lines: timestamp in ms, input and output_length, hash_ids of 512 tokens."""
-    return _hashed_lines(path, 1e-3, 512)
-
-
-def read_qwen_bailian(path: Path) -> Trace:
-    """Qwen-Bailian's JSON lines: timestamp in s, input and output_length, hash_ids of 16 tokens."""
-    return _hashed_lines(path, 1.0, 16)
-
-
-_LOGGED = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?).*?"
-    r"prompt_tokens[\"']?\s*[:=]\s*(?P<prompt>\d+).*?"
-    r"(?:completion_tokens|output_tokens)[\"']?\s*[:=]\s*(?P<output>\d+)"
-)
-
-
-def read_vllm_log(path: Path) -> Trace:
-    """Log lines with a date, prompt_tokens and completion_tokens, as a proxy before vLLM writes."""
-    arrivals, prompts, outputs = [], [], []
-    for line in _lines(path):
-        if match := _LOGGED.search(line):
-            arrivals.append(_timestamp(match["time"].replace(",", ".")))
-            prompts.append(int(match["prompt"]))
-            outputs.append(int(match["output"]))
-    if not arrivals:
-        raise InputError(
-            f"no line of {path} holds a date, prompt_tokens and completion_tokens; vLLM's own log "
-            "does not: log the usage of every answer"
-        )
-    return _sorted(path, arrivals, prompts, outputs)
-
-
-FORMATS = {
-    "azure": Format(
-        read_azure,
-        "Azure LLM inference traces of 2023 and 2024",
-        "github.com/Azure/AzurePublicDataset, AzureLLMInferenceTrace_conv.csv (CC-BY-4.0)",
-    ),
-    "mooncake": Format(
-        read_mooncake,
-        "Mooncake traces with prefix hashes",
-        "github.com/kvcache-ai/Mooncake, FAST25-release/traces (Apache-2.0)",
-    ),
-    "burstgpt": Format(
-        read_burstgpt,
-        "BurstGPT, ChatGPT and GPT-4 over 121 days",
-        "github.com/HPMLL/BurstGPT, releases (CC-BY-4.0)",
-    ),
-    "servegen": Format(
-        read_servegen,
-        "requests generated with ServeGen",
-        "github.com/alibaba/ServeGen (Apache-2.0): generate, then save",
-    ),
-    "qwen-bailian": Format(
-        read_qwen_bailian,
-        "Qwen-Bailian usage traces with prefix hashes",
-        "github.com/alibaba-edu/qwen-bailian-usagetraces-anon",
-    ),
-    "vllm-log": Format(
-        read_vllm_log,
-        "a log with a date, prompt_tokens and completion_tokens per line",
-        "your own proxy or server",
-    ),
-}
-
-
-def find_format(name: str) -> Format:
-    """The reader called ``name``."""
-    if name not in FORMATS:
-        raise UnknownNameError("trace format", name, FORMATS)
-    return FORMATS[name]
+        elif isinstance(known := row.get("prefix_hash16"), list):
+            hashes.append([int(h) for h in known])
+            block_tokens = 16
+    return assembled(path, arrivals, prompts, outputs, hashes, block_tokens, tenants, texts)
 
 
 def write_trace(trace: Trace, path: Path) -> None:
@@ -188,6 +74,8 @@ def write_trace(trace: Trace, path: Path) -> None:
                 continue
             row: dict[str, object] = {"arrival_s": float(arrival)}
             row |= {"prompt_tokens": prompt, "output_tokens": output}
+            if trace.tenants is not None:
+                row["tenant"] = trace.tenant_name(int(trace.tenants[i]))
             if trace.prompts is not None:
                 row["prompt"] = trace.prompts[i]
             if (known := trace.prefixes) is not None:
@@ -196,41 +84,19 @@ def write_trace(trace: Trace, path: Path) -> None:
             stream.write(json.dumps(row) + "\n")
 
 
-def _hashed_lines(path: Path, unit_s: float, block_tokens: int) -> Trace:
-    arrivals, prompts, outputs, hashes = [], [], [], []
-    for number, row in enumerate(_json_lines(path), start=1):
-        try:
-            arrivals.append(float(str(row["timestamp"])) * unit_s)
-            prompts.append(_whole(row["input_length"]))
-            outputs.append(_whole(row["output_length"]))
-            known = row.get("hash_ids", [])
-            hashes.append([int(h) for h in known] if isinstance(known, list) else [])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"line {number} of {path} is not of this format: {error!r}") from None
-    return _sorted(path, arrivals, prompts, outputs, hashes, block_tokens)
+def _parquet_rows(path: Path) -> list[dict[str, object]]:
+    try:
+        from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
+    except ImportError:
+        raise MissingExtraError("reading Parquet", "parquet") from None
+    try:
+        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as a trace: {error}") from None
+    return rows
 
 
-def _columns(
-    path: Path, arrival: str, prompt: str, output: str, seconds: Callable[[str], float]
-) -> Trace:
-    arrivals, prompts, outputs = [], [], []
-    for number, row in enumerate(_csv(path), start=1):
-        try:
-            tokens = _whole(row[prompt]), _whole(row[output])
-            moment = seconds(str(row[arrival]))
-        except KeyError as error:
-            raise InputError(f"{path} lacks column {error.args[0]!r} of this format") from None
-        except ValueError as error:
-            raise InputError(f"row {number} of {path}: {error}") from None
-        if min(tokens) < 1:
-            continue  # a request that failed has no answer
-        arrivals.append(moment)
-        prompts.append(tokens[0])
-        outputs.append(tokens[1])
-    return _sorted(path, arrivals, prompts, outputs)
-
-
-def _sorted(
+def assembled(
     path: Path,
     arrivals: list[float],
     prompts: list[int],
@@ -240,6 +106,7 @@ def _sorted(
     tenants: list[str] | None = None,
     texts: list[str] | None = None,
 ) -> Trace:
+    """Columns in any order as a trace that begins at 0, in the order of arrival."""
     if not arrivals:
         raise InputError(f"{path} holds no request")
     times = np.asarray(arrivals)
@@ -251,10 +118,12 @@ def _sorted(
         if len(hashes) != len(arrivals):
             raise InputError(f"{path} gives hash_ids for some requests only")
         prefixes = BlockHashes.of_lists([hashes[i] for i in order], block_tokens)
-    numbers = None
+    numbers: Ints | None = None
+    known_tenants: tuple[str, ...] = ()
     if tenants and any(tenants):
         names = {name: k for k, name in enumerate(sorted(set(tenants)))}
         numbers = np.array([names[tenants[i]] for i in order])
+        known_tenants = tuple(names)
     if texts and len(texts) != len(arrivals):
         raise InputError(f"{path} gives a prompt for some requests only")
     start = times[order[0]]
@@ -266,28 +135,12 @@ def _sorted(
         prefixes,
         numbers,
         tuple(texts[i] for i in order) if texts else None,
+        known_tenants,
     )
 
 
-def _parquet(path: Path) -> Trace:
-    try:
-        from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
-    except ImportError:
-        raise MissingExtraError("reading Parquet", "parquet") from None
-    try:
-        table = parquet.read_table(path)
-        hashes = (
-            [list(h or ()) for h in table["hash_ids"].to_pylist()]
-            if "hash_ids" in table.column_names
-            else None
-        )
-        columns = [table[c].to_numpy() for c in ("arrival_s", "prompt_tokens", "output_tokens")]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"cannot read {path} as a trace: {error}") from None
-    return _sorted(path, columns[0].tolist(), columns[1].tolist(), columns[2].tolist(), hashes)
-
-
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that is not too large."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} is larger than {MOST_BYTES >> 30} GiB")
@@ -298,12 +151,14 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path} is not text in UTF-8") from None
 
 
-def _csv(path: Path) -> Iterable[dict[str, object]]:
-    return [dict(row) for row in csv.DictReader(_lines(path))]
+def csv_rows(path: Path) -> Iterable[dict[str, object]]:
+    """Rows by column."""
+    return [dict(row) for row in csv.DictReader(lines_of(path))]
 
 
-def _json_lines(path: Path) -> Iterable[dict[str, object]]:
-    for number, line in enumerate(_lines(path), start=1):
+def json_rows(path: Path) -> Iterable[dict[str, object]]:
+    """One object per line."""
+    for number, line in enumerate(lines_of(path), start=1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -314,23 +169,9 @@ def _json_lines(path: Path) -> Iterable[dict[str, object]]:
             yield row
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
+    """A number of tokens; raise `ValueError` unless it is whole."""
     number = float(str(value))
     if number != int(number):
         raise ValueError(f"{value!r} is not a whole number of tokens")
     return int(number)
-
-
-def _first(path: Path, names: Iterable[str], *wanted: str) -> str:
-    for name in wanted:
-        if name in names:
-            return name
-    raise InputError(f"{path} has none of the columns {', '.join(wanted)}")
-
-
-def _timestamp(text: str) -> float:
-    # Azure writes seven decimals, Python reads six.
-    whole, _, fraction = text.strip().partition(".")
-    moment = datetime.fromisoformat(whole)
-    digits = re.match(r"\d*", fraction)
-    return moment.timestamp() + float(f"0.{(digits.group() if digits else '') or '0'}")
