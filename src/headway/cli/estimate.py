@@ -63,23 +63,23 @@ def estimate(
     neither, the smallest engine that headway frontier considers and that fits is taken.
 
     With --engine, --isl, --osl and --concurrency: a whole load on a measured engine, with
-    intervals that were checked on measurements.
+    intervals that were checked on measurements; several concurrencies make a table and a picture,
+    --disaggregate prefills and decodes on engines of their own.
     """
     load = take_load(options)
     degrees = (tp, pp, dp, ep, rows)
-    if accelerators is not None and any(degrees):
+    if accelerators is not None and any(degrees) and load["disaggregate"] is None:
         raise InputError(
             "give either --accelerators or a layout (--tp, --pp, --dp, --ep), not both"
         )
     if load["engine"] is not None:
-        if model_of_time != "headway" or accelerators is not None or rows is not None:
+        if model_of_time != "headway" or rows is not None:
             raise InputError("--engine takes a layout (--tp, --pp, --dp, --ep), and our own model")
         refuse_given("says nothing beside --engine; leave it out", *IDLE_UNDER_LOAD)
-        from headway.cli.serving import question_of, serving_facts, serving_report
+        from headway.cli.serve_load import estimate_load
 
-        serving, tariff, notes = question_of(load, layout_of(tp, pp, dp, ep), options)
-        report = serving_report(serving, tariff, load, notes)
-        deliver_facts(report, serving_facts(report.rows[0]), json_path, html_path, png_path)
+        files = (json_path, html_path, png_path)
+        estimate_load(load, layout_of(tp, pp, dp, ep), accelerators, options, files)
         return
     check_unused(load)
     if model_of_time == "erdil-2025":

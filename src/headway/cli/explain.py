@@ -55,6 +55,8 @@ def explain(
     if model_of_time != "headway":
         raise InputError("only our own model of time can be explained; leave out --as")
     load = take_load(options)
+    if len(load["concurrency"]) > 1:
+        raise InputError("explain takes one --concurrency; estimate takes several")
     question, _, notes = question_of(load, layout_of(tp, pp, dp, ep), options)
     found = answer(question)
     rows: list[Row] = [

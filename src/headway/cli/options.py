@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from headway.cli.files import answer_option, json_option, picture_options
+from headway.cost.acceptance import acceptance_of
 from headway.cost.parallelism import Parallelism
 from headway.cost.roofline import EXPECTED
 from headway.cost.speculative import Speculation, mtp_draft
@@ -22,6 +23,7 @@ from headway.model.precision import Precision
 from headway.units import parse_number
 
 CONTEXT_TOKENS = 4096
+ACCEPTANCE = 0.8
 
 One = TypeVar("One")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -56,7 +58,7 @@ class Shape:
     precision: str | None
     context: float | None
     speculate: str | None
-    acceptance: float
+    acceptance: float | None
     bonus_token: bool
     price: float | None
     overlap: float
@@ -109,9 +111,8 @@ def shape_options(context: str | None = None) -> Callable[[Command], Command]:
         click.option(
             "--acceptance",
             type=float,
-            default=0.8,
-            show_default=True,
-            help="Probability that a drafted token is accepted.",
+            help="Probability that a drafted token is accepted. Default: with mtp what is "
+            f"published of the model's heads or of others', else {ACCEPTANCE}.",
         ),
         click.option(
             "--bonus-token/--no-bonus-token",
@@ -220,7 +221,17 @@ def asked(model: str, **words: Any) -> Asked:
     else:
         own = shape.speculate == "mtp"
         draft = mtp_draft(architecture) if own else find_model(shape.speculate)
-        speculation = Speculation(draft, shape.acceptance, shape.bonus_token, shares_weights=own)
+        speculation = Speculation(
+            draft,
+            ACCEPTANCE if shape.acceptance is None else shape.acceptance,
+            shape.bonus_token,
+            shares_weights=own,
+        )
+        if own and shape.acceptance is None:
+            known = acceptance_of(architecture)
+            speculation = replace(
+                speculation, acceptance=known.first, decay=known.decay, spread=known.spread
+            )
     question = Question(
         architecture,
         Precision.parse(shape.precision) if shape.precision is not None else find_precision(model),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headway.cli.options import CONTEXT_TOKENS, Shape, find_clusters
+from headway.cli.options import ACCEPTANCE, CONTEXT_TOKENS, Shape, find_clusters
 from headway.cost.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
 from headway.cost.erdil_2025.convert import published_accelerator, published_model, weight_bits
 from headway.cost.erdil_2025.models import MODELS, PublishedModel
@@ -36,7 +36,7 @@ def asked_published(
         _model(model, shape.precision),
         CONTEXT_TOKENS if shape.context is None else shape.context,
         _model(shape.speculate, None) if shape.speculate else None,
-        shape.acceptance,
+        ACCEPTANCE if shape.acceptance is None else shape.acceptance,
         np.inf if demand is None else demand,
         pipeline,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from headway.cli.options import asked, only
 from headway.cli.show import number
+from headway.cost.acceptance import acceptance_of
 from headway.cost.calibration import read_calibration, shipped
 from headway.cost.deployment import Deployment
 from headway.cost.money import Tariff
@@ -19,6 +21,7 @@ from headway.cost.serving import (
     as_run,
 )
 from headway.cost.serving_estimate import ServingEstimate, ServingQuestion, answer
+from headway.cost.token_prices import ApiPrices, token_prices
 from headway.cost.work import Array
 from headway.errors import InputError
 from headway.frontier.answer import precision_notes, sources
@@ -60,7 +63,7 @@ def question_of(
         ServingQuestion(
             deployment,
             load["engine"],
-            Load(load["isl"], load["osl"], load["concurrency"], load["cached_fraction"]),
+            load_of(load, max(load["concurrency"])),
             limits,
             question.speculation,
             drafted,
@@ -79,46 +82,73 @@ def question_of(
 def serving_report(
     question: ServingQuestion, tariff: Tariff, load: dict[str, Any], notes: list[str]
 ) -> Report:
-    """The answer to one question as a report of one row."""
-    found = answer(question)
-    d = question.deployment
-    row = serving_row(question, found, tariff, load["api_in"], load["api_out"])
-    notes = list(notes)
-    if float(found.times.queue_s) > 0:
+    """The answer to one load, or to the same at several concurrencies, one row each."""
+    d, users = question.deployment, load["concurrency"]
+    rows, notes = [], list(notes)
+    for level in users:
+        one = replace(question, load=load_of(load, level))
+        found = answer(one)
+        rows.append(serving_row(one, found, tariff, api_prices(load)))
+        if float(found.table.seats) < level:
+            notes.append(
+                f"only {number(float(found.table.seats))} of {number(level)} requests run at "
+                "once; the others queue"
+            )
+    furthest = max(float(row["outside_octaves"] or 0) for row in rows)
+    if furthest > 0:
         notes.append(
-            f"only {number(float(found.table.seats))} of {load['concurrency']} requests run at "
-            "once; the others queue"
+            f"{'up to ' * (len(rows) > 1)}{number(furthest)} doublings outside the measured range: "
+            "the interval is wider for it"
         )
-    if float(found.octaves) > 0:
+    if question.speculation is not None and question.speculation.spread:
+        known = acceptance_of(d.model)
         notes.append(
-            f"{number(float(found.octaves))} doublings outside the measured range: the interval "
-            "is wider for it"
+            f"acceptance is assumed, {known.first:g} for the first drafted token: {known.source}"
         )
     return Report(
-        kind="estimate",
+        kind="estimate" if len(rows) == 1 else "load",
         title=f"{d.model.name} in {d.precision} on {d.cluster.name} with {question.engine}, "
-        f"{load['isl']:g} in, {load['osl']:g} out, {load['concurrency']} at once",
+        f"{load['isl']:g} in, {load['osl']:g} out, {said(users)} at once",
         question={
             "model": d.model.name,
             "on": d.cluster.name,
             "precision": str(d.precision),
             **{name: _plain(value) for name, value in load.items()},
         },
-        rows=(row,),
+        rows=tuple(rows),
         notes=(
             "steady state of a closed loop; intervals hold 80% of the points that were left out "
             "of the fit",
             *notes,
         ),
-        sources={**sources([d.cluster]), "calibration": _origin(question)},
+        sources={**sources([d.cluster]), "calibration": origin(question)},
     )
+
+
+def said(users: tuple[int, ...]) -> str:
+    """The concurrencies in a title."""
+    first = number(users[0])
+    return first if len(users) == 1 else f"{first} to {number(max(users))}"
+
+
+def load_of(load: dict[str, Any], users: int) -> Load:
+    """The load of the options at one concurrency."""
+    return Load(load["isl"], load["osl"], users, load["cached_fraction"])
+
+
+def api_prices(load: dict[str, Any]) -> ApiPrices | None:
+    """What an API asks, if both its prices were given."""
+    if load["api_in"] is None or load["api_out"] is None:
+        return None
+    return ApiPrices(load["api_in"], load["api_out"], load["api_cached"])
 
 
 def _plain(value: object) -> Value:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def _origin(question: ServingQuestion) -> str:
+def origin(question: ServingQuestion) -> str:
+    """What the calibration rests on."""
     kept = question.calibration.provenance
     text = f"{kept['points']} measured points, {kept['fitted_by']}, {kept['fitted_on']}"
     own = question.calibration.own
@@ -129,8 +159,7 @@ def serving_row(
     question: ServingQuestion,
     found: ServingEstimate,
     tariff: Tariff,
-    api_in: float | None = None,
-    api_out: float | None = None,
+    api: ApiPrices | None = None,
 ) -> Row:
     """One estimate as a flat row, SI units in the names."""
     times, table = found.times, found.table
@@ -140,24 +169,24 @@ def serving_row(
     usd_per_s = count * float(tariff.usd_per_loaded_s(power or 0.0))
     output, total = float(found.output_tok_per_s), float(found.total_tok_per_s)
     slow, fast = (float(side) / output for side in found.throughput)
-    prompt_share = float(found.prompt_share)
     requests = float(times.requests_per_s)
-    prompts = requests * float(question.load.prompt_tokens)
+    prices = token_prices(question, found, usd_per_s)
 
     def pair(name: str, bounds: tuple[Array, Array] | None) -> dict[str, Value]:
         low, high = (None, None) if bounds is None else (float(bounds[0]), float(bounds[1]))
         return {f"{name}_lower": low, f"{name}_upper": high}
 
     joules = found.joules_per_token
-    sold = None
-    if api_in is not None and api_out is not None:
-        sold = (prompts * api_in + output * api_out) / 1e6
+    sold = None if api is None else requests * api.usd_per_request(question.load)
     return {
         "accelerator": question.deployment.cluster.name,
         "model": question.deployment.model.name,
         "num_accelerators": int(count),
         **{name: int(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "rows")},
+        "concurrency": int(question.load.concurrency),
         "running": float(table.seats),
+        "draft_tokens": question.drafted or None,
+        "tokens_per_pass": float(table.tokens_per_pass),
         "ttft_s": float(times.ttft_s),
         **pair("ttft_s", found.ttft_s),
         "mean_ttft_s": float(times.mean_ttft_s),
@@ -175,11 +204,12 @@ def serving_row(
             (found.throughput[0] / count, found.throughput[1] / count),
         ),
         "requests_per_s": requests,
-        "usd_per_mtok_output": usd_per_s * (1 - prompt_share) / output * 1e6,
-        "usd_per_mtok_input": usd_per_s * prompt_share / prompts * 1e6,
-        "usd_per_mtok_blended": usd_per_s / total * 1e6,
-        "usd_per_mtok_blended_lower": usd_per_s / total / fast * 1e6,
-        "usd_per_mtok_blended_upper": usd_per_s / total / slow * 1e6,
+        "usd_per_mtok_output": prices.output,
+        "usd_per_mtok_input": prices.input,
+        "usd_per_mtok_cached_input": prices.cached_input,
+        "usd_per_mtok_blended": prices.blended,
+        "usd_per_mtok_blended_lower": prices.blended / fast,
+        "usd_per_mtok_blended_upper": prices.blended / slow,
         "power_w": power,
         "joules_per_output_token": None if joules is None else float(joules),
         **pair("joules_per_output_token", found.joules),
@@ -188,67 +218,3 @@ def serving_row(
         "novelty": found.novelty,
         "basis": found.basis.value,
     }
-
-
-def serving_facts(row: Row) -> list[tuple[str, str, str]]:
-    """Label, value and remark of every line."""
-
-    def ms(name: str, remark: str = "") -> tuple[str, str]:
-        low, high = row[f"{name}_lower"], row[f"{name}_upper"]
-        shown = f"{number(_ms(low), 2)}..{number(_ms(high), 2)} ms"
-        return f"{number(_ms(row[name]))} ms", f"{shown}{remark}"
-
-    def span(name: str, digits: int = 2) -> str:
-        return f"{number(row[f'{name}_lower'], digits)}..{number(row[f'{name}_upper'], digits)}"
-
-    per_chip = "output_tok_per_s_per_accelerator"
-    lines = [
-        (
-            "accelerators",
-            f"{number(row['num_accelerators'])} {row['accelerator']}",
-            f"tp{row['tp']} pp{row['pp']} dp{row['dp']} ep{row['ep']}",
-        ),
-        ("running", number(row["running"]), "requests at once"),
-        ("TTFT", *ms("ttft_s", f", mean {number(_ms(row['mean_ttft_s']))} ms with the start")),
-        ("TPOT", *ms("tpot_s")),
-        ("e2e", *ms("e2e_s")),
-        ("speed", f"{number(row['tok_per_s_per_user'])} tok/s/user", ""),
-        (
-            "throughput",
-            f"{number(row[per_chip])} output tok/s/accelerator",
-            f"{span(per_chip)}, {number(row['total_tok_per_s_per_accelerator'])} with prompts",
-        ),
-        (
-            "cost",
-            f"${number(row['usd_per_mtok_blended'])}/Mtok blended",
-            f"{span('usd_per_mtok_blended')}; input ${number(row['usd_per_mtok_input'])}, "
-            f"output ${number(row['usd_per_mtok_output'])}",
-        ),
-        ("power", f"{number(row['power_w'])} W/accelerator", ""),
-        (
-            "energy",
-            f"{number(row['joules_per_output_token'])} J/output token",
-            span("joules_per_output_token"),
-        ),
-    ]
-    if row["break_even_load"] is not None:
-        lines.append(
-            ("break-even", f"{number(row['break_even_load'])} of this load", "pays as the API does")
-        )
-    lines.append(("basis", str(row["basis"]), _distance(row)))
-    return lines
-
-
-def _ms(value: Value) -> float:
-    return float(value or 0.0) * 1e3
-
-
-def _distance(row: Row) -> str:
-    said = {
-        "cell": "hardware and model were measured",
-        "hardware": "this hardware was never measured",
-        "model": "this model was never measured",
-        "both": "neither this hardware nor this model was measured",
-    }[str(row["novelty"])]
-    far = float(row["outside_octaves"] or 0)
-    return said if far == 0 else f"{said}; {number(far)} doublings outside the measured range"

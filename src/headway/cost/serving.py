@@ -29,6 +29,10 @@ from headway.workload.step import Step
 
 # vLLM's defaults for serving, and those of others to within a factor of 2.
 MAX_NUM_SEQS, MAX_NUM_BATCHED_TOKENS = 1024, 8192
+# What an engine adds for every token it drafts: once a step, and for every sequence of the step.
+# Fitted to 343 deployments with multi-token prediction (InferenceX); with one accelerator or one
+# model left out, the same or its neighbours on a grid (docs/serving.md).
+DRAFT_S, DRAFT_SEQUENCE_S = 7.5e-4, 6e-5
 UNMIXED = ("sglang",)  # engines whose decoding waits while a prompt is computed
 
 
@@ -203,7 +207,7 @@ def tabulate_serving(
     mixed = Step.decode(others, context, verified).with_group(prompts) if limits.mixes else prompts
     return ServingTable(
         _table(deployment, decode, speculation, drafted, running, context),
-        _table(deployment, mixed, None, 0, running, context),
+        _table(deployment, mixed, speculation if limits.mixes else None, drafted, running, context),
         *np.broadcast_arrays(
             load.concurrency,
             running,
@@ -243,7 +247,11 @@ def _table(
             work.collectives
             + tuple(replace(c, count=c.count * drafted) for c in draft.collectives),
         )
-    return tabulate(work, d.cluster, d.precision)
+    table = tabulate(work, d.cluster, d.precision)
+    if not (speculation and drafted):
+        return table
+    drafting_s = drafted * (DRAFT_S + DRAFT_SEQUENCE_S * running / d.parallelism.dp)
+    return replace(table, waiting_s=table.waiting_s + drafting_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

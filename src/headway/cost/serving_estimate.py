@@ -110,9 +110,15 @@ def answer(question: ServingQuestion) -> ServingEstimate:
     octaves = distance(question, table)
     wide = 1 + WIDENING_PER_OCTAVE * octaves
 
+    drafts = question.speculation if question.drafted else None
+
     def interval(value: Array, quantity: str) -> Interval:
         low, high = calibration.quantiles[novelty][quantity]
-        return value * np.exp(low * wide), value * np.exp(high * wide)
+        unsure = 0.0 if drafts is None or quantity == "ttft" else drafts.spread
+        return (
+            value * np.exp(-np.hypot(low * wide, unsure)),
+            value * np.exp(np.hypot(high * wide, unsure)),
+        )
 
     # No machine with this data sheet is faster, whatever the quantile says.
     least = table.decode.bound_s / table.tokens_per_pass
@@ -142,7 +148,10 @@ def answer(question: ServingQuestion) -> ServingEstimate:
         joules=joules,
         octaves=octaves,
         novelty=novelty,
-        basis=calibration.basis(question.subject, float(np.max(octaves))),
+        basis=Basis.weakest(
+            calibration.basis(question.subject, float(np.max(octaves))),
+            Basis.ASSUMED if drafts is not None and drafts.spread else Basis.MEASURED,
+        ),
     )
 
 

@@ -17,7 +17,11 @@ class Speculation:
 
     Attributes:
         draft: the drafting model; `mtp_draft` of the model itself for its own heads.
-        acceptance: probability that a drafted token is accepted given that all before it were.
+        acceptance: probability that the first drafted token is accepted.
+        decay: the same for each further token, given that all before it were accepted, over that of
+            the token before it; 1 where all are alike.
+        spread: where the acceptance is assumed, the 80% half-width of the logarithm of the tokens
+            per pass; 0 where it was given.
         bonus_token: whether the verifying pass yields one more token after the accepted ones, as
             in Leviathan et al. 2023; without it, as in Erdil 2025, eq. 46.
         max_draft_tokens: the largest number of tokens drafted per pass that is considered.
@@ -29,10 +33,13 @@ class Speculation:
     bonus_token: bool = True
     max_draft_tokens: int = 8
     shares_weights: bool = False
+    decay: float = 1.0
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.acceptance <= 1:
-            raise InputError(f"acceptance must lie between 0 and 1, not {self.acceptance:g}")
+        for name in ("acceptance", "decay", "spread"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie between 0 and 1, not {getattr(self, name):g}")
         if not 1 <= self.max_draft_tokens <= 64:
             raise InputError(
                 f"max_draft_tokens must lie between 1 and 64, not {self.max_draft_tokens}"
@@ -42,9 +49,14 @@ class Speculation:
         """Expected tokens of one draft-and-verify pass with ``drafted`` tokens.
 
         With acceptance a and d drafted: 1 + a + ... + a^d with the bonus token (Leviathan et al.
-        2023, eq. 1), one term fewer without.
+        2023, eq. 1), one term fewer without. With a decay r the i-th term is a^i r^(i(i-1)/2).
         """
         terms = np.asarray(drafted) + (1.0 if self.bonus_token else 0.0)
+        if self.decay < 1:
+            place = np.arange(np.max(terms, initial=1.0))
+            reached = self.acceptance**place * self.decay ** (place * (place - 1) / 2)
+            summed = np.concatenate([[0.0], np.cumsum(reached)])
+            return np.asarray(summed[np.asarray(terms, dtype=np.int64)])
         if self.acceptance == 1:
             return np.asarray(terms)
         return np.asarray((1 - self.acceptance**terms) / (1 - self.acceptance))
