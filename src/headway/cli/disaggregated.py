@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from headway.cli.options import find_clusters, layout_of, only
 from headway.cli.serving import api_prices, origin, question_of
 from headway.cli.show import number
@@ -14,9 +16,9 @@ from headway.cost.disaggregated import Disaggregated, Workers
 from headway.cost.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
 from headway.cost.money import Tariff
 from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Load, as_run
+from headway.cost.serving import Load, as_run, seats
 from headway.cost.serving_estimate import ServingQuestion, answer
-from headway.errors import DoesNotFitError, InputError
+from headway.errors import InputError
 from headway.frontier.answer import sources
 from headway.hardware.cluster import Cluster
 from headway.hardware.fabric import Link
@@ -38,7 +40,7 @@ def disaggregated_report(
     if len(load["concurrency"]) > 1:
         raise InputError("--disaggregate takes one --concurrency")
     base, tariff, notes = question_of(load, layout, options)
-    asked, tariffs = _stages(base, tariff, load, layout)
+    asked, tariffs = stages(base, tariff, load, layout)
     if load["disaggregate"] == AUTO:
         if total is None:
             raise InputError("--disaggregate auto needs --accelerators, how many there are in all")
@@ -53,8 +55,8 @@ def disaggregated_report(
     else:
         if total is not None:
             raise InputError("--accelerators goes with --disaggregate auto only")
-        prefill, decode = _engines(load["disaggregate"])
-        split = _with(asked, prefill, decode)
+        prefill, decode = engines(load["disaggregate"])
+        split = split_of(asked, prefill, decode)
         rows, marks = [_row(split, answer_disaggregated(split), tariffs, load)], {}
     d = base.deployment
     return Report(
@@ -62,12 +64,7 @@ def disaggregated_report(
         title=f"{d.model.name} in {d.precision} on {asked.prefill.deployment.cluster.name} for "
         f"prefill and {asked.decode.deployment.cluster.name} for decode with {base.engine}, "
         f"{load['isl']:g} in, {load['osl']:g} out, {number(load['concurrency'][0])} at once",
-        question={
-            "model": d.model.name,
-            "precision": str(d.precision),
-            "link": asked.link.name,
-            **{k: v if isinstance(v, str | int | float) else str(v) for k, v in load.items()},
-        },
+        question=question_row(load, base, asked),
         rows=tuple(rows),
         marks=marks,
         notes=(*NOTES, *notes),
@@ -75,7 +72,18 @@ def disaggregated_report(
     )
 
 
-def _engines(text: str) -> tuple[int, int]:
+def question_row(load: dict[str, Any], base: ServingQuestion, asked: Disaggregated) -> Row:
+    """The question of a report."""
+    return {
+        "model": base.deployment.model.name,
+        "precision": str(base.deployment.precision),
+        "link": asked.link.name,
+        **{k: v if isinstance(v, str | int | float) else str(v) for k, v in load.items()},
+    }
+
+
+def engines(text: str) -> tuple[int, int]:
+    """Read ``2x1``: prefill and decode engines."""
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip())
     if not found or not all(map(int, found.groups())):
         raise InputError(
@@ -84,7 +92,7 @@ def _engines(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _stages(
+def stages(
     base: ServingQuestion, tariff: Tariff, load: dict[str, Any], layout: Parallelism
 ) -> tuple[Disaggregated, tuple[Tariff, Tariff]]:
     """One engine of each stage, and what an hour of either's accelerators costs."""
@@ -139,7 +147,8 @@ def link_called(name: str | None, cluster: Cluster) -> Link:
     return replace(outermost, name=f"{rate:g} GB/s", bandwidth_bytes_per_s=rate * GB_PER_S)
 
 
-def _with(asked: Disaggregated, prefill: int, decode: int) -> Disaggregated:
+def split_of(asked: Disaggregated, prefill: int, decode: int) -> Disaggregated:
+    """The same with so many engines of either stage."""
     return replace(
         asked,
         prefill=replace(asked.prefill, count=prefill),
@@ -160,11 +169,11 @@ def _splits(
     for prefill in range(1, total // each + 1):
         decode = (total - prefill * each) // other
         if decode >= 1:
-            split = _with(asked, prefill, decode)
+            split = split_of(asked, prefill, decode)
             yield _row(split, answer_disaggregated(split), tariffs, load)
-    engines = total // other
-    if engines >= 1:
-        yield _together(base, tariff, engines)
+    alike = total // other
+    if alike >= 1 and float(np.min(seats(base.deployment, base.load, base.limits))) >= 1:
+        yield _together(base, tariff, alike)
 
 
 def _together(base: ServingQuestion, tariff: Tariff, engines: int) -> Row:
@@ -175,10 +184,7 @@ def _together(base: ServingQuestion, tariff: Tariff, engines: int) -> Row:
         base,
         load=Load(load.prompt_tokens, load.output_tokens, share, load.cached_fraction),
     )
-    try:
-        found = answer(each)
-    except DoesNotFitError as error:
-        return {"engines": f"{engines} of both", "binds": str(error)}
+    found = answer(each)
     times, d = found.times, base.deployment
     accelerators = engines * int(d.parallelism.num_accelerators)
     busy = min(float(load.concurrency) / share, engines)

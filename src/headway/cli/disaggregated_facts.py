@@ -17,6 +17,15 @@ COLUMNS: tuple[Column, ...] = (
     ("<", "full", lambda row: str(row["binds"])),
 )
 
+EXPLAINED: tuple[Column, ...] = (
+    ("<", "part", lambda row: str(row["part"])),
+    (">", "ms", lambda row: number(milliseconds(row["seconds"])) if "seconds" in row else ""),
+    (">", "share", lambda row: _percent(row["share"]) if "share" in row else ""),
+    (">", "TTFT", lambda row: _change(row, "ttft_change")),
+    (">", "TPOT", lambda row: _change(row, "tpot_change")),
+    (">", "throughput", lambda row: _change(row, "throughput_change")),
+)
+
 
 def disaggregated_facts(row: Row) -> list[tuple[str, str, str]]:
     """Label, value and remark of every line."""
@@ -77,3 +86,8 @@ def disaggregated_facts(row: Row) -> list[tuple[str, str, str]]:
 
 def _percent(value: Value) -> str:
     return f"{number(float(value or 0.0) * 100, 2)}%"
+
+
+def _change(row: Row, name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else f"{float(value) * 100:+.1f}%"

@@ -13,6 +13,7 @@ from headway.cli.options import (
     question_options,
     report_options,
 )
+from headway.cli.serve_load import check_alone
 from headway.cli.serving import question_of
 from headway.cli.serving_options import load_options, take_load
 from headway.cli.show import Column, deliver, number
@@ -57,6 +58,14 @@ def explain(
     load = take_load(options)
     if len(load["concurrency"]) > 1:
         raise InputError("explain takes one --concurrency; estimate takes several")
+    if load["disaggregate"] is not None:
+        from headway.cli.disaggregated_explain import explained_report
+        from headway.cli.disaggregated_facts import EXPLAINED
+
+        report = explained_report(load, layout_of(tp, pp, dp, ep), options)
+        deliver(report, EXPLAINED, json_path, html_path, png_path)
+        return
+    check_alone(load)
     question, _, notes = question_of(load, layout_of(tp, pp, dp, ep), options)
     found = answer(question)
     rows: list[Row] = [

@@ -59,6 +59,11 @@ def question_of(
     if question.speculation is not None and not drafted:
         drafted = 1
     notes = precision_notes(question, cluster)
+    if drafted and question.speculation is not None and question.speculation.spread:
+        known = acceptance_of(question.model)
+        notes.append(
+            f"acceptance is assumed, {known.first:g} for the first drafted token: {known.source}"
+        )
     return (
         ServingQuestion(
             deployment,
@@ -99,11 +104,6 @@ def serving_report(
         notes.append(
             f"{'up to ' * (len(rows) > 1)}{number(furthest)} doublings outside the measured range: "
             "the interval is wider for it"
-        )
-    if question.speculation is not None and question.speculation.spread:
-        known = acceptance_of(d.model)
-        notes.append(
-            f"acceptance is assumed, {known.first:g} for the first drafted token: {known.source}"
         )
     return Report(
         kind="estimate" if len(rows) == 1 else "load",

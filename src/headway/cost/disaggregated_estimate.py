@@ -77,10 +77,16 @@ def answer_disaggregated(question: Disaggregated) -> DisaggregatedEstimate:
         _octaves(question, question.prefill, prefill), _octaves(question, question.decode, decode)
     )
 
+    drafts = question.speculation if question.drafted else None
+
     def interval(value: float, quantity: str, further: float = 0.0) -> Pair:
         wide = 1 + WIDENING_PER_OCTAVE * (octaves + further)
         low, high = calibration.quantiles[novelty][quantity]
-        return float(value * np.exp(low * wide)), float(value * np.exp(high * wide))
+        unsure = 0.0 if drafts is None or quantity == "ttft" else drafts.spread
+        return (
+            float(value * np.exp(-np.hypot(low * wide, unsure))),
+            float(value * np.exp(np.hypot(high * wide, unsure))),
+        )
 
     least = float(decode.decode.bound_s / decode.tokens_per_pass)
     tpot = interval(times.tpot_s, "tpot")
@@ -105,7 +111,8 @@ def answer_disaggregated(question: Disaggregated) -> DisaggregatedEstimate:
         octaves=octaves,
         novelty=novelty,
         basis=Basis.weakest(
-            *(calibration.basis(question.subject(workers), octaves) for workers in stages)
+            *(calibration.basis(question.subject(workers), octaves) for workers in stages),
+            Basis.ASSUMED if drafts is not None and drafts.spread else Basis.MEASURED,
         ),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from headway.cost.calibrated import price
 from headway.cost.forward import forward
 from headway.cost.kernel_coefficients import AT, NAMES
-from headway.cost.serving import serving_times
+from headway.cost.serving import drafting_s, serving_times
 from headway.cost.serving_estimate import ServingEstimate, ServingQuestion, answer
 from headway.hardware.cluster import Cluster
 from headway.workload.step import Step
@@ -47,8 +47,10 @@ def parts(question: ServingQuestion, found: ServingEstimate) -> list[Part]:
     seconds: dict[str, float] = {}
     for name, operator_s in zip(_names(question), np.ravel(priced.operators_s), strict=False):
         seconds[name] = seconds.get(name, 0.0) + float(operator_s)
-    waits = table.decode.exchanges * theta[AT["exchange_s"]] + table.decode.waiting_s
-    seconds["kernel launches"] = float(priced.latency_s - waits * stretch)
+    drafts = drafting_s(question.drafted, table.sequences)
+    waits = table.decode.exchanges * theta[AT["exchange_s"]] + table.decode.waiting_s - drafts
+    seconds["kernel launches"] = float(priced.latency_s - (waits + drafts) * stretch)
+    seconds["drafting, engine"] = float(drafts) * stretch
     seconds["exchanges, latency"] = float(waits) * stretch
     seconds["exchanges, bandwidth"] = float(priced.network_s)
     overhead = theta[AT["step_s"]] + theta[AT["sequence_s"]] * table.sequences

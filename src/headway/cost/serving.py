@@ -250,8 +250,13 @@ def _table(
     table = tabulate(work, d.cluster, d.precision)
     if not (speculation and drafted):
         return table
-    drafting_s = drafted * (DRAFT_S + DRAFT_SEQUENCE_S * running / d.parallelism.dp)
-    return replace(table, waiting_s=table.waiting_s + drafting_s)
+    added_s = drafting_s(drafted, running / d.parallelism.dp)
+    return replace(table, waiting_s=table.waiting_s + added_s)
+
+
+def drafting_s(drafted: int, sequences: Array) -> Array:
+    """What drafting adds to a step of so many sequences beyond the drafting model's work."""
+    return np.asarray(drafted * (DRAFT_S + DRAFT_SEQUENCE_S * sequences))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -53,6 +53,7 @@ class Chart:
         series: the column whose values are the lines.
         front: the column that is true on the front over all lines.
         legend: what the eye cannot guess.
+        band: the interval of every point is drawn, not that of the preferred one alone.
 
     """
 
@@ -61,6 +62,7 @@ class Chart:
     series: str
     front: str
     legend: str
+    band: bool = False
 
     def points(self, report: Report) -> dict[int, tuple[float, float]]:
         """The drawable rows by number."""
@@ -114,13 +116,47 @@ CHARTS = {
         "a line joins a policy with its predictions and with the same ones shuffled",
     ),
 }
+USERS = Axis("concurrency", "requests at once", "", " at once")
+LOADS = (
+    Chart(
+        USERS,
+        Axis("tpot_s", "time per output token, s", "", " s per token"),
+        "accelerator",
+        "on_front",
+        "pale: from the 10% to the 90% quantile",
+        band=True,
+    ),
+    Chart(
+        USERS,
+        Axis(
+            "output_tok_per_s_per_accelerator",
+            "output tokens/s per accelerator",
+            "",
+            " tok/s per accelerator",
+        ),
+        "accelerator",
+        "on_front",
+        "",
+        band=True,
+    ),
+)
 COMPONENTS = ("arithmetic_s", "memory_s", "network_s", "latency_s")
 
 
 def chart_of(report: Report) -> Chart | None:
     """How ``report`` is drawn; ``None`` where its kind or its rows offer nothing to draw."""
     chart = _tradeoff(report) if report.kind == "tradeoff" else CHARTS.get(report.kind)
+    if report.kind == "load":
+        chart = LOADS[0]
     return chart if chart and chart.curves(report) else None
+
+
+def panels_of(report: Report) -> tuple[Chart, ...]:
+    """What a picture of ``report`` shows, one above another; empty where nothing can be drawn."""
+    chart = chart_of(report)
+    if chart is None:
+        return ()
+    return LOADS if report.kind == "load" else (chart,)
 
 
 def _tradeoff(report: Report) -> Chart:

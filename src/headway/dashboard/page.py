@@ -96,6 +96,7 @@ def _spec(report: Report, chart: Chart) -> dict[str, object]:
     } | {
         "curves": list(chart.curves(report).items()),
         "front": chart.front_of(report),
+        "band": chart.band,
         "callouts": callouts(report, chart),
         "words": [(chart.name(row), chart.say(row), layout(row)) for row in report.rows],
         "parts": [(key, heading(key)) for key in COMPONENTS if key in present],

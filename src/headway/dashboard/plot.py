@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.dashboard.chart import Chart, callouts, chart_of, marks_by_row
+from headway.dashboard.chart import Chart, callouts, marks_by_row, panels_of
 from headway.dashboard.labels import AROUND, AT_END, Box, Label, Point, place, sampled
 from headway.dashboard.words import columns, heading, printable, with_interval
 from headway.errors import InputError, MissingExtraError
@@ -54,10 +54,11 @@ def png(report: Report, width_px: int = 1200, height_px: int = 750) -> bytes:
         figure = Figure(((width_px + 0.01) / dpi, (height_px + 0.01) / dpi), dpi=dpi)
         FigureCanvasAgg(figure)
         top, bottom = _frame(figure, report)
-        chart = chart_of(report)
-        if chart:
-            _draw(figure, report, chart, top, bottom)
-        else:
+        panels = panels_of(report)
+        high = (top - bottom) / max(len(panels), 1)
+        for i, chart in enumerate(panels):
+            _draw(figure, report, chart, top - i * high, top - (i + 1) * high)
+        if not panels:
             _sheet(figure, report, top, bottom)
         out = io.BytesIO()
         figure.savefig(out, format="png", metadata={"Software": None})
@@ -106,7 +107,8 @@ def _draw(figure: Figure, report: Report, chart: Chart, top: float, bottom: floa
     size = (1 - 1.85 / width, (top - bottom) / height)
     axes = figure.add_axes((0.62 / width, bottom / height, *size))
     at = chart.points(report)
-    _scale(axes, chart, list(at.values()))
+    ends = [(x, end) for n, (x, _) in at.items() for end in _ends(report, chart, n)]
+    _scale(axes, chart, [*at.values(), *ends])
     _lines(axes, report, chart, at)
     _labels(axes, report, chart, at)
 
@@ -134,6 +136,11 @@ def _scale(axes: Axes, chart: Chart, points: list[Point]) -> None:
     axes.spines["bottom"].set_color(GREY)
 
 
+def _ends(report: Report, chart: Chart, number: int) -> tuple[float, ...]:
+    """Where the band begins and ends at a row, if there is one."""
+    return (chart.y.interval(report.rows[number]) or ()) if chart.band else ()
+
+
 def _lines(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> None:
     marks = marks_by_row(report)
     if front := chart.front_of(report):
@@ -143,6 +150,10 @@ def _lines(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> No
         colour, shape = COLOURS[i % len(COLOURS)], SHAPES[i // len(COLOURS) % len(SHAPES)]
         x, y = zip(*(at[n] for n in numbers), strict=True)
         axes.plot(x, y, color=colour, lw=1.3, zorder=2)
+        band = [(at[n][0], *ends) for n in numbers if (ends := _ends(report, chart, n))]
+        if band:
+            along, low, high = zip(*band, strict=True)
+            axes.fill_between(along, low, high, color=colour, alpha=0.15, lw=0, zorder=1)
         on_front = [n for n in numbers if report.rows[n].get(chart.front) is True]
         stars = [n for n in numbers if any(m.startswith("preferred:") for m in marks.get(n, ()))]
         preferred = [n for n in numbers if "preferred" in marks.get(n, ())]
