@@ -45,13 +45,13 @@ def disaggregated_report(
         if total is None:
             raise InputError("--disaggregate auto needs --accelerators, how many there are in all")
         rows = list(_splits(asked, base, tariff, tariffs, total, load))
-        rows.sort(key=lambda row: -float(row["output_tok_per_s_per_accelerator"] or 0))
-        marks = {"preferred": 0}
-        if not rows:
+        if not any("prefill_layout" in row for row in rows):
             raise InputError(
                 f"{total} accelerators do not make one engine of each stage; "
                 "give more --accelerators or smaller layouts"
             )
+        rows.sort(key=lambda row: -float(row["output_tok_per_s_per_accelerator"] or 0))
+        marks = {"preferred": 0}
     else:
         if total is not None:
             raise InputError("--accelerators goes with --disaggregate auto only")
@@ -134,12 +134,12 @@ def link_called(name: str | None, cluster: Cluster) -> Link:
     outermost = cluster.links[-1]
     if name is None:
         return outermost
-    for link in cluster.links:
-        if name.lower() in link.name.lower():
-            return link
     try:
         rate = parse_number(name, "--kv-link")
     except InputError:
+        for link in cluster.links:
+            if name.lower() in link.name.lower():
+                return link
         known = ", ".join(link.name for link in cluster.links)
         raise InputError(
             f"{cluster.name} has no link called {name!r}; it has {known}, or give GB/s"
