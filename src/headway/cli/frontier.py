@@ -52,7 +52,8 @@ def frontier(
     """Print the frontier of MODEL (a catalogue name or a path to config.json).
 
     Layouts and batches are priced, degrees being powers of two or, for tp, divisors of the heads;
-    the points that no other beats in both speed and cost are kept. The preferred point has the largest speed^3/price.
+    the points that no other beats in both speed and cost are kept. The preferred point has the
+    largest speed^3/price.
     """
     if model_of_time == "erdil-2025":
         refuse_given("does not bind the published model; leave it out", "max_accelerators")

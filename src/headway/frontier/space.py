@@ -25,8 +25,8 @@ def layouts(
     """All valid layouts of at most ``most`` (or ``exactly``) accelerators, shape ``(layouts, 1)``.
 
     Degrees are powers of two, or the divisors of ``exactly``; tensor degrees may also divide a
-    number of heads that is none (5 for the 40 heads of phi-4). Tensor parallelism goes one-dimensional and, for dense models, with
-    about sqrt(tp) rows.
+    number of heads that is none (5 for the 40 heads of phi-4). Tensor parallelism goes
+    one-dimensional and, for dense models, with about sqrt(tp) rows.
     """
     limit = min(most if exactly is None else exactly, cluster.reach)
     degrees = _degrees(limit, exactly)
