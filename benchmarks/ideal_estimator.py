@@ -14,13 +14,15 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headway.ideal.kernels import SMALL_TOKENS, expected_of
 from headway.ideal.next_request import Target, first_requests, next_request
+from headway.ideal.prompt_curve import Tiles
 from headway.ideal.published import fit_published
 from headway.ideal.request_profile import FloatArray, RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
@@ -56,6 +58,47 @@ def pick(profile: RequestProfile, at: Points) -> RequestProfile:
     return profile.only(np.asarray([(int(p), int(o)) in at for p, o in pairs]))
 
 
+def aligned(folder: Path) -> dict[str, bool]:
+    """Whether the matrices of each model suit tensor cores, from its configuration alone."""
+    found = {}
+    with (folder / "model_configs_from_logs.csv").open() as lines:
+        for row in csv.DictReader(lines):
+            if row["hw"] == "a100":
+                tp = int(row["tp"])
+                widths = (int(row["h"]), int(row["h"]) // tp, int(row["ffn"]) // tp)
+                found[row["model"]] = expected_of(widths)[0] == Tiles()
+    return found
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a model before it is measured: the others' priors, its own alignment."""
+
+    tiles: Tiles
+    priors: Priors
+
+    def fit(self, profile: RequestProfile) -> RuntimeFit:
+        """The default estimator on ``profile``."""
+        return RuntimeFit(self.tiles, self.priors).fit(profile)
+
+
+def kinds(profiles: dict[str, RequestProfile], folder: Path) -> dict[str, Kind]:
+    """For each model, priors from the others; unaligned ones teach nothing about aligned ones."""
+    suits = aligned(folder)
+    fits = {m: RuntimeFit(priors=WIDE).fit(p) for m, p in profiles.items() if suits[m]}
+    print("priors of all aligned models, which Headway ships rounded and widened:")
+    print(f"  {priors_of(list(fits.values()))}\n")
+    found = {}
+    for model in profiles:
+        learned = priors_of([fit for other, fit in fits.items() if other != model])
+        found[model] = (
+            Kind(Tiles(), learned)
+            if suits[model]
+            else Kind(Tiles(small_tokens=SMALL_TOKENS), learned.doubled())
+        )
+    return found
+
+
 def priors_of(fits: list[RuntimeFit]) -> Priors:
     """Mean and spread of the unknowns over fully profiled models, the latter widened by a sixth."""
     names = ("log_first", "log_corner_tokens", "lead", "share", "log_sharpness", "log_growth")
@@ -65,12 +108,17 @@ def priors_of(fits: list[RuntimeFit]) -> Priors:
         name: Prior(float(mean), float(sd))
         for name, mean, sd in zip(names, unknowns.mean(axis=0), spread, strict=True)
     }
+    sizes = fits[0].profile_.prompt_sizes
+    each = [np.interp(sizes, fit.sizes, fit.unknowns[Form.NUM_SHAPE :]) for fit in fits]
+    usual = np.mean(each, axis=0)
     walks = []
     for fit in fits:
         along = strides(fit.sizes)
-        walks.append(np.sum(np.diff(fit.unknowns[Form.NUM_SHAPE :]) ** 2) / (along[-1] - along[0]))
+        about = fit.unknowns[Form.NUM_SHAPE :] - np.interp(fit.sizes, sizes, usual)
+        walks.append(np.sum(np.diff(about) ** 2) / (along[-1] - along[0]))
     shape: dict[str, Any] = told
-    return replace(Priors(), walk=float(np.sqrt(np.mean(walks))), **shape)
+    pairs = tuple((float(size), float(log)) for size, log in zip(sizes, usual, strict=True))
+    return replace(Priors(), usual=pairs, walk=float(np.sqrt(np.mean(walks))), **shape)
 
 
 def linear(profile: RequestProfile) -> Predictor:
@@ -89,9 +137,7 @@ def errors(profile: RequestProfile, predict: Predictor) -> FloatArray:
     return np.asarray(np.abs(predicted / profile.runtime_s - 1))
 
 
-def four_points(
-    profiles: dict[str, RequestProfile], priors: dict[str, Priors]
-) -> dict[str, object]:
+def four_points(profiles: dict[str, RequestProfile], known: dict[str, Kind]) -> dict[str, object]:
     """Mean and worst error with four points, the sizes chosen on the other models."""
     models = list(profiles)
     found: dict[Points, FloatArray] = {}
@@ -100,7 +146,7 @@ def four_points(
         at: Points = ((1, 64), (small, 1), (large, 1), (1920, 1))
         rows, inside = [], []
         for model, profile in profiles.items():
-            fit = RuntimeFit(priors=priors[model]).fit(pick(profile, at))
+            fit = known[model].fit(pick(profile, at))
             off = errors(profile, fit.predict)
             low, high = fit.interval(profile.prompt_tokens, profile.output_tokens)
             rows.append((off.mean(), off.max()))
@@ -125,7 +171,7 @@ def four_points(
 
 
 def chosen_by_itself(
-    profiles: dict[str, RequestProfile], priors: dict[str, Priors], count: int
+    profiles: dict[str, RequestProfile], known: dict[str, Kind], count: int
 ) -> dict[str, object]:
     """The estimator chooses ``count`` points; the nearest profiled size is what it gets."""
     target = Target.up_to(1920, 64)
@@ -135,12 +181,12 @@ def chosen_by_itself(
         sizes = profile.prompt_sizes
         points: Points = at
         while len(points) < count:
-            fit = RuntimeFit(priors=priors[model]).fit(pick(profile, points))
+            fit = known[model].fit(pick(profile, points))
             p, o = next_request(fit, target)
             left = [s for s in sizes if (int(s), o) not in points]
             nearest = min(left, key=lambda s: abs(np.log(s / p)))
             points = (*points, (int(nearest), o))
-        off = errors(profile, RuntimeFit(priors=priors[model]).fit(pick(profile, points)).predict)
+        off = errors(profile, known[model].fit(pick(profile, points)).predict)
         means.append(off.mean())
         worst.append(off.max())
     top = sorted(100 * float(most) for most in worst)
@@ -148,7 +194,7 @@ def chosen_by_itself(
             "worst_point_pct": top[-1], "worst_point_of_the_next_model_pct": top[-2]}  # fmt: skip
 
 
-def leave_one_size_out(profiles: dict[str, RequestProfile], priors: dict[str, Priors]) -> None:
+def leave_one_size_out(profiles: dict[str, RequestProfile], known: dict[str, Kind]) -> None:
     """Error of T(p, 1) at each inner size when that size was not profiled."""
     found: dict[str, list[float]] = {"headway": [], "linear": [], "published (E1)": []}
     for model, profile in profiles.items():
@@ -157,7 +203,7 @@ def leave_one_size_out(profiles: dict[str, RequestProfile], priors: dict[str, Pr
             rest = profile.only(profile.prompt_tokens != size)
             truth = profile.only(held)
             fits: dict[str, Predictor] = {
-                "headway": RuntimeFit(priors=priors[model]).fit(rest).predict,
+                "headway": known[model].fit(rest).predict,
                 "linear": linear(rest),
                 "published (E1)": fit_published(rest)[0].runtime_s,
             }
@@ -169,22 +215,18 @@ def leave_one_size_out(profiles: dict[str, RequestProfile], priors: dict[str, Pr
 
 
 def main() -> None:
-    profiles = read(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
-    fits = {model: RuntimeFit(priors=WIDE).fit(profile) for model, profile in profiles.items()}
-    priors = {m: priors_of([fit for other, fit in fits.items() if other != m]) for m in fits}
-    print("priors of all models, which Headway ships rounded and widened:")
-    print(f"  {priors_of(list(fits.values()))}\n")
-    summary = four_points(profiles, priors)
-    summary["chosen_by_itself"] = [chosen_by_itself(profiles, priors, n) for n in (4, 5, 6, 8)]
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    profiles = read(folder)
+    known = kinds(profiles, folder)
+    summary = four_points(profiles, known)
+    summary["chosen_by_itself"] = [chosen_by_itself(profiles, known, n) for n in (4, 5, 6, 8)]
     at: Points = ((1, 64), (1, 1), (256, 1), (1920, 1))
     rival = [errors(profile, linear(pick(profile, at))) for profile in profiles.values()]
     summary["linear_mean_pct"] = 100 * float(np.mean([off.mean() for off in rival]))
     summary["linear_worst_point_pct"] = 100 * max(float(off.max()) for off in rival)
-    whole = [
-        errors(profiles[m], RuntimeFit(priors=priors[m]).fit(profiles[m]).predict) for m in fits
-    ]
+    whole = [errors(profiles[m], known[m].fit(profiles[m]).predict) for m in profiles]
     summary["all_points_mean_pct"] = 100 * float(np.mean([off.mean() for off in whole]))
-    leave_one_size_out(profiles, priors)
+    leave_one_size_out(profiles, known)
     print(json.dumps(summary))
 
 

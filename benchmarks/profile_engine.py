@@ -22,6 +22,7 @@ from headway.profile.measurement import Clock, Load, Measurement, RequestLoad, S
 from headway.profile.openvino_engine import OpenVinoEngine
 from headway.profile.transformers_engine import TransformersEngine
 
+REPEATS = 5
 COMMON = {
     "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4,
     "vocab_size": 8192, "max_position_embeddings": 4096, "tie_word_embeddings": False,
@@ -82,7 +83,8 @@ def main() -> None:
             continue
         engine = made(config, name)
         # One campaign for both, so that a change of the machine's speed hits them alike.
-        found = measure(engine, [*LEARN, *UNSEEN], trials, warmup=1, clock=Clock.PROCESS_CPU)
+        loads = [*LEARN, *UNSEEN]
+        found = measure(engine, loads, trials, 1, Clock.PROCESS_CPU, repeats=REPEATS)
         learn, unseen = found[: len(LEARN)], found[len(LEARN) :]
         print(name)
         off = np.abs(compare(unseen, PassFit().fit(learn)))

@@ -69,6 +69,20 @@ def test_both_estimators_are_exact_on_a_profile_of_their_own_model() -> None:
         assert quality.r2 == pytest.approx(1)
 
 
+def test_a_point_measured_twice_counts_once_with_its_last_runtime() -> None:
+    points = [(1, 1, 0.1), (1, 3, 0.3), (64, 1, 0.2), (64, 3, 0.4)]
+    again = [(1, 1, 0.9), (64, 3, 0.7), *points]
+    for estimator in Estimator:
+        once = fit_published(RequestProfile.of(points), estimator)
+        assert fit_published(RequestProfile.of(again), estimator) == once
+
+
+def test_a_prompt_size_with_one_output_length_has_a_flat_line() -> None:
+    points = [(1, 1, 0.1), (1, 3, 0.3), (64, 2, 0.25)]
+    table, _ = fit_published(RequestProfile.of(points), Estimator.E1)
+    assert dict(table.prompt_s) == {1: 0.1, 64: 0.25}
+
+
 def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(InputError, match="two output lengths"):
         fit_published(RequestProfile.of([(1, 1, 0.1), (2, 1, 0.2)]))

@@ -30,9 +30,11 @@ class Counting:
 
     def __init__(self) -> None:
         self.asked: list[Load] = []
+        self.prepared_for: list[Load] = []
         self.peak_memory = ProcessMemory()
 
     def prepared(self, load: Load):  # type: ignore[no-untyped-def]
+        self.prepared_for.append(load)
         return lambda: self.asked.append(load)
 
 
@@ -52,6 +54,17 @@ def test_every_load_has_its_trials_after_its_warm_up() -> None:
     assert [m.load for m in found] == LOADS
     assert len(engine.asked) == 12
     assert seen[-1] == (12, 12)
+
+
+def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparation() -> None:
+    engine = Counting()
+    loads = [*LOADS, StepLoad(1, 64, 0)]
+    found = measure(engine, loads, trials=2, warmup=1, repeats=3)
+    assert [len(m.trials_s) for m in found] == [6, 6, 2]
+    assert engine.prepared_for.count(loads[0]) == 9
+    assert engine.prepared_for.count(loads[1]) == 3
+    with pytest.raises(InputError, match="repeats"):
+        measure(engine, loads, repeats=99)
 
 
 def test_a_step_load_is_a_step() -> None:

@@ -123,6 +123,30 @@ def test_bursts_and_stalls_do_not_change_the_time_per_token() -> None:
     assert burst.tpot_s == pytest.approx(0.01)
 
 
+def test_a_late_reader_finds_chunks_waiting_and_is_not_misled() -> None:
+    true_s = [0.5 + 0.01 * i for i in range(40)]
+    late = Probe(
+        "a", 1, 40, 0.0, ttft_s=0.5, e2e_s=1,
+        chunks_s=tuple(max(at, 0.65) if 10 <= i < 30 else at for i, at in enumerate(true_s)),
+    )  # fmt: skip
+    assert late.tpot_s == pytest.approx(0.01)
+    assert late.calm_s == pytest.approx(true_s[-1])
+    # All that came before the reader did: the time per token is unknown, the end is not early.
+    behind = Probe("a", 1, 40, 0.0, ttft_s=0.9, e2e_s=1, chunks_s=(0.9,) * 40)
+    assert behind.tpot_s is None
+    assert behind.calm_s == 0.9
+
+
+@given(st.lists(st.floats(0, 0.5), min_size=2, max_size=30))
+def test_delays_of_the_reader_never_make_an_answer_shorter(delays: list[float]) -> None:
+    arrivals: list[float] = []
+    for i, delay in enumerate(delays):
+        arrivals.append(max([0.5 + 0.01 * i + delay, *arrivals[-1:]]))
+    probe = Probe("a", 1, 40, 0.0, ttft_s=arrivals[0], e2e_s=9, chunks_s=tuple(arrivals))
+    assert probe.calm_s <= arrivals[-1]
+    assert probe.calm_s >= arrivals[0]
+
+
 def test_a_probe_is_read_back() -> None:
     probe = read(WHOLE)
     assert Probe.from_entry(json.loads(json.dumps(probe.to_entry()))) == probe

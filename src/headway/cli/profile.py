@@ -19,7 +19,7 @@ from headway.profile.budget import TokenPrice
 from headway.profile.campaign_report import Order, campaign_report, expected_cost, run_campaign
 from headway.profile.endpoint import Address
 from headway.profile.engine_report import measurements_report
-from headway.profile.harness import Engine, measure
+from headway.profile.harness import MOST_REPEATS, Engine, measure
 from headway.profile.measurement import (
     Clock,
     Load,
@@ -44,6 +44,13 @@ ENGINES = ("transformers", "openvino", "vllm")
 @click.option("--outputs", default="1,16", show_default=True, help="Output tokens (engines).")
 @click.option("--batches", default="1", show_default=True, help="Batch sizes of steps (engines).")
 @click.option("--trials", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, MOST_REPEATS),
+    default=3,
+    show_default=True,
+    help="Of short loads in each trial (engines).",
+)
 @click.option("--graphs", is_flag=True, help="Let vLLM compile and capture graphs (slow start).")
 @click.option(
     "--clock",
@@ -140,8 +147,9 @@ def _engine(name: str, options: Mapping[str, Any]) -> Any:
     clock = Clock(options["clock"] or ("process_cpu" if one_thread else "wall"))
     meter, why_not = meter_of(options["device"])
     found = measure(
-        engine, loads, options["trials"], clock=clock, seed=options["seed"], meter=meter
-    )
+        engine, loads, options["trials"], clock=clock, seed=options["seed"], meter=meter,
+        repeats=options["repeats"],
+    )  # fmt: skip
     out = options["out"] or Path(f"profile-{_file_name(short)}.jsonl")
     write_measurements(out, found)
     click.echo(f"wrote {out}", err=True)

@@ -53,7 +53,7 @@ class Chart:
         series: the column whose values are the lines.
         front: the column that is true on the front over all lines.
         legend: what the eye cannot guess.
-        band: the interval of every point is drawn, not that of the preferred one alone.
+        doubts: whether every point shows what it lies between, or only the preferred one.
 
     """
 
@@ -62,7 +62,7 @@ class Chart:
     series: str
     front: str
     legend: str
-    band: bool = False
+    doubts: bool = False
 
     def points(self, report: Report) -> dict[int, tuple[float, float]]:
         """The drawable rows by number."""
@@ -115,6 +115,31 @@ CHARTS = {
         "on_front",
         "a line joins a policy with its predictions and with the same ones shuffled",
     ),
+    "ideal": Chart(
+        Axis("runtime_s", "idealized runtime of a request, s", "", " s"),
+        Axis("energy_j", "energy of a request, J", "", " J"),
+        "model",
+        "on_front",
+        "low and to the left is better  ·  a line joins the accelerators of one model  ·  bars: "
+        "what the values lie between",
+        doubts=True,
+    ),
+    "probes": Chart(
+        Axis("asked_prompt_tokens", "prompt, tokens", "", " prompt tokens"),
+        Axis("ttft_s", "undisturbed time to first token, s", "", " s"),
+        "model",
+        "on_front",
+        "lower envelope over the trials  ·  bars: what it lies between (90%)",
+        doubts=True,
+    ),
+    "profile": Chart(
+        Axis("prompt_tokens", "prompt or cached tokens", "", " tokens"),
+        Axis("duration_s", "seconds", "", " s"),
+        "what",
+        "on_front",
+        "the least of the trials  ·  bars: the undisturbed time (90%)",
+        doubts=True,
+    ),
 }
 USERS = Axis("concurrency", "requests at once", "", " at once")
 LOADS = (
@@ -123,8 +148,8 @@ LOADS = (
         Axis("tpot_s", "time per output token, s", "", " s per token"),
         "accelerator",
         "on_front",
-        "pale: from the 10% to the 90% quantile",
-        band=True,
+        "bars: from the 10% to the 90% quantile",
+        doubts=True,
     ),
     Chart(
         USERS,
@@ -137,7 +162,7 @@ LOADS = (
         "accelerator",
         "on_front",
         "",
-        band=True,
+        doubts=True,
     ),
 )
 COMPONENTS = ("arithmetic_s", "memory_s", "network_s", "latency_s")

@@ -14,6 +14,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from headway.dashboard.bars import bars_of, svg
 from headway.dashboard.chart import COMPONENTS, Chart, callouts, chart_of, layout
 from headway.dashboard.table import exact, linked, table, terms
 from headway.dashboard.words import heading
@@ -42,7 +43,7 @@ def page(report: Report) -> str:
         style=style,
         script=script,
         licence=f"<!-- uPlot\n{_asset('uPlot.LICENSE')}-->" if chart else "",
-        chart=_chart(report, chart) if chart else "",
+        chart=_chart(report, chart) if chart else _bars(report),
         table=table(report, kept),
         notes=_notes(report),
         question=terms([(escape(k), escape(exact(v))) for k, v in report.question.items()]),
@@ -78,6 +79,14 @@ def _chart(report: Report, chart: Chart) -> str:
     )
 
 
+def _bars(report: Report) -> str:
+    bars = bars_of(report)
+    says = "each part begins where the one above it ends; lines: 90% intervals"
+    return (
+        f'<figure><figcaption class="quiet">{says}</figcaption>{svg(bars)}</figure>' if bars else ""
+    )
+
+
 def _notes(report: Report) -> str:
     notes = "".join(f"<li>{linked(note)}</li>" for note in report.notes)
     sources = terms([(escape(k), linked(str(v))) for k, v in report.sources.items()])
@@ -96,7 +105,7 @@ def _spec(report: Report, chart: Chart) -> dict[str, object]:
     } | {
         "curves": list(chart.curves(report).items()),
         "front": chart.front_of(report),
-        "band": chart.band,
+        "doubts": chart.doubts,
         "callouts": callouts(report, chart),
         "words": [(chart.name(row), chart.say(row), layout(row)) for row in report.rows],
         "parts": [(key, heading(key)) for key in COMPONENTS if key in present],

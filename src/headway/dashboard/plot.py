@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.dashboard.bars import Bar, bars_of
 from headway.dashboard.chart import Chart, callouts, marks_by_row, panels_of
 from headway.dashboard.labels import AROUND, AT_END, Box, Label, Point, place, sampled
 from headway.dashboard.words import columns, heading, printable, with_interval
@@ -54,11 +55,13 @@ def png(report: Report, width_px: int = 1200, height_px: int = 750) -> bytes:
         figure = Figure(((width_px + 0.01) / dpi, (height_px + 0.01) / dpi), dpi=dpi)
         FigureCanvasAgg(figure)
         top, bottom = _frame(figure, report)
-        panels = panels_of(report)
+        panels, bars = panels_of(report), bars_of(report)
         high = (top - bottom) / max(len(panels), 1)
         for i, chart in enumerate(panels):
             _draw(figure, report, chart, top - i * high, top - (i + 1) * high)
-        if not panels:
+        if bars:
+            _bars(figure, bars, top, bottom)
+        elif not panels:
             _sheet(figure, report, top, bottom)
         out = io.BytesIO()
         figure.savefig(out, format="png", metadata={"Software": None})
@@ -107,7 +110,7 @@ def _draw(figure: Figure, report: Report, chart: Chart, top: float, bottom: floa
     size = (1 - 1.85 / width, (top - bottom) / height)
     axes = figure.add_axes((0.62 / width, bottom / height, *size))
     at = chart.points(report)
-    ends = [(x, end) for n, (x, _) in at.items() for end in _ends(report, chart, n)]
+    ends = [end for line in _whiskers(report, chart, at) for end in line] if chart.doubts else []
     _scale(axes, chart, [*at.values(), *ends])
     _lines(axes, report, chart, at)
     _labels(axes, report, chart, at)
@@ -136,11 +139,6 @@ def _scale(axes: Axes, chart: Chart, points: list[Point]) -> None:
     axes.spines["bottom"].set_color(GREY)
 
 
-def _ends(report: Report, chart: Chart, number: int) -> tuple[float, ...]:
-    """Where the band begins and ends at a row, if there is one."""
-    return (chart.y.interval(report.rows[number]) or ()) if chart.band else ()
-
-
 def _lines(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> None:
     marks = marks_by_row(report)
     if front := chart.front_of(report):
@@ -150,10 +148,6 @@ def _lines(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> No
         colour, shape = COLOURS[i % len(COLOURS)], SHAPES[i // len(COLOURS) % len(SHAPES)]
         x, y = zip(*(at[n] for n in numbers), strict=True)
         axes.plot(x, y, color=colour, lw=1.3, zorder=2)
-        band = [(at[n][0], *ends) for n in numbers if (ends := _ends(report, chart, n))]
-        if band:
-            along, low, high = zip(*band, strict=True)
-            axes.fill_between(along, low, high, color=colour, alpha=0.15, lw=0, zorder=1)
         on_front = [n for n in numbers if report.rows[n].get(chart.front) is True]
         stars = [n for n in numbers if any(m.startswith("preferred:") for m in marks.get(n, ()))]
         preferred = [n for n in numbers if "preferred" in marks.get(n, ())]
@@ -171,9 +165,9 @@ def _lines(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> No
 
 
 def _whiskers(report: Report, chart: Chart, at: dict[int, Point]) -> Iterator[list[Point]]:
-    """The intervals of the preferred point."""
-    n = report.marks.get("preferred")
-    if n is not None and n in at:
+    """The intervals of the preferred point, or of all where the chart is about doubt."""
+    shown = at if chart.doubts else [n for n in (report.marks.get("preferred"),) if n in at]
+    for n in shown:
         x, y = at[n]
         if across := chart.x.interval(report.rows[n]):
             yield [(end, y) for end in across]
@@ -239,6 +233,27 @@ def _labels(axes: Axes, report: Report, chart: Chart, at: dict[int, Point]) -> N
             xs, ys = ([side * unit for side in sides] for sides in zip(*spot.leader, strict=True))
             stroke = Line2D(xs, ys, color=name.colour, lw=0.7, transform=IdentityTransform())
             figure.add_artist(stroke)
+
+
+def _bars(figure: Figure, bars: Sequence[Bar], top: float, bottom: float) -> None:
+    """Draw parts of a whole from top to bottom, each begun where the one before it ends."""
+    width, height = figure.get_size_inches()
+    low = bottom + 0.42
+    axes = figure.add_axes((1.5 / width, low / height, 1 - 3.1 / width, (top - low) / height))
+    for i, bar in enumerate(bars):
+        colour = FRONT if bar.whole else COLOURS[0]
+        axes.barh(i, bar.value_s, left=bar.start_s, color=colour, height=0.62)
+        ends = [bar.start_s + end for end in (bar.lower_s, bar.upper_s)]
+        axes.plot(ends, (i, i), color=INK, lw=1.2)
+        at = max(*ends, bar.start_s + bar.value_s)
+        axes.annotate(
+            bar.said, (at, i), (5, 0), textcoords="offset points", va="center", size=7.5, color=GREY
+        )
+    axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds of a request, mean")
+    axes.tick_params(length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _sheet(figure: Figure, report: Report, top: float, bottom: float) -> None:

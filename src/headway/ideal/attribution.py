@@ -41,6 +41,7 @@ class Attribution:
         raw_s: as seen by the user.
         idealized_s: of the same requests on reference hardware and software.
         software_factor: endpoint without disturbance over idealized; below 1 it is faster.
+        served_s: the endpoint without disturbance: idealized times software factor.
         contention_s: what other users of the endpoint add.
         drift_s: what slower stretches of the campaign add.
         network_s: round trips; ``None`` where none was timed (then part of the queue).
@@ -51,6 +52,7 @@ class Attribution:
     raw_s: Interval
     idealized_s: Interval
     software_factor: Interval
+    served_s: Interval
     contention_s: Interval
     drift_s: Interval
     network_s: Interval | None
@@ -101,6 +103,7 @@ def attribute(denoised: Denoised, idealized: Idealized, seed: int = 0) -> Attrib
         raw_s=_interval(float(raw.mean()), raws),
         idealized_s=_interval(float(ideal.mean()), ideals),
         software_factor=_interval(float(core.mean() / ideal.mean()), cores / ideals),
+        served_s=_interval(float(core.mean()), cores),
         # Nobody gives time: where the doubt of the core says so, it is the core that is too long.
         contention_s=_interval(
             float(rest.mean()),

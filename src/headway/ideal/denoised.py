@@ -77,7 +77,7 @@ def denoise(
 
     Failed probes are left out here (and counted in a note); the ledger keeps them.
     """
-    used = [probe for probe in probes if probe.complete and probe.tpot_s is not None]
+    used = [probe for probe in probes if probe.complete and len(probe.chunks_s) > 1]
     by_size: dict[str, list[Probe]] = {}
     for probe in used:
         by_size.setdefault(probe.id.split("/")[1], []).append(probe)
@@ -88,24 +88,21 @@ def denoise(
         )
     network_s = lower_envelope(pings_s).floor_s if pings_s else None
     away_s = network_s.expected if network_s else 0.0
-    prompts, firsts, first_doubt, steps, step_doubt = _envelopes(list(by_size.values()))
-    outputs = np.asarray([np.mean([p.output_tokens for p in group]) for group in by_size.values()])
+    prompts, outputs, firsts, first_doubt, wholes, whole_doubt = _envelopes(list(by_size.values()))
     prompt_s = np.maximum(firsts - away_s, 0.05 * firsts)
-    further = np.maximum(outputs, 2.0) - 1
-    whole = prompt_s + steps * further
-    whole_doubt = np.hypot(first_doubt * firsts, step_doubt * steps * further) / whole
+    whole_s = np.maximum(wholes - away_s, 1.001 * prompt_s)
     profile = RequestProfile(
         np.concatenate([prompts, prompts]),
-        np.concatenate([np.ones_like(prompts), further + 1]),
-        np.concatenate([prompt_s, whole]),
-        np.concatenate([first_doubt * firsts / prompt_s, whole_doubt]),
+        np.concatenate([np.ones_like(prompts), np.maximum(outputs, 2.0)]),
+        np.concatenate([prompt_s, whole_s]),
+        np.concatenate([first_doubt / prompt_s, whole_doubt / whole_s]),
     )
     priors = replace(priors or Priors(), log_overhead=SOME_OVERHEAD)
     runtime = RuntimeFit(tiles, priors).fit(profile)
     notes = _notes(list(probes), used)
     if network_s is None:
         notes.append("no round trip was timed, so the queue includes the network")
-    drift = _drift(used, list(by_size))
+    drift = _drift(used, list(by_size), away_s)
     return Denoised(runtime, network_s, runtime.overhead_s_, drift, tuple(used), tuple(notes))
 
 
@@ -123,43 +120,57 @@ def generated_s(probe: Probe) -> float:
     return max(seen - (probe.hidden_tokens or 0) * (probe.tpot_s or 0.0), 1e-6)
 
 
+def undisturbed_s(probe: Probe) -> float:
+    """Time to the last token without stalls between tokens."""
+    return max(probe.calm_s, generated_s(probe))
+
+
 def _envelopes(groups: list[list[Probe]]) -> tuple[FloatArray, ...]:
+    """Per size: fresh and output tokens, floors of first and last token, each with its doubt.
+
+    Floors are of moments and not of gaps: a late reader moves moments one way only.
+    """
     rows = []
     for group in groups:
         first = lower_envelope([generated_s(probe) for probe in group]).floor_s
-        step = lower_envelope([probe.tpot_s or 0.0 for probe in group]).floor_s
+        whole = lower_envelope([undisturbed_s(probe) for probe in group]).floor_s
         rows.append(
             (
                 np.mean([fresh_tokens(probe) for probe in group]),
+                np.mean([probe.output_tokens for probe in group]),
                 first.expected,
-                (first.upper - first.lower) / 3.3 / max(first.expected, 1e-9),
-                max(step.expected, 1e-9),
-                (step.upper - step.lower) / 3.3 / max(step.expected, 1e-9),
+                (first.upper - first.lower) / 3.3,
+                whole.expected,
+                (whole.upper - whole.lower) / 3.3,
             )
         )
     order = np.argsort([row[0] for row in rows])
     return tuple(np.asarray(rows, dtype=np.float64)[order].T)
 
 
-def _drift(used: list[Probe], sizes: list[str]) -> tuple[Drift, ...]:
+def _drift(used: list[Probe], sizes: list[str], away_s: float) -> tuple[Drift, ...]:
     """Lower envelopes of stretches of the campaign against the best of them."""
     ordered = sorted(used, key=lambda probe: probe.sent_at)
+
+    def served_s(probe: Probe) -> float:
+        return max(undisturbed_s(probe) - away_s, 1e-6)
+
     least = {
-        size: min(p.tpot_s or 0.0 for p in ordered if p.id.split("/")[1] == size) for size in sizes
+        size: min(served_s(p) for p in ordered if p.id.split("/")[1] == size) for size in sizes
     }
-    ratios = [
-        (p.sent_at, (p.tpot_s or 0.0) / max(least[p.id.split("/")[1]], 1e-9)) for p in ordered
-    ]
+    ratios = [(p.sent_at, served_s(p) / least[p.id.split("/")[1]]) for p in ordered]
     count = min(max(len(ratios) // LEAST_PROBES_PER_BIN, 1), MOST_BINS)
     stretches = [list(part) for part in np.array_split(np.asarray(ratios), count)]
     floors = [lower_envelope([float(ratio) for _, ratio in part]).floor_s for part in stretches]
     best = min(floors, key=lambda floor: floor.expected)
     found = []
+    # A floor that may be anything down to 0 is still no less than half of what is expected.
+    least_best = max(best.lower, 0.5 * best.expected)
     for part, floor in zip(stretches, floors, strict=True):
         factor = Interval(
             min(max(floor.lower / best.upper, 1.0), floor.expected / best.expected),
             floor.expected / best.expected,
-            max(floor.upper / best.lower, floor.expected / best.expected),
+            max(floor.upper / least_best, floor.expected / best.expected),
         )
         if factor.lower <= 1.0:
             # What the best stretch may have as well is no drift.

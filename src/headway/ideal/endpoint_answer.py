@@ -34,8 +34,7 @@ def endpoint_report(path: Path, made: Reference) -> Report:
         {"part": "software factor", "value": factor.expected, "lower": factor.lower,
          "upper": factor.upper, "unit": "x", "share": None}
     )  # fmt: skip
-    software = Interval.exactly(found.idealized_s.expected * factor.expected)
-    rows.append(_part("model and software", software, raw_s))
+    rows.append(_part("model and software", found.served_s, raw_s))
     for name, part in (
         ("contention", found.contention_s),
         ("drift", found.drift_s),

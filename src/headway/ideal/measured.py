@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from headway.errors import InputError
+from headway.ideal.kernels import expected_of, widths
 from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
-from headway.profile.measurement import Measurement, RequestLoad
+from headway.model.hf import architecture_from_config
+from headway.profile.measurement import Measurement, RequestLoad, Setup
 
 
 def request_profile(measurements: Sequence[Measurement], batch: int = 1) -> RequestProfile:
@@ -41,5 +43,13 @@ def request_profile(measurements: Sequence[Measurement], batch: int = 1) -> Requ
 
 def fit_measured(measurements: Sequence[Measurement], batch: int = 1) -> RuntimeFit:
     """The default estimator on ``measurements``, with tiles where a GPU ran them."""
-    on_gpu = any(m.setup.device.startswith("cuda") for m in measurements)
-    return RuntimeFit(Tiles() if on_gpu else None).fit(request_profile(measurements, batch))
+    return _estimator(measurements[0].setup).fit(request_profile(measurements, batch))
+
+
+def _estimator(setup: Setup) -> RuntimeFit:
+    if not setup.device.startswith("cuda"):
+        return RuntimeFit(None)
+    if setup.config is None:
+        return RuntimeFit(Tiles())
+    model = architecture_from_config(setup.config, setup.model)
+    return RuntimeFit(*expected_of(widths(model, setup.num_accelerators)))

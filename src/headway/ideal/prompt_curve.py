@@ -27,16 +27,23 @@ class Tiles:
         tokens: of one tile.
         share: of the growth that comes at the start of a tile, 0 to 1; the rest is even.
         ramp_tokens: over which a step rises, so that the curve stays continuous.
+        small_tokens: up to which kernels for few tokens are used, beyond which the first tile is
+            whole; ``None`` where there are smaller tiles for fewer tokens.
 
     """
 
     tokens: int = 128
     share: float = 0.7
     ramp_tokens: int = 16
+    small_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.ramp_tokens < self.tokens:
             raise InputError("a tile must be longer than the ramp of its step")
+        if self.small_tokens is not None and not (
+            0 < self.small_tokens <= self.tokens - self.ramp_tokens
+        ):
+            raise InputError("kernels for few tokens end before the first tile does")
         if not 0 <= self.share <= 1:
             raise InputError(f"the share of a tile's step must lie in 0..1, not {self.share:g}")
 
@@ -77,9 +84,15 @@ class PromptCurve:
         begun = np.ceil(tokens / size) - 1
         into = tokens - begun * size
         stepped = begun * size + size * np.minimum(into / tile.ramp_tokens, 1.0)
-        charged = tile.share * stepped + (1 - tile.share) * tokens
-        # Below one tile, kernels choose smaller tiles.
-        return np.where(tokens <= size, tokens, charged) + self.lead_tokens
+        if tile.small_tokens is None:
+            charged = tile.share * stepped + (1 - tile.share) * tokens
+            # Below one tile, kernels choose smaller tiles.
+            return np.where(tokens <= size, tokens, charged) + self.lead_tokens
+        stepped = np.where(tokens <= size, size, stepped)
+        charged = tile.share * stepped + (1 - tile.share) * tokens + self.lead_tokens
+        # The lead is of the kernels for many tokens.
+        many = np.clip((tokens - tile.small_tokens) / tile.ramp_tokens, 0.0, 1.0)
+        return np.asarray((1 - many) * np.minimum(tokens, tile.small_tokens) + many * charged)
 
 
 def knots(tiles: Tiles | None, measured: FloatArray) -> FloatArray:
@@ -89,5 +102,7 @@ def knots(tiles: Tiles | None, measured: FloatArray) -> FloatArray:
     if tiles is not None:
         starts: FloatArray = np.arange(1.0, 65.0) * tiles.tokens
         first = even[even <= tiles.tokens]
+        if tiles.small_tokens is not None:
+            first = np.append(first, [tiles.small_tokens, tiles.small_tokens + tiles.ramp_tokens])
         parts = [first, even[even > starts[-1]], measured, starts, starts + tiles.ramp_tokens]
     return np.unique(np.concatenate(parts))

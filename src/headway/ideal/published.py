@@ -107,10 +107,15 @@ def fit_published(
 ) -> tuple[PublishedTable, FitQuality]:
     """The table that the published code makes of ``profile``, and the quality that it prints.
 
+    A point measured twice counts once, with its last runtime: the published code keeps points by
+    their lengths.
+
     Raises:
-        InputError: beta cannot be told, because every request has as many output tokens.
+        InputError: beta cannot be told, because every request has as many output tokens, or E2
+            lacks a request with one.
 
     """
+    profile = _last_of_each(profile)
     further = profile.output_tokens - 1
     if np.unique(further).size < 2:
         raise InputError("a table needs two output lengths at least: beta is their difference")
@@ -165,17 +170,23 @@ def with_overhead_apart(table: PublishedTable) -> PublishedTable:
 def _prompt_s(profile: RequestProfile, estimator: Estimator) -> float:
     if estimator is Estimator.E1:
         if len(profile) < 2:
-            raise InputError(
-                f"E1 needs two output lengths at {profile.prompt_tokens[0]:g} prompt tokens"
-            )
+            # A line through one point is flat in the published code.
+            return _to_ms(float(profile.runtime_s[0]))
         slope, intercept = _line(profile.output_tokens, profile.runtime_s)
         return _to_ms(_to_ms(slope) + _to_ms(intercept))
     first = profile.runtime_s[profile.output_tokens == 1]
     if first.size == 0:
         size = f"{profile.prompt_tokens[0]:g}"
         raise InputError(f"E2 needs a request with one output token at {size} prompt tokens")
-    # A point measured twice: the notebook's mapping keeps the last.
-    return _to_ms(float(first[-1]))
+    return _to_ms(float(first[0]))
+
+
+def _last_of_each(profile: RequestProfile) -> RequestProfile:
+    lengths = zip(profile.prompt_tokens, profile.output_tokens, strict=True)
+    last = {pair: i for i, pair in enumerate(lengths)}
+    kept = np.zeros(len(profile), dtype=np.bool_)
+    kept[list(last.values())] = True
+    return profile.only(kept)
 
 
 def _line(x: FloatArray, y: FloatArray) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from headway.errors import InputError
 from headway.metrics.report import Report, Row
 from headway.profile.budget import FREE, Budget, TokenPrice
 from headway.profile.endpoint import Address, Endpoint
+from headway.profile.interval import Interval
 from headway.profile.ledger import Ledger
 from headway.profile.probe import Probe
 from headway.profile.probing import Campaign, Outcome, Plan, failure_text, seen
@@ -81,7 +82,10 @@ def campaign_report(order: Order, done: Campaigned) -> Report:
     for probe in done.probes:
         if probe.complete:
             by_size.setdefault(int(probe.id.split("/")[1]), []).append(probe)
-    rows: list[Row] = [_row(size, group) for size, group in sorted(by_size.items())]
+    model = order.address.model
+    rows: list[Row] = [
+        {"model": model, **_row(size, group)} for size, group in sorted(by_size.items())
+    ]
     notes = []
     if done.outcome.stopped:
         notes.append(f"stopped early: {done.outcome.stopped}; run the same command to go on")
@@ -120,9 +124,9 @@ def campaign_report(order: Order, done: Campaigned) -> Report:
 
 def _row(size: int, group: list[Probe]) -> Row:
     first = lower_envelope([probe.ttft_s or 0.0 for probe in group]).floor_s
-    timed = [probe.tpot_s for probe in group if probe.tpot_s is not None]
+    timed = [probe for probe in group if len(probe.chunks_s) > 1]
     means = [probe.mean_tpot_s for probe in group if probe.mean_tpot_s is not None]
-    step = lower_envelope(timed).floor_s if timed else None
+    step = _step(timed) if timed else None
     counted = [p.usage.prompt_tokens for p in group if p.usage.prompt_tokens is not None]
     return {
         "asked_prompt_tokens": size,
@@ -137,3 +141,14 @@ def _row(size: int, group: list[Probe]) -> Row:
         "tpot_s_upper": step.upper if step else None,
         "mean_tpot_s": sum(means) / len(means) if means else None,
     }
+
+
+def _step(group: list[Probe]) -> Interval:
+    """Undisturbed seconds per token: from the floors of the first and of the last token."""
+    first = lower_envelope([probe.chunks_s[0] for probe in group]).floor_s
+    last = lower_envelope([probe.calm_s for probe in group]).floor_s
+    tokens = [(len(probe.chunks_s) - 1) * probe.tokens_per_chunk for probe in group]
+    further = sum(tokens) / len(tokens)
+    ends = (last.lower - first.upper, last.expected - first.expected, last.upper - first.lower)
+    lower, expected, upper = (max(end, 0.0) / further for end in ends)
+    return Interval(lower, expected, upper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headway.metrics.report import Report, Row
-from headway.profile.measurement import Measurement, RequestLoad
+from headway.profile.measurement import Load, Measurement, RequestLoad
 
 
 def measurements_report(measurements: Sequence[Measurement], why_no_energy: str = "") -> Report:
@@ -22,6 +22,7 @@ def measurements_report(measurements: Sequence[Measurement], why_no_energy: str 
         )
         rows.append(
             {
+                "what": _what(load),
                 "load": "request" if whole else "step",
                 "batch": load.batch,
                 "prompt_tokens": before,
@@ -51,6 +52,14 @@ def measurements_report(measurements: Sequence[Measurement], why_no_energy: str 
             *_on_memory(measurements),
         ),
     )  # fmt: skip
+
+
+def _what(load: Load) -> str:
+    """The loads that differ in their prompt or cached tokens only."""
+    batch = "" if load.batch == 1 else f", batch {load.batch}"
+    if isinstance(load, RequestLoad):
+        return f"request of {load.output_tokens} output tokens{batch}"
+    return f"step of {load.scheduled_tokens} new tokens{batch}"
 
 
 def _on_joules(measurements: Sequence[Measurement], why_none: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError, MissingExtraError, UnsupportedError
-from headway.profile.harness import Timed
+from headway.profile.harness import MOST_REPEATS, Timed
 from headway.profile.measurement import Load, RequestLoad, Setup, this_host
 from headway.profile.peak_memory import ProcessMemory
 from headway.profile.random_gguf import write_random_gguf
@@ -81,7 +81,7 @@ class OpenVinoEngine:
                 f"adds one token, unlike {load}"
             )
         # A step in the middle: the first after a prefill and the last of a request do more.
-        self._ask(load.batch, max(load.computed_tokens - 1, 1), 4)
+        self._ask(load.batch, max(load.computed_tokens - 1, 1), 3 + MOST_REPEATS)
         self._pipeline.step()
         self._pipeline.step()
         return self._step

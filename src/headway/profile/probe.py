@@ -15,6 +15,10 @@ from headway.errors import InputError
 BLOCK = 4
 # A block that takes so many times the median has waited for something else.
 STALL = 1.5
+# Chunks nearer to one another than so much of the usual gap came together: the mean of the lower
+# three quarters, so that stalls do not count.
+TOGETHER = 0.25
+USUAL = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +96,42 @@ class Probe:
 
     @property
     def tpot_s(self) -> float | None:
-        """Undisturbed seconds per token after the first, ``None`` for less than two chunks.
+        """Undisturbed seconds per token after the first; ``None`` where chunks do not tell.
 
         The mean over blocks of chunks without those that stalled, so that neither bursts nor stalls
-        count, over the tokens per chunk. A median would be less than what a quiet engine takes for
-        a whole answer, whose steps vary as well.
+        count, over the tokens per chunk. A block ends only where the next chunk did not come with
+        it: what a late reader finds waiting took the time before it. A median would be less than
+        what a quiet engine takes for a whole answer, whose steps vary as well.
         """
         if len(self.chunks_s) < 2:
             return None
         size = min(BLOCK, len(self.chunks_s) - 1)
-        marks = self.chunks_s[::size]
-        gaps = [(b - a) / size for a, b in pairwise(marks)]
+        between = sorted(b - a for a, b in pairwise(self.chunks_s))
+        together_s = TOGETHER * fmean(between[: math.ceil(USUAL * len(between))])
+        # The first mark is the last of the chunks that came with the first.
+        marks: list[int] = []
+        for i, (now, later) in enumerate(pairwise((*self.chunks_s, math.inf))):
+            if later - now > together_s and (not marks or i - marks[-1] >= size):
+                marks.append(i)
+        gaps = [(self.chunks_s[b] - self.chunks_s[a]) / (b - a) for a, b in pairwise(marks)]
+        if not gaps:
+            return None
         calm = [gap for gap in gaps if gap <= STALL * median(gaps)]
         return fmean(calm) / self.tokens_per_chunk
+
+    @property
+    def calm_s(self) -> float:
+        """Seconds to the last chunk without stalls between chunks, 0 for no chunk.
+
+        A reader that is late finds chunks waiting, which makes the time per token too short and the
+        time of the first chunk too long by as much: the sum is not too short.
+        """
+        if not self.chunks_s:
+            return 0.0
+        if self.tpot_s is None:
+            return self.chunks_s[-1]
+        per_chunk_s = self.tpot_s * self.tokens_per_chunk
+        return min(self.chunks_s[0] + per_chunk_s * (len(self.chunks_s) - 1), self.chunks_s[-1])
 
     @property
     def mean_tpot_s(self) -> float | None:

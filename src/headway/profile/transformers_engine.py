@@ -91,6 +91,7 @@ class TransformersEngine:
         if load.computed_tokens:
             cached = self._forward(self._tokens(load.batch, load.computed_tokens), None)[1]
         scheduled = self._tokens(load.batch, load.scheduled_tokens)
+        # transformers adds to the cache that it is given, so that a second call has a token more.
         return lambda: self._done(self._forward(scheduled, cached))
 
     def stream(self, prompt_tokens: int, output_tokens: int) -> Iterator[None]:

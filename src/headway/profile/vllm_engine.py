@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError, UnsupportedError, need
-from headway.profile.harness import Timed
+from headway.profile.harness import MOST_REPEATS, Timed
 from headway.profile.measurement import Load, RequestLoad, Setup, this_host
 from headway.profile.peak_memory import CudaMemory, PeakMemory, ProcessMemory
 
@@ -122,7 +122,7 @@ class VllmEngine:
                 f"adds one token, unlike {load}"
             )
         # A step in the middle: the first after a prefill and the last of a request do more.
-        self._ask(load.batch, max(load.computed_tokens - 1, 1), 4)
+        self._ask(load.batch, max(load.computed_tokens - 1, 1), 3 + MOST_REPEATS)
         self._engine.step()
         self._engine.step()
         return self._step

@@ -109,9 +109,8 @@
     front = new Set(frontOf());
     const chosen = [pinned, hover].filter((n) => n !== null).map((n) => at.get(n));
     within(u, (ctx) => {
-      const preferred = points.filter((p) => marks(p.n).includes("preferred") && shown(p));
-      const always = spec.band ? points.filter(shown) : preferred;
-      for (const p of new Set([...always, ...chosen])) whiskers(p).forEach((path) => stroke(ctx, path, ink("quiet"), 1));
+      const preferred = points.filter((p) => (spec.doubts || marks(p.n).includes("preferred")) && shown(p));
+      for (const p of new Set([...preferred, ...chosen])) whiskers(p).forEach((path) => stroke(ctx, path, ink("quiet"), 1));
       const stars = [];
       for (const p of points.filter(shown)) {
         const [colour, names] = [ink(`c${p.series % 7}`), marks(p.n)];
