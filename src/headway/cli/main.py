@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except click.UsageError as error:
         asked = error.ctx.command_path if error.ctx else "headway"
-        _fail(f"{error.format_message().rstrip('.')}; see {asked} --help", 2)
+        _fail(f"{error.format_message().rstrip('.')} (see {asked} --help)", 2)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except OSError as error:
