@@ -6,7 +6,8 @@ all three. The idealized runtime is the same engine without a server, profiled i
 
 So that it works on a machine with other work on it: every pass runs for real, in its own request,
 shortly before, and its CPU time is what the client then waits for over a real connection. Nothing
-of a request is made up, but its seconds are the engine's own and not its neighbours'.
+of a request is made up, but its seconds are the engine's own and not its neighbours'. What the
+machine adds all the same, because the server wakes late, the server notes: it is contention too.
 
     python benchmarks/ideal_endpoint.py [trials]            # needs the extras torch and http
 """
@@ -55,14 +56,16 @@ class Disturbance:
     busy: float = 0.0
     busy_s: float = 0.0
 
-    def truth(self, served: Recorded) -> Truth:
-        """The server that makes clients wait so."""
+    def truth(self, served: Recorded, late_s: list[float]) -> Truth:
+        """The server that makes clients wait so; by how much its last tokens are late is noted."""
 
         def passes(prompt_tokens: int, output_tokens: int) -> Iterator[None]:
-            at = time.perf_counter()
+            at, place = time.perf_counter(), len(late_s)
+            late_s.append(0.0)
             for taken_s in served.next_near(prompt_tokens)[:output_tokens]:
                 at += self.slower * taken_s
                 time.sleep(max(at - time.perf_counter(), 0.0))
+                late_s[place] = time.perf_counter() - at
                 yield
 
         return Truth(
@@ -118,17 +121,21 @@ def recorded(engine: TransformersEngine, trials: int) -> tuple[Recorded, Recorde
     return Recorded(both[0]), Recorded(both[1])
 
 
-def attributed(alone: RuntimeFit, served: Recorded, what: Disturbance, trials: int) -> Attribution:
+def attributed(
+    alone: RuntimeFit, served: Recorded, what: Disturbance, trials: int
+) -> tuple[Attribution, float]:
+    """What is found, and the mean seconds by which this machine made the server late."""
+    late_s: list[float] = []
     plan = Plan(SIZES, OUTPUT, trials, pings=3)
     with (
         tempfile.TemporaryDirectory() as folder,
-        FakeEndpoint(what.truth(served)) as server,
+        FakeEndpoint(what.truth(served, late_s)) as server,
         Ledger(Path(folder) / "ledger.jsonl") as ledger,
         Endpoint(Address(server.url, "llama")) as endpoint,
     ):
         Campaign(plan, ledger, Budget(10_000), "llama").run(endpoint)
         probes, pings = seen(ledger.entries)
-    return attribute(denoise(probes, pings), alone)
+    return attribute(denoise(probes, pings), alone), fmean(late_s)
 
 
 def main() -> None:
@@ -145,8 +152,8 @@ def main() -> None:
     )
     summary, held = {}, []
     for case in cases:
-        found = attributed(alone, served, case, trials)
-        neighbours_s = case.busy * case.busy_s + case.slower * served.disturbed_s()
+        found, late_s = attributed(alone, served, case, trials)
+        neighbours_s = case.busy * case.busy_s + case.slower * served.disturbed_s() + late_s
         network_s = found.network_s or Interval.exactly(0.0)
         told = (
             ("network, ms", network_s, case.network_s, 1e3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,17 @@ def _engine(name: str, options: Mapping[str, Any]) -> Any:
     one_thread = options["device"] == "cpu" and options["threads"] == 1
     clock = Clock(options["clock"] or ("process_cpu" if one_thread else "wall"))
     meter, why_not = meter_of(options["device"])
-    found = measure(
-        engine, loads, options["trials"], clock=clock, seed=options["seed"], meter=meter,
-        repeats=options["repeats"],
-    )  # fmt: skip
+    # Seen where stderr is a terminal only.
+    with click.progressbar(label="measuring", length=1, file=sys.stderr) as bar:
+
+        def notice(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        found = measure(
+            engine, loads, options["trials"], clock=clock, seed=options["seed"], notice=notice,
+            meter=meter, repeats=options["repeats"],
+        )  # fmt: skip
     out = options["out"] or Path(f"profile-{_file_name(short)}.jsonl")
     write_measurements(out, found)
     click.echo(f"wrote {out}", err=True)
