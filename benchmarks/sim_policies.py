@@ -1,9 +1,13 @@
 """Ours against all: every shipped profile at loads 0.7, 0.9 and 0.95, predictions of skill 0.4.
 
 The order is tuned by simulation on traces of its own and measured on others. The bar: at least 20%
-lower mean e2e than first come first served with a P99 at most 5% higher. Where it cannot be had,
-the last column bounds it: no order can remove more than all of the wait before the first token, and
-an oracle's shortest-work-first says how much of it is within reach at any price for the tail.
+lower mean e2e than first come first served with a P99 at most 5% higher.
+
+What bounds a cell is printed with it. No order can remove more than the wait before the first
+token. Orders that know the true lengths say how much of it is within reach at any price for the
+tail: shortest work first, highest response ratio, ours, and the preemptive shortest remainder (of
+work, and of tokens), which pays for every preemption with the prompt computed anew. Where the best
+of them stays short of 20%, the bar cannot be had there.
 
     python benchmarks/sim_policies.py [--slots 256] [--seeds 5] [--requests 8000]
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,8 +29,16 @@ from headway.cli.simulate_options import (
     saturation_rps,
 )
 from headway.metrics.aggregate import Difference, paired
-from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy, ShortestJob
+from headway.schedule.order import (
+    Fcfs,
+    HighestResponseRatio,
+    Keys,
+    OrderPolicy,
+    ShortestJob,
+    ShortestRemaining,
+)
 from headway.schedule.policies import policies
+from headway.schedule.view import View
 from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment
@@ -34,6 +46,24 @@ from headway.sim.tune import tune
 from headway.workload.profile import profile_names
 
 LOADS = (0.7, 0.9, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkRemaining:
+    """The least remaining work first, preempting: ``token_s`` of it is done with every token."""
+
+    token_s: float
+    name: str = "srpt on work"
+    preempts: bool = True
+
+    @property
+    def progress(self) -> float:
+        """Work of a token."""
+        return self.token_s
+
+    def keys(self, view: View) -> Keys:
+        """Predicted work, prompt included."""
+        return Keys(view.service_s)
 
 
 def tails(experiment: Experiment, policy: OrderPolicy, control: bool = False) -> np.ndarray:
@@ -63,7 +93,7 @@ def main() -> None:
     engine = engine_of(built, max_num_seqs=given.slots, prefix_cache=True)
     cluster = Cluster((pool_of(built, engine, 1),))
     result: dict[str, dict[str, object]] = {}
-    met = 0
+    met = possible = 0
     print(f"{given.deployment}, {given.slots} slots, {given.seeds} seeds of {given.requests}")
     names = given.profiles.split(",")
     for name in names:
@@ -90,6 +120,10 @@ def main() -> None:
                 ("hrrn on work", experiment, HighestResponseRatio(), False),
                 ("sjf on work", experiment, ShortestJob(), False),
                 ("oracle sjf on work", oracle, ShortestJob(), False),
+                ("oracle hrrn on work", oracle, HighestResponseRatio(), False),
+                ("oracle headway", oracle, ours, False),
+                ("oracle srpt", oracle, ShortestRemaining(), False),
+                ("oracle srpt on work", oracle, WorkRemaining(service.output_token_s), False),
             ]
             if given.all:
                 known = policies(wait, float(service.of(*_means(traces[0]))))
@@ -104,7 +138,7 @@ def main() -> None:
                 f"{wait / base[0].mean():.0%}, P99 {base[1].mean():.1f} s; "
                 f"{ours.said}"
             )
-            rows: dict[str, object] = {}
+            rows: dict[str, dict[str, float]] = {}
             for label, where, policy, control in contenders:
                 mean, p99, most, median = versus(tails(where, policy, control), base)
                 print(
@@ -118,12 +152,18 @@ def main() -> None:
                 if label == "headway":
                     ok = mean.mean <= -0.20 and p99.mean <= 0.05
                     met += ok
-                    print(f"  {'':<20} bar {'met' if ok else 'missed'}; bound by the wait: "
-                          f"{-wait / base[0].mean():+.0%}")  # fmt: skip
+                    print(f"  {'':<20} bar {'met' if ok else 'missed'}")
+            share = wait / float(base[0].mean())
+            best = min(float(r["mean"]) for k, r in rows.items() if k.startswith("oracle"))
+            within = min(share, 1.0) >= 0.2 and best <= -0.2
+            possible += within
+            print(f"  bounds: wait {-share:+.0%}, best oracle {best:+.1%}: "
+                  f"{'20% can be had' if within else '20% cannot be had'}")  # fmt: skip
             result[key] = {"wait_share": round(wait / float(base[0].mean()), 4), **rows}
     cells = len(names) * len(LOADS)
-    print(f"\nbar met in {met} of {cells} cells")
+    print(f"\nbar met in {met} of {cells} cells; 20% can be had, with the lengths, in {possible}")
     line = {"benchmark": "sim_policies", "slots": given.slots, "met": met, "of": cells}
+    line |= {"possible_with_true_lengths": possible}
     line |= {"cpu_s": round(time.process_time() - began, 1), "cells": result}
     print(json.dumps(line))
 

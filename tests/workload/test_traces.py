@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +134,37 @@ def test_a_trace_is_checked_at_birth() -> None:
         4.0
     )
     assert stretched.rate_rps == pytest.approx(4.0)
+
+
+def test_llmservingsim_prompts_that_begin_alike_share_hashes(tmp_path: Path) -> None:
+    file = tmp_path / "sharegpt.jsonl"
+    first, other = list(range(40)), [*range(16), *range(100, 124)]
+    file.write_text(
+        "".join(
+            json.dumps(
+                {"input_toks": 40, "output_toks": 9, "arrival_time_ns": k * 5, "input_tok_ids": ids}
+            )
+            + "\n"
+            for k, ids in enumerate((first, other))
+        )
+    )
+    trace = find_format("llmservingsim").read(file)
+    assert trace.arrival_s.tolist() == pytest.approx([0, 5e-9])
+    assert trace.prefixes is not None
+    assert trace.prefixes.tokens == 16
+    a, b = (trace.prefixes.hashes[trace.prefixes.first[i] :][:2] for i in range(2))
+    assert a[0] == b[0]
+    assert a[1] != b[1]
+
+
+def test_tenants_keep_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("arrival_s,prompt_tokens,output_tokens,tenant\n0,5,6,zoe\n1,5,6,adam\n")
+    read = read_trace(file)
+    assert [read.request(i).request.tenant for i in range(2)] == ["zoe", "adam"]
+    write_trace(read, tmp_path / "again.jsonl")
+    again = read_trace(tmp_path / "again.jsonl")
+    assert again.tenant_names == ("adam", "zoe")
+    assert again.tenants is not None
+    assert again.tenants.tolist() == [1, 0]
+    assert again.head(1).request(0).request.tenant == "zoe"
