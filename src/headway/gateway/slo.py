@@ -12,6 +12,7 @@ _HEADERS = (
     (b"x-slo-tpot-ms", "tpot_s"),
     (b"x-headway-deadline-ms", "e2e_s"),
 )
+LEAST_MS, MOST_MS = 1e-3, 1e9
 NONE = Slo()
 
 
@@ -23,7 +24,7 @@ def read_slo(headers: dict[bytes, bytes], classes: tuple[tuple[str, Slo], ...]) 
     """
     name = headers.get(b"x-headway-class")
     found = NONE
-    if name is not None:
+    if name:
         known = dict(classes)
         text = name.decode("latin-1")
         if text not in known:
@@ -49,6 +50,8 @@ def _milliseconds(header: bytes, value: bytes) -> float:
         number = float(value)
     except ValueError:
         raise InputError(f"{name} must be milliseconds, not {value[:40]!r}") from None
-    if not 0 < number <= 1e9:
-        raise InputError(f"{name} must be above 0 and at most 1e9 milliseconds, not {number:g}")
+    if not LEAST_MS <= number <= MOST_MS:
+        raise InputError(
+            f"{name} must be from {LEAST_MS:g} to {MOST_MS:g} milliseconds, not {number:g}"
+        )
     return number / 1e3

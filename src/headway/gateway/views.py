@@ -41,7 +41,7 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
     path = incoming.path
     if path.startswith("/admin/"):
         return _admin(gateway, incoming)
-    known = {"/v1/models", "/v1/queue", "/metrics", "/health", "/", "/state"}
+    known = {"/v1/models", "/v1/queue", "/metrics", "/health", "/", "/state", "/openapi.json"}
     if path not in known and not path.startswith("/v1/models/"):
         return 404, JSON, _error(f"there is nothing at {path[:200]}", "not_found")
     if incoming.method not in ("GET", "HEAD"):
@@ -50,6 +50,8 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
         up = any(backend.up(monotonic()) for backend in gateway.backends.values())
         word = "draining" if gateway.draining else "up" if up else "no backend is up"
         return 200 if word == "up" else 503, JSON, json.dumps({"status": word}).encode()
+    if path == "/openapi.json":
+        return 200, JSON, _openapi(gateway)
     keeper = gateway.doorkeeper
     admin = keeper.is_admin(incoming.headers)
     if path in ("/", "/state", "/metrics"):
@@ -57,7 +59,7 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
             why = f"{path} needs the admin token where the gateway listens publicly"
             return 401, JSON, _error(why, "invalid_api_key")
         if path == "/":
-            return 200, HTML, files("headway.gateway").joinpath("live.html").read_bytes()
+            return 200, HTML, _file("live.html")
         if path == "/state":
             return 200, JSON, json.dumps(state(gateway)).encode()
         return 200, TEXT, gateway.ledger.telemetry.text(gauges(gateway))
@@ -191,6 +193,18 @@ def state(gateway: Gateway) -> dict[str, object]:
         ],
         "recent": recent,
     }
+
+
+def _openapi(gateway: Gateway) -> bytes:
+    """The description of the API, with the classes of objectives that are configured here."""
+    tree = json.loads(_file("openapi.json"))
+    header = tree["components"]["parameters"]["class"]
+    header["schema"]["enum"] = [name for name, _ in gateway.config.classes] + [""]
+    return json.dumps(tree).encode()
+
+
+def _file(name: str) -> bytes:
+    return files("headway.gateway").joinpath(name).read_bytes()
 
 
 def _error(message: str, code: str | None) -> bytes:
