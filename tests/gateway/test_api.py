@@ -9,8 +9,6 @@ import openai
 import pytest
 from tests.gateway.conftest import CHAT, Live, get, post, streamed
 
-from headway.gateway.fake import FakeSpeed
-
 
 def client(port: int, **settings: Any) -> openai.OpenAI:
     settings.setdefault("api_key", "unused")
@@ -208,20 +206,20 @@ def test_metrics_use_the_names_of_vllm(port: int, live: Live) -> None:
 def test_what_waits_can_be_seen(live: Live) -> None:
     import threading
 
-    backend = live.engine(FakeSpeed(ttft_s=0.3))
-    port = live.gateway(backend, endpoint={"max_inflight": 1})
+    port = live.gateway(live.engine(), endpoint={"max_inflight": 1})
     clients = [
         threading.Thread(target=post, args=(port, CHAT), kwargs={"x_request_id": f"mine-{i}"})
-        for i in range(3)
+        for i in range(2)
     ]
-    for thread in clients:
-        thread.start()
-    live.until(lambda: len(live.gateways[0].waiting["main"]) == 2)
-    tree = json.loads(get(port, "/v1/queue")[2])
-    assert (tree["waiting"], tree["running"]) == (2, 1)
-    assert [row["position"] for row in tree["data"]] == [0, 1]
-    one = tree["data"][1]["request_id"]
-    assert json.loads(get(port, f"/v1/queue?id={one}")[2])["data"][0]["position"] == 1
+    with live.busy(port):
+        for thread in clients:
+            thread.start()
+        live.until(lambda: len(live.gateways[0].waiting["main"]) == 2)
+        tree = json.loads(get(port, "/v1/queue")[2])
+        assert (tree["waiting"], tree["running"]) == (2, 1)
+        assert [row["position"] for row in tree["data"]] == [0, 1]
+        one = tree["data"][1]["request_id"]
+        assert json.loads(get(port, f"/v1/queue?id={one}")[2])["data"][0]["position"] == 1
     for thread in clients:
         thread.join()
     assert len(live.entries(3)) == 3

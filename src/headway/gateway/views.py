@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from headway.gateway.asked import error_body
 from headway.gateway.config import is_loopback
+from headway.gateway.entry import Entry
 from headway.gateway.incoming import Incoming
 from headway.gateway.keys import NOBODY
+from headway.gateway.slo import NONE
 from headway.gateway.telemetry import label
 from headway.gateway.wire import ClientConnection
 from headway.metrics.record import DONE
+from headway.workload.request import Slo
 
 if TYPE_CHECKING:  # the gateway imports this module
     from headway.gateway.app import Gateway
@@ -23,7 +26,8 @@ JSON = b"Content-Type: application/json\r\n"
 TEXT = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 HTML = (
     b"Content-Type: text/html; charset=utf-8\r\n"
-    b"Content-Security-Policy: default-src 'self' 'unsafe-inline'; frame-ancestors 'none'\r\n"
+    b"Content-Security-Policy: default-src 'self' 'unsafe-inline'; img-src data:; "
+    b"frame-ancestors 'none'\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
 )
 MOST_LISTED = 1000
@@ -159,27 +163,16 @@ def gauges(gateway: Gateway) -> Iterable[tuple[str, str, float]]:
 
 def state(gateway: Gateway) -> dict[str, object]:
     """What the live page shows."""
-    recent = [
-        {
-            "e2e_s": e.last_s - e.arrival_s if e.last_s is not None else None,
-            "ttft_s": e.first_s - e.arrival_s if e.first_s is not None else None,
-            "queued_s": e.sent_s - e.arrival_s if e.sent_s is not None else None,
-            "output_tokens": e.output_tokens,
-            "p50_tokens": e.p50_tokens,
-            "p90_tokens": e.p90_tokens,
-            "deadline_s": e.slo_e2e_s,
-            "status": e.status,
-            "tenant": e.tenant,
-        }
-        for e in gateway.ledger.recent
-    ]
+    names = {slo: name for name, slo in gateway.config.classes}
     predicted = [e for e in gateway.ledger.recent if e.status == DONE and e.p90_tokens is not None]
     covered = sum(e.output_tokens <= (e.p90_tokens or 0.0) for e in predicted)
+    overflow = gateway.dispatcher.overflow
     return {
         "policy": gateway.config.policy.name,
         "mode": gateway.config.mode,
         "running": len(gateway.dispatcher.running),
         "waiting": {pool: len(queue) for pool, queue in gateway.waiting.items()},
+        "offloaded": overflow.moved if overflow.rule is not None else None,
         "coverage_p90": covered / len(predicted) if predicted else None,
         "backends": [
             {
@@ -191,7 +184,23 @@ def state(gateway: Gateway) -> dict[str, object]:
             }
             for url, b in gateway.backends.items()
         ],
-        "recent": recent,
+        "recent": [_recent(entry, names) for entry in gateway.ledger.recent],
+    }
+
+
+def _recent(e: Entry, names: dict[Slo, str]) -> dict[str, object]:
+    slo = Slo(e.slo_ttft_s, e.slo_tpot_s, e.slo_e2e_s)
+    return {
+        "e2e_s": e.last_s - e.arrival_s if e.last_s is not None else None,
+        # Of an answer in one the first token cannot be seen.
+        "ttft_s": e.first_s - e.arrival_s if e.first_s is not None and e.stream else None,
+        "queued_s": e.sent_s - e.arrival_s if e.sent_s is not None else None,
+        "output_tokens": e.output_tokens,
+        "p50_tokens": e.p50_tokens,
+        "p90_tokens": e.p90_tokens,
+        "class": names.get(slo, "no objective" if slo == NONE else "objectives of its own"),
+        "status": e.status,
+        "tenant": e.tenant,
     }
 
 
