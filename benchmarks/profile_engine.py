@@ -61,6 +61,7 @@ def made(config: dict[str, object], name: str) -> Engine:
 def predicted(fit: PassFit, load: Load) -> float:
     if isinstance(load, RequestLoad):
         return fit.request_s(load.batch, load.prompt_tokens, load.output_tokens)
+    assert isinstance(load, StepLoad)  # the lists above hold nothing else
     return float(fit.step_time(load.step).expected_s.sum())
 
 

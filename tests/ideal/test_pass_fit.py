@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from headway.errors import InputError
 from headway.ideal.idealized import IdealizedRuntime
 from headway.ideal.measured import fit_measured
-from headway.ideal.pass_fit import PassFit, non_negative
-from headway.profile.measurement import Clock, Load, Measurement, RequestLoad, Setup, StepLoad
+from headway.ideal.pass_fit import PassFit, _passes, non_negative
+from headway.profile.measurement import (
+    Clock,
+    JoinLoad,
+    Load,
+    Measurement,
+    RequestLoad,
+    Setup,
+    StepLoad,
+)
 from headway.workload.step import Step
 
 SETUP = Setup("m", "e", "cpu")
@@ -104,3 +112,38 @@ def test_non_negative_least_squares_meets_its_conditions(seed: int) -> None:
     assert (x >= 0).all()
     assert np.abs(gradient[x > 0]).max(initial=0.0) < 1e-8
     assert gradient[x == 0].max(initial=-1.0) < 1e-8
+
+
+def test_a_request_that_joins_others_is_the_sum_of_its_passes() -> None:
+    def one(batch: int, context: int, prompt: int) -> float:
+        """One token for each of ``batch``, and ``prompt`` new ones."""
+        new = batch + prompt
+        scored = prompt * (prompt - 1) / 2
+        return 0.01 + 5e-4 * (new - 1) + 2e-6 * batch * context + 1e-7 * scored
+
+    fit = PassFit().fit(measured(LEARN))
+    load = JoinLoad(4, 100, 60, 1)
+    told = sum(float(fit.step_time(step).expected_s.sum()) for step in _passes(joined(load)))
+    assert told == pytest.approx(one(4, 100, 60) + one(4, 101, 0), rel=0.02)
+
+
+def joined(load: JoinLoad) -> Measurement:
+    return Measurement(SETUP, load, (1.0,), Clock.WALL, "")
+
+
+def test_a_log_of_passes_gives_their_mean_time() -> None:
+    random = np.random.default_rng(2)
+    sequences = np.stack([random.integers(0, 9, 2000), random.integers(0, 2, 2000)], axis=1)
+    sequences[:, 0] += sequences.sum(axis=1) == 0
+    new = np.stack([np.ones(2000), random.integers(2, 300, 2000)], axis=1)
+    cached = np.stack([random.integers(1, 500, 2000), np.zeros(2000)], axis=1)
+    steps = Step(sequences.astype(np.float64), new, cached, np.ones((2000, 2)))
+    tokens = (sequences * new).sum(axis=1)
+    true = 0.01 + 5e-4 * tokens + 2e-6 * (sequences * cached).sum(axis=1)
+    # What holds a pass up only adds: the mean is what a run of many passes takes.
+    fit = PassFit().fit_steps(steps, true * (1 + 0.2 * random.exponential(size=2000)))
+    told = fit.step_time(steps).expected_s
+    assert told.sum() == pytest.approx(1.2 * true.sum(), rel=0.02)
+    assert np.median(np.abs(told / (1.2 * true) - 1)) < 0.03
+    with pytest.raises(InputError, match="thirty or more"):
+        PassFit().fit_steps(Step.decode(np.ones(5), np.ones(5)), np.ones(5))

@@ -25,6 +25,7 @@ COMMANDS = {
     "largest": "The largest model that reaches a speed at a price.",
     "reach": "Which change of hardware or price would move the frontier to a target.",
     "serve": "An OpenAI-compatible gateway that orders requests by predicted length.",
+    "engine": "A real engine on this machine, with random weights, to try all this on.",
     "load": "Ask a server as users do, and measure it honestly.",
     "report": "Read the record that a gateway keeps.",
     "simulate": "Replay a trace or a workload against policies, with laws checked.",

@@ -16,7 +16,7 @@ import numpy as np
 from headway.cost.roofline import Basis, TimeEstimate
 from headway.errors import InputError
 from headway.ideal.request_profile import FloatArray
-from headway.profile.measurement import Measurement, RequestLoad
+from headway.profile.measurement import JoinLoad, Measurement, StepLoad
 from headway.workload.step import Step
 
 # How strongly neighbouring slopes are held alike; only where no measurement tells them apart.
@@ -32,7 +32,8 @@ class PassFit:
     Attributes:
         knots_: new tokens at which the curve bends, from 1.
         coefficients_: seconds: of the floor, per new token between knots, per cached token read,
-            per query-key pair, of a pass in which requests begin.
+            per query-key pair, of a pass that takes in
+            prompts.
         spread_: relative standard error of single measurements.
 
     """
@@ -65,6 +66,25 @@ class PassFit:
         self.spread_ = max(float(np.sqrt(np.sum(off**2) / spare)), LEAST_SPREAD)
         return self
 
+    def fit_steps(self, steps: Step, seconds: FloatArray) -> PassFit:
+        """Learn the mean time of passes from a log: ``steps`` of shape (passes, groups).
+
+        Raises:
+            InputError: there are fewer than thirty.
+
+        """
+        if seconds.size < 30:
+            raise InputError(f"a log of passes needs thirty or more, not {seconds.size}")
+        self.knots_ = _knots([(steps,)])
+        rows = self._basis(steps)
+        # Weights are of what is told, not of what was seen: a pass that was held up must count.
+        usual = np.full(seconds.size, float(seconds.mean()))
+        for _ in range(3):
+            self.coefficients_ = self._solved(rows, seconds, usual)
+            usual = np.maximum(rows @ self.coefficients_, 1e-2 * float(seconds.mean()))
+        self.spread_ = max(float(np.std(seconds / usual)), LEAST_SPREAD)
+        return self
+
     def step_time(self, step: Step) -> TimeEstimate:
         """Time of ``step``, arrays of its leading shape; components are not told apart."""
         if not hasattr(self, "coefficients_"):
@@ -92,7 +112,7 @@ class PassFit:
         # Cached keys are read once for all new tokens and scored by each; `cached` has the first.
         later = np.maximum(scheduled - 1, 0)
         scored = (sequences * (scheduled * later / 2 + later * computed)).sum(axis=-1)[..., None]
-        begins = ((computed == 0) & (scheduled > 0)).any(axis=-1)[..., None]
+        begins = (((computed == 0) & (scheduled > 0)) | (scheduled > 1)).any(axis=-1)[..., None]
         parts = [np.ones_like(new), between, cached, scored, begins.astype(np.float64)]
         return np.concatenate(parts, axis=-1)
 
@@ -109,9 +129,13 @@ class PassFit:
             off.append(np.log(max(told, 1e-12) / seconds[i]))
         return float(np.sqrt(np.mean(np.square(off))))
 
-    def _solved(self, rows: FloatArray, seconds: FloatArray) -> FloatArray:
-        weighted = rows / seconds[:, None]
-        target = np.ones(seconds.size)
+    def _solved(
+        self, rows: FloatArray, seconds: FloatArray, usual: FloatArray | None = None
+    ) -> FloatArray:
+        """Least squares of errors relative to ``usual``, by default to ``seconds`` themselves."""
+        usual = seconds if usual is None else usual
+        weighted = rows / usual[:, None]
+        target = seconds / usual
         # A slope is compared with its neighbour over the stretch of the narrower of the two.
         size = float(np.median(seconds / rows[:, : 1 + self.knots_.size].sum(axis=1)))
         held = []
@@ -158,10 +182,23 @@ def _request(batch: int, prompt: int, output: int) -> tuple[Step, Step | None]:
 
 def _passes(measurement: Measurement) -> tuple[Step, ...]:
     load = measurement.load
-    if not isinstance(load, RequestLoad):
+    if isinstance(load, StepLoad):
         return (load.step,)
+    if isinstance(load, JoinLoad):
+        return _join(load)
     prefill, decode = _request(load.batch, load.prompt_tokens, load.output_tokens)
     return (prefill,) if decode is None else (prefill, decode)
+
+
+def _join(load: JoinLoad) -> tuple[Step, ...]:
+    others, one = load.context_tokens, load.prompt_tokens
+    steps = [Step.decode(load.batch, [others]).with_group(Step.prefill(1, [one]))]
+    later = np.arange(load.output_tokens - 1)
+    if later.size:
+        decode = Step.decode(load.batch, others + 1 + later)
+        steps.append(decode.with_group(Step.decode(1, one + later)))
+    steps.append(Step.decode(load.batch, [others + load.output_tokens]))
+    return tuple(steps)
 
 
 def _alike(step: Step) -> tuple[FloatArray, FloatArray, FloatArray]:

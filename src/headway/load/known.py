@@ -16,18 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import cast
-
-import httptools
+from typing import NamedTuple
 
 from headway.load.alarm import Alarm
-from headway.load.run import fastest_loop
-
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def _chunk(body: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(body), body)
+from headway.wire import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    Incoming,
+    ServerConnection,
+    as_chunk,
+    fastest_loop,
+)
 
 
 def _event(text: str, finish: str | None = None) -> bytes:
@@ -35,8 +34,13 @@ def _event(text: str, finish: str | None = None) -> bytes:
     return b"data: " + json.dumps({"id": "known", "choices": [choice]}).encode() + b"\n\n"
 
 
-_TOKEN = _chunk(_event("tok "))
-_END = _chunk(_event("", "stop")) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+_TOKEN = as_chunk(_event("tok "))
+_END = as_chunk(_event("", "stop")) + as_chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+
+class _Answer(NamedTuple):
+    connection: ServerConnection
+    came_s: float
 
 
 class KnownServer:
@@ -48,7 +52,7 @@ class KnownServer:
         self.itl_s = itl_s
         self.tokens = tokens
         self.stamps: list[float] = []  # server's TTFTs
-        self._due: list[tuple[float, int, _Asked, int]] = []
+        self._due: list[tuple[float, int, _Answer, int]] = []
         self._number = 0
         self._armed_s = float("inf")
 
@@ -56,18 +60,27 @@ class KnownServer:
         """Listen; returns the port."""
         loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._ring)
-        server = await loop.create_server(lambda: _Asked(self), "127.0.0.1", 0, backlog=16_384)
+        server = await loop.create_server(
+            lambda: ServerConnection(self), "127.0.0.1", 0, backlog=16_384
+        )
         port: int = server.sockets[0].getsockname()[1]
         return port
 
-    def asked(self, connection: _Asked, now_s: float) -> None:
+    def received(self, connection: ServerConnection, incoming: Incoming) -> None:
         """A request is complete."""
-        connection.came_s = now_s
-        self._later(now_s + self.ttft_s, connection, 0)
+        if incoming.method == "POST":
+            self._later(incoming.came_s + self.ttft_s, _Answer(connection, incoming.came_s), 0)
+            return
+        found = incoming.path.endswith("/models")
+        body = b'{"object": "list", "data": [{"id": "known", "object": "model"}]}'
+        connection.answer(200 if found else 404, b"application/json", body)
 
-    def _later(self, when_s: float, connection: _Asked, token: int) -> None:
+    def gone(self, connection: ServerConnection) -> None:
+        """A client has disconnected: what it is still due is thrown away when its time comes."""
+
+    def _later(self, when_s: float, answer: _Answer, token: int) -> None:
         self._number += 1
-        heapq.heappush(self._due, (when_s, self._number, connection, token))
+        heapq.heappush(self._due, (when_s, self._number, answer, token))
         if when_s < self._armed_s:
             self._armed_s = when_s
             self._alarm.set(when_s)
@@ -75,72 +88,35 @@ class KnownServer:
     def _ring(self) -> None:
         due = self._due
         while due and due[0][0] <= monotonic():
-            when_s, _, connection, token = heapq.heappop(due)
+            when_s, _, answer, token = heapq.heappop(due)
+            connection = answer.connection
             if connection.transport.is_closing():
                 continue
             if token == 0:
                 now_s = monotonic()
-                self.stamps.append(now_s - connection.came_s)
-                text = f"{connection.came_s:.7f} {now_s:.7f} "
-                connection.transport.write(_HEAD + _chunk(_event(text)))
+                self.stamps.append(now_s - answer.came_s)
+                text = f"{answer.came_s:.7f} {now_s:.7f} "
+                connection.write(STREAM_HEAD + as_chunk(_event(text)))
             else:
-                connection.transport.write(_TOKEN)
+                connection.write(_TOKEN)
             if token + 1 < self.tokens:
-                self._later(when_s + self.itl_s, connection, token + 1)
+                self._later(when_s + self.itl_s, answer, token + 1)
             else:
-                connection.transport.write(_END)
+                connection.write(_END)
+                connection.finish()
         self._armed_s = due[0][0] if due else float("inf")
         if due:
             self._alarm.set(self._armed_s)
-
-
-class _Asked(asyncio.Protocol):
-    """One client's connection."""
-
-    def __init__(self, server: KnownServer) -> None:
-        self._server = server
-        self._parser = httptools.HttpRequestParser(self)
-        self.came_s = 0.0
-        self._now_s = 0.0
-        self._path = b""
-        self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._now_s = monotonic()
-        self._parser.feed_data(data)
-
-    def on_url(self, url: bytes) -> None:
-        self._path = url
-
-    def on_message_complete(self) -> None:
-        if self._parser.get_method() == b"POST":
-            self._server.asked(self, self._now_s)
-            return
-        body = b'{"object": "list", "data": [{"id": "known", "object": "model"}]}'
-        ok = self._path.endswith(b"/models")
-        self.transport.write(
-            b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b"
-            % (b"200 OK" if ok else b"404 Not Found", len(body), body)
-        )
-        self.transport.close()
 
 
 def _serve(pipe: Connection, ttft_s: float, itl_s: float, tokens: int) -> None:
     async def main() -> None:
         server = KnownServer(ttft_s, itl_s, tokens)
         pipe.send(await server.start())
-        loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        loop.add_reader(pipe.fileno(), asked.set)
         while True:
-            await asked.wait()
-            asked.clear()
             try:
-                question = pipe.recv()
+                # In a thread: a loop would make the pipe non-blocking, and long answers fail.
+                question = await asyncio.to_thread(pipe.recv)
             except EOFError:
                 return
             if question == "stop":

@@ -15,6 +15,7 @@ from headway.load.alarm import Alarm
 from headway.load.answer import Answer
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares
+from headway.wire import fastest_loop
 
 SETTLE_S = 0.3
 Tick = Callable[[int, int], None]
@@ -180,16 +181,6 @@ def run(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
 
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(main())
-
-
-def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes event loops: uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return made
 
 
 def _part(server: Server, planned: list[Planned], start_s: float, patience_s: float) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headway.metrics.report import Report, Row
-from headway.profile.measurement import Load, Measurement, RequestLoad
+from headway.profile.measurement import Load, Measurement, StepLoad
 
 
 def measurements_report(measurements: Sequence[Measurement], why_no_energy: str = "") -> Report:
@@ -14,16 +14,15 @@ def measurements_report(measurements: Sequence[Measurement], why_no_energy: str 
     rows: list[Row] = []
     for m in measurements:
         load, floor = m.load, m.envelope.floor_s
-        whole = isinstance(load, RequestLoad)
         before, after = (
-            (load.prompt_tokens, load.output_tokens)
-            if isinstance(load, RequestLoad)
-            else (load.computed_tokens, load.scheduled_tokens)
+            (load.computed_tokens, load.scheduled_tokens)
+            if isinstance(load, StepLoad)
+            else (load.prompt_tokens, load.output_tokens)
         )
         rows.append(
             {
                 "what": _what(load),
-                "load": "request" if whole else "step",
+                "load": load.kind,
                 "batch": load.batch,
                 "prompt_tokens": before,
                 "output_tokens": after,
@@ -57,9 +56,9 @@ def measurements_report(measurements: Sequence[Measurement], why_no_energy: str 
 def _what(load: Load) -> str:
     """The loads that differ in their prompt or cached tokens only."""
     batch = "" if load.batch == 1 else f", batch {load.batch}"
-    if isinstance(load, RequestLoad):
-        return f"request of {load.output_tokens} output tokens{batch}"
-    return f"step of {load.scheduled_tokens} new tokens{batch}"
+    if isinstance(load, StepLoad):
+        return f"step of {load.scheduled_tokens} new tokens{batch}"
+    return f"{load.kind} of {load.output_tokens} output tokens{batch}"
 
 
 def _on_joules(measurements: Sequence[Measurement], why_none: str) -> list[str]:

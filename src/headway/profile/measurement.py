@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -66,6 +67,7 @@ class Setup:
 class RequestLoad:
     """``batch`` alike requests at once, each of ``prompt_tokens`` and ``output_tokens``."""
 
+    kind: ClassVar[str] = "request"
     batch: int
     prompt_tokens: int
     output_tokens: int
@@ -82,6 +84,7 @@ class StepLoad:
     Each adds ``scheduled_tokens`` to the ``computed_tokens`` that are cached; `Step` says more.
     """
 
+    kind: ClassVar[str] = "step"
     batch: int
     scheduled_tokens: int
     computed_tokens: int
@@ -97,7 +100,28 @@ class StepLoad:
         return Step(*(np.asarray([count], dtype=np.float64) for count in tokens))
 
 
-Load = RequestLoad | StepLoad
+@dataclass(frozen=True, slots=True)
+class JoinLoad:
+    """One request that joins ``batch`` decoding ones, runs beside them, and leaves.
+
+    It lasts from the step in which the request's prompt of ``prompt_tokens`` is computed to the one
+    after its last token: what a change of the batch costs an engine is in it.
+    ``context_tokens`` are cached for each of the others when it joins.
+    """
+
+    kind: ClassVar[str] = "join"
+    batch: int
+    context_tokens: int
+    prompt_tokens: int
+    output_tokens: int
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.context_tokens, self.prompt_tokens, self.output_tokens) < 1:
+            raise InputError(f"batch, context, prompt and output are at least 1 each, not {self}")
+
+
+Load = RequestLoad | StepLoad | JoinLoad
+KINDS: dict[str, type[Load]] = {made.kind: made for made in (RequestLoad, StepLoad, JoinLoad)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +168,7 @@ class Measurement:
         """One line of JSON without a line break."""
         tree = asdict(self)
         tree["clock"] = self.clock.value
-        tree["kind"] = "request" if isinstance(self.load, RequestLoad) else "step"
+        tree["kind"] = self.load.kind
         return json.dumps({"headway_measurement": VERSION, **tree}, allow_nan=False)
 
     @classmethod
@@ -156,7 +180,7 @@ class Measurement:
                 raise ValueError(f"not of version {VERSION}")
             kind = tree.pop("kind")
             numbers = tree.pop("load")
-            load = StepLoad(**numbers) if kind == "step" else RequestLoad(**numbers)
+            load = KINDS[kind](**numbers)
             setup = Setup(**tree.pop("setup"))
             clock, trials_s = Clock(tree.pop("clock")), tuple(tree.pop("trials_s"))
             return cls(setup, load, trials_s, clock, **tree)

@@ -16,7 +16,7 @@ import numpy as np
 
 from headway.errors import InputError, MissingExtraError, UnsupportedError
 from headway.profile.harness import MOST_REPEATS, Timed
-from headway.profile.measurement import Load, RequestLoad, Setup, this_host
+from headway.profile.measurement import Load, RequestLoad, Setup, StepLoad, this_host
 from headway.profile.peak_memory import ProcessMemory
 from headway.profile.random_gguf import write_random_gguf
 
@@ -26,6 +26,8 @@ MOST_TOKENS = 1 << 16
 class OpenVinoEngine:
     """One model in one process; ``cache_gb`` is the memory of its KV cache.
 
+    ``chunked_prefill`` lets prompts join decoding sequences, as far as the step's tokens go.
+
     Raises:
         MissingExtraError: openvino-genai or gguf is not installed.
         UnsupportedError: the model is no dense Llama or Mistral.
@@ -33,7 +35,13 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, config: Mapping[str, object], name: str, threads: int = 1, cache_gb: int = 1
+        self,
+        config: Mapping[str, object],
+        name: str,
+        threads: int = 1,
+        cache_gb: int = 1,
+        max_num_batched_tokens: int = MOST_TOKENS,
+        chunked_prefill: bool = False,
     ) -> None:
         """Write the model to a file that lives as long as loading takes, and load it."""
         try:
@@ -41,17 +49,17 @@ class OpenVinoEngine:
             genai: Any = importlib.import_module("openvino_genai")
         except ImportError:
             raise MissingExtraError("profiling with OpenVINO GenAI", "openvino") from None
-        self._openvino, self._genai = openvino, genai
+        self.openvino, self.genai = openvino, genai
         limits = genai.SchedulerConfig()
         limits.cache_size = cache_gb
-        limits.max_num_batched_tokens = MOST_TOKENS
+        limits.max_num_batched_tokens = max_num_batched_tokens
         limits.max_num_seqs = 256
-        limits.dynamic_split_fuse = False
+        limits.dynamic_split_fuse = chunked_prefill
         limits.enable_prefix_caching = False
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.gguf"
             write_random_gguf(path, config, name)
-            self._pipeline: Any = genai.ContinuousBatchingPipeline(
+            self.pipeline: Any = genai.ContinuousBatchingPipeline(
                 str(path), limits, "CPU", {"INFERENCE_NUM_THREADS": threads}
             )
         self.peak_memory = ProcessMemory()
@@ -72,6 +80,8 @@ class OpenVinoEngine:
         if isinstance(load, RequestLoad):
             self._ask(load.batch, load.prompt_tokens, load.output_tokens)
             return self._drain
+        if not isinstance(load, StepLoad):
+            raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         if not load.computed_tokens:
             self._ask(load.batch, load.scheduled_tokens, 1)
             return self._drain
@@ -82,18 +92,18 @@ class OpenVinoEngine:
             )
         # A step in the middle: the first after a prefill and the last of a request do more.
         self._ask(load.batch, max(load.computed_tokens - 1, 1), 3 + MOST_REPEATS)
-        self._pipeline.step()
-        self._pipeline.step()
+        self.pipeline.step()
+        self.pipeline.step()
         return self._step
 
     def _step(self) -> None:
-        self._pipeline.step()
+        self.pipeline.step()
 
     def _ask(self, batch: int, prompt_tokens: int, output_tokens: int) -> None:
         if batch * prompt_tokens > MOST_TOKENS:
             raise InputError(f"a step of this engine takes {MOST_TOKENS} tokens at most")
         self._drain()
-        settings = self._genai.GenerationConfig()
+        settings = self.genai.GenerationConfig()
         settings.max_new_tokens = output_tokens
         settings.ignore_eos = True
         settings.do_sample = False
@@ -101,10 +111,10 @@ class OpenVinoEngine:
         for _ in range(batch):
             tokens = self._source.integers(0, 256, (1, prompt_tokens), dtype=np.int64)
             self._num_asked += 1
-            tensor = self._openvino.Tensor(tokens)
+            tensor = self.openvino.Tensor(tokens)
             # A request ends when nobody holds its handle any more.
-            self._asked.append(self._pipeline.add_request(self._num_asked, tensor, settings))
+            self._asked.append(self.pipeline.add_request(self._num_asked, tensor, settings))
 
     def _drain(self) -> None:
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
+        while self.pipeline.has_non_finished_requests():
+            self.pipeline.step()

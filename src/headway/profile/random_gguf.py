@@ -93,7 +93,7 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
 
 def _add_tokenizer(writer: Any, vocab: int) -> None:
     """Bytes, then pairs of printable bytes, then rows that no text reaches."""
-    letters = _byte_letters()
+    letters = byte_letters()
     plain = letters[:94]
     wanted = vocab - len(SPECIAL) - len(letters)
     pairs = [(a, b) for a in plain for b in plain][:wanted]
@@ -111,7 +111,7 @@ def _add_tokenizer(writer: Any, vocab: int) -> None:
     writer.add_chat_template("{% for message in messages %}{{ message['content'] }}{% endfor %}")
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """The printable letter of each byte, as GPT-2's tokenizer spells them."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]

@@ -12,7 +12,7 @@ from typing import Any
 
 from headway.errors import InputError, MissingExtraError, UnsupportedError
 from headway.profile.harness import Timed
-from headway.profile.measurement import Load, RequestLoad, Setup, this_host
+from headway.profile.measurement import Load, RequestLoad, Setup, StepLoad, this_host
 from headway.profile.peak_memory import CudaMemory, PeakMemory, ProcessMemory
 
 
@@ -87,6 +87,8 @@ class TransformersEngine:
         if isinstance(load, RequestLoad):
             prompts = self._tokens(load.batch, load.prompt_tokens)
             return lambda: self._generate(prompts, load.output_tokens)
+        if not isinstance(load, StepLoad):
+            raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         cached = None
         if load.computed_tokens:
             cached = self._forward(self._tokens(load.batch, load.computed_tokens), None)[1]

@@ -20,7 +20,7 @@ import numpy as np
 
 from headway.errors import InputError, UnsupportedError, need
 from headway.profile.harness import MOST_REPEATS, Timed
-from headway.profile.measurement import Load, RequestLoad, Setup, this_host
+from headway.profile.measurement import Load, RequestLoad, Setup, StepLoad, this_host
 from headway.profile.peak_memory import CudaMemory, PeakMemory, ProcessMemory
 
 MOST_BATCHED_TOKENS = 8192
@@ -113,6 +113,8 @@ class VllmEngine:
         if isinstance(load, RequestLoad):
             self._ask(load.batch, load.prompt_tokens, load.output_tokens)
             return self._drain
+        if not isinstance(load, StepLoad):
+            raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         if not load.computed_tokens:
             self._ask(load.batch, load.scheduled_tokens, 1)
             return self._drain

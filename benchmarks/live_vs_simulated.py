@@ -1,0 +1,379 @@
+"""The proof of the whole: a real engine behind our gateway, beside the simulation of the same run.
+
+    python benchmarks/live_vs_simulated.py             # needs the extras openvino, serve and load
+
+1. OpenVINO GenAI with random weights is profiled: decode steps by batch and context, requests that
+   join a running batch. That sets the rate of the requests and tunes our order, in simulation.
+2. Each round sends, through the gateway: other requests, whose steps the engine logs; the trace,
+   first come first served; the trace in our order; the same with its predictions shuffled; other
+   requests again. Lengths are those of a real trace, scaled down so that a round takes minutes.
+3. The simulator serves the same trace with the same predictions and policies, on step times fitted
+   to the log of the *other* requests. They are measured under the conditions of the run (sockets,
+   neighbours, shapes met for the first time), which a profile of an engine alone is not.
+
+The true length of an answer reaches the engine in a header that the gateway passes on unread; the
+gateway is given the simulator's own seeded predictions, by prompt. The engine computes on a core of
+its own; its sockets, the gateway and the load share another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from headway.engine.openvino import OpenVinoPipeline
+from headway.engine.profiled import ProfiledPipeline
+from headway.engine.serve import serve as serve_engine
+from headway.engine.server import EngineServer
+from headway.engine.steplog import LoggedPipeline, Row, as_steps
+from headway.engine.tiny import TINY_RANDOM
+from headway.gateway.config import Endpoint, Fairness, GatewayConfig
+from headway.gateway.serve import serve as serve_gateway
+from headway.ideal.pass_fit import PassFit
+from headway.load.measure import measured, problems
+from headway.load.plan import COMPLETIONS, Planned, make_body
+from headway.load.run import Outcome, Server, open_loop, run
+from headway.machine import go_first, real_time
+from headway.predict.prediction import LengthPrediction
+from headway.profile.harness import measure
+from headway.profile.measurement import (
+    Clock,
+    JoinLoad,
+    Load,
+    Measurement,
+    RequestLoad,
+    Setup,
+    StepLoad,
+    this_host,
+)
+from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
+from headway.schedule.view import LEVELS, ServiceTime, View
+from headway.sim.alone import share_of_work
+from headway.sim.cluster import Cluster, Pool
+from headway.sim.engine import Engine
+from headway.sim.experiment import Experiment
+from headway.sim.laws import check as check_laws
+from headway.sim.simulate import simulate
+from headway.sim.skill import quantiles, shuffled, view_of
+from headway.sim.state import BUSY_NS, STEPS_DONE, Floats
+from headway.sim.times import tabulate
+from headway.sim.tune import tune
+from headway.workload.oracle import Trace
+from headway.workload.profile import find_profile
+from headway.workload.request import Request
+
+SLOTS, BUDGET = 8, 512
+CAP = 2048  # max_tokens of every request: says nothing about any of them
+Rows = dict[str, tuple[float, ...]]  # predicted quantiles by prompt
+LOADS: list[Load] = [
+    *(StepLoad(b, 1, c) for b in (1, 2, 4, 8) for c in (32, 256)),
+    *(JoinLoad(b, 64, p, o) for b, p, o in ((1, 32, 8), (4, 64, 8), (6, 300, 4), (7, 128, 8))),
+    *(RequestLoad(1, p, o) for p, o in ((16, 4), (64, 1), (450, 4))),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Priced(NonPreemptive):
+    """A policy that takes requests to cost what was profiled, here and in the gateway."""
+
+    policy: OrderPolicy
+    service: ServiceTime
+
+    @property
+    def name(self) -> str:
+        """The policy's."""
+        return self.policy.name
+
+    def keys(self, view: View) -> Keys:
+        """The policy's, at these costs."""
+        return self.policy.keys(replace(view, service=self.service))
+
+
+class Told:
+    """A predictor that was told a prediction for each prompt, and nothing else."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def predict(self, requests: Sequence[Request]) -> list[LengthPrediction]:
+        """What was told."""
+        found = (self._rows[request.prompt] for request in requests)
+        return [LengthPrediction(tuple(zip(LEVELS, row, strict=True))) for row in found]
+
+    def observe(self, request: Request, output_tokens: int) -> None:
+        """Learn nothing: the skill is to stay as it was stated."""
+
+
+# the processes
+
+
+def engine_process(pipe: Connection) -> None:
+    """Compute on core 0, in real time where that is allowed; sockets are on the last core."""
+    real_time()
+    os.sched_setaffinity(0, {0})
+    pipeline = OpenVinoPipeline(TINY_RANDOM, "tiny-random", BUDGET)
+    setup = Setup("tiny-random", "OpenVINO GenAI", "cpu", threads=1, host=this_host())
+    profiled = ProfiledPipeline(pipeline, setup, BUDGET)
+    pipe.send(measure(profiled, LOADS, 3, clock=Clock.WALL))
+    profiled.clear()
+    logged = LoggedPipeline(pipeline, BUDGET)
+
+    def started(port: int) -> None:
+        # The thread that computes has begun and keeps its core; this one leaves it alone.
+        os.sched_setaffinity(0, {last_core()})
+        pipe.send(port)
+        threading.Thread(target=tell, daemon=True).start()
+
+    def tell() -> None:
+        while pipe.recv():
+            rows, logged.rows = logged.rows, []
+            pipe.send(rows)
+
+    serve_engine(EngineServer(logged, "tiny-random", SLOTS), "127.0.0.1", 0, started)
+
+
+def gateway_process(pipe: Connection, url: str, policy: OrderPolicy, rows: Rows) -> None:
+    """Keep two requests more in the engine than it runs, so that a slot is never empty."""
+    config = GatewayConfig(
+        (Endpoint(url, max_inflight=SLOTS + 2),), policy, port=0,
+        fairness=Fairness(patience_s=3600.0),
+    )  # fmt: skip
+    serve_gateway(config, Told(rows), started=pipe.send)
+
+
+def last_core() -> int:
+    return (os.cpu_count() or 1) - 1
+
+
+@contextmanager
+def process(function: Any, *arguments: Any) -> Iterator[Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=function, args=(theirs, *arguments))
+    child.start()
+    try:
+        yield ours
+    finally:
+        if child.pid is not None and child.is_alive():
+            os.kill(child.pid, signal.SIGTERM)
+        child.join(60)
+
+
+# what is asked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A trace with its prompts: of exactly so many tokens, since small letters are one each."""
+
+    trace: Trace
+    prompts: tuple[str, ...]
+
+    @classmethod
+    def drawn(cls, given: argparse.Namespace, seed: int, rate_rps: float) -> Asked:
+        """Requests of the workload with its lengths divided, and prompts of random letters."""
+        drawn = find_profile(given.workload).generate(seed, given.requests, rate_rps)
+        prompt = np.clip(-(-drawn.prompt_tokens // given.scale[0]), 8, BUDGET - SLOTS)
+        output = np.clip(-(-drawn.output_tokens // given.scale[1]), 1, CAP // 2)
+        random = np.random.default_rng([seed, 21])
+        letters = (bytes(random.integers(97, 123, n).tolist()).decode() for n in prompt)
+        return cls(Trace(drawn.arrival_s, prompt, output, drawn.name), tuple(letters))
+
+    def told(self, rows: Floats) -> Rows:
+        """``rows`` of predictions by prompt."""
+        return dict(zip(self.prompts, map(tuple, rows.tolist()), strict=True))
+
+    def ask(self, url: str, policy: OrderPolicy, rows: Floats) -> Outcome:
+        """Send it through a gateway; raise unless every answer came once, with all its tokens."""
+        lengths = self.trace.output_tokens.tolist()
+        planned = [
+            Planned(due_s, make_body(text, "tiny-random", COMPLETIONS, CAP), len(text),
+                    b"x-engine-tokens: %d\r\n" % tokens)
+            for due_s, text, tokens in zip(
+                self.trace.arrival_s.tolist(), self.prompts, lengths, strict=True
+            )
+        ]  # fmt: skip
+        with process(gateway_process, url, policy, self.told(rows)) as gateway:
+            server = Server(f"http://127.0.0.1:{gateway.recv()}/v1", COMPLETIONS)
+            outcome = run(lambda: open_loop(server, planned))
+        seen = [len(answer.token_s) for answer in outcome.answers]
+        counted = [answer.output_tokens for answer in outcome.answers]
+        if problems(outcome) or not seen == counted == lengths:
+            raise SystemExit(f"answers were lost or cut: {problems(outcome)}")
+        return outcome
+
+
+# what is told
+
+
+def simulated_engine(times: PassFit) -> Cluster:
+    engine = Engine(SLOTS, BUDGET, num_kv_blocks=4096)
+    return Cluster((Pool(engine, tabulate(times, engine)),))
+
+
+def of_mean(measurements: tuple[Measurement, ...]) -> PassFit:
+    """A fit to the means of trials, disturbances and all: a run meets those as well."""
+    usual = [replace(m, trials_s=(float(np.mean(m.trials_s)),)) for m in measurements]
+    return PassFit().fit(usual)
+
+
+def saturation_rps(trace: Trace, cluster: Cluster) -> float:
+    """Requests per second of the middle of a run in which all are there at once."""
+    at_once = Trace(np.zeros(len(trace)), trace.prompt_tokens, trace.output_tokens)
+    ends = np.sort(simulate(at_once, cluster).records.last_s)
+    low, high = len(ends) // 5, 4 * len(ends) // 5
+    return float((high - low) / (ends[high] - ends[low]))
+
+
+def live_figures(outcome: Outcome, log: list[Row]) -> dict[str, float]:
+    row = measured(outcome)
+    return {
+        "e2e_mean_s": float(row["e2e_mean_s"] or 0),
+        "e2e_p99_s": float(row["e2e_p99_s"] or 0),
+        "ttft_mean_s": float(row["ttft_mean_s"] or 0),
+        "late_p99_s": float(row["late_p99_s"] or 0),
+        "steps": len(log),
+        "step_s": float(np.mean([seconds for seconds, _ in log])),
+    }
+
+
+def simulated_figures(
+    asked: Asked, times: PassFit, policy: OrderPolicy, rows: Floats
+) -> dict[str, float]:
+    outcome = simulate(asked.trace, simulated_engine(times), policy, view_of(asked.trace, rows))
+    check_laws(outcome)
+    records, engine = outcome.records, outcome.rows[0]
+    return {
+        "e2e_mean_s": float(records.e2e_s.mean()),
+        "e2e_p99_s": float(np.quantile(records.e2e_s, 0.99)),
+        "ttft_mean_s": float(records.ttft_s.mean()),
+        "steps": float(engine[STEPS_DONE]),
+        "step_s": float(engine[BUSY_NS] / engine[STEPS_DONE]) * 1e-9,
+    }
+
+
+Figures = dict[str, float]
+Round = dict[str, tuple[Figures, Figures, Figures]]  # live, simulated, on the run's own steps
+
+
+def one_round(
+    engine: Connection,
+    url: str,
+    asked: Asked,
+    others: tuple[Asked, Asked],
+    cases: dict[str, tuple[OrderPolicy, Floats]],
+) -> Round:
+    def log() -> list[Row]:
+        engine.send("log")
+        rows: list[Row] = engine.recv()
+        return rows
+
+    none = np.ones((len(asked.prompts), len(LEVELS)))
+    others[0].ask(url, Fcfs(), none)
+    learned = log()
+    live: dict[str, tuple[Outcome, list[Row]]] = {}
+    for name, (policy, rows) in cases.items():
+        live[name] = asked.ask(url, policy, rows), log()
+    others[1].ask(url, Fcfs(), none)
+    times = PassFit().fit_steps(*as_steps(learned + log()))
+    found: Round = {}
+    for name, (policy, rows) in cases.items():
+        own = PassFit().fit_steps(*as_steps(live[name][1]))
+        mine, told, same = found[name] = (
+            live_figures(*live[name]),
+            simulated_figures(asked, times, policy, rows),
+            simulated_figures(asked, own, policy, rows),
+        )
+        print(
+            f"  {name:<18} mean e2e {mine['e2e_mean_s']:6.3f} s, simulated "
+            f"{told['e2e_mean_s']:6.3f} s ({told['e2e_mean_s'] / mine['e2e_mean_s'] - 1:+.1%}, on "
+            f"its own steps {same['e2e_mean_s'] / mine['e2e_mean_s'] - 1:+.1%}); "
+            f"TTFT {mine['ttft_mean_s']:.3f} / {told['ttft_mean_s']:.3f}, "
+            f"P99 {mine['e2e_p99_s']:.2f} / {told['e2e_p99_s']:.2f}, "
+            f"{mine['steps']:.0f} / {told['steps']:.0f} steps of "
+            f"{1e3 * mine['step_s']:.2f} / {1e3 * told['step_s']:.2f} ms",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workload", default="servegen-chat")
+    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--load", type=float, default=1.2, help="of what the engine can do")
+    parser.add_argument("--tau", type=float, default=0.4, help="skill of the predictions")
+    parser.add_argument("--scale", type=int, nargs=2, default=(16, 2), help="prompts, answers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    go_first()
+    os.sched_setaffinity(0, {last_core()})
+    rounds: list[Round] = []
+    with process(engine_process) as engine:
+        times = of_mean(engine.recv())
+        cluster = simulated_engine(times)
+        saturated = saturation_rps(Asked.drawn(given, given.seed, 1.0).trace, cluster)
+        rate = given.load * saturated
+        asked = Asked.drawn(given, given.seed, rate)
+        service = share_of_work(cluster.pools[0], asked.trace)
+        training = tuple(Asked.drawn(given, 1000 + k, rate).trace for k in range(5))
+        ours = Priced(tune(Experiment(training, cluster, service, given.tau)).policy, service)
+        rows = quantiles(asked.trace.output_tokens, given.tau, given.seed)
+        cases: dict[str, tuple[OrderPolicy, Floats]] = {
+            "fcfs": (Fcfs(), rows),
+            "headway": (ours, rows),
+            "headway, shuffled": (ours, shuffled(rows, given.seed)),
+        }
+        print(
+            f"{given.workload} / {given.scale}: {given.requests} requests, {rate:.1f}/s (load "
+            f"{given.load:g}), mean prompt {asked.trace.prompt_tokens.mean():.0f} and answer "
+            f"{asked.trace.output_tokens.mean():.0f} tokens, tau {given.tau:g}; {ours.policy}"
+        )
+        url = f"http://127.0.0.1:{engine.recv()}/v1"
+        for number in range(given.rounds):
+            print(f"round {number + 1}")
+            others = tuple(Asked.drawn(given, 2000 + 2 * number + k, rate) for k in range(2))
+            rounds.append(one_round(engine, url, asked, (others[0], others[1]), cases))
+    show(rounds, {
+        name: simulated_figures(asked, times, policy, rows)
+        for name, (policy, rows) in cases.items()
+    })  # fmt: skip
+
+
+def show(rounds: list[Round], alone: dict[str, dict[str, float]]) -> None:
+    def mean(name: str, which: int) -> float:
+        return float(np.mean([found[name][which]["e2e_mean_s"] for found in rounds]))
+
+    print(
+        f"\n{'mean e2e':<20}{'live':>9}{'simulated':>11}{'off':>8}{'on its own steps':>18}"
+        f"{'by a profile alone':>20}"
+    )
+    result: dict[str, object] = {"rounds": rounds, "by_profile": alone}
+    for name in rounds[0]:
+        live, told, same = (mean(name, which) for which in range(3))
+        print(
+            f"{name:<20}{live:>7.3f} s{told:>9.3f} s{told / live - 1:>+8.1%}"
+            f"{same / live - 1:>+18.1%}{alone[name]['e2e_mean_s'] / live - 1:>+20.1%}"
+        )
+        result[name] = {"live_s": live, "simulated_s": told, "off": told / live - 1,
+                        "off_on_own_steps": same / live - 1}  # fmt: skip
+    for name in list(rounds[0])[1:]:
+        live, told = (mean(name, k) / mean("fcfs", k) - 1 for k in (0, 1))
+        print(f"{name} against fcfs: {live:+.1%} live, {told:+.1%} simulated")
+    print(json.dumps({"benchmark": "live_vs_simulated", **result}))
+
+
+if __name__ == "__main__":
+    main()
