@@ -34,6 +34,9 @@ def test_a_load_prints_a_table_and_writes_reports(
         assert word in out
     made = Report.from_json(files[0].read_text())
     assert [row["requests"] for row in made.rows] == [40, 40]
+    assert made.rows[0]["against_pairs"] == 40
+    assert "against_pairs" not in made.rows[1]
+    assert "e2e against" in out
     assert json.loads(files[1].read_text())["completed"] == 40
     assert files[2].read_text().startswith("<!doctype html>")
     report.main([str(files[1])], standalone_mode=False)
@@ -44,6 +47,24 @@ def test_a_sweep_has_a_row_for_each_level(live: Live, capsys: pytest.CaptureFixt
     run_load(live.engine(), "--concurrency", "1,4", "--requests", "8", "--json", "-")
     made = Report.from_json(capsys.readouterr().out)
     assert [row["concurrency"] for row in made.rows] == [1, 4]
+
+
+def test_a_hidden_length_reaches_the_engine_and_nobody_else(live: Live) -> None:
+    url = live.engine()
+    run_load(url, "--workload", "azure-conv", "--rate", "500", "--requests", "12", "--hide-lengths")
+    limits = {json.loads(body)["max_tokens"] for body in live.engines[0].bodies}
+    hidden = [int(headers[b"x-engine-tokens"]) for headers in live.engines[0].headers]
+    assert len(limits) == 1
+    assert max(hidden) <= limits.pop()
+    assert len(set(hidden)) > 6
+    assert all("ignore_eos" not in json.loads(body) for body in live.engines[0].bodies)
+
+
+def test_a_generator_that_is_late_says_so(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    # Nothing can be sent at 1e5 requests/s from one process.
+    run_load(live.engine(), "--rate", "100000", "--requests", "300", "--prompt", "8")
+    out = " ".join(capsys.readouterr().out.split())
+    assert ("late (P99)" in out) == Path("/proc/thread-self/schedstat").exists()
 
 
 def test_a_record_is_reported(live: Live, capsys: pytest.CaptureFixture[str]) -> None:

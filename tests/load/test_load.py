@@ -14,6 +14,7 @@ from headway.errors import InputError
 from headway.gateway.fake import FakeSpeed
 from headway.load.answer import Answer
 from headway.load.client import Target
+from headway.load.compare import paired_row
 from headway.load.export import read_results, write_export
 from headway.load.measure import mean_interval, measured, problems, quantile_interval
 from headway.load.models import first_model
@@ -121,6 +122,28 @@ def test_goodput_counts_what_meets_every_objective() -> None:
     )
     row = measured(Outcome(0.0, answers), Slo(ttft_s=0.55, e2e_s=0.45))
     assert row["slo_attainment"] == pytest.approx(0.3)
+
+
+def made(e2e_s: list[float], broken: int = -1) -> Outcome:
+    return Outcome(0.0, tuple(
+        Answer(i, 0.0, 0.0, (e2e / 2, e2e), 1, 2, 200, "lost" if i == broken else "")
+        for i, e2e in enumerate(e2e_s)
+    ))  # fmt: skip
+
+
+def test_servers_are_compared_request_by_request() -> None:
+    random = np.random.default_rng(4)
+    theirs = 1 + random.lognormal(0, 2, 200)  # requests differ far more than the servers do
+    row = paired_row(made((theirs - 0.1).tolist(), broken=7), made(theirs.tolist()))
+    assert (row["requests"], row["pairs"]) == (200, 199)
+    assert row["e2e_s"] == pytest.approx(-0.1)
+    assert row["ttft_s"] == pytest.approx(-0.05)
+    low, high = row["e2e_relative_lower"], row["e2e_relative_upper"]
+    assert low == pytest.approx(row["e2e_relative"])
+    assert high == pytest.approx(low)
+    same = paired_row(made(theirs.tolist()), made(theirs[::-1].tolist()))
+    assert same["e2e_relative"] == pytest.approx(0.0, abs=1e-12)
+    assert float(same["e2e_relative_lower"] or 0) < 0 < float(same["e2e_relative_upper"] or 0)
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:

@@ -8,6 +8,7 @@ from headway.errors import InputError
 from headway.profile.harness import measure
 from headway.profile.measurement import (
     Clock,
+    JoinLoad,
     Load,
     Measurement,
     RequestLoad,
@@ -20,7 +21,7 @@ from headway.profile.measurement import (
 from headway.profile.peak_memory import ProcessMemory
 
 SETUP = Setup("m", "fake 1", "cpu", dtype="float32", threads=1, host=this_host(), config={"a": 1})
-LOADS: list[Load] = [RequestLoad(1, 8, 4), StepLoad(2, 1, 100)]
+LOADS: list[Load] = [RequestLoad(1, 8, 4), StepLoad(2, 1, 100), JoinLoad(3, 64, 8, 4)]
 
 
 class Counting:
@@ -50,10 +51,10 @@ def test_every_load_has_its_trials_after_its_warm_up() -> None:
     engine = Counting()
     seen: list[tuple[int, int]] = []
     found = measure(engine, LOADS, trials=4, warmup=2, notice=lambda *p: seen.append(p))
-    assert [len(m.trials_s) for m in found] == [4, 4]
+    assert [len(m.trials_s) for m in found] == [4, 4, 4]
     assert [m.load for m in found] == LOADS
-    assert len(engine.asked) == 12
-    assert seen[-1] == (12, 12)
+    assert len(engine.asked) == 18
+    assert seen[-1] == (18, 18)
 
 
 def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparation() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headway.cli.options import number_option, report_options
 from headway.cli.show import deliver, number
 from headway.errors import InputError, need
-from headway.metrics.report import Report, Row
+from headway.machine import go_first, waited_for_core_s
+from headway.metrics.report import Report, Value
 from headway.workload.request import Slo
+
+if TYPE_CHECKING:  # needs the extra
+    from headway.load.run import Outcome
+
+    Level = tuple[dict[str, Value], Outcome]  # a row of figures, and what they were made of
+
+LATE_S = 1e-3  # a generator that is later than this at P99 says so
 
 
 @click.command()
@@ -77,7 +84,19 @@ from headway.workload.request import Slo
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of arrivals, lengths and prompts."
 )
-@click.option("--compare", metavar="URL", help="Ask this server the same, afterwards.")
+@click.option(
+    "--compare",
+    metavar="URL",
+    help="Ask this server the same, afterwards, and print the differences request by request.",
+)
+@click.option(
+    "--hide-lengths",
+    is_flag=True,
+    help="Tell answers' lengths to an engine of ours only, not to what schedules on the way.",
+)
+@click.option(
+    "--first", is_flag=True, help="Run before other programs of this machine (Linux, as root)."
+)
 @click.option(
     "--check-clock",
     is_flag=True,
@@ -87,7 +106,7 @@ from headway.workload.request import Slo
     "--export",
     "export_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the last run as vllm bench serve does, or guidellm (*.guidellm.json).",
+    help="Write the last run on URL as vllm bench serve does, or guidellm (*.guidellm.json).",
 )
 @report_options
 def load(url: str | None, **options: Any) -> None:
@@ -97,21 +116,39 @@ def load(url: str | None, **options: Any) -> None:
     beside them.
     """
     need("httptools", "the load generator", "load")
+    from headway.cli.load_table import CLOCK_COLUMNS, columns
+
     paths = (options["json_path"], options["html_path"], options["png_path"])
+    if options["first"] and not go_first():
+        raise InputError("--first needs Linux and the right to raise priorities: run it as root")
     if options["check_clock"]:
-        deliver(_check_clock(options), _CLOCK_COLUMNS, *paths)
+        deliver(_check_clock(options), CLOCK_COLUMNS, *paths)
         return
     if url is None:
         raise InputError("load needs a server: headway load http://localhost:9000/v1")
     asked = [url] + ([options["compare"]] if options["compare"] else [])
-    rows: list[Row] = []
     notes: list[str] = [
         "latencies count from when a request was due; late is the generator's own delay",
         "intervals: 95% for means (batch means), 99% for quantiles (order statistics); "
         "none where too few requests were seen",
     ]
-    for server in asked:
-        rows += _rows(server, options, notes)
+    waited_s = waited_for_core_s()
+    found = [_measured(server, options, notes) for server in asked]
+    rows = [row for some in found for row, _ in some]
+    if len(found) > 1:
+        _compare(found[0], found[1])
+        notes.append(
+            f"differences: {asked[0]} against {asked[1]}, paired by request, relative to the mean "
+            "of the latter, with 95% intervals"
+        )
+    late_s = max(float(row["late_p99_s"] or 0.0) for row in rows)
+    if late_s > LATE_S and waited_s is not None:
+        held_s = (waited_for_core_s() or waited_s) - waited_s
+        notes.append(
+            f"requests were sent up to {number(1e3 * late_s)} ms late (P99), and this process was "
+            f"kept waiting for a core for {number(held_s)} s: other programs run on this machine "
+            "(--first goes before them)"
+        )
     question = {
         key: value
         for key, value in options.items()
@@ -120,15 +157,17 @@ def load(url: str | None, **options: Any) -> None:
     report = Report(
         "load", f"load on {' and '.join(asked)}", question, tuple(rows), notes=tuple(notes)
     )
-    deliver(report, _columns(rows), *paths)
+    deliver(report, columns(rows), *paths)
 
 
-def _rows(url: str, options: dict[str, Any], notes: list[str]) -> list[Row]:
+def _measured(url: str, options: dict[str, Any], notes: list[str]) -> list[Level]:
+    """What one server does at each level of load."""
+    from headway.cli.load_table import Bar
     from headway.load.export import write_export
     from headway.load.measure import measured, problems
     from headway.load.models import first_model
     from headway.load.plan import plan_trace
-    from headway.load.run import Outcome, Server, closed_loop, open_loop, open_loop_on, run
+    from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
     from headway.load.saturate import saturation
 
     if options["rate"] is not None and (options["concurrency"] or options["saturate"]):
@@ -139,42 +178,57 @@ def _rows(url: str, options: dict[str, Any], notes: list[str]) -> list[Row]:
     model = options["model"] or first_model(url, options["api_key"])
     slo = Slo(options["slo_ttft"], options["slo_tpot"], options["slo_e2e"])
     trace = _trace(options)
-    planned = plan_trace(trace, model, options["api"], options["seed"])
-    rows: list[Row] = []
+    hide = bool(options["hide_lengths"])
+    planned = plan_trace(trace, model, options["api"], options["seed"], hide)
+    found: list[Level] = []
 
-    def add(outcome: Outcome, **setting: float | int | None) -> Row:
-        row = {"server": url, **setting, **measured(outcome, slo if slo != Slo() else None)}
-        rows.append(row)
+    def add(outcome: Outcome, **setting: float | int | None) -> dict[str, Value]:
+        row: dict[str, Value] = {
+            "server": url,
+            **setting,
+            **measured(outcome, slo if slo != Slo() else None),
+        }
+        found.append((row, outcome))
         for problem, count in list(problems(outcome).items())[:3]:
             notes.append(f"{count} of {len(outcome.answers)} failed: {problem}")
-        if options["export_path"] is not None:
+        if options["export_path"] is not None and url != options["compare"]:
             write_export(options["export_path"], outcome, model)
         return row
 
-    if options["concurrency"] or options["saturate"]:
-        levels = _levels(options["concurrency"]) if options["concurrency"] else []
-        for level in levels:
-            with _Progress(len(planned)) as tick:
-                outcome = run(lambda n=level, t=tick: closed_loop(server, planned, n, tick=t))  # type: ignore[misc]  # defaults of a lambda have no types
-            add(outcome, concurrency=level, rate_rps=None)
-        if options["saturate"]:
+    if not (options["concurrency"] or options["saturate"]):
+        if options["processes"] > 1:
+            outcome = open_loop_on(server, planned, options["processes"])
+        else:
+            with Bar(len(planned)) as tick:
+                outcome = run(lambda: open_loop(server, planned, tick=tick))
+        add(outcome, concurrency=None, rate_rps=trace.rate_rps)
+        return found
+    for level in levels(options["concurrency"]) if options["concurrency"] else []:
+        with Bar(len(planned)) as tick:
+            outcome = run(lambda n=level, t=tick: closed_loop(server, planned, n, tick=t))  # type: ignore[misc]  # defaults of a lambda have no types
+        add(outcome, concurrency=level, rate_rps=None)
+    if options["saturate"]:
 
-            def throughput(level: int) -> float:
-                part = planned[: max(4 * level, 32)]
-                outcome = run(lambda: closed_loop(server, part, level))
-                row = add(outcome, concurrency=level, rate_rps=None)
-                return float(row["output_tok_per_s"] or 0.0)
+        def throughput(level: int) -> float:
+            part = planned[: max(4 * level, 32)]
+            outcome = run(lambda: closed_loop(server, part, level))
+            row = add(outcome, concurrency=level, rate_rps=None)
+            return float(row["output_tok_per_s"] or 0.0)
 
-            found = saturation(throughput, most=max(1, len(planned) // 4))
-            notes.append(f"throughput of {url} grows little beyond concurrency {found}")
-        return rows
-    if options["processes"] > 1:
-        outcome = open_loop_on(server, planned, options["processes"])
-    else:
-        with _Progress(len(planned)) as tick:
-            outcome = run(lambda: open_loop(server, planned, tick=tick))
-    add(outcome, concurrency=None, rate_rps=trace.rate_rps)
-    return rows
+        knee = saturation(throughput, most=max(1, len(planned) // 4))
+        notes.append(f"throughput of {url} grows little beyond concurrency {knee}")
+    return found
+
+
+def _compare(ours: list[Level], theirs: list[Level]) -> None:
+    """Write the differences into the rows of ``ours``, level by level."""
+    from headway.load.compare import paired_row
+
+    others = {row["concurrency"]: outcome for row, outcome in theirs}
+    for row, outcome in ours:
+        other = others.get(row["concurrency"])
+        if other is not None and len(other.answers) == len(outcome.answers):
+            row |= {f"against_{key}": value for key, value in paired_row(outcome, other).items()}
 
 
 def _trace(options: dict[str, Any]) -> Any:
@@ -226,100 +280,25 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _levels(text: str) -> list[int]:
+def levels(text: str) -> list[int]:
+    """Concurrencies, such as ``1,8,64``."""
     try:
-        levels = [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--concurrency takes numbers such as 1,8,64, not {text!r}") from None
-    if not all(1 <= level <= 100_000 for level in levels):
+    if not all(1 <= level <= 100_000 for level in found):
         raise InputError(f"a concurrency is from 1 to 100000, not {text}")
-    return levels
-
-
-class _Progress:
-    """A bar on stderr, drawn at most ten times a second: drawing must not cost latency."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._bar = Progress(console=Console(stderr=True), transient=True, auto_refresh=False)
-        self._task = self._bar.add_task("asking", total=total)
-        self._shown_s = 0.0
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        if self._bar.console.is_terminal:
-            self._bar.start()
-        return self._tick
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def _tick(self, sent: int, ended: int) -> None:
-        from time import monotonic
-
-        if self._bar.console.is_terminal and (now_s := monotonic()) - self._shown_s > 0.1:
-            self._shown_s = now_s
-            self._bar.update(self._task, completed=ended, refresh=True)
+    return found
 
 
 def _check_clock(options: dict[str, Any]) -> Report:
     from headway.load.clock import clock_error
 
-    levels = _levels(options["concurrency"] or "1,64,256")
-    rows = tuple(clock_error(level, options["requests"]) for level in levels)
+    asked = levels(options["concurrency"] or "1,64,256")
+    rows = tuple(clock_error(level, options["requests"]) for level in asked)
     return Report(
         "load-clock", "the client's own error against a server with known delays",
-        {"concurrency": ",".join(map(str, levels))}, rows,
+        {"concurrency": ",".join(map(str, asked))}, rows,
         notes=("the truth is what the server itself stamped on the same clock; the error includes "
                "the kernel's part, which no client can avoid",),
     )  # fmt: skip
-
-
-def _ms(name: str, digits: int = 3) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        value = row.get(name)
-        return "-" if value is None else number(1e3 * float(value), digits)
-
-    return text
-
-
-def _columns(rows: Sequence[Row]) -> list[tuple[str, str, Callable[[Row], str]]]:
-    def within(row: Row) -> str:
-        low, high = row["ttft_mean_lower_s"], row["ttft_mean_upper_s"]
-        if low is None or high is None:
-            return "-"
-        return f"{number(1e3 * float(low), 2)}..{number(1e3 * float(high), 2)}"
-
-    columns: list[tuple[str, str, Callable[[Row], str]]] = []
-    if len({row["server"] for row in rows}) > 1:
-        columns.append(("<", "server", lambda row: str(row["server"])))
-    columns += [
-        (">", "concurrency", lambda row: number(row["concurrency"])),
-        (">", "sent/s", lambda row: number(row["rate_rps"])),
-        (">", "requests", lambda row: number(row["requests"])),
-        (">", "failed", lambda row: number(row["failed"])),
-        (">", "done/s", lambda row: number(row["requests_per_s"])),
-        (">", "tok/s", lambda row: number(row["output_tok_per_s"])),
-        (">", "TTFT ms", _ms("ttft_mean_s")),
-        (">", "95%", within),
-        (">", "p99", _ms("ttft_p99_s")),
-        (">", "TPOT ms", _ms("tpot_mean_s")),
-        (">", "ITL p99", _ms("itl_p99_s")),
-        (">", "e2e ms", _ms("e2e_mean_s")),
-        (">", "p99", _ms("e2e_p99_s")),
-        (">", "late p99 ms", _ms("late_p99_s", 2)),
-    ]
-    if any("goodput_requests_per_s" in row for row in rows):
-        columns.append((">", "goodput/s", lambda row: number(row.get("goodput_requests_per_s"))))
-    return columns
-
-
-_CLOCK_COLUMNS: list[tuple[str, str, Callable[[Row], str]]] = [
-    (">", "concurrency", lambda row: number(row["concurrency"])),
-    (">", "true TTFT ms", _ms("true_ttft_mean_s")),
-    (">", "error ms", _ms("error_mean_s")),
-    (">", "error of p99 ms", _ms("error_p99_s")),
-    (">", "TPOT error", lambda row: f"{100 * float(row['tpot_error'] or 0):.2f}%"),
-    (">", "CPU ms/request", _ms("cpu_per_request_s")),
-]

@@ -14,38 +14,14 @@ from headway.workload.oracle import Trace
 
 CHAT, COMPLETIONS = "chat", "completions"
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions"}
-_WORDS = [
-    "time",
-    "year",
-    "people",
-    "way",
-    "day",
-    "man",
-    "thing",
-    "woman",
-    "life",
-    "child",
-    "world",
-    "school",
-    "state",
-    "family",
-    "student",
-    "group",
-    "country",
-    "problem",
-    "hand",
-    "part",
-    "place",
-    "case",
-    "week",
-    "company",
-    "system",
-    "program",
-    "question",
-    "work",
-    "number",
+_WORDS = (
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
+    "school", "state", "family", "student", "group", "country", "problem", "hand", "part",
+    "place", "case", "week", "company", "system", "program", "question", "work", "number",
     "night",
-]
+)  # fmt: skip
+# How an engine of ours is told the true length of an answer; a gateway passes it on unread.
+LENGTH_HEADER = "x-engine-tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +43,17 @@ class Planned:
 
 
 def plan_trace(
-    trace: Trace, model: str, api: str = CHAT, seed: int = 0, fixed_length: bool = True
+    trace: Trace, model: str, api: str = CHAT, seed: int = 0, hide_lengths: bool = False
 ) -> list[Planned]:
     """Requests with the times and lengths of ``trace``.
 
     Prompts are words drawn at random, one of about a token each, so that no two share a prefix.
-    With ``fixed_length`` the server is told to answer at exactly the trace's length (vLLM's
-    ``ignore_eos``); otherwise the length is only an upper limit.
+    The server is told to answer at exactly the trace's length (vLLM's ``ignore_eos``), which a
+    scheduler on the way can read. With ``hide_lengths`` every request has the same limit, and the
+    true length is in a header that `headway engine` knows.
     """
     random = np.random.default_rng([seed, 7])
+    most = 1 << (int(trace.output_tokens.max()) - 1).bit_length()
     planned = []
     for due_s, prompt_tokens, output_tokens in zip(
         trace.arrival_s.tolist(),
@@ -85,8 +63,13 @@ def plan_trace(
     ):
         words = random.integers(len(_WORDS), size=max(1, prompt_tokens))
         text = " ".join([_WORDS[i] for i in words])
-        body = make_body(text, model, api, output_tokens, fixed_length)
-        planned.append(Planned(due_s, body, prompt_tokens))
+        if hide_lengths:
+            body = make_body(text, model, api, most)
+            hidden = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
+            planned.append(Planned(due_s, body, prompt_tokens, hidden))
+        else:
+            body = make_body(text, model, api, output_tokens, fixed_length=True)
+            planned.append(Planned(due_s, body, prompt_tokens))
     return planned
 
 
