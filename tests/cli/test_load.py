@@ -36,7 +36,7 @@ def test_a_load_prints_a_table_and_writes_reports(
     assert [row["requests"] for row in made.rows] == [40, 40]
     assert made.rows[0]["against_pairs"] == 40
     assert "against_pairs" not in made.rows[1]
-    assert "e2e against" in out
+    assert "over 40 pairs" in out
     assert json.loads(files[1].read_text())["completed"] == 40
     assert files[2].read_text().startswith("<!doctype html>")
     report.main([str(files[1])], standalone_mode=False)

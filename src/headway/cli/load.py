@@ -136,11 +136,8 @@ def load(url: str | None, **options: Any) -> None:
     found = [_measured(server, options, notes) for server in asked]
     rows = [row for some in found for row, _ in some]
     if len(found) > 1:
-        _compare(found[0], found[1])
-        notes.append(
-            f"differences: {asked[0]} against {asked[1]}, paired by request, relative to the mean "
-            "of the latter, with 95% intervals"
-        )
+        notes.append(f"{asked[0]} against {asked[1]}, request by request, with 95% intervals:")
+        notes += _compare(found[0], found[1])
     late_s = max(float(row["late_p99_s"] or 0.0) for row in rows)
     if late_s > LATE_S and waited_s is not None:
         held_s = (waited_for_core_s() or waited_s) - waited_s
@@ -220,15 +217,19 @@ def _measured(url: str, options: dict[str, Any], notes: list[str]) -> list[Level
     return found
 
 
-def _compare(ours: list[Level], theirs: list[Level]) -> None:
-    """Write the differences into the rows of ``ours``, level by level."""
+def _compare(ours: list[Level], theirs: list[Level]) -> list[str]:
+    """Write the differences into the rows of ``ours``, level by level; say them in words."""
+    from headway.cli.load_table import difference
     from headway.load.compare import paired_row
 
+    said: list[str] = []
     others = {row["concurrency"]: outcome for row, outcome in theirs}
     for row, outcome in ours:
         other = others.get(row["concurrency"])
         if other is not None and len(other.answers) == len(outcome.answers):
             row |= {f"against_{key}": value for key, value in paired_row(outcome, other).items()}
+            said.append(difference(row))
+    return said
 
 
 def _trace(options: dict[str, Any]) -> Any:

@@ -50,17 +50,17 @@ def _ms(name: str, digits: int = 3) -> Callable[[Row], str]:
     return text
 
 
-def _against(name: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        value, low, high = (
-            row.get(f"against_{name}_relative{end}") for end in ("", "_lower", "_upper")
-        )
-        if value is None:
-            return "-"
-        around = "" if low is None or high is None else f" [{float(low):+.0%}, {float(high):+.0%}]"
-        return f"{float(value):+.1%}{around}"
-
-    return text
+def difference(row: Row) -> str:
+    """How a server differs from another, in words."""
+    said = []
+    for name in ("ttft", "tpot", "e2e"):
+        value = row[f"against_{name}_relative"]
+        low, high = (row[f"against_{name}_relative_{end}"] for end in ("lower", "upper"))
+        if value is not None:
+            around = "" if low is None or high is None else f" [{low:+.1%}, {high:+.1%}]"
+            said.append(f"{name if name == 'e2e' else name.upper()} {value:+.1%}{around}")
+    level = "" if row["concurrency"] is None else f" at concurrency {row['concurrency']}"
+    return f"{', '.join(said)}{level}, over {row['against_pairs']} pairs"
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
@@ -91,8 +91,6 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         (">", "p99", _ms("e2e_p99_s")),
         (">", "late p99 ms", _ms("late_p99_s", 2)),
     ]
-    if any("against_pairs" in row for row in rows):
-        found += [(">", f"{name} against", _against(name)) for name in ("ttft", "e2e")]
     if any("goodput_requests_per_s" in row for row in rows):
         found.append((">", "goodput/s", lambda row: number(row.get("goodput_requests_per_s"))))
     return found

@@ -15,6 +15,7 @@ import numpy as np
 from headway.errors import InputError, MissingExtraError, UnsupportedError
 
 KINDS = ("llama", "mistral")
+PRINTABLE = 94  # letters of ASCII
 # Beginning, end and padding, after the bytes.
 SPECIAL = ("<|bos|>", "<|eos|>", "<|pad|>")
 
@@ -92,30 +93,42 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
 
 
 def _add_tokenizer(writer: Any, vocab: int) -> None:
-    """Bytes, then pairs of printable bytes, then rows that no text reaches."""
     letters = byte_letters()
-    plain = letters[:94]
-    wanted = vocab - len(SPECIAL) - len(letters)
-    pairs = [(a, b) for a in plain for b in plain][:wanted]
-    tokens = [*letters, *(a + b for a, b in pairs)]
-    tokens += [f"<|unused{i}|>" for i in range(vocab - len(SPECIAL) - len(tokens))]
-    types = [1] * len(tokens) + [3] * len(SPECIAL)
+    tokens = token_names(vocab)
+    pairs = [name for name in tokens[len(letters) : -len(SPECIAL)] if len(name) == 2]
+    types = [1] * (vocab - len(SPECIAL)) + [3] * len(SPECIAL)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
-    writer.add_token_list([*tokens, *SPECIAL])
+    writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges([f"{a} {b}" for a, b in pairs])
+    writer.add_token_merges([" ".join(pair) for pair in pairs])
     writer.add_bos_token_id(vocab - 3)
     writer.add_eos_token_id(vocab - 2)
     writer.add_pad_token_id(vocab - 1)
     writer.add_chat_template("{% for message in messages %}{{ message['content'] }}{% endfor %}")
 
 
-def byte_letters() -> list[str]:
-    """The printable letter of each byte, as GPT-2's tokenizer spells them."""
+def token_names(vocab: int) -> list[str]:
+    """All tokens: bytes, pairs of printable bytes, rows that no text reaches, and special ones."""
+    letters = byte_letters()
+    plain = letters[:PRINTABLE]
+    wanted = vocab - len(SPECIAL) - len(letters)
+    pairs = [a + b for a in plain for b in plain][:wanted]
+    unused = [f"<|unused{i}|>" for i in range(wanted - len(pairs))]
+    return [*letters, *pairs, *unused, *SPECIAL]
+
+
+def byte_order() -> list[int]:
+    """The bytes in the order of their tokens: printable ones first."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return [chr(byte) for byte in shown] + [chr(256 + i) for i in range(len(hidden))]
+    return [*shown, *(byte for byte in range(256) if byte not in shown)]
+
+
+def byte_letters() -> list[str]:
+    """The printable letter of each byte, as GPT-2's tokenizer spells them, in `byte_order`."""
+    order = byte_order()
+    shown = order.index(0)
+    return [chr(byte) for byte in order[:shown]] + [chr(256 + i) for i in range(256 - shown)]
 
 
 def _size(config: Mapping[str, object], key: str, name: str, default: int | None = None) -> int:
