@@ -61,7 +61,7 @@ def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparatio
     engine = Counting()
     loads = [*LOADS, StepLoad(1, 64, 0)]
     found = measure(engine, loads, trials=2, warmup=1, repeats=3)
-    assert [len(m.trials_s) for m in found] == [6, 6, 2]
+    assert [len(m.trials_s) for m in found] == [6, 6, 2, 2]
     assert engine.prepared_for.count(loads[0]) == 9
     assert engine.prepared_for.count(loads[1]) == 3
     with pytest.raises(InputError, match="repeats"):
