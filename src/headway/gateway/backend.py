@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from time import monotonic
 
 from headway.gateway.config import Endpoint
 from headway.gateway.connections import Connections
 from headway.gateway.framing import BrokenAnswerError, ChunkedBody
 from headway.gateway.speed import Breaker, Speed
 
+BOTH_S = 30.0
 MOST_ANSWER_BYTES = 4 * 2**20
 _GAUGE = re.compile(
     rb"^(?:vllm:num_requests|sglang:num_)_?(running|waiting|running_reqs|queue_reqs)"
@@ -42,6 +44,8 @@ class Backend:
         self.models: list[dict[str, object]] = []
         self.running: float | None = None
         self.waiting: float | None = None
+        self._publishes = False
+        self._both_due_s = 0.0
         self.served = 0
         self.failed = 0
 
@@ -71,36 +75,50 @@ class Backend:
         )
 
     async def look(self, timeout_s: float = 5.0) -> None:
-        """Ask how it is: its models, which every such engine lists, and its metrics."""
-        try:
-            status, body = await asyncio.wait_for(
-                self._get(self.endpoint.prefix + "/models"), timeout_s
-            )
-        except (OSError, TimeoutError, BrokenAnswerError, asyncio.IncompleteReadError):
-            self.healthy = False
-            return
-        self.healthy = status < 500
-        if status == 200:
-            self._read_models(body)
-        try:
-            status, body = await asyncio.wait_for(self._get("/metrics"), timeout_s)
-        except (OSError, TimeoutError, BrokenAnswerError, asyncio.IncompleteReadError):
-            return
-        if status == 200:
-            self.read_metrics(body)
+        """Ask how it is: its metrics if it has any, else its models, now and then both.
 
-    def read_metrics(self, text: bytes) -> None:
-        """Read the queue of an engine that publishes it under vLLM's or SGLang's names."""
+        One question a time is a third less work in the loop that also passes on first tokens.
+        """
+        both = not self.healthy or monotonic() >= self._both_due_s
+        if both or not self._publishes:
+            answer = await self._asked(self.endpoint.prefix + "/models", timeout_s)
+            self.healthy = answer is not None and answer[0] < 500
+            if answer is None or not self.healthy:
+                return
+            if answer[0] == 200:
+                self._read_models(answer[1])
+        if both or self._publishes:
+            answer = await self._asked("/metrics", timeout_s)
+            self._publishes = (
+                answer is not None and answer[0] == 200 and self.read_metrics(answer[1])
+            )
+            # One that had metrics a moment ago and has none now is looked at again, at once.
+            self.healthy = both or self._publishes
+        if both:
+            self._both_due_s = monotonic() + BOTH_S
+
+    async def _asked(self, path: str, timeout_s: float) -> tuple[int, bytes] | None:
+        try:
+            return await asyncio.wait_for(self._get(path), timeout_s)
+        except (OSError, TimeoutError, BrokenAnswerError, asyncio.IncompleteReadError):
+            return None
+
+    def read_metrics(self, text: bytes) -> bool:
+        """Read the queue of an engine that publishes it under vLLM's or SGLang's names.
+
+        Returns whether it does.
+        """
         sums: dict[bytes, float] = {}
         for match in _GAUGE.finditer(text):
             name = b"running" if match.group(1).startswith(b"running") else b"waiting"
             try:
                 sums[name] = sums.get(name, 0.0) + float(match.group(2))
             except ValueError:
-                return
+                return False
         if len(sums) == 2:
             self.running, self.waiting = sums[b"running"], sums[b"waiting"]
             self.speed.published(self.running, self.waiting, self.inflight)
+        return len(sums) == 2
 
     def _read_models(self, body: bytes) -> None:
         try:
