@@ -84,6 +84,32 @@ def test_the_policy_says_who_goes_next(live: Live, policy: Fcfs, expected: list[
     assert burst(live, port, ["a 500", "b 20", "c 100", "d 3"], hold_s=0.5) == expected
 
 
+def test_a_static_batch_holds_answers_of_one_length(live: Live) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=ShortestJob(), predictor=FromPrompt(),
+        endpoint={"max_inflight": 2, "batching": "static", "batch_ratio": 2.0},
+    )  # fmt: skip
+    order = burst(live, port, ["a 1000", "b 10", "c 1100", "d 90", "e 12", "f 100"])
+    batches = [set(order[i : i + 2]) for i in (0, 2, 4)]
+    assert batches == [{"b 10", "e 12"}, {"d 90", "f 100"}, {"a 1000", "c 1100"}]
+    assert live.engines[0].most_running == 2
+
+
+def test_a_static_batch_is_over_before_the_next_begins(live: Live) -> None:
+    engine = live.engine(FakeSpeed(itl_s=0.01))
+    port = live.gateway(
+        engine, policy=ShortestJob(), predictor=FromPrompt(),
+        endpoint={"max_inflight": 2, "batching": "static", "batch_ratio": 100.0},
+    )  # fmt: skip
+    live.engines[0].lengths.update({"a 10": 10, "b 40": 40, "c 50": 50, "d 60": 60})
+    burst(live, port, ["a 10", "b 40", "c 50", "d 60"])
+    done = {e.output_tokens: e for e in live.entries(5) if e.status == "done"}
+    starts = {tokens: entry.sent_s or 0.0 for tokens, entry in done.items()}
+    assert starts[10] == pytest.approx(starts[40], abs=0.005)
+    assert starts[50] == pytest.approx(starts[60], abs=0.005)
+    assert starts[50] >= (done[40].last_s or 0.0)
+
+
 def test_deadlines_come_by_header_and_by_class(live: Live) -> None:
     from headway.workload.request import Slo
 

@@ -7,7 +7,7 @@ import json
 import re
 from time import monotonic
 
-from headway.gateway.config import Endpoint
+from headway.gateway.config import STATIC, Endpoint
 from headway.gateway.connections import Connections
 from headway.gateway.framing import BrokenAnswerError, ChunkedBody
 from headway.gateway.speed import Breaker, Speed
@@ -54,8 +54,15 @@ class Backend:
         return self.healthy and self.breaker.allows(now_s)
 
     @property
+    def static(self) -> bool:
+        """Whether it keeps a batch until its longest answer ends."""
+        return self.endpoint.batching == STATIC
+
+    @property
     def has_room(self) -> bool:
         """Whether one more request would not wait in the engine."""
+        if self.static:
+            return self.inflight == 0
         return self.inflight < int(self.speed.limit)
 
     def head(self, path: str, length: int, headers: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from headway.schedule.order import Fcfs, OrderPolicy
 from headway.units import check_positive
 from headway.workload.request import Slo
 
+CONTINUOUS, STATIC = "continuous", "static"
 SCHEDULE, ANNOTATE = "schedule", "annotate"
 
 
@@ -26,6 +28,10 @@ class Endpoint:
         api_key: sent to the engine instead of the client's; never shown.
         max_inflight: requests it is given at once at most.
         pool: which pool it belongs to.
+        batching: ``continuous``, or ``static`` for an engine that keeps a batch until its longest
+            answer ends; that is given ``max_inflight`` requests at once and then none until all
+            of them have ended.
+        batch_ratio: longest over shortest predicted answer of a static batch; infinite: no bound.
 
     """
 
@@ -33,6 +39,8 @@ class Endpoint:
     api_key: str = field(default="", repr=False)
     max_inflight: int = 256
     pool: str = "main"
+    batching: str = CONTINUOUS
+    batch_ratio: float = math.inf
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -48,6 +56,10 @@ class Endpoint:
             raise InputError("a backend's address and key hold no spaces or control characters")
         if not 1 <= self.max_inflight <= 1_000_000:
             raise InputError(f"max_inflight must be from 1 to 1e6, not {self.max_inflight}")
+        if self.batching not in (CONTINUOUS, STATIC):
+            raise InputError(f"batching must be continuous or static, not {self.batching!r}")
+        if not self.batch_ratio >= 1:
+            raise InputError(f"batch_ratio must be at least 1, not {self.batch_ratio}")
 
     @property
     def host(self) -> str:

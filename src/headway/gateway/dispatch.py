@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import numpy as np
+
 from headway.gateway.backend import Backend
-from headway.gateway.config import ANNOTATE, GatewayConfig
+from headway.gateway.config import ANNOTATE, STATIC, GatewayConfig
 from headway.gateway.exchange import ENDED, QUEUED, Exchange
 from headway.gateway.fleet import Fleet
 from headway.gateway.foresight import give_keys, predict
@@ -14,6 +16,7 @@ from headway.gateway.offloading import Offloading
 from headway.gateway.priorities import Priorities, Shares
 from headway.gateway.waiting import Waiting
 from headway.predict.predictor import LengthPredictor
+from headway.schedule.consolidate import Consolidation
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs
 from headway.schedule.view import Floats
@@ -23,6 +26,7 @@ from headway.schedule.view import Floats
 COMPANY, COMPANY_S = 32, 0.005
 CROWD, COMPANY_IN_CROWD, COMPANY_IN_CROWD_S = 1000, 128, 0.05
 FEW = 4
+CANDIDATES = 8  # for each place of a static batch
 
 
 class Dispatcher:
@@ -154,7 +158,23 @@ class Dispatcher:
                     return
                 self.waiting[exchange.pool].remove(exchange)
                 exchange.pool = pool
+            company = self._company(exchange, backend, now_s) if backend.static else []
             self._start(exchange, backend, now_s)
+            for other in company:
+                queue.take_out(other)
+                self._start(other, backend, now_s)
+
+    def _company(self, first: Exchange, backend: Backend, now_s: float) -> list[Exchange]:
+        """Who goes into one static batch with ``first``: the next of about its length."""
+        size = backend.endpoint.max_inflight
+        if size == 1 or not first.charged_s:
+            return []
+        queue = self.waiting[first.pool]
+        candidates = [first, *queue.company(first, now_s, CANDIDATES * size)]
+        lengths = np.array([exchange.expected_tokens for exchange in candidates])
+        rule = Consolidation(size, backend.endpoint.batch_ratio)
+        batch = rule.batch(np.arange(len(candidates)), lengths)
+        return [candidates[row] for row in batch if row]
 
     def _take_fresh(self) -> list[Exchange]:
         fresh = [exchange for exchange in self._fresh if exchange.phase == QUEUED]
@@ -170,7 +190,7 @@ class Dispatcher:
             free = None
             if not len(self.waiting[pool]) and pool not in waited_for:
                 free = self.fleet.choose(pool, now_s)
-            if free is None:
+            if free is None or free.static:  # who is alone in a static batch keeps all others out
                 waited_for.add(pool)
                 behind.append(exchange)
             else:
@@ -185,7 +205,8 @@ class Dispatcher:
         enough, pause_s = (
             (COMPANY_IN_CROWD, COMPANY_IN_CROWD_S) if crowded else (COMPANY, COMPANY_S)
         )
-        room = any(self.fleet.choose(pool, now_s) is not None for pool in pools)
+        free = [self.fleet.choose(pool, now_s) for pool in pools]
+        room = any(backend is not None and not backend.static for backend in free)
         if len(self._fresh) >= enough or (room and not crowded):
             self._enqueue()
         elif self._ordering is None:
@@ -217,7 +238,9 @@ class Dispatcher:
 
     @property
     def _needs_lengths(self) -> bool:
-        return self._config.sharing.by_tenant or self.overflow.rule is not None
+        config = self._config
+        static = any(endpoint.batching == STATIC for endpoint in config.endpoints)
+        return static or config.sharing.by_tenant or self.overflow.rule is not None
 
     def _give_keys(self, exchanges: list[Exchange], quantiles: Floats) -> None:
         policy = self._config.policy

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -90,6 +91,15 @@ class _Lane(Generic[Waiter]):
             return self.ordered[-1]
         one, other = self.ordered[-1], self.heap[0][3]
         return min(one, other, key=lambda t: (t.key + t.slope * now_s, t.arrival_s, t.number))
+
+    def next(self, now_s: float, count: int) -> list[Waiter]:
+        """The first ``count`` in the policy's order."""
+        fresh = (entry[3] for entry in self.heap if entry[3].waits)
+        sorted_ones = (ticket for ticket in reversed(self.ordered) if ticket.waits)
+        chosen = [*islice(sorted_ones, count), *fresh]
+        return heapq.nsmallest(
+            count, chosen, key=lambda t: (t.key + t.slope * now_s, t.arrival_s, t.number)
+        )
 
     def forget_gone(self) -> None:
         """Keep no trace of those who wait no more."""
@@ -194,10 +204,18 @@ class Waiting(Generic[Waiter]):
             busy = (lane for lane in self._lanes.values() if lane.count)
             chosen = min(busy, key=lambda lane: lane.used).first(now_s)
         self._since_oldest = 0 if chosen is oldest else self._since_oldest + 1
-        chosen.charged_s = chosen.work_s / chosen.weight
-        self._lanes[chosen.lane].used += chosen.charged_s
-        self.remove(chosen)
+        self.take_out(chosen)
         return chosen
+
+    def company(self, ticket: Waiter, now_s: float, count: int) -> list[Waiter]:
+        """Who of the same lane would come next, now that ``ticket`` was taken out; they stay."""
+        return self._lanes[ticket.lane].next(now_s, count)
+
+    def take_out(self, ticket: Waiter) -> None:
+        """Take out ``ticket``, at its lane's expense."""
+        ticket.charged_s = ticket.work_s / ticket.weight
+        self._lanes[ticket.lane].used += ticket.charged_s
+        self.remove(ticket)
 
     def settle(self, ticket: Waiter, work_s: float) -> None:
         """If ``ticket`` was charged when it was taken out: it needed ``work_s``; charge that."""
