@@ -4,9 +4,9 @@
 
 1. OpenVINO GenAI with random weights is profiled: decode steps by batch and context, requests that
    join a running batch. That sets the rate of the requests and tunes our order, in simulation.
-2. Each round sends, through the gateway: other requests, whose steps the engine logs; the trace,
-   first come first served; the trace in our order; the same with its predictions shuffled; other
-   requests again. Lengths are those of a real trace, scaled down so that a round takes minutes.
+2. Each round sends, through the gateway: other requests (the same sizes in another order), whose
+   steps the engine logs; the trace, first come first served; the trace in our order; the same with
+   its predictions shuffled; other requests again. Lengths are those of a real trace, scaled down.
 3. The simulator serves the same trace with the same predictions and policies, on step times fitted
    to the log of the *other* requests. They are measured under the conditions of the run (sockets,
    neighbours, shapes met for the first time), which a profile of an engine alone is not.
@@ -74,6 +74,7 @@ from headway.workload.profile import find_profile
 from headway.workload.request import Request
 
 SLOTS, BUDGET = 8, 512
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CAP = 2048  # max_tokens of every request: says nothing about any of them
 Rows = dict[str, tuple[float, ...]]  # predicted quantiles by prompt
 LOADS: list[Load] = [
@@ -190,6 +191,15 @@ class Asked:
         letters = (bytes(random.integers(97, 123, n).tolist()).decode() for n in prompt)
         return cls(Trace(drawn.arrival_s, prompt, output, drawn.name), tuple(letters))
 
+    def elsewhen(self, seed: int) -> Asked:
+        """The same sizes in another order and with other letters: other requests to the engine."""
+        order = np.random.default_rng([seed, 22]).permutation(len(self.prompts))
+        trace = self.trace
+        shifted = str.maketrans(LETTERS, LETTERS[seed % 26 :] + LETTERS[: seed % 26])
+        prompts = tuple(self.prompts[i].translate(shifted)[::-1] for i in order)
+        mixed = Trace(trace.arrival_s, trace.prompt_tokens[order], trace.output_tokens[order])
+        return Asked(mixed, prompts)
+
     def told(self, rows: Floats) -> Rows:
         """``rows`` of predictions by prompt."""
         return dict(zip(self.prompts, map(tuple, rows.tolist()), strict=True))
@@ -245,6 +255,7 @@ def live_figures(outcome: Outcome, log: list[Row]) -> dict[str, float]:
         "ttft_mean_s": float(row["ttft_mean_s"] or 0),
         "late_p99_s": float(row["late_p99_s"] or 0),
         "steps": len(log),
+        "empty_places": float(np.mean([SLOTS - len(parts) for _, parts in log[: len(log) // 2]])),
         "step_s": float(np.mean([seconds for seconds, _ in log])),
     }
 
@@ -312,7 +323,7 @@ def one_round(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workload", default="servegen-chat")
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=250)
     parser.add_argument("--load", type=float, default=1.2, help="of what the engine can do")
     parser.add_argument("--tau", type=float, default=0.4, help="skill of the predictions")
     parser.add_argument("--scale", type=int, nargs=2, default=(16, 2), help="prompts, answers")
@@ -347,8 +358,10 @@ def main() -> None:
         asked.ask(url, Fcfs(), rows)
         for number in range(given.rounds):
             print(f"round {number + 1}")
-            others = tuple(Asked.drawn(given, 2000 + 2 * number + k, rate) for k in range(2))
-            rounds.append(one_round(engine, url, asked, (others[0], others[1]), cases))
+            others = asked.elsewhen(2 * number + 1), asked.elsewhen(2 * number + 2)
+            # Each policy is first, second and last in turn.
+            turned = list(cases.items())[number % 3 :] + list(cases.items())[: number % 3]
+            rounds.append(one_round(engine, url, asked, others, dict(turned)))
     show(rounds, {
         name: simulated_figures(asked, times, policy, rows)
         for name, (policy, rows) in cases.items()
@@ -364,7 +377,7 @@ def show(rounds: list[Round], alone: dict[str, dict[str, float]]) -> None:
         f"{'by a profile alone':>20}"
     )
     result: dict[str, object] = {"rounds": rounds, "by_profile": alone}
-    for name in rounds[0]:
+    for name in alone:
         live, told, same = (mean(name, which) for which in range(3))
         print(
             f"{name:<20}{live:>7.3f} s{told:>9.3f} s{told / live - 1:>+8.1%}"
@@ -372,7 +385,7 @@ def show(rounds: list[Round], alone: dict[str, dict[str, float]]) -> None:
         )
         result[name] = {"live_s": live, "simulated_s": told, "off": told / live - 1,
                         "off_on_own_steps": same / live - 1}  # fmt: skip
-    for name in list(rounds[0])[1:]:
+    for name in list(alone)[1:]:
         live, told = (mean(name, k) / mean("fcfs", k) - 1 for k in (0, 1))
         print(f"{name} against fcfs: {live:+.1%} live, {told:+.1%} simulated")
     print(json.dumps({"benchmark": "live_vs_simulated", **result}))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.gateway.conftest import Live
 from tests.gateway.conftest import live as live  # a fixture
 
@@ -16,9 +19,10 @@ from headway.load.answer import Answer
 from headway.load.client import Target
 from headway.load.compare import paired_row
 from headway.load.export import read_results, write_export
+from headway.load.flight import Flight
 from headway.load.measure import mean_interval, measured, problems, quantile_interval
 from headway.load.models import first_model
-from headway.load.plan import evenly_shaped, plan_trace, shaped_arrivals, shares
+from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals, shares
 from headway.load.run import Outcome, Server, closed_loop, open_loop, open_loop_on, run
 from headway.load.saturate import saturation
 from headway.workload.profile import find_profile
@@ -45,6 +49,33 @@ def test_it_reads_streams_however_they_are_cut(live: Live, fault: str) -> None:
     planned = plan_trace(evenly_shaped(5, 8, 12), "fake", "completions")
     outcome = run(lambda: closed_loop(Server(server.url, "completions"), planned, 2))
     assert [(a.problem, a.output_tokens) for a in outcome.answers] == [("", 8)] * 5
+
+
+EVENTS = [
+    b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n',
+    *[b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'] * 4,
+    b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n',
+    b'data: {"choices": [], "usage": {"completion_tokens": 4, "prompt_tokens": 9}}\n\n',
+    b"data: [DONE]\n\n",
+]
+
+
+@given(st.sets(st.integers(1, len(EVENTS) - 1)), st.integers(1, 4))
+def test_tokens_are_counted_however_events_come_together(cuts: set[int], tokens: int) -> None:
+    events = EVENTS[:1] + EVENTS[1 : 1 + tokens] + EVENTS[5:]
+    found: list[Answer] = []
+    flight = Flight(0, Planned(0.0, b"", 1), 0.0, found.append)
+    flight.status = 200
+    edges = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
+    for number, (low, high) in enumerate(pairwise(edges)):
+        flight.see(b"".join(events[low:high]), float(number))
+    flight.end()
+    (answer,) = found
+    assert not answer.problem
+    assert len(answer.token_s) == tokens
+    # Each token has the time of the arrival that it was in.
+    came = [sum(edge <= 1 + k for edge in edges[1:-1]) for k in range(tokens)]
+    assert answer.token_s == tuple(map(float, came))
 
 
 @pytest.mark.parametrize(

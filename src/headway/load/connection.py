@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
                 if whole:
                     if flight.times and data.count(b"\n\n") == 1:
                         flight.times.append(now_s)
-                        flight.tail = (flight.tail[1], flight.tail[2], data)
+                        flight.tail = (flight.tail[1], flight.tail[2], (data, 1))
                     else:
                         flight.see(data, now_s)
                     return
@@ -194,6 +194,5 @@ class Connection(asyncio.Protocol):
             problem = problem or f"status {flight.status}: {said}"
         elif not self._streaming and not problem:
             # Not a stream: all its tokens came at once.
-            flight.tail = (b"", b"", b"data: " + self._body.replace(b"\n", b" ") + b"\n\n")
-            flight.times = [self._now_s]
+            flight.see(b"data: " + self._body.replace(b"\n", b" ") + b"\n\n", self._now_s)
         flight.end(problem)

@@ -12,6 +12,10 @@ from headway.load.plan import Planned
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
 
+Arrival = tuple[bytes, int]
+NOTHING: Arrival = (b"", 0)
+
+
 class Flight:
     """One request under way."""
 
@@ -30,44 +34,48 @@ class Flight:
         self.sent_s = 0.0
         self.status = 0
         self.times: list[float] = []
-        self.tail: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+        # The last arrivals, and how many times each of them added to `times`.
+        self.tail: tuple[Arrival, Arrival, Arrival] = (NOTHING, NOTHING, NOTHING)
         self.usage_tokens = 0
         self.prompt_tokens = planned.prompt_tokens
         self.reused = False
 
     def see(self, events: bytes, now_s: float) -> None:
         """Whole events came at ``now_s``."""
-        self.tail = (self.tail[1], self.tail[2], events)
-        if self.times:
-            self.times.extend([now_s] * events.count(b"\n\n"))
-            return
-        for tree in _trees(events):
-            if tree is not None and _says(tree):
-                self.times.append(now_s)
+        count = events.count(b"\n\n")
+        if not self.times:
+            # Nothing counts before the first event that says something; after it everything does
+            # until the end, when what said nothing is taken back.
+            said = [tree is not None and _says(tree) for tree in _trees(events)]
+            count = len(said) - said.index(True) if True in said else 0
+        self.times.extend([now_s] * count)
+        self.tail = (self.tail[1], self.tail[2], (events, count))
 
     def end(self, problem: str = "") -> None:
         """It is over: what the last events hold that is no token was counted by mistake."""
         finished = False
-        empty = 0
-        for tree in (tree for part in self.tail for tree in _trees(part)):
-            if tree is None:
-                finished = True
-                empty += 1
-                continue
-            empty += not _says(tree)
-            usage = tree.get("usage")
-            if isinstance(usage, dict):
-                self.usage_tokens = int(usage.get("completion_tokens") or 0)
-                self.prompt_tokens = int(usage.get("prompt_tokens") or self.prompt_tokens)
-            if tree.get("error"):
-                problem = problem or f"the server said: {str(tree['error'])[:200]}"
-            finished |= any(
-                isinstance(c, dict) and bool(c.get("finish_reason"))
-                for c in tree.get("choices") or ()
-            )
+        said: list[bool] = []
+        for events, count in self.tail:
+            trees = _trees(events)
+            flags = [tree is not None and _says(tree) for tree in trees]
+            said += flags[len(flags) - count :] if count <= len(flags) else [True] * count
+            for tree in trees:
+                if tree is None:
+                    finished = True
+                    continue
+                usage = tree.get("usage")
+                if isinstance(usage, dict):
+                    self.usage_tokens = int(usage.get("completion_tokens") or 0)
+                    self.prompt_tokens = int(usage.get("prompt_tokens") or self.prompt_tokens)
+                if tree.get("error"):
+                    problem = problem or f"the server said: {str(tree['error'])[:200]}"
+                finished |= any(
+                    isinstance(c, dict) and bool(c.get("finish_reason"))
+                    for c in tree.get("choices") or ()
+                )
         times = self.times
-        if empty and len(times) > empty:
-            del times[len(times) - empty :]
+        last = len(times) - len(said)
+        times[last:] = [time for time, is_token in zip(times[last:], said, strict=True) if is_token]
         if not problem and not times:
             problem = "the answer holds no token"
         if not problem and not finished:
