@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headway.load.answer import Outcome
 from headway.load.known import Known, known_server
 from headway.load.plan import Planned, make_body
-from headway.load.run import Outcome, Server, closed_loop, run
+from headway.load.run import Server, closed_loop, run
 
 Floats = npt.NDArray[np.float64]
 TOKENS = 32

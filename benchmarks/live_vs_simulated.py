@@ -41,9 +41,10 @@ from headway.engine.tiny import TINY_RANDOM
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
 from headway.ideal.pass_fit import PassFit
+from headway.load.answer import Outcome
 from headway.load.measure import measured, problems
 from headway.load.plan import COMPLETIONS, Planned, make_body
-from headway.load.run import Outcome, Server, open_loop, run
+from headway.load.run import Server, open_loop, run
 from headway.machine import go_first, real_time
 from headway.predict.prediction import LengthPrediction
 from headway.profile.harness import measure

@@ -26,6 +26,7 @@ from headway.sim.cluster import Disaggregation, Outage
 from headway.units import check_positive
 
 Part = TypeVar("Part")
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,10 @@ class Scenario:
                 f"load is a fraction of saturation such as 0.9, not {self.load:g}; for requests "
                 "per second give a rate"
             )
-        if self.seeds < 1 or (self.requests is not None and self.requests < 1):
-            raise InputError("seeds and requests must be at least 1")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise InputError(f"seeds must be from 1 to {MOST_SEEDS}, not {self.seeds}")
+        if self.requests is not None and self.requests < 1:
+            raise InputError(f"requests must be at least 1, not {self.requests}")
         if self.offload is not None and (len(self.pools) != 2 or self.disaggregation):
             raise InputError("offload needs two pools, fast and slow, that both prefill and decode")
         if self.batch is not None:

@@ -54,6 +54,10 @@ def test_explain_says_where_the_time_of_a_request_went() -> None:
         (["--slo", "ttft=5"], "with a unit"),
         (["--predictor", "folder/"], "tau=SKILL"),
         (["--explain", "300"], "300 of 300"),
+        (["--rate", "1e-9"], "give a higher rate or fewer requests"),
+        (["--requests", "1e15"], "from 1 to 50,000,000 requests"),
+        (["--seeds", "1000000000"], "seeds must be from 1 to 10000"),
+        (["--max-num-batched-tokens", "1"], "must be at least max_num_seqs"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: list[str], says: str) -> None:

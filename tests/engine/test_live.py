@@ -19,9 +19,10 @@ from headway.engine.timed import TimedPipeline
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig
 from headway.ideal.pass_fit import PassFit
+from headway.load.answer import Outcome
 from headway.load.measure import problems
 from headway.load.plan import COMPLETIONS, plan_trace
-from headway.load.run import Outcome, Server, open_loop, run
+from headway.load.run import Server, open_loop, run
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.view import LEVELS, Floats

@@ -15,7 +15,7 @@ from tests.gateway.conftest import live as live  # a fixture
 
 from headway.errors import InputError
 from headway.gateway.fake import FakeSpeed
-from headway.load.answer import Answer
+from headway.load.answer import Answer, Outcome
 from headway.load.client import Target
 from headway.load.compare import paired_row
 from headway.load.export import read_results, write_export
@@ -23,7 +23,7 @@ from headway.load.flight import Flight
 from headway.load.measure import mean_interval, measured, problems, quantile_interval
 from headway.load.models import first_model
 from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals, shares
-from headway.load.run import Outcome, Server, closed_loop, open_loop, open_loop_on, run
+from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
 from headway.load.saturate import saturation
 from headway.workload.profile import find_profile
 from headway.workload.request import Slo

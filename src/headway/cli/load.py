@@ -15,7 +15,7 @@ from headway.metrics.report import Report, Value
 from headway.workload.request import Slo
 
 if TYPE_CHECKING:  # needs the extra
-    from headway.load.run import Outcome
+    from headway.load.answer import Outcome
 
     Level = tuple[dict[str, Value], Outcome]  # a row of figures, and what they were made of
 

@@ -125,7 +125,7 @@ def _pool(scenario: Scenario, pool: PoolScenario, deployment: Deployment) -> Poo
     engine = engine_of(
         deployment,
         max_num_seqs=pool.max_num_seqs * groups,
-        max_num_batched_tokens=max(pool.max_num_batched_tokens, pool.max_num_seqs) * groups,
+        max_num_batched_tokens=pool.max_num_batched_tokens * groups,
         num_kv_blocks=pool.num_kv_blocks,
         kv_block_tokens=shared.kv_block_tokens,
         chunked_prefill=shared.chunked_prefill,

@@ -29,6 +29,7 @@ from headway.workload.step import Step
 
 # vLLM's defaults for serving, and those of others to within a factor of 2.
 MAX_NUM_SEQS, MAX_NUM_BATCHED_TOKENS = 1024, 8192
+LEAST_BATCHED_TOKENS = 256  # of the chunks that the coefficients were fitted on
 # What an engine adds for every token it drafts: once a step, and for every sequence of the step.
 # Fitted to 343 deployments with multi-token prediction (InferenceX); with one accelerator or one
 # model left out, the same or its neighbours on a grid (docs/serving.md).
@@ -94,8 +95,13 @@ class Limits:
     mixes: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_num_seqs < 1 or self.max_num_batched_tokens < 1:
-            raise InputError("max_num_seqs and max_num_batched_tokens must be at least 1")
+        if self.max_num_seqs < 1:
+            raise InputError(f"max_num_seqs must be at least 1, not {self.max_num_seqs}")
+        if self.max_num_batched_tokens < LEAST_BATCHED_TOKENS:
+            raise InputError(
+                f"max_num_batched_tokens must be at least {LEAST_BATCHED_TOKENS}, not "
+                f"{self.max_num_batched_tokens}: engines with smaller steps were never measured"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +188,7 @@ def tabulate_serving(
 
     new_tokens = np.maximum(load.prompt_tokens * (1 - load.cached_fraction), 1.0)
     decoding = others if limits.mixes else np.zeros(())
-    budget = np.maximum(limits.max_num_batched_tokens - decoding, 256.0)
+    budget = np.maximum(limits.max_num_batched_tokens - decoding, LEAST_BATCHED_TOKENS)
     chunk = np.minimum(new_tokens, budget)
     steps = np.maximum(gaps / yielded, 1.0)
     groups = deployment.parallelism.dp  # each prefills a prompt of its own at the same time

@@ -50,3 +50,17 @@ class Answer:
             str(self.number), self.due_s - start_s, times, self.prompt_tokens,
             self.output_tokens, None, status,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run.
+
+    Attributes:
+        start_s: when it began, on the monotonic clock.
+        answers: in the order of their numbers.
+
+    """
+
+    start_s: float
+    answers: tuple[Answer, ...]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from headway.load.answer import Outcome
 from headway.load.measure import mean_interval
-from headway.load.run import Outcome
 from headway.metrics.record import DONE, RequestRecord
 from headway.metrics.report import Value
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError
-from headway.load.answer import Answer
+from headway.load.answer import Answer, Outcome
 from headway.load.measure import measured
-from headway.load.run import Outcome
 from headway.metrics.report import write_atomically
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headway.load.run import Outcome
+from headway.load.answer import Outcome
 from headway.metrics.aggregate import t_quantile
 from headway.metrics.record import Floats
 from headway.metrics.report import Value

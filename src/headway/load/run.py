@@ -12,7 +12,7 @@ from time import monotonic
 
 from headway.errors import InputError
 from headway.load.alarm import Alarm
-from headway.load.answer import Answer
+from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares
 from headway.wire import fastest_loop
@@ -35,20 +35,6 @@ class Server:
     url: str
     api: str = "chat"
     api_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A run.
-
-    Attributes:
-        start_s: when it began, on the monotonic clock.
-        answers: in the order of their numbers.
-
-    """
-
-    start_s: float
-    answers: tuple[Answer, ...]
 
 
 def _quiet(number: int, ended: int) -> None:

@@ -15,6 +15,7 @@ from headway.units import check_positive
 from headway.workload.oracle import Floats
 
 WINDOW_S = 60.0
+MOST_REQUESTS, LONGEST_S = 50_000_000, 1e9
 
 
 def gamma_gaps(random: np.random.Generator, count: int, cv: float) -> Floats:
@@ -45,9 +46,14 @@ def arrivals(
         tick_s: clock of the recorder: times are rounded down to its multiples.
 
     """
-    check_positive(rate_rps, "arrival rate")
-    if count < 1:
-        raise InputError(f"a workload needs at least 1 request, not {count}")
+    check_positive(rate_rps, "arrival rate in requests/s", most=1e9)
+    if not 1 <= count <= MOST_REQUESTS:
+        raise InputError(f"a workload has from 1 to {MOST_REQUESTS:,} requests, not {count}")
+    if count / rate_rps > LONGEST_S:
+        raise InputError(
+            f"{count} requests at {rate_rps:g}/s take {count / rate_rps:.2g} s; a workload lasts "
+            f"{LONGEST_S:g} s at most, so give a higher rate or fewer requests"
+        )
     operational = np.cumsum(gamma_gaps(random, count, gap_cv)) / rate_rps
     if rate_cv > 0:
         # Arrivals of the even process fall where the modulated rate has accumulated as much.
