@@ -101,8 +101,8 @@ def main() -> None:
         saturation = saturation_rps(workload.draw(0, None), cluster)
         for load in LOADS:
             rate = load * saturation
-            traces = tuple(workload.draw(seed, rate) for seed in range(given.seeds))
-            training = tuple(workload.draw(1000 + seed, rate) for seed in range(3))
+            traces = tuple(workload.draw(100 + seed, rate) for seed in range(given.seeds))
+            training = tuple(workload.draw(1000 + seed, rate) for seed in range(6))
             service = share_of_work(cluster.pools[0], traces[0])
             experiment = Experiment(traces, cluster, service, 0.4)
             base = tails(experiment, Fcfs())

@@ -6,12 +6,13 @@ DynoSim 12,000 requests per CPU second, a bare probe without preemption or polic
 million. "Everything on": predicted-length priority with preemption by key, prefix cache, routing
 over four replicas by load and prefix, laws' counters, quantiles afterwards.
 
-    python benchmarks/sim_speed.py [--trace FILE] [--repeats 9]
+    python benchmarks/sim_speed.py [--trace FILE] [--repeats 9] [--ray]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
@@ -86,8 +87,10 @@ def cold_start() -> tuple[float, float]:
     return seconds, float(said.stdout) / 1e3
 
 
-def sweep(trace: Trace, cluster: Cluster, workers: int) -> tuple[float, float]:
-    """Wall and CPU seconds of 64 runs of the hour: 4 policies, 4 loads, 4 seeds."""
+def sweep(
+    trace: Trace, cluster: Cluster, workers: int, engine: str = "threads"
+) -> tuple[float, float, str]:
+    """Wall and CPU seconds of 64 runs of the hour: 4 policies, 4 loads, 4 seeds; their digest."""
     known = policies(1.0, 0.03)
     chosen = [known[name] for name in ("fcfs", "sjf", "headway", "boost")]
     service = share_of_work(cluster.pools[0], trace)
@@ -103,15 +106,18 @@ def sweep(trace: Trace, cluster: Cluster, workers: int) -> tuple[float, float]:
         return experiments[task[0]].run(task[1])
 
     one(tasks[0])
+    if engine == "ray":
+        run_all(one, tasks[:workers], workers, engine)  # starts Ray
     wall, cpu = time.perf_counter(), time.process_time()
-    run_all(one, tasks, workers)
-    return time.perf_counter() - wall, time.process_time() - cpu
+    digest = hashlib.sha256(repr(run_all(one, tasks, workers, engine)).encode()).hexdigest()
+    return time.perf_counter() - wall, time.process_time() - cpu, digest
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--ray", action="store_true", help="the sweep on Ray, too")
     given = parser.parse_args()
     whole = read_trace(given.trace) if given.trace else find_profile("azure-conv").generate(0, HOUR)
     built = parse_deployment("llama-3.1-8b@h100:tp1")
@@ -138,7 +144,11 @@ def main() -> None:
     summary(simulate(whole, plain).records)
     result["simulate and quantiles, ms"] = (time.process_time() - began) * 1e3
     result["cold start, CPU s"], result["its peak memory, MB"] = min(cold_start() for _ in range(2))
-    result["sweep of 64, wall s"], result["sweep of 64, CPU s"] = sweep(whole, plain, 2)
+    wall, cpu, digest = sweep(whole, plain, 2)
+    result["sweep of 64, wall s"], result["sweep of 64, CPU s"] = wall, cpu
+    if given.ray:
+        result["sweep of 64 on Ray, wall s"], _, there = sweep(whole, plain, 2, "ray")
+        result["Ray gives the same bytes"] = float(digest == there)
     for name in list(result)[shown:]:
         print(f"{name:<34}{result[name]:8.2f}")
     print(json.dumps({"benchmark": "sim_speed", "requests": len(whole),

@@ -126,3 +126,9 @@ def test_a_trained_predictor_orders_a_trace_with_prompts(tmp_path: Path) -> None
 def test_a_trained_predictor_needs_prompts() -> None:
     with pytest.raises(InputError, match="holds lengths, not prompts"):
         run("--predictor", "default", "--policy", "sjf")
+
+
+def test_a_sweep_on_ray_is_the_same_report() -> None:
+    pytest.importorskip("ray", reason="needs headway[ray]")
+    arguments = ("--policy", "sjf", "--laws", "--json", "-")
+    assert run(*arguments, "--engine", "ray", "--workers", "2") == run(*arguments)

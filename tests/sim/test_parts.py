@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from headway.errors import InputError
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
+from headway.schedule.route import PREDICTED_WORK
 from headway.schedule.view import LEVELS, ServiceTime
 from headway.sim.alone import alone_ns, explain, share_of_work
 from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
-from headway.sim.experiment import Experiment, compare
+from headway.sim.experiment import Case, Experiment, compare
 from headway.sim.simulate import simulate
 from headway.sim.skill import kendall_tau, quantiles, shuffled, view_of
-from headway.sim.state import LAST_
+from headway.sim.state import LAST_, ROUTED
 from headway.sim.static_batch import BatchTime, serve_batches
 from headway.sim.sweep import run_all
 from headway.sim.times import decode_ns, mixed_ns
@@ -111,6 +113,16 @@ def test_a_comparison_has_a_shuffled_control_for_every_order_that_predicts() -> 
     assert float(rows[1]["e2e_mean_s_vs_fcfs"] or 0) < float(rows[2]["e2e_mean_s_vs_fcfs"] or 0)
     for row in rows:
         assert not any(isinstance(v, float) and not np.isfinite(v) for v in row.values())
+
+
+def test_routing_by_predicted_work_is_given_predictions_under_every_order() -> None:
+    """First come first served too: else all replicas look equally free to it."""
+    cluster = replace(world(Engine(max_num_seqs=8, num_kv_blocks=3000), MODEL))
+    two = replace(cluster, pools=(replace(cluster.pools[0], replicas=2),), placement=PREDICTED_WORK)
+    trace = Trace(np.zeros(9), np.full(9, 10), np.array([900, *[30] * 8]))
+    service = share_of_work(cluster.pools[0], trace)
+    outcome = Experiment((trace,), two, service, 1.0).outcome(Case(Fcfs(), 0))
+    assert sorted(outcome.rows[:, ROUTED].tolist()) == [1, 8]
 
 
 def test_threads_give_the_same_bytes_as_one_after_the_other() -> None:

@@ -17,7 +17,8 @@ from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
 from headway.sim.gaps import BINS, count_gaps
 from headway.sim.laws import check
-from headway.sim.reference import Job, Replica, Site, reference
+from headway.sim.reference import Job, Replica
+from headway.sim.reference_site import Site, reference
 from headway.sim.simulate import simulate
 from headway.sim.state import FIRST_, LAST_, PREEMPTIONS_
 from headway.sim.times import decode_ns, mixed_ns, stack

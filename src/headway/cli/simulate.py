@@ -20,6 +20,7 @@ from headway.sim.alone import explain as break_down
 from headway.sim.cluster import Disaggregation
 from headway.sim.experiment import Case, compare
 from headway.workload.profile import find_profile, profile_names
+from headway.workload.request import Slo
 
 # What a scenario file says itself; the other options say how to run it and what to show.
 SAID_BY_A_SCENARIO = {
@@ -122,7 +123,8 @@ def simulate(
         _notes(built),
         {"workload": _source(built)},
     )
-    deliver(report, columns([name for name, _ in built.experiment.tenants]), *files)
+    names = [name for name, _ in built.experiment.tenants]
+    deliver(report, columns(names, built.experiment.slo != Slo()), *files)
 
 
 def _scenario(

@@ -135,7 +135,7 @@ class Workload:
     def training(self, rate_rps: float | None) -> tuple[Trace, ...]:
         """Requests to tune an order on, before it is measured on `draw`."""
         if self.trace is None:
-            return tuple(self.draw(TRAINING_SEED + k, rate_rps) for k in range(2))
+            return tuple(self.draw(TRAINING_SEED + k, rate_rps) for k in range(4))
         return (self.draw(0, rate_rps).head(max(1, self.requests // 3)),)
 
     @property

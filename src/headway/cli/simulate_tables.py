@@ -8,8 +8,10 @@ from headway.cli.show import Column, number
 from headway.metrics.report import Row
 
 
-def columns(tenants: Sequence[str] = ()) -> list[Column]:
-    """What is printed of every order; for every tenant how much of it met its objectives."""
+def columns(tenants: Sequence[str] = (), objectives: bool = True) -> list[Column]:
+    """What is printed of every order: goodput, or by tenant how much met its objectives."""
+    goodput: Column = (">", "goodput/s", lambda row: number(row.get("goodput_requests_per_s")))
+    met = [_tenant(name) for name in tenants] or ([goodput] if objectives else [])
     return [
         ("<", "policy", lambda row: str(row["policy"])),
         ("<", "predictions", lambda row: str(row["predictions"])),
@@ -23,8 +25,7 @@ def columns(tenants: Sequence[str] = ()) -> list[Column]:
         (">", "vs fcfs", lambda row: _versus(row, "e2e_p99_s")),
         (">", "max s", lambda row: number(row["e2e_max_s"])),
         (">", "slowdown", lambda row: number(row["slowdown_mean"])),
-        (">", "goodput/s", lambda row: number(row.get("goodput_requests_per_s"))),
-        *(_tenant(name) for name in tenants),
+        *met,
         (">", "busy", lambda row: _share(row, "utilisation")),
         (">", "$/Mtok", lambda row: number(row["usd_per_mtok"])),
         (">", "J/tok", lambda row: number(row["joules_per_tok"])),

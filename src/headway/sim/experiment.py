@@ -14,6 +14,7 @@ from headway.predict.predictor import LengthPredictor
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, OrderPolicy
+from headway.schedule.route import LowestScore
 from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import alone_ns
 from headway.sim.cluster import Cluster
@@ -88,7 +89,9 @@ class Experiment:
     def outcome(self, case: Case) -> Outcome:
         """One run of continuous batching in full."""
         trace = self.traces[case.seed]
-        if isinstance(case.policy, Fcfs) and self.offload_share is None:
+        place = self.cluster.placement
+        routed = isinstance(place, LowestScore) and place.per_token != 0  # by predicted work
+        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed:
             outcome = simulate(trace, self.cluster, case.policy)
         else:
             view = self._view(case)
