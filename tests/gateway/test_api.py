@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
 import openai
 import pytest
 from tests.gateway.conftest import CHAT, Live, get, post, streamed
+
+from headway.gateway.answer import Answer
+from headway.gateway.exchange import Exchange
+from headway.gateway.wire import ClientConnection
 
 
 def client(port: int, **settings: Any) -> openai.OpenAI:
@@ -223,3 +228,22 @@ def test_what_waits_can_be_seen(live: Live) -> None:
     for thread in clients:
         thread.join()
     assert len(live.entries(3)) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_is_over_leaves_nothing_for_the_garbage_collector(
+    live: Live, stream: bool
+) -> None:
+    port = live.gateway(live.engine(), retries=0)
+    gc.collect()
+    gc.disable()
+    try:
+        for fault in ("", "die", "close-before", "status-500", "") * 4:
+            more = {"x_fake_fault": fault} if fault else {}
+            post(port, {**CHAT, "stream": stream}, **more)
+        live.entries(20)
+        kinds = Exchange | ClientConnection | Answer
+        # The next sweep forgets what it might have noted as open.
+        live.until(lambda: sum(isinstance(left, kinds) for left in gc.get_objects()) <= 2)
+    finally:
+        gc.enable()

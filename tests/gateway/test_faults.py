@@ -17,6 +17,7 @@ from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, 
 from headway.gateway.config import Timeouts
 from headway.gateway.descriptors import MOST_FILES, RESERVED
 from headway.gateway.fake import FakeSpeed
+from headway.gateway.speed import MOST_PAUSE_S, Breaker
 from headway.gateway.sqlite import SqliteRecord
 
 STREAM = {**CHAT, "stream": True}
@@ -363,3 +364,11 @@ def test_a_process_takes_the_files_it_may_have() -> None:
     allowed, soft, hard = map(int, done.stdout.split())
     assert allowed == soft
     assert soft == MOST_FILES or soft == hard > 256
+
+
+def test_thousands_of_failures_are_a_pause_like_any_other() -> None:
+    breaker = Breaker()
+    for _ in range(5000):
+        breaker.failed(100.0)
+    assert not breaker.allows(100.0 + MOST_PAUSE_S - 1)
+    assert breaker.allows(100.0 + MOST_PAUSE_S)

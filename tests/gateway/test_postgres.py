@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("there is no PostgreSQL server here: apt-get install postgresql")
     made = Server(tmp_path_factory.mktemp("postgres"), found)
     yield made
-    made.stop()
+    with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):  # gone already
+        made.stop()
 
 
 @pytest.fixture

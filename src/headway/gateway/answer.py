@@ -77,6 +77,10 @@ class Answer:
         self.meter = Meter(api)
         self.streaming = False
 
+    def let_go(self) -> None:
+        """Whoever asked is done: the two would hold each other until garbage is collected."""
+        del self._asker
+
     # from the engine's connection
 
     def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:

@@ -127,6 +127,7 @@ class Exchange(Foreseen):
         self.backend = backend
         self.attempts += 1
         if self.attempts > 1:
+            self.answer.let_go()
             self.answer = self._new_answer()
         self.tried.add(backend.endpoint.url)
         backend.inflight += 1
@@ -299,6 +300,7 @@ class Exchange(Foreseen):
             self._upstream.resume()
         self._upstream = None
         self._release(undecided=status != DONE)
+        self.answer.let_go()
         self._desk.ended(self, status, reason, code)
 
     def _drop_upstream(self) -> None:

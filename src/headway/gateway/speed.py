@@ -159,7 +159,9 @@ class Breaker:
         self.failures += 1
         self.trial = False
         if self.failures >= FAILURES:
-            pause = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self.failures - FAILURES))
+            # Thousands may fail at once: the exponent is bounded before the power is taken.
+            doublings = min(self.failures - FAILURES, 16)
+            pause = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
             self.closed_from_s = now_s + pause
 
     def undecided(self) -> None:
