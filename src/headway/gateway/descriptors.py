@@ -30,8 +30,9 @@ def allow_files() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES), hard))
     now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     _log.info(
-        "file descriptors: %d instead of %d, enough for %d streams at once",
+        "file descriptors: %d (%d before), enough for %d streams at once%s",
         now, soft, max(0, now - RESERVED) // 2,
+        "" if now >= MOST_FILES else "; a higher hard limit (ulimit -Hn) allows more",
     )  # fmt: skip
     return now
 
