@@ -29,5 +29,5 @@ tokens = [answer.output_tokens for answer in outcome.answers]
 print(f"{row['requests']} requests, {row['failed']} failed, {sum(tokens)} tokens")
 print(f"every answer has its own length: {tokens == trace.output_tokens.tolist()}")
 # A lone sequence decodes no faster than the weights can be read: 16 GB at 3.35 TB/s.
-honest = float(row["tpot_mean_s"] or 0) > 0.0047
-print(f"no token came faster than an H100 reads the weights: {honest}")
+slow_enough = float(row["tpot_mean_s"] or 0) > 0.0047
+print(f"no token came faster than an H100 reads the weights: {slow_enough}")
