@@ -25,6 +25,7 @@ from statistics import fmean
 
 from headway.ideal.attribution import Attribution, attribute
 from headway.ideal.denoised import denoise
+from headway.ideal.kernels import CPU_PRIORS
 from headway.ideal.measured import fit_measured
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.profile.budget import Budget
@@ -135,7 +136,7 @@ def attributed(
     ):
         Campaign(plan, ledger, Budget(10_000), "llama").run(endpoint)
         probes, pings = seen(ledger.entries)
-    return attribute(denoise(probes, pings), alone), fmean(late_s)
+    return attribute(denoise(probes, pings, priors=CPU_PRIORS), alone), fmean(late_s)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import click
 from headway.cli.options import number_option, report_options
 from headway.cli.show import Column, deliver, number
 from headway.errors import InputError
+from headway.ideal.adaptive import Adaptive, measured_until
+from headway.ideal.next_request import Target
 from headway.model.catalogue import find_entry
 from headway.model.hf import load_config
 from headway.profile.budget import TokenPrice
@@ -24,6 +26,7 @@ from headway.profile.harness import MOST_REPEATS, Engine, measure
 from headway.profile.measurement import (
     Clock,
     Load,
+    Measurement,
     RequestLoad,
     StepLoad,
     write_measurements,
@@ -51,6 +54,12 @@ ENGINES = ("transformers", "openvino", "vllm")
     default=3,
     show_default=True,
     help="Of short loads in each trial (engines).",
+)
+@number_option(
+    "--within",
+    "doubt in percent",
+    "Choose what to measure, up to the largest --prompts and --outputs, until runtimes are known "
+    "within so many percent (engines).",
 )
 @click.option("--graphs", is_flag=True, help="Let vLLM compile and capture graphs (slow start).")
 @click.option(
@@ -137,16 +146,37 @@ def _endpoint(url: str, model: str, options: Mapping[str, Any]) -> Any:
 
 def _engine(name: str, options: Mapping[str, Any]) -> Any:
     config, short = _config(name)
-    loads: list[Load] = []
     prompts = whole_numbers(options["prompts"], "--prompts")
-    for prompt in prompts:
-        loads += [RequestLoad(1, prompt, o) for o in whole_numbers(options["outputs"], "--outputs")]
+    outputs = whole_numbers(options["outputs"], "--outputs")
+    loads: list[Load] = [RequestLoad(1, p, o) for p in prompts for o in outputs]
     for batch in whole_numbers(options["batches"], "--batches"):
         loads += [StepLoad(batch, 1, prompt) for prompt in prompts]
     engine = _built(config, short, options)
     one_thread = options["device"] == "cpu" and options["threads"] == 1
     clock = Clock(options["clock"] or ("process_cpu" if one_thread else "wall"))
     meter, why_not = meter_of(options["device"])
+
+    def run(
+        chosen: Sequence[Load], notice: Callable[[int, int], object] = lambda done, total: None
+    ) -> tuple[Measurement, ...]:
+        return measure(
+            engine, chosen, options["trials"], clock=clock, seed=options["seed"], notice=notice,
+            meter=meter, repeats=options["repeats"],
+        )  # fmt: skip
+
+    if options["within"] is None:
+        found = _all_of(run, loads)
+    else:
+        target = Target.up_to(max(prompts), max(outputs))
+        state = measured_until(run, target, options["within"] / 100, notice=_say)
+        found = state.measurements
+    out = options["out"] or Path(f"profile-{_file_name(short)}.jsonl")
+    write_measurements(out, found)
+    click.echo(f"wrote {out}", err=True)
+    return measurements_report(found, why_not)
+
+
+def _all_of(run: Callable[..., tuple[Measurement, ...]], loads: list[Load]) -> Any:
     # Seen where stderr is a terminal only.
     with click.progressbar(label="measuring", length=1, file=sys.stderr) as bar:
 
@@ -154,14 +184,17 @@ def _engine(name: str, options: Mapping[str, Any]) -> Any:
             bar.length = total
             bar.update(done - bar.pos)
 
-        found = measure(
-            engine, loads, options["trials"], clock=clock, seed=options["seed"], notice=notice,
-            meter=meter, repeats=options["repeats"],
-        )  # fmt: skip
-    out = options["out"] or Path(f"profile-{_file_name(short)}.jsonl")
-    write_measurements(out, found)
-    click.echo(f"wrote {out}", err=True)
-    return measurements_report(found, why_not)
+        return run(loads, notice)
+
+
+def _say(state: Adaptive) -> None:
+    last = state.measurements[-1].load
+    assert isinstance(last, RequestLoad)  # an adaptive profile is of requests
+    click.echo(
+        f"after {len(state.measurements)} requests (the last: {last.prompt_tokens} prompt and "
+        f"{last.output_tokens} output tokens): within {100 * state.half_width:.1f}%",
+        err=True,
+    )
 
 
 def _built(config: Mapping[str, object], name: str, options: Mapping[str, Any]) -> Engine:

@@ -7,11 +7,18 @@ back on kernels of few tile sizes, so that the first tile of tokens already cost
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headway.ideal.prompt_curve import Tiles
-from headway.ideal.runtime_form import Priors
+from headway.ideal.runtime_form import Prior, Priors
 from headway.model.architecture import ModelArchitecture
 from headway.model.attention import GroupedQueryAttention
 
+# A CPU has no tiles to speak of, turns to arithmetic within a few tokens, and some engines take as
+# long again to begin a request as for a token: little of what GPUs teach holds there.
+CPU_PRIORS = replace(
+    Priors(), log_first=Prior(0.3, 0.4), log_corner_tokens=Prior(4.0, 2.0), lead=Prior(0.1, 0.6)
+)
 # Elements of two bytes in a load of a tensor core.
 ALIGNED_ELEMENTS = 8
 # Up to so many tokens the kernels for vectors and narrow matrices are used.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headway.errors import InputError
-from headway.ideal.kernels import expected_of, widths
+from headway.ideal.kernels import CPU_PRIORS, expected_of, widths
 from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
@@ -48,7 +48,7 @@ def fit_measured(measurements: Sequence[Measurement], batch: int = 1) -> Runtime
 
 def _estimator(setup: Setup) -> RuntimeFit:
     if not setup.device.startswith("cuda"):
-        return RuntimeFit(None)
+        return RuntimeFit(None, CPU_PRIORS)
     if setup.config is None:
         return RuntimeFit(Tiles())
     model = architecture_from_config(setup.config, setup.model)
