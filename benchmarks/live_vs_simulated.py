@@ -32,12 +32,14 @@ from typing import Any
 
 import numpy as np
 
+from headway.engine.batch import Batcher
 from headway.engine.openvino import OpenVinoPipeline
 from headway.engine.profiled import ProfiledPipeline
 from headway.engine.serve import serve as serve_engine
 from headway.engine.server import EngineServer
 from headway.engine.steplog import LoggedPipeline, Row, as_steps
 from headway.engine.tiny import TINY_RANDOM
+from headway.engine.vocabulary import ByteVocabulary
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
 from headway.ideal.pass_fit import PassFit
@@ -120,29 +122,32 @@ class Told:
 # the processes
 
 
-def engine_process(pipe: Connection) -> None:
-    """Compute on core 0, in real time where that is allowed; sockets are on the last core."""
+def engine_process(control: Connection, pipe: Connection) -> None:
+    """Profile, then compute for whoever is at the other end of ``pipe``; on core 0."""
     real_time()
     os.sched_setaffinity(0, {0})
     pipeline = OpenVinoPipeline(TINY_RANDOM, "tiny-random", BUDGET)
     setup = Setup("tiny-random", "OpenVINO GenAI", "cpu", threads=1, host=this_host())
     profiled = ProfiledPipeline(pipeline, setup, BUDGET)
-    pipe.send(measure(profiled, LOADS, 3, clock=Clock.WALL))
+    control.send(measure(profiled, LOADS, 3, clock=Clock.WALL))
     profiled.clear()
     logged = LoggedPipeline(pipeline, BUDGET)
 
-    def started(port: int) -> None:
-        # The thread that computes has begun and keeps its core; this one leaves it alone.
-        os.sched_setaffinity(0, {last_core()})
-        pipe.send(port)
-        threading.Thread(target=tell, daemon=True).start()
-
     def tell() -> None:
-        while pipe.recv():
+        while control.recv():
             rows, logged.rows = logged.rows, []
-            pipe.send(rows)
+            control.send(rows)
 
-    serve_engine(EngineServer(logged, "tiny-random", SLOTS), "127.0.0.1", 0, started)
+    threading.Thread(target=tell, daemon=True).start()
+    Batcher(logged, SLOTS).run(pipe)
+
+
+def socket_process(control: Connection, pipe: Connection) -> None:
+    """OpenAI's API in front of the engine."""
+    size = TINY_RANDOM["vocab_size"]
+    assert isinstance(size, int)  # it is written in this package
+    server = EngineServer(pipe, "tiny-random", vocabulary=ByteVocabulary(size))
+    serve_engine(server, "127.0.0.1", 0, control.send)
 
 
 def gateway_process(pipe: Connection, url: str, policy: OrderPolicy, rows: Rows) -> None:
@@ -334,7 +339,8 @@ def main() -> None:
     go_first()
     os.sched_setaffinity(0, {last_core()})
     rounds: list[Round] = []
-    with process(engine_process) as engine:
+    one, other = multiprocessing.get_context("spawn").Pipe()
+    with process(engine_process, one) as engine, process(socket_process, other) as sockets:
         times = of_mean(engine.recv())
         cluster = simulated_engine(times)
         saturated = saturation_rps(Asked.drawn(given, given.seed, 1.0).trace, cluster)
@@ -354,7 +360,7 @@ def main() -> None:
             f"{given.load:g}), mean prompt {asked.trace.prompt_tokens.mean():.0f} and answer "
             f"{asked.trace.output_tokens.mean():.0f} tokens, tau {given.tau:g}; {ours.policy}"
         )
-        url = f"http://127.0.0.1:{engine.recv()}/v1"
+        url = f"http://127.0.0.1:{sockets.recv()}/v1"
         # Shapes that the engine has not met yet take it longer, and most are met in one run.
         asked.ask(url, Fcfs(), rows)
         for number in range(given.rounds):

@@ -5,6 +5,7 @@ import threading
 
 from headway.cli.simulate_options import parse_deployment
 from headway.cost.step_time import AnalyticStepTime
+from headway.engine.batch import in_thread
 from headway.engine.server import EngineServer
 from headway.engine.timed import TimedPipeline
 from headway.load.measure import measured
@@ -15,7 +16,7 @@ from headway.workload.profile import find_profile
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
 times = AnalyticStepTime(parse_deployment("llama-3.1-8b@h100:tp1"))
-engine = EngineServer(TimedPipeline(times), "h100", max_num_seqs=64, context_tokens=100_000)
+engine = EngineServer(in_thread(TimedPipeline(times), 64), "h100", context_tokens=100_000)
 port = asyncio.run_coroutine_threadsafe(engine.start(), loop).result()
 
 # The lengths of a real trace; each answer's reaches the engine in a header, and nobody else.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from headway.cost.roofline import Basis, TimeEstimate
-from headway.engine.batch import TextPipeline
+from headway.engine.batch import Pipeline, in_thread
 from headway.engine.server import EngineServer
 from headway.engine.timed import TimedPipeline
 from headway.workload.step import Step
@@ -45,11 +45,12 @@ class Served:
     def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    def engine(self, pipeline: TextPipeline | None = None, **settings: Any) -> int:
+    def engine(self, pipeline: Pipeline | None = None, max_num_seqs: int = 16) -> int:
         """Start one; returns its port."""
 
         async def make() -> int:
-            server = EngineServer(pipeline or TimedPipeline(Linear()), "timed", **settings)
+            pipe = in_thread(pipeline or TimedPipeline(Linear()), max_num_seqs)
+            server = EngineServer(pipe, "timed")
             self._servers.append(server)
             return await server.start()
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.conftest import Linear
 
-from headway.engine.batch import Batcher, Piece, Work
+from headway.engine.batch import Piece, Pipeline, Work, in_thread
 from headway.engine.chunks import Chunks, as_step
 from headway.engine.steplog import LoggedPipeline, as_steps
 from headway.engine.timed import TimedPipeline
@@ -80,21 +79,19 @@ class Watched(TimedPipeline):
         return pieces
 
 
-def answered(pipeline: TimedPipeline | LoggedPipeline, works: list[Work], most: int) -> list[Piece]:
+def answered(pipeline: Pipeline, works: list[Work], most: int) -> list[Piece]:
     """All pieces of ``works``, asked at once."""
-    pieces: list[Piece] = []
-    done = threading.Event()
-
-    def deliver(some: Sequence[Piece]) -> None:
-        pieces.extend(some)
-        if sum(bool(piece.reason) for piece in pieces) == len(works):
-            done.set()
-
-    batcher = Batcher(pipeline, most, deliver, lambda problem: done.set())
+    pipe = in_thread(pipeline, most)
     for work in works:
-        batcher.ask(work)
-    assert done.wait(20)
-    batcher.stop()
+        pipe.send(work)
+    pieces: list[Piece] = []
+    while sum(bool(piece.reason) for piece in pieces) < len(works):
+        assert pipe.poll(20)
+        told = pipe.recv()
+        assert not isinstance(told, str), told
+        pieces += told[0]
+        assert told[1].running <= most
+    pipe.send(None)
     return pieces
 
 
@@ -124,15 +121,18 @@ class Held(Watched):
 
 
 def test_the_smallest_priority_goes_first() -> None:
-    pipeline, done = Held(), threading.Event()
-    batcher = Batcher(pipeline, 1, lambda pieces: None, lambda problem: done.set())
+    pipeline = Held()
+    pipe = in_thread(pipeline, 1)
     for work in [Work(0, (1,), 1), *(Work(i, (1,), 1, priority=-i % 3) for i in range(1, 7))]:
-        batcher.ask(work)
+        pipe.send(work)
     pipeline.go.set()
-    while len(pipeline.order) < 7 and not done.wait(0.01):
-        pass
-    batcher.stop()
-    assert pipeline.order == [0, 3, 6, 2, 5, 1, 4]  # by priority, and by age where it is the same
+    ended: list[int] = []
+    while len(ended) < 7:
+        assert pipe.poll(20)
+        ended += [piece.number for piece in pipe.recv()[0]]
+    pipe.send(None)
+    # The first had the only place before the others came; they go by priority, then by age.
+    assert ended == pipeline.order == [0, 3, 6, 2, 5, 1, 4]
 
 
 def test_a_log_knows_what_every_step_computed() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.engine.conftest import Linear, Served
 
-from headway.engine.batch import TextPipeline
+from headway.engine.batch import Pipeline
 from headway.engine.steplog import LoggedPipeline, as_steps
 from headway.engine.timed import TimedPipeline
 from headway.gateway.app import Gateway
@@ -61,7 +61,7 @@ def drawn(count: int) -> Trace:
 
 
 def asked(
-    served: Served, engine: TextPipeline, trace: Trace, policy: OrderPolicy, rows: Floats
+    served: Served, engine: Pipeline, trace: Trace, policy: OrderPolicy, rows: Floats
 ) -> Outcome:
     url = f"http://127.0.0.1:{served.engine(engine, max_num_seqs=SLOTS)}/v1"
     planned = plan_trace(trace, "timed", COMPLETIONS, hide_lengths=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -50,7 +51,7 @@ def engine(
     openvino computes with OpenVINO GenAI, vllm-cpu starts vLLM's own server, timed computes nothing
     and takes as long as the cost model says that some hardware would.
     """
-    from headway.engine.tiny import find_config
+    from headway.engine.tiny import find_config, whole
 
     if (deployment is not None) != (kind == "timed"):
         raise InputError("--deployment is what the engine timed needs, and no other takes")
@@ -69,29 +70,30 @@ def engine(
         click.echo(f"headway: vLLM will serve {name} on http://{host}:{port}/v1", err=True)
         os.execve(line[0], line, environment(threads, cache_gb))
     need("httptools", "the engine's server", "openvino")
-    from headway.engine.batch import TextPipeline
+    from headway.engine.batch import in_process, in_thread
     from headway.engine.serve import serve
     from headway.engine.server import EngineServer
+    from headway.engine.vocabulary import ByteVocabulary
 
-    pipeline: TextPipeline
-    context_tokens = 1 << 20
     if deployment is not None:
         from headway.cli.simulate_options import parse_deployment
         from headway.cost.step_time import AnalyticStepTime
         from headway.engine.timed import TimedPipeline
 
-        pipeline = TimedPipeline(
-            AnalyticStepTime(parse_deployment(deployment)), max_num_batched_tokens
-        )
-        name = deployment
+        times = AnalyticStepTime(parse_deployment(deployment))
+        pipe = in_thread(TimedPipeline(times, max_num_batched_tokens), max_num_seqs)
+        name, server = deployment, EngineServer(pipe, deployment, context_tokens=1 << 20)
     else:
         from headway.engine.openvino import OpenVinoPipeline
 
+        need("openvino_genai", "the engine openvino", "openvino")
         config, name = find_config(model)
-        pipeline = OpenVinoPipeline(config, name, max_num_batched_tokens, threads, cache_gb)
-        length = config.get("max_position_embeddings", 4096)
-        context_tokens = length if isinstance(length, int) else 4096
-    server = EngineServer(pipeline, name, max_num_seqs, context_tokens)
+        make = partial(OpenVinoPipeline, config, name, max_num_batched_tokens, threads, cache_gb)
+        pipe = in_process(make, max_num_seqs)
+        server = EngineServer(
+            pipe, name, whole(config, "max_position_embeddings"),
+            ByteVocabulary(whole(config, "vocab_size")),
+        )  # fmt: skip
 
     def started(actual: int) -> None:
         click.echo(f"headway: {name} on http://{host}:{actual}/v1")

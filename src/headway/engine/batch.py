@@ -1,16 +1,19 @@
-"""Continuous batching in a thread of its own: who waits, who runs, one step after the other.
+"""Continuous batching apart from the sockets: who waits, who runs, one step after the other.
 
-The thread owns the pipeline. Whoever asks puts messages into a queue and is told what every step
-gave; while a step computes, the interpreter is free to read and write sockets.
+Whoever asks does so through a pipe, and is told through it what every step gave. An engine that
+computes is at the other end in a process of its own: OpenVINO GenAI holds the interpreter's lock
+for as long as a step lasts, so that in a thread beside it no socket is served meanwhile.
 """
 
 from __future__ import annotations
 
 import heapq
-import queue
+import multiprocessing
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from time import perf_counter, thread_time
 from typing import Protocol
 
@@ -71,18 +74,6 @@ class Pipeline(Protocol):
         ...
 
 
-class TextPipeline(Pipeline, Protocol):
-    """A pipeline that has a tokenizer."""
-
-    def tokens(self, text: str) -> list[int]:
-        """The tokens of ``text``."""
-        ...
-
-    def text(self, token: int) -> str:
-        """The text of one token."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Count:
     """What a batcher did so far: the counters behind ``/metrics``.
@@ -101,70 +92,44 @@ class Count:
     kv_usage: float
 
 
+Told = tuple[list[Piece], Count] | str  # what a step gave, or what broke
+
+
 class Batcher:
     """Runs at most ``max_num_seqs`` sequences at once; the others wait by priority, then by age."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        max_num_seqs: int,
-        deliver: Callable[[Sequence[Piece]], None],
-        broken: Callable[[str], None],
-    ) -> None:
-        """Start the thread; ``deliver`` and ``broken`` are called in it."""
+    def __init__(self, pipeline: Pipeline, max_num_seqs: int) -> None:
+        """Run nothing yet."""
         if max_num_seqs < 1:
             raise InputError(f"an engine runs at least 1 sequence, not {max_num_seqs}")
         self._pipeline = pipeline
         self._most = max_num_seqs
-        self._deliver = deliver
-        self._broken = broken
-        self._inbox: queue.SimpleQueue[Work | int | None] = queue.SimpleQueue()
         self._waiting: list[tuple[int, int, Work]] = []
         self._running: set[int] = set()
-        self._seen = (0, 0)
         self._steps = 0
         self._step_s = 0.0
         self._step_cpu_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
 
-    def ask(self, sequence: Work) -> None:
-        """Let ``sequence`` wait for its turn."""
-        self._inbox.put(sequence)
+    def run(self, pipe: Connection) -> None:
+        """Step until ``pipe`` says ``None`` or its other end is closed.
 
-    def cancel(self, number: int) -> None:
-        """Nobody wants that answer any more."""
-        self._inbox.put(number)
-
-    def stop(self) -> None:
-        """End the thread after the step it is in."""
-        self._inbox.put(None)
-        self._thread.join()
-
-    @property
-    def count(self) -> Count:
-        """As of the last step."""
-        running, waiting = self._seen
-        return Count(
-            running, waiting, self._steps, self._step_s, self._step_cpu_s, self._pipeline.kv_usage
-        )
-
-    def _run(self) -> None:
+        It takes works, and the numbers of those that nobody wants any more. After every step it
+        says what that gave, and a text should the pipeline break.
+        """
         try:
-            while self._listen():
+            while self._listen(pipe):
                 while self._waiting and len(self._running) < self._most:
-                    sequence = heapq.heappop(self._waiting)[2]
-                    self._pipeline.add(sequence)
-                    self._running.add(sequence.number)
-                self._seen = len(self._running), len(self._waiting)
-                if self._running:
-                    self._step()
-                if not self._running and not self._waiting:
-                    self._seen = 0, 0
+                    work = heapq.heappop(self._waiting)[2]
+                    self._pipeline.add(work)
+                    self._running.add(work.number)
+                pipe.send(self._step() if self._running else ([], self._count(0, 0)))
+        except (EOFError, BrokenPipeError):
+            return
         except Exception as error:  # a pipeline may raise anything, and its clients must know
-            self._broken(f"the engine broke: {error}")
+            pipe.send(f"the engine broke: {error}")
 
-    def _step(self) -> None:
+    def _step(self) -> Told:
+        running, waiting = len(self._running), len(self._waiting)
         began_s, began_cpu_s = perf_counter(), thread_time()
         pieces = self._pipeline.step()
         self._step_s += perf_counter() - began_s
@@ -173,13 +138,20 @@ class Batcher:
         for piece in pieces:
             if piece.reason:
                 self._running.discard(piece.number)
-        self._deliver(pieces)
+        if not self._running and not self._waiting:
+            running = 0
+        return pieces, self._count(running, waiting)
 
-    def _listen(self) -> bool:
+    def _count(self, running: int, waiting: int) -> Count:
+        return Count(
+            running, waiting, self._steps, self._step_s, self._step_cpu_s, self._pipeline.kv_usage
+        )
+
+    def _listen(self, pipe: Connection) -> bool:
         """Take in what was asked; wait for it if there is nothing to do."""
         idle = not self._running and not self._waiting
-        while idle or not self._inbox.empty():
-            message = self._inbox.get()
+        while idle or pipe.poll():
+            message: Work | int | None = pipe.recv()
             idle = False
             if message is None:
                 return False
@@ -192,3 +164,40 @@ class Batcher:
                 self._waiting = [entry for entry in self._waiting if entry[1] != message]
                 heapq.heapify(self._waiting)
         return True
+
+
+def in_thread(pipeline: Pipeline, max_num_seqs: int) -> Connection:
+    """Batch on a thread of this process: for a pipeline that sleeps. The pipe to speak through."""
+    ours, theirs = multiprocessing.Pipe()
+    batcher = Batcher(pipeline, max_num_seqs)
+    threading.Thread(target=batcher.run, args=(theirs,), name="engine", daemon=True).start()
+    return ours
+
+
+def in_process(make: Callable[[], Pipeline], max_num_seqs: int) -> Connection:
+    """Batch in a process of its own, where ``make`` builds the pipeline; the pipe to speak through.
+
+    Raises:
+        InputError: whatever ``make`` raised, in a sentence.
+
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=_compute, args=(theirs, make, max_num_seqs), daemon=True).start()
+    theirs.close()
+    problem: str = ours.recv()
+    if problem:
+        raise InputError(problem)
+    return ours
+
+
+def _compute(pipe: Connection, make: Callable[[], Pipeline], max_num_seqs: int) -> None:
+    # An interrupt is meant for the server, which then tells this process to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        batcher = Batcher(make(), max_num_seqs)
+    except Exception as error:  # told to whoever waits for the engine
+        pipe.send(f"{error}")
+        return
+    pipe.send("")
+    batcher.run(pipe)

@@ -12,7 +12,6 @@ import numpy as np
 
 from headway.engine.batch import Piece, Work
 from headway.profile.openvino_engine import OpenVinoEngine
-from headway.profile.random_gguf import byte_letters, byte_order, token_names
 
 REASONS = {"LENGTH": "length", "STOP": "stop"}
 RUNNING = "RUNNING"
@@ -40,34 +39,12 @@ class OpenVinoPipeline:
             config, name, threads, cache_gb, max_num_batched_tokens, chunked_prefill=True
         )
         self._genai, self._openvino, self._pipeline = built.genai, built.openvino, built.pipeline
-        self._codes = {byte: token for token, byte in enumerate(byte_order())}
-        letters = dict(zip(byte_letters(), byte_order(), strict=True))
-        size = config["vocab_size"]
-        assert isinstance(size, int)  # the model was built from it
-        self._texts = [
-            bytes(letters[c] for c in name).decode("utf-8", "replace")
-            if all(c in letters for c in name)
-            else name
-            for name in token_names(size)
-        ]
         self._handles: dict[int, Any] = {}
 
     @property
     def kv_usage(self) -> float:
         """Share of the KV cache in use, 0 to 1."""
         return float(self._pipeline.get_metrics().cache_usage) / 100
-
-    def tokens(self, text: str) -> list[int]:
-        """One token for each byte.
-
-        Not by the model's own tokenizer, which computes on the engine's core and waits for it.
-        """
-        codes = self._codes
-        return [codes[byte] for byte in text.encode()]
-
-    def text(self, token: int) -> str:
-        """The text of one token; half a character shows as a mark, a special token as its name."""
-        return self._texts[token]
 
     def add(self, work: Work) -> None:
         """See `headway.engine.batch.Pipeline`."""

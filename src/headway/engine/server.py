@@ -1,18 +1,20 @@
-"""OpenAI's API in front of a pipeline, with vLLM's names on ``/metrics``."""
+"""OpenAI's API in front of a batcher, with vLLM's names on ``/metrics``."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 from headway.engine.asked import CHAT, COMPLETIONS, Asked, read_asked
-from headway.engine.batch import Batcher, Piece, TextPipeline
+from headway.engine.batch import Count, Piece, Told, Work
+from headway.engine.vocabulary import ByteVocabulary
 from headway.errors import InputError
 from headway.wire import LAST_CHUNK, STREAM_HEAD, Incoming, ServerConnection, as_chunk
 
@@ -33,7 +35,7 @@ class _Answer:
 
 
 class EngineServer:
-    """Serves ``pipeline`` as ``model``; `start` before, `stop` after.
+    """Serves the batcher at the other end of ``pipe`` as ``model``; `start` before, `stop` after.
 
     Attributes:
         context_tokens: most tokens of a prompt and its answer.
@@ -41,18 +43,23 @@ class EngineServer:
     """
 
     def __init__(
-        self, pipeline: TextPipeline, model: str, max_num_seqs: int = 16, context_tokens: int = 4096
+        self,
+        pipe: Connection,
+        model: str,
+        context_tokens: int = 4096,
+        vocabulary: ByteVocabulary | None = None,
     ) -> None:
         """Serve nothing yet."""
-        self._pipeline = pipeline
+        self._pipe = pipe
+        self._vocabulary = vocabulary or ByteVocabulary()
         self._model = model
-        self._most = max_num_seqs
         self.context_tokens = context_tokens
         self._answers: dict[int, _Answer] = {}
         self._by_connection: dict[ServerConnection, int] = {}
         self._connections: set[ServerConnection] = set()
         self._number = 0
         self._problem = ""
+        self._count = Count(0, 0, 0, 0.0, 0.0, 0.0)
         self._prompt_tokens = 0
         self._generated_tokens = 0
         self._finished = 0
@@ -71,19 +78,17 @@ class EngineServer:
             )
         except OSError as error:
             raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-        self._batcher = Batcher(
-            self._pipeline,
-            self._most,
-            lambda pieces: self._soon(self._got, pieces),
-            lambda problem: self._soon(self._broke, problem),
-        )
+        self._reader = threading.Thread(target=self._read, name="engine's answers", daemon=True)
+        self._reader.start()
         listening: int = self._listener.sockets[0].getsockname()[1]
         return listening
 
     async def stop(self) -> None:
         """Stop after the step that is being computed; what was not answered is cut off."""
         self._listener.close()
-        await asyncio.to_thread(self._batcher.stop)
+        with suppress(OSError):
+            self._pipe.send(None)
+        await asyncio.to_thread(self._reader.join)
         for connection in list(self._connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -119,7 +124,7 @@ class EngineServer:
         number = self._by_connection.pop(connection, None)
         if number is not None:
             del self._answers[number]
-            self._batcher.cancel(number)
+            self._send(number)
 
     def _ask(self, connection: ServerConnection, incoming: Incoming) -> None:
         if self._problem:
@@ -127,26 +132,43 @@ class EngineServer:
             return
         self._number += 1
         try:
-            asked = read_asked(incoming, self._number, self._pipeline.tokens, self.context_tokens)
+            asked = read_asked(incoming, self._number, self._vocabulary.tokens, self.context_tokens)
         except InputError as error:
             _refuse(connection, 400, str(error))
             return
         self._prompt_tokens += len(asked.work.prompt)
         self._answers[self._number] = _Answer(connection, asked, int(time.time()))
         self._by_connection[connection] = self._number
-        self._batcher.ask(asked.work)
+        self._send(asked.work)
 
-    def _soon(self, call: Any, argument: Any) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            self._loop.call_soon_threadsafe(call, argument)
+    def _send(self, message: Work | int) -> None:
+        with suppress(OSError):  # an engine that has gone is told of where its answers are read
+            self._pipe.send(message)
 
-    def _got(self, pieces: Sequence[Piece]) -> None:
+    def _read(self) -> None:
+        """In a thread: a loop would make the pipe non-blocking, and long messages fail."""
+        told: Told
+        while True:
+            try:
+                told = self._pipe.recv()
+            except (EOFError, OSError):
+                told = "the engine has ended"
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._told, told)
+            if isinstance(told, str):
+                return
+
+    def _told(self, told: Told) -> None:
+        if isinstance(told, str):
+            self._broke(told)
+            return
+        pieces, self._count = told
         for piece in pieces:
             answer = self._answers.get(piece.number)
             if answer is None:  # its client has gone meanwhile
                 continue
             self._generated_tokens += len(piece.tokens)
-            texts = [self._pipeline.text(token) for token in piece.tokens]
+            texts = [self._vocabulary.text(token) for token in piece.tokens]
             if answer.asked.stream:
                 head = STREAM_HEAD if not answer.tokens else b""
                 events = b"".join(as_chunk(self._event(answer, text)) for text in texts)
@@ -200,9 +222,10 @@ class EngineServer:
                 "choices": choices}  # fmt: skip
 
     def _broke(self, problem: str) -> None:
-        """The thread that computes has ended: tell those who wait, and who asks from now on."""
+        """Whoever computed has ended: tell those who wait, and who asks from now on."""
         self._problem = problem
-        _log.error(problem)
+        if self._listener.is_serving():
+            _log.error(problem)
         for answer in self._answers.values():
             if answer.asked.stream and answer.tokens:
                 error = {"error": {"message": problem, "type": "server_error"}}
@@ -214,7 +237,7 @@ class EngineServer:
         self._by_connection.clear()
 
     def _metrics(self) -> str:
-        count = self._batcher.count
+        count = self._count
         label = json.dumps(self._model)
         rows = [
             ("vllm:num_requests_running", "gauge", count.running),

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from headway.engine.batch import Piece, TextPipeline, Work
+from headway.engine.batch import Piece, Pipeline, Work
 from headway.engine.chunks import Chunks, Part
 from headway.errors import HeadwayError
 from headway.workload.step import Step
@@ -37,7 +37,7 @@ class LoggedPipeline:
 
     """
 
-    def __init__(self, pipeline: TextPipeline, max_num_batched_tokens: int) -> None:
+    def __init__(self, pipeline: Pipeline, max_num_batched_tokens: int) -> None:
         """Log ``pipeline``, which runs nothing yet."""
         self.pipeline = pipeline
         self.rows: list[Row] = []
@@ -49,14 +49,6 @@ class LoggedPipeline:
     def kv_usage(self) -> float:
         """See `headway.engine.batch.Pipeline`."""
         return self.pipeline.kv_usage
-
-    def tokens(self, text: str) -> list[int]:
-        """See `headway.engine.batch.TextPipeline`."""
-        return self.pipeline.tokens(text)
-
-    def text(self, token: int) -> str:
-        """See `headway.engine.batch.TextPipeline`."""
-        return self.pipeline.text(token)
 
     def add(self, work: Work) -> None:
         """See `headway.engine.batch.Pipeline`."""

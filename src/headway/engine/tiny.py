@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from headway.errors import InputError
 from headway.model.catalogue import find_entry
 from headway.model.hf import load_config
 
@@ -46,3 +47,11 @@ def find_config(name: str) -> tuple[Mapping[str, object], str]:
         return load_config(path), (path.parent if path.name == "config.json" else path).stem
     entry = find_entry(name)
     return entry.config, entry.name
+
+
+def whole(config: Mapping[str, object], key: str) -> int:
+    """The whole number ``key`` of ``config``; raise `InputError` if it has none."""
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"config.json: {key!r} must be a whole number of at least 1")
+    return value
