@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from headway.cost.deployment import Deployment
-from headway.cost.disaggregated import Disaggregated, Workers
 from headway.cost.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
 from headway.cost.parallelism import Parallelism
 from headway.cost.serving import Load, as_run
+from headway.cost.two_stages import Disaggregated, Workers
 from headway.cost.work import Array
 from headway.errors import HeadwayError, InputError
 from headway.hardware.cluster import Cluster

@@ -60,6 +60,13 @@ def test_parts_add_up_to_the_time_per_token(capsys: pytest.CaptureFixture[str]) 
     assert all(float(change or 0) <= 1e-9 for change in changes.values())
 
 
+def test_explain_says_how_sure_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    _run(explain, *ASKED[:-1], "20000")
+    out = capsys.readouterr().out
+    assert "10-90% of the time per token" in out
+    assert "doublings outside the measured range" in out
+
+
 def test_drafting_is_served(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["deepseek-v3", "--on", "h200", "--tp", "8", *LOAD[:-1], "4"]
     plain = _report(capsys, estimate, *asked).rows[0]

@@ -7,14 +7,10 @@ from dataclasses import replace
 import pytest
 
 from headway.cost.deployment import Deployment
-from headway.cost.disaggregated import (
-    Disaggregated,
-    Workers,
-    disaggregated_times,
-    transfer_bytes,
-)
+from headway.cost.disaggregated import disaggregated_times
 from headway.cost.parallelism import Parallelism
 from headway.cost.serving import Load
+from headway.cost.two_stages import Disaggregated, Workers, transfer_bytes
 from headway.dtypes import DType
 from headway.errors import DoesNotFitError, InputError
 from headway.hardware.catalogue import find_cluster
@@ -83,6 +79,14 @@ def test_drafts_shorten_what_they_should(deepseek: ModelArchitecture) -> None:
     plain = disaggregated_times(question)
     assert faster.tpot_s < plain.tpot_s
     assert faster.prefill_s == plain.prefill_s
+
+
+def test_an_answer_of_one_token_is_prefill_alone(llama_8b: ModelArchitecture) -> None:
+    question = replace(split(find_cluster("h100"), llama_8b), load=Load(2000, 1, 8))
+    times = disaggregated_times(question)
+    assert times.use["decode"] == 0
+    assert times.e2e_s == pytest.approx(times.ttft_s)
+    assert times.tpot_s > 0
 
 
 def test_what_makes_no_sense_is_refused(

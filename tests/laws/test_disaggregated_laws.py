@@ -11,17 +11,12 @@ from hypothesis import strategies as st
 
 from headway.cost.calibrated_step import CalibratedStepTime
 from headway.cost.deployment import Deployment
-from headway.cost.disaggregated import (
-    Disaggregated,
-    Workers,
-    decode_table,
-    disaggregated_times,
-    most_sequences,
-)
+from headway.cost.disaggregated import disaggregated_times
 from headway.cost.disaggregated_estimate import answer_disaggregated
 from headway.cost.parallelism import Parallelism
 from headway.cost.serving import Limits, Load
 from headway.cost.serving_estimate import ServingQuestion, answer
+from headway.cost.two_stages import Disaggregated, Workers, decode_table, most_sequences
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.fabric import Link
 from headway.model.catalogue import find_model

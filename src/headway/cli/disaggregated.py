@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from headway.cli.options import find_clusters, layout_of, only
-from headway.cli.serving import api_prices, origin, question_of
+from headway.cli.serving import api_prices, origin, plain, question_of
 from headway.cli.show import number
-from headway.cost.disaggregated import Disaggregated, Workers
 from headway.cost.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
 from headway.cost.money import Tariff
 from headway.cost.parallelism import Parallelism
 from headway.cost.serving import Load, as_run, seats
 from headway.cost.serving_estimate import ServingQuestion, answer
+from headway.cost.two_stages import Disaggregated, Workers
 from headway.errors import InputError
 from headway.frontier.answer import sources
 from headway.hardware.cluster import Cluster
@@ -78,7 +78,7 @@ def question_row(load: dict[str, Any], base: ServingQuestion, asked: Disaggregat
         "model": base.deployment.model.name,
         "precision": str(base.deployment.precision),
         "link": asked.link.name,
-        **{k: v if isinstance(v, str | int | float) else str(v) for k, v in load.items()},
+        **plain(load),
     }
 
 

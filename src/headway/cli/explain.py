@@ -14,7 +14,8 @@ from headway.cli.options import (
     report_options,
 )
 from headway.cli.serve_load import check_alone
-from headway.cli.serving import question_of
+from headway.cli.serving import plain, question_of
+from headway.cli.serving_facts import distance_of
 from headway.cli.serving_options import load_options, take_load
 from headway.cli.show import Column, deliver, number
 from headway.cost.explain import changes, parts
@@ -81,6 +82,7 @@ def explain(
         for change in changes(question, found)
     ]
     d = question.deployment
+    low, high = (float(side) * 1e3 for side in found.tpot_s)
     report = Report(
         kind="explanation",
         title=f"{d.model.name} in {d.precision} on {float(found.table.num_accelerators):g} "
@@ -91,10 +93,12 @@ def explain(
             "on": d.cluster.name,
             "precision": str(d.precision),
             "layout": str(d.parallelism),
-            **{name: value for name, value in load.items() if isinstance(value, str | int | float)},
+            **plain(load),
         },
         rows=tuple(rows),
         notes=(
+            f"10-90% of the time per token: {low:.3g} to {high:.3g} ms; basis {found.basis.value}: "
+            + distance_of({"novelty": found.novelty, "outside_octaves": float(found.octaves)}),
             "operators are those of a decode step; within one, arithmetic and memory overlap",
             *notes,
         ),

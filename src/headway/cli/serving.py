@@ -113,7 +113,7 @@ def serving_report(
             "model": d.model.name,
             "on": d.cluster.name,
             "precision": str(d.precision),
-            **{name: _plain(value) for name, value in load.items()},
+            **plain(load),
         },
         rows=tuple(rows),
         notes=(
@@ -143,8 +143,13 @@ def api_prices(load: dict[str, Any]) -> ApiPrices | None:
     return ApiPrices(load["api_in"], load["api_out"], load["api_cached"])
 
 
-def _plain(value: object) -> Value:
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+def plain(load: dict[str, Any]) -> dict[str, Value]:
+    """The options of a load as a report keeps them."""
+    kept = {**load, "concurrency": ",".join(map(str, load["concurrency"]))}
+    return {
+        name: value if value is None or isinstance(value, str | int | float) else str(value)
+        for name, value in kept.items()
+    }
 
 
 def origin(question: ServingQuestion) -> str:

@@ -12,19 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.cost.calibration import NOVELTIES
-from headway.cost.disaggregated import (
-    PREFILL,
-    Disaggregated,
-    DisaggregatedTimes,
-    Workers,
-    decode_table,
-    disaggregated_times,
-    prefill_table,
-    price_stage,
-)
+from headway.cost.disaggregated import PREFILL, DisaggregatedTimes, disaggregated_times
 from headway.cost.roofline import Basis
 from headway.cost.serving import Load, ServingTable, ServingTimes
 from headway.cost.serving_estimate import WIDENING_PER_OCTAVE, ServingQuestion, distance, power
+from headway.cost.two_stages import Disaggregated, Workers, decode_table, prefill_table, price_stage
 from headway.cost.work import Array
 
 # Added to the distance of the time to first token, in doublings, which needs it: the mean of the
