@@ -40,6 +40,10 @@ def test_json_is_a_report_and_the_same_every_time() -> None:
     assert json.loads(first)["question"]["max_num_seqs"] == 256
 
 
+def test_requests_that_do_not_fit_are_told_of() -> None:
+    assert "requests never ended" in run("--kv-blocks", "20")
+
+
 def test_explain_says_where_the_time_of_a_request_went() -> None:
     text = run("--explain", "7")
     for part in ("queue", "prefill", "decode", "interference", "preemption", "transfer"):
@@ -54,6 +58,7 @@ def test_explain_says_where_the_time_of_a_request_went() -> None:
         (["--slo", "ttft=5"], "with a unit"),
         (["--predictor", "folder/"], "tau=SKILL"),
         (["--explain", "300"], "300 of 300"),
+        (["--kv-blocks", "1"], "no request fits"),
         (["--rate", "1e-9"], "give a higher rate or fewer requests"),
         (["--requests", "1e15"], "from 1 to 50,000,000 requests"),
         (["--seeds", "1000000000"], "seeds must be from 1 to 10000"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def simulate(
         _question(built),
         shown,
         {"lowest mean": min(range(len(rows)), key=lambda k: float(rows[k]["e2e_mean_s"] or 0))},
-        _notes(built),
+        (*_notes(built), *_left_out(rows)),
         {"workload": _source(built)},
     )
     names = [name for name, _ in built.experiment.tenants]
@@ -242,6 +243,24 @@ def _notes(built: Built) -> tuple[str, ...]:
     if experiment.batch is not None:
         notes.append("a static batch answers as a whole: its first token comes with its last")
     return (*notes, *built.found)
+
+
+def _left_out(rows: Sequence[Row]) -> list[str]:
+    """What the figures of a run do not speak of: requests that never ended."""
+    asked, lost = (
+        max(float(row[key] or 0) for row in rows) for key in ("requests", "requests_unfinished")
+    )
+    if not lost:
+        return []
+    if lost >= asked:
+        raise InputError(
+            "no request fits: each needs more KV blocks or tokens than there are; give "
+            "--kv-blocks more, or a deployment with more memory"
+        )
+    return [
+        f"up to {lost:,.0f} of {asked:,.0f} requests never ended, for want of KV blocks or engines "
+        "that are up; the figures are of the others"
+    ]
 
 
 def _source(built: Built) -> str:
