@@ -34,13 +34,13 @@ NOTES = (
 
 
 def disaggregated_report(
-    load: dict[str, Any], layout: Parallelism, total: int | None, options: dict[str, Any]
+    load: dict[str, Any], layout: Parallelism | None, total: int | None, options: dict[str, Any]
 ) -> Report:
     """The answer to one split, or to all of ``total`` accelerators, best first."""
     if len(load["concurrency"]) > 1:
         raise InputError("--disaggregate takes one --concurrency")
     base, tariff, notes = question_of(load, layout, options)
-    asked, tariffs = stages(base, tariff, load, layout)
+    asked, tariffs = stages(base, tariff, load, base.deployment.parallelism)
     if load["disaggregate"] == AUTO:
         if total is None:
             raise InputError("--disaggregate auto needs --accelerators, how many there are in all")

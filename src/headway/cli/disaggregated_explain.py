@@ -17,10 +17,12 @@ from headway.frontier.answer import sources
 from headway.metrics.report import Report, Row
 
 
-def explained_report(load: dict[str, Any], layout: Parallelism, options: dict[str, Any]) -> Report:
+def explained_report(
+    load: dict[str, Any], layout: Parallelism | None, options: dict[str, Any]
+) -> Report:
     """Where the time to the first and to each further token goes, and what would change it."""
     base, tariff, notes = question_of(load, layout, options)
-    asked, _ = stages(base, tariff, load, layout)
+    asked, _ = stages(base, tariff, load, base.deployment.parallelism)
     if load["disaggregate"] == AUTO:
         raise InputError("explain takes one split, such as --disaggregate 2x1; estimate finds it")
     split = split_of(asked, *engines(load["disaggregate"]))

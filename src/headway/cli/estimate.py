@@ -79,7 +79,8 @@ def estimate(
         from headway.cli.serve_load import estimate_load
 
         files = (json_path, html_path, png_path)
-        estimate_load(load, layout_of(tp, pp, dp, ep), accelerators, options, files)
+        layout = layout_of(tp, pp, dp, ep) if any(degrees) else None
+        estimate_load(load, layout, accelerators, options, files)
         return
     check_unused(load)
     if model_of_time == "erdil-2025":

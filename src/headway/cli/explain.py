@@ -59,15 +59,17 @@ def explain(
     load = take_load(options)
     if len(load["concurrency"]) > 1:
         raise InputError("explain takes one --concurrency; estimate takes several")
+    degrees = (tp, pp, dp, ep)
+    layout = layout_of(*degrees) if any(degrees) else None
     if load["disaggregate"] is not None:
         from headway.cli.disaggregated_explain import explained_report
         from headway.cli.disaggregated_facts import EXPLAINED
 
-        report = explained_report(load, layout_of(tp, pp, dp, ep), options)
+        report = explained_report(load, layout, options)
         deliver(report, EXPLAINED, json_path, html_path, png_path)
         return
     check_alone(load)
-    question, _, notes = question_of(load, layout_of(tp, pp, dp, ep), options)
+    question, _, notes = question_of(load, layout, options)
     found = answer(question)
     rows: list[Row] = [
         {"part": part.name, "seconds": part.seconds, "share": part.share}

@@ -16,7 +16,7 @@ Files = tuple[str | None, Path | None, Path | None]
 
 def estimate_load(
     load: dict[str, Any],
-    layout: Parallelism,
+    layout: Parallelism | None,
     accelerators: int | None,
     options: dict[str, Any],
     files: Files,

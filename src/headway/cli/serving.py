@@ -9,7 +9,7 @@ from headway.cli.options import asked, only
 from headway.cli.show import number
 from headway.cost.acceptance import acceptance_of
 from headway.cost.calibration import read_calibration, shipped
-from headway.cost.deployment import Deployment
+from headway.cost.deployment import Deployment, smallest_tensor_parallel
 from headway.cost.money import Tariff
 from headway.cost.parallelism import Parallelism
 from headway.cost.serving import (
@@ -29,9 +29,12 @@ from headway.metrics.report import Report, Row, Value
 
 
 def question_of(
-    load: dict[str, Any], layout: Parallelism, options: dict[str, Any]
+    load: dict[str, Any], layout: Parallelism | None, options: dict[str, Any]
 ) -> tuple[ServingQuestion, Tariff, list[str]]:
-    """Turn the options into a question, what an hour costs, and notes."""
+    """Turn the options into a question, what an hour costs, and notes.
+
+    Without a ``layout``, the fewest tensor-parallel ranks that hold the model are taken.
+    """
     for name, flag in (("isl", "--isl"), ("osl", "--osl"), ("concurrency", "--concurrency")):
         if load[name] is None:
             raise InputError(f"{flag} is needed with --engine")
@@ -47,6 +50,8 @@ def question_of(
     calibration = shipped() if path is None else read_calibration(path)
     calibration.check_engine(load["engine"])
     precision = as_run(question.precision, cluster.accelerator)
+    if layout is None:
+        layout = smallest_tensor_parallel(cluster, question.model, precision, longest)
     deployment = Deployment(cluster, question.model, precision, layout, question.assumptions)
     limits = Limits(
         int(load["max_num_seqs"] or MAX_NUM_SEQS),
@@ -113,6 +118,8 @@ def serving_report(
             "model": d.model.name,
             "on": d.cluster.name,
             "precision": str(d.precision),
+            "layout": str(d.parallelism),
+            "price_usd_per_accelerator_hour": tariff.usd_per_accelerator_hour,
             **plain(load),
         },
         rows=tuple(rows),
@@ -138,8 +145,10 @@ def load_of(load: dict[str, Any], users: int) -> Load:
 
 def api_prices(load: dict[str, Any]) -> ApiPrices | None:
     """What an API asks, if both its prices were given."""
-    if load["api_in"] is None or load["api_out"] is None:
+    if load["api_in"] is None and load["api_out"] is None and load["api_cached"] is None:
         return None
+    if load["api_in"] is None or load["api_out"] is None:
+        raise InputError("the price of an API needs both --api-in and --api-out")
     return ApiPrices(load["api_in"], load["api_out"], load["api_cached"])
 
 

@@ -11,7 +11,7 @@ from headway.cost.parallelism import Parallelism
 from headway.cost.roofline import EXPECTED, Assumptions
 from headway.cost.work import Array, BoolArray, Number
 from headway.dtypes import DType
-from headway.errors import DoesNotFitError, UnsupportedError
+from headway.errors import DoesNotFitError, InputError, UnsupportedError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
@@ -103,3 +103,22 @@ class Deployment:
                 "use more accelerators, a smaller precision or a smaller batch",
                 missing,
             )
+
+
+def smallest_tensor_parallel(
+    cluster: Cluster, model: ModelArchitecture, precision: Precision, context_tokens: float
+) -> Parallelism:
+    """The fewest ranks, 1, 2, 4 and so on, that hold the weights and one sequence.
+
+    The largest that the model and the cluster allow, where even that is too small.
+    """
+    found, tp = Parallelism(), 1
+    while tp <= cluster.links[0].domain_size:
+        try:
+            deployment = Deployment(cluster, model, precision, Parallelism(tp=tp))
+        except InputError:
+            break  # heads that no more ranks can share
+        found, tp = deployment.parallelism, 2 * tp
+        if deployment.fits(1, context_tokens):
+            break
+    return found
