@@ -22,7 +22,7 @@ from headway.profile.measurement import Clock, Load, Measurement, RequestLoad, S
 from headway.profile.openvino_engine import OpenVinoEngine
 from headway.profile.transformers_engine import TransformersEngine
 
-REPEATS = 5
+REPEATS = 3
 COMMON = {
     "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4,
     "vocab_size": 8192, "max_position_embeddings": 4096, "tie_word_embeddings": False,

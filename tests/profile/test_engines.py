@@ -59,11 +59,13 @@ def test_more_work_takes_longer(name: str) -> None:
         StepLoad(16, 1, 64),
     ]
     found = measure(engine, loads, trials=4, warmup=2, clock=Clock.PROCESS_CPU)
-    short, long, answer, four, step, batch = (m.duration_s for m in found)
+    short, long, answer, _, step, batch = (m.envelope.floor_s.expected for m in found)
     assert long > 2 * short
     assert answer > 4 * step
     # A batch costs more than one and less than all of them apart.
-    assert answer < four < 4 * answer
+    alone, together = found[2].envelope.floor_s, found[3].envelope.floor_s
+    assert alone.lower < together.upper
+    assert together.lower < 4 * alone.upper
     assert step < batch < 16 * step
     assert found[0].setup.threads == 1
     for m in found:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,33 @@ def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparatio
     assert engine.prepared_for.count(loads[1]) == 3
     with pytest.raises(InputError, match="repeats"):
         measure(engine, loads, repeats=99)
+
+
+class InPasses(Counting):
+    """Passes of 2 ms, one of which, another in every trial, waits for 20 ms more."""
+
+    def prepared(self, load: Load):  # type: ignore[no-untyped-def]
+        slow = next(self.turns) % 4
+
+        def passes() -> Iterator[None]:
+            for i in range(4):
+                end = time.perf_counter() + (0.022 if i == slow else 0.002)
+                while time.perf_counter() < end:
+                    pass
+                yield
+
+        return passes
+
+    turns = count()
+
+
+def test_a_request_that_is_never_undisturbed_as_a_whole(tmp_path: Path) -> None:
+    (found,) = measure(InPasses(), [RequestLoad(1, 8, 4)], trials=8)
+    assert found.duration_s > 0.028
+    assert found.envelope.floor_s.expected < 0.02
+    assert found.envelope.floor_s.upper >= 0.008
+    write_measurements(tmp_path / "m.jsonl", [found])
+    assert read_measurements(tmp_path / "m.jsonl") == (found,)
 
 
 def test_a_step_load_is_a_step() -> None:

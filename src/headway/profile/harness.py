@@ -14,16 +14,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Protocol
 
 from headway.errors import InputError
+from headway.profile.interval import Interval
 from headway.profile.measurement import Clock, Load, Measurement, RequestLoad, Setup, StepLoad
 from headway.profile.meter import LEAST_TICKS, EnergyMeter
 from headway.profile.peak_memory import PeakMemory
+from headway.profile.trials import lower_envelope
 
+# What calls it does the work once. An iterator as its result is the passes of the work, each done
+# when it is yielded: then each is timed apart, and they are the whole.
 Timed = Callable[[], object]
 MOST_REPEATS = 8
 # A request that takes less than this is short.
@@ -96,7 +101,14 @@ def measure(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return tuple(
         Measurement(
-            engine.setup, load, tuple(s.trials_s), clock, now, *s.energy(meter), s.peak_bytes
+            engine.setup,
+            load,
+            tuple(s.trials_s),
+            clock,
+            now,
+            *s.energy(meter),
+            s.peak_bytes,
+            s.pass_floors_s(),
         )
         for load, s in zip(loads, seen, strict=True)
     )
@@ -115,8 +127,12 @@ def _time(
 ) -> None:
     engine.peak_memory.restart()
     before_j, start, wall = _joules(meter), read_clock(clock), time.perf_counter()
-    run()
+    passes, marks = run(), [start]
+    if isinstance(passes, Iterator):
+        marks.extend(read_clock(clock) for _ in passes)
     taken_s, wall_s = read_clock(clock) - start, time.perf_counter() - wall
+    if len(marks) > 1:
+        found.passes_s.append([max(b - a, 1e-9) for a, b in pairwise(marks)])
     found.joules += _joules(meter) - before_j
     found.trials_s.append(max(taken_s, 1e-9))
     found.wall_s += wall_s
@@ -128,6 +144,7 @@ class _Seen:
     """What the trials of one load have shown so far."""
 
     trials_s: list[float] = field(default_factory=list)
+    passes_s: list[list[float]] = field(default_factory=list)
     wall_s: float = 0.0
     joules: float = 0.0
     peak_bytes: float | None = None
@@ -135,6 +152,17 @@ class _Seen:
     def peak(self, read_bytes: float | None) -> None:
         if read_bytes is not None:
             self.peak_bytes = max(self.peak_bytes or 0.0, read_bytes)
+
+    def pass_floors_s(self) -> Interval | None:
+        """The undisturbed time as the sum of those of the passes; ``None`` where none was timed."""
+        if not self.passes_s:
+            return None
+        floors = [lower_envelope(times).floor_s for times in zip(*self.passes_s, strict=True)]
+        return Interval(
+            sum(floor.lower for floor in floors),
+            sum(floor.expected for floor in floors),
+            sum(floor.upper for floor in floors),
+        )
 
     def energy(self, meter: EnergyMeter | None) -> tuple[float | None, str | None]:
         """Joules of one trial and who counted them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class OpenVinoEngine:
         """See `headway.profile.harness.Engine`."""
         if isinstance(load, RequestLoad):
             self._ask(load.batch, load.prompt_tokens, load.output_tokens)
-            return self._drain
+            return self._passes
         if not isinstance(load, StepLoad):
             raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         if not load.computed_tokens:
@@ -115,6 +115,11 @@ class OpenVinoEngine:
             # A request ends when nobody holds its handle any more.
             self._asked.append(self.pipeline.add_request(self._num_asked, tensor, settings))
 
-    def _drain(self) -> None:
+    def _passes(self) -> Iterator[None]:
         while self.pipeline.has_non_finished_requests():
             self.pipeline.step()
+            yield
+
+    def _drain(self) -> None:
+        for _ in self._passes():
+            pass

@@ -86,7 +86,9 @@ class TransformersEngine:
         """See `headway.profile.harness.Engine`."""
         if isinstance(load, RequestLoad):
             prompts = self._tokens(load.batch, load.prompt_tokens)
-            return lambda: self._generate(prompts, load.output_tokens)
+            if self._device.type == "cuda":  # which would wait for every pass
+                return lambda: self._generate(prompts, load.output_tokens)
+            return lambda: self._passes(prompts, load.output_tokens)
         if not isinstance(load, StepLoad):
             raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         cached = None
@@ -98,7 +100,10 @@ class TransformersEngine:
 
     def stream(self, prompt_tokens: int, output_tokens: int) -> Iterator[None]:
         """Run one request; yield as each of its tokens is there."""
-        token, cached = self._forward(self._tokens(1, prompt_tokens), None)
+        yield from self._passes(self._tokens(1, prompt_tokens), output_tokens)
+
+    def _passes(self, prompts: Any, output_tokens: int) -> Iterator[None]:
+        token, cached = self._forward(prompts, None)
         for left in range(output_tokens - 1, -1, -1):
             self._done(token)
             yield

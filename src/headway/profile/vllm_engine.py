@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ class VllmEngine:
         """See `headway.profile.harness.Engine`."""
         if isinstance(load, RequestLoad):
             self._ask(load.batch, load.prompt_tokens, load.output_tokens)
-            return self._drain
+            return self._passes
         if not isinstance(load, StepLoad):
             raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
         if not load.computed_tokens:
@@ -147,9 +147,14 @@ class VllmEngine:
             tokens = self._source.integers(0, self._vocab, prompt_tokens).tolist()
             self._engine.add_request(str(self._num_asked), {"prompt_token_ids": tokens}, settings)
 
-    def _drain(self) -> None:
+    def _passes(self) -> Iterator[None]:
         while self._engine.has_unfinished_requests():
             self._engine.step()
+            yield
+
+    def _drain(self) -> None:
+        for _ in self._passes():
+            pass
 
 
 def _with_architecture(config: Mapping[str, object]) -> dict[str, object]:
