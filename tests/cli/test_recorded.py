@@ -35,6 +35,21 @@ def test_a_record_is_a_trace(tmp_path: Path) -> None:
     assert float(report.question["rate_rps"] or 0) == pytest.approx(10)
 
 
+def test_a_record_says_who_asked(tmp_path: Path) -> None:
+    path, scenario = tmp_path / "live.db", tmp_path / "replay.toml"
+    store = open_store(path)
+    for i in range(40):
+        store.put(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10, tenant="ab"[i % 4 == 0]))
+    store.close()
+    scenario.write_text(
+        f'workload = "{path}"\nseeds = 1\n[[pool]]\ndeployment = "llama-3.1-8b@h100:tp1"\n'
+        "[tenant.b]\nttft_s = 1.0\n"
+    )
+    result = CliRunner().invoke(simulate, [str(scenario), "--json", "-"], catch_exceptions=False)
+    (row,) = Report.from_json(result.stdout).rows
+    assert (row["tenant_a_requests"], row["tenant_b_requests"]) == (30, 10)
+
+
 def test_a_record_without_answers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     open_store(path).close()

@@ -29,12 +29,15 @@ def recorded_trace(where: str | Path) -> Trace:
     entries = _answered(where)
     texts = [entry.prompt for entry in entries]
     start = entries[0].arrival_s
+    names = sorted({entry.tenant for entry in entries})
     return Trace(
         np.array([entry.arrival_s - start for entry in entries]),
         np.array([max(1, entry.prompt_tokens) for entry in entries]),
         np.array([entry.output_tokens for entry in entries]),
         record_name(where).removesuffix(".db"),
+        tenants=np.array([names.index(entry.tenant) for entry in entries]),
         prompts=tuple(text or "" for text in texts) if all(texts) else None,
+        tenant_names=tuple(names),
     )
 
 
