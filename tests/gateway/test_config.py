@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from headway.errors import InputError
 from headway.gateway.config import Endpoint, GatewayConfig, Tenant, is_loopback
 from headway.gateway.keys import key_hash, make_key
+from headway.gateway.pools import Overflow, Pool
 from headway.gateway.toml import read_config
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 
@@ -105,3 +107,63 @@ def test_keys_are_random_and_shown_nowhere() -> None:
 def test_addresses_are_checked(url: str) -> None:
     with pytest.raises(InputError):
         Endpoint(url)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "headway.toml"
+    path.write_text(dedent(text))
+    return path
+
+
+def test_pools_offload_traces_and_a_shared_record_are_read(tmp_path: Path) -> None:
+    config = read_config(
+        written(
+            tmp_path,
+            """
+            record = "postgresql://headway@db/live"
+            traces = "http://localhost:4318"
+            [[backend]]
+            url = "http://gpu:8000/v1"
+            pool = "gpu"
+            [[backend]]
+            url = "http://cpu:8000/v1"
+            pool = "cpu"
+            batching = "static"
+            batch_ratio = 3
+            [pool.cpu]
+            usd_per_hour = 1
+            output_token_s = 0.08
+            [offload]
+            fast = "gpu"
+            slow = "cpu"
+            share = 0.2
+            """,
+        ),
+        find,
+    )
+    assert config.record == "postgresql://headway@db/live"
+    assert config.traces == "http://localhost:4318"
+    assert config.overflow == Overflow("gpu", "cpu", share=0.2)
+    assert config.pool("cpu").service.output_token_s == 0.08
+    assert config.pool("gpu") == Pool("gpu")
+    assert config.endpoints[1].batch_ratio == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[offload]\nfast = "a"', "fast and slow"),
+        ('[offload]\nfast = "main"\nslow = "b"\nshare = 0.1', "unknown pool 'b'"),
+        ("[pool.other]\nusd_per_hour = 1", "other"),
+        ("[pool.main]\nusd_per_hour = -1", "usd_per_hour"),
+        ("[pool.main]\nname = 'x'", "name"),
+        ("[pool.main]\noutput_token_s = 'x'", "number"),
+        ("traces = 'localhost'", "traces"),
+        ("batching = 3", "batching"),
+    ],
+)
+def test_a_mistake_in_pools_is_named(tmp_path: Path, text: str, what: str) -> None:
+    head = '[[backend]]\nurl = "http://x/v1"\n'
+    text = text + "\n" + head if text.startswith("traces") else head + text
+    with pytest.raises(InputError, match=what):
+        read_config(written(tmp_path, text), find)

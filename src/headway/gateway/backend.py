@@ -59,11 +59,14 @@ class Backend:
         return self.endpoint.batching == STATIC
 
     @property
+    def places(self) -> int:
+        """Requests that it works on at once."""
+        return self.endpoint.max_inflight if self.static else int(self.speed.limit)
+
+    @property
     def has_room(self) -> bool:
         """Whether one more request would not wait in the engine."""
-        if self.static:
-            return self.inflight == 0
-        return self.inflight < int(self.speed.limit)
+        return self.inflight == 0 if self.static else self.inflight < self.places
 
     def head(self, path: str, length: int, headers: bytes) -> bytes:
         """A request's head up to and including the empty line; ``headers`` are whole lines."""

@@ -77,7 +77,7 @@ class Fleet:
 
     def places(self, pool: str, now_s: float) -> int:
         """Requests that the engines of ``pool`` that are up work on at once."""
-        return sum(max(1, int(b.speed.limit)) for b in self._pools[pool] if b.up(now_s))
+        return sum(backend.places for backend in self._pools[pool] if backend.up(now_s))
 
     def service(self, pool: str) -> ServiceTime:
         """What a request costs in ``pool``, by the engine of which most was seen."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,24 @@ REMEMBERED = 512
 FEWEST = 20  # predictions before a share of them means anything
 
 
+@dataclass(slots=True)
+class _Load:
+    """What a pool has before it.
+
+    Attributes:
+        backlog_s: until it would begin with one more request; infinite if it is down.
+        places: requests that its engines work on at once.
+    """
+
+    backlog_s: float
+    places: int
+
+    def add(self, work_s: float) -> None:
+        """One more request of ``work_s`` of service goes there."""
+        if self.places:
+            self.backlog_s += work_s / self.places
+
+
 class Offloading:
     """The rule of a configuration, at work.
 
@@ -41,13 +60,18 @@ class Offloading:
         self._lengths: deque[float] = deque(maxlen=REMEMBERED)
         self.rule: Overflow | None = None
         self.moved = 0
+        self._usd: tuple[float, float, float] | None = None  # an hour of waiting, of either pool
 
     def adopt(self, config: GatewayConfig) -> None:
         """Go by ``config``."""
         self.rule = config.overflow
-        if self.rule is not None:
-            self._fast_usd = config.pool(self.rule.fast).usd_per_hour
-            self._slow_usd = config.pool(self.rule.slow).usd_per_hour
+        self._usd = None
+        if self.rule is None:
+            return
+        worth = self.rule.worth_usd_per_hour
+        fast, slow = (config.pool(name).usd_per_hour for name in (self.rule.fast, self.rule.slow))
+        if worth is not None and fast is not None and slow is not None:
+            self._usd = worth, fast, slow
 
     def divide(self, exchanges: Sequence[Exchange], quantiles: Floats, now_s: float) -> None:
         """Give each of ``exchanges``, which arrive in this order, its pool."""
@@ -63,33 +87,29 @@ class Offloading:
         ]
         if not rows:
             return
-        fast, slow = fleet.service(rule.fast), fleet.service(rule.slow)
-        view = view_of([exchanges[row] for row in rows], quantiles[rows], fast)
-        offload = Offload(self._threshold(rule, view), slow, rule.level)
+        service = fleet.service(rule.slow)
+        view = view_of([exchanges[row] for row in rows], quantiles[rows], fleet.service(rule.fast))
+        offload = Offload(self._threshold(rule, view), service, rule.level)
         long = offload.long(view).tolist()
-        fast_works, slow_works = (
-            view.service_s.tolist(),
-            slow.of(view.prompt_tokens, view.mean_tokens).tolist(),
-        )
-        fast_places, slow_places = fleet.places(rule.fast, now_s), fleet.places(rule.slow, now_s)
-        fast_s, slow_s = self.backlog_s(rule.fast, now_s), self.backlog_s(rule.slow, now_s)
+        fast_works = view.service_s.tolist()
+        slow_works = service.of(view.prompt_tokens, view.mean_tokens).tolist()
+        fast, slow = self._load(rule.fast, now_s), self._load(rule.slow, now_s)
         for row, number in enumerate(rows):
-            if long[row] and slow_places and self._pays(offload, view, row, fast_s, slow_s, now_s):
+            if long[row] and self._pays(offload, view, row, fast, slow):
                 exchanges[number].pool = rule.slow
                 self.moved += 1
-                slow_s += slow_works[row] / slow_places
-            elif fast_places:
-                fast_s += fast_works[row] / fast_places
+                slow.add(slow_works[row])
+            else:
+                fast.add(fast_works[row])
 
-    def backlog_s(self, pool: str, now_s: float) -> float:
-        """Seconds until ``pool`` would begin with one more request; infinite if it is down."""
+    def _load(self, pool: str, now_s: float) -> _Load:
         waiting, places = self._waiting[pool], self._fleet.places(pool, now_s)
         if not places:
-            return math.inf
+            return _Load(math.inf, 0)
         if not len(waiting) and self._fleet.choose(pool, now_s) is not None:
-            return 0.0
+            return _Load(0.0, places)
         running_s = self._fleet.service(pool).output_token_s * self._fleet.predicted_tokens(pool)
-        return (waiting.work_s + 0.5 * running_s) / places
+        return _Load((waiting.work_s + 0.5 * running_s) / places, places)
 
     def homecoming(self, pool: str) -> Exchange | None:
         """Of those that were moved away from ``pool`` and still wait, the one that came first."""
@@ -97,28 +117,16 @@ class Offloading:
             return None
         return next((e for e in self._waiting[self.rule.slow] if e.pool != e.home), None)
 
-    def _pays(
-        self, offload: Offload, view: View, row: int, fast_s: float, slow_s: float, now_s: float
-    ) -> bool:
-        rule = self.rule
-        if (
-            rule is None
-            or rule.worth_usd_per_hour is None
-            or self._fast_usd is None
-            or self._slow_usd is None
-        ):
-            return offload.pays(view, row, fast_s, slow_s)
-        tokens, prompt = float(view.at(rule.level)[row]), float(view.prompt_tokens[row])
-        totals = [
-            rule.worth_usd_per_hour * (backlog_s + service_s) + usd * service_s / places
-            for usd, service_s, backlog_s, places in (
-                (self._fast_usd, float(view.service.of(prompt, tokens)), fast_s,
-                 max(1, self._fleet.places(rule.fast, now_s))),
-                (self._slow_usd, float(offload.slow.of(prompt, tokens)), slow_s,
-                 max(1, self._fleet.places(rule.slow, now_s))),
-            )
-        ]  # fmt: skip
-        return totals[1] < totals[0]
+    def _pays(self, offload: Offload, view: View, row: int, fast: _Load, slow: _Load) -> bool:
+        if self._usd is None:
+            return offload.pays(view, row, fast.backlog_s, slow.backlog_s)
+        worth, fast_usd, slow_usd = self._usd
+        tokens, prompt = float(view.at(offload.level)[row]), float(view.prompt_tokens[row])
+        fast_s = float(view.service.of(prompt, tokens))
+        slow_s = float(offload.slow.of(prompt, tokens))
+        stays = worth * (fast.backlog_s + fast_s) + fast_usd * fast_s / max(fast.places, 1)
+        goes = worth * (slow.backlog_s + slow_s) + slow_usd * slow_s / max(slow.places, 1)
+        return goes < stays
 
     def _threshold(self, rule: Overflow, view: View) -> float:
         if rule.threshold_tokens is not None or rule.share is None:
