@@ -202,6 +202,17 @@ def test_each_answer_teaches_the_predictor(live: Live) -> None:
     assert entry.output_tokens == 33
 
 
+def test_a_predictor_that_fails_loses_no_request(live: Live) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=ShortestJob(), predictor=FromPrompt(), endpoint=ONE
+    )
+    order = burst(live, port, ["no number", "x 3", "y 2"])
+    assert sorted(order) == ["no number", "x 3", "y 2"]
+    assert post(port, chat("none at all"))[0] == 200
+    entries = live.entries(5)
+    assert [e.status for e in entries].count("done") == 4
+
+
 def test_annotating_passes_everything_on_with_a_priority(live: Live) -> None:
     port = live.gateway(
         live.engine(), mode="annotate", policy=ShortestJob(), predictor=FromPrompt(), endpoint=ONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from time import monotonic
 
@@ -14,6 +15,7 @@ from headway.schedule.order import OrderPolicy
 from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, View
 from headway.workload.request import Request
 
+_log = logging.getLogger("headway.gateway")
 UNKNOWN = LengthPrediction(((0.05, 20.0), (0.5, 250.0), (0.95, 2000.0)))
 
 
@@ -53,7 +55,12 @@ class Unpredicted:
 def predict(waiters: Sequence[Foreseen], predictor: LengthPredictor) -> Floats:
     """Give everyone its prediction; return their quantiles at `LEVELS`."""
     began_s = monotonic()
-    predictions = predictor.predict([waiter.request for waiter in waiters])
+    requests = [waiter.request for waiter in waiters]
+    try:
+        predictions = predictor.predict(requests)
+    except Exception:  # whatever a predictor of someone's own does, no request may be lost by it
+        _log.exception("the predictor failed; %d requests go without a prediction", len(requests))
+        predictions = [UNKNOWN] * len(requests)
     rows = np.array([_quantiles(prediction) for prediction in predictions])
     means = (rows @ MEAN_WEIGHTS).tolist()
     span_s = (began_s, monotonic())
