@@ -4,12 +4,12 @@
 
 1. OpenVINO GenAI with random weights is profiled: decode steps by batch and context, requests that
    join a running batch. That sets the rate of the requests and tunes our order, in simulation.
-2. Each round sends, through the gateway: other requests (the same sizes in another order), whose
-   steps the engine logs; the trace, first come first served; the trace in our order; the same with
-   its predictions shuffled; other requests again. Lengths are those of a real trace, scaled down.
+2. Each round sends, through the gateway: the trace, first come first served; the trace in our
+   order; the same with its predictions shuffled; and between them, other requests (like sizes in
+   another order). The engine logs its steps. Lengths are those of a real trace, scaled down.
 3. The simulator serves the same trace with the same predictions and policies, on step times fitted
-   to the log of the *other* requests. They are measured under the conditions of the run (sockets,
-   neighbours, shapes met for the first time), which a profile of an engine alone is not.
+   to the log of the *other* requests, before and after. They are measured under the conditions of
+   the run (neighbours, shapes met for the first time), which a profile of an engine alone is not.
 
 The true length of an answer reaches the engine in a header that the gateway passes on unread; the
 gateway is given the simulator's own seeded predictions, by prompt. The engine computes on a core of
@@ -198,12 +198,15 @@ class Asked:
         return cls(Trace(drawn.arrival_s, prompt, output, drawn.name), tuple(letters))
 
     def elsewhen(self, seed: int) -> Asked:
-        """The same sizes in another order and with other letters: other requests to the engine."""
-        order = np.random.default_rng([seed, 22]).permutation(len(self.prompts))
+        """Half of the requests in another order and with other letters: new ones to the engine."""
+        half = len(self.prompts) // 2
+        order = np.random.default_rng([seed, 22]).permutation(len(self.prompts))[:half]
         trace = self.trace
         shifted = str.maketrans(LETTERS, LETTERS[seed % 26 :] + LETTERS[: seed % 26])
         prompts = tuple(self.prompts[i].translate(shifted)[::-1] for i in order)
-        mixed = Trace(trace.arrival_s, trace.prompt_tokens[order], trace.output_tokens[order])
+        mixed = Trace(
+            trace.arrival_s[:half], trace.prompt_tokens[order], trace.output_tokens[order]
+        )
         return Asked(mixed, prompts)
 
     def told(self, rows: Floats) -> Rows:
@@ -289,27 +292,31 @@ def one_round(
     engine: Connection,
     url: str,
     asked: Asked,
-    others: tuple[Asked, Asked],
     cases: dict[str, tuple[OrderPolicy, Floats]],
+    seed: int,
 ) -> Round:
+    """Every policy once, and other requests before, between and after them."""
+
     def log() -> list[Row]:
         engine.send("log")
         rows: list[Row] = engine.recv()
         return rows
 
-    none = np.ones((len(asked.prompts), len(LEVELS)))
-    others[0].ask(url, Fcfs(), none)
-    learned = log()
-    live: dict[str, tuple[Outcome, list[Row]]] = {}
-    for name, (policy, rows) in cases.items():
-        live[name] = asked.ask(url, policy, rows), log()
-    others[1].ask(url, Fcfs(), none)
-    times = PassFit().fit_steps(*as_steps(learned + log()))
+    def others(number: int) -> list[Row]:
+        some = asked.elsewhen(seed + number)
+        some.ask(url, Fcfs(), np.ones((len(some.prompts), len(LEVELS))))
+        return log()
+
     found: Round = {}
-    for name, (policy, rows) in cases.items():
-        own = PassFit().fit_steps(*as_steps(live[name][1]))
+    before = others(0)
+    for number, (name, (policy, rows)) in enumerate(cases.items(), 1):
+        outcome = asked.ask(url, policy, rows)
+        steps, after = log(), others(number)
+        times = PassFit().fit_steps(*as_steps(before + after))
+        own = PassFit().fit_steps(*as_steps(steps))
+        before = after
         mine, told, same = found[name] = (
-            live_figures(*live[name]),
+            live_figures(outcome, steps),
             simulated_figures(asked, times, policy, rows),
             simulated_figures(asked, own, policy, rows),
         )
@@ -365,10 +372,9 @@ def main() -> None:
         asked.ask(url, Fcfs(), rows)
         for number in range(given.rounds):
             print(f"round {number + 1}")
-            others = asked.elsewhen(2 * number + 1), asked.elsewhen(2 * number + 2)
             # Each policy is first, second and last in turn.
             turned = list(cases.items())[number % 3 :] + list(cases.items())[: number % 3]
-            rounds.append(one_round(engine, url, asked, others, dict(turned)))
+            rounds.append(one_round(engine, url, asked, dict(turned), 10 * number))
     show(rounds, {
         name: simulated_figures(asked, times, policy, rows)
         for name, (policy, rows) in cases.items()
