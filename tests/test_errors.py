@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from headway.errors import MissingExtraError, need
+from headway.errors import MissingExtraError, need, reason
 
 
 def test_a_missing_module_names_the_command() -> None:
     need("json", "reading", "nothing")
     with pytest.raises(MissingExtraError, match=r"pip install 'headway\[serve\]'"):
         need("no_such_module", "the gateway", "serve")
+
+
+def test_the_reason_of_a_failed_read_is_in_plain_words(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Errno") as caught:
+        (tmp_path / "none").read_text()
+    assert reason(caught.value) == "No such file or directory"
+    assert reason(ValueError("not a number")) == "not a number"

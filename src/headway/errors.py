@@ -62,6 +62,11 @@ class MissingExtraError(HeadwayError):
         super().__init__(f"{purpose} needs an optional package: pip install 'headway[{extra}]'")
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, without the number and the path that an `OSError` adds to its words."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def need(module: str, purpose: str, extra: str) -> None:
     """Raise `MissingExtraError` unless ``module`` is installed: ask before importing its users."""
     if find_spec(module) is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from headway.errors import InputError, UnknownNameError
+from headway.errors import InputError, UnknownNameError, reason
 from headway.schedule.consolidate import Consolidation
 from headway.sim.cluster import Disaggregation, Outage
 from headway.units import check_positive
@@ -208,7 +208,7 @@ def read_scenario(path: Path) -> Scenario:
     try:
         tree = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     try:

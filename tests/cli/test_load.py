@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,8 +86,9 @@ def test_a_record_is_reported(live: Live, capsys: pytest.CaptureFixture[str]) ->
         (["http://127.0.0.1:9/v1"], "cannot ask"),
         (["http://x/v1", "--rate", "1", "--concurrency", "2", "--model", "m"], "choose one"),
         (["http://x/v1", "--workload", "azure-cnv", "--model", "m"], "did you mean azure-conv"),
-        (["http://x/v1", "--concurrency", "a", "--model", "m"], "takes numbers"),
-        (["http://x/v1", "--duration", "-3s", "--model", "m"], "a duration is above 0"),
+        # Before anyone is asked: nobody listens there.
+        (["http://127.0.0.1:9/v1", "--concurrency", "a"], "takes numbers"),
+        (["http://127.0.0.1:9/v1", "--duration", "-3s"], "a duration is above 0"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments: list[str], message: str) -> None:
@@ -93,6 +96,14 @@ def test_mistakes_are_told_in_a_sentence(arguments: list[str], message: str) -> 
         run_load(*arguments)
 
 
+def test_reports_are_read_without_the_extra_of_the_load_generator() -> None:
+    code = (
+        "import sys; sys.modules['httptools'] = None; "
+        "import headway.cli.report, headway.load.export, headway.load.measure"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match="is no file"):
         report.main([str(tmp_path / "none.db")], standalone_mode=False)

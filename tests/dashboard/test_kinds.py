@@ -20,7 +20,7 @@ def report(kind: str) -> Report:
             {"model": "a", "accuracy": 0.4, "idealized_runtime": 1.0, "on_front": True},
             {"model": "b", "accuracy": 0.3, "idealized_runtime": 2.0, "on_front": False},
         ]
-    elif kind == "load":
+    elif kind == "serving":
         question = {"model": "m"}
         rows = [
             {
@@ -58,7 +58,7 @@ def report(kind: str) -> Report:
     return Report(kind, f"a {kind}", question, tuple(rows))
 
 
-@pytest.mark.parametrize("kind", ["tradeoff", "simulate", "load", "ideal", "probes", "profile"])
+@pytest.mark.parametrize("kind", ["tradeoff", "simulate", "serving", "ideal", "probes", "profile"])
 def test_a_known_kind_is_drawn(kind: str) -> None:
     drawn = report(kind)
     chart = chart_of(drawn)
@@ -68,17 +68,17 @@ def test_a_known_kind_is_drawn(kind: str) -> None:
     assert "uPlot" in page(drawn)
 
 
-def test_a_load_has_two_panels_and_bars_where_it_has_intervals() -> None:
-    drawn = report("load")
+def test_a_load_at_several_concurrencies_has_two_panels_and_bars_where_it_has_intervals() -> None:
+    drawn = report("serving")
     time, rate = panels_of(drawn)
     assert (time.y.key, rate.y.key) == ("tpot_s", "output_tok_per_s_per_accelerator")
     assert time.doubts
     assert time.y.interval(drawn.rows[0]) == (0.008, 0.03)
     assert rate.y.interval(drawn.rows[0]) is None
     bare = [{k: v for k, v in row.items() if "tpot_s_" not in k} for row in drawn.rows]
-    without = Report("load", drawn.title, drawn.question, tuple(bare))
+    without = Report("serving", drawn.title, drawn.question, tuple(bare))
     assert png(without) != png(drawn)
-    assert panels_of(Report("load", "empty", {}, ())) == ()
+    assert panels_of(Report("serving", "empty", {}, ())) == ()
 
 
 def test_where_the_time_of_an_endpoint_goes_is_drawn_as_bars_that_add_up() -> None:

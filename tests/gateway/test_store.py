@@ -65,7 +65,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
         open_store(tmp_path / "text.db")
     with pytest.raises(InputError, match="no record"):
         list(read_entries(tmp_path / "text.db"))
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match="is no file"):
         list(read_entries(tmp_path / "none.db"))
     with pytest.raises(InputError, match="cannot record"):
         open_store(tmp_path / "no" / "folder.db")

@@ -172,9 +172,10 @@ def _measured(url: str, options: dict[str, Any], notes: list[str]) -> list[Level
             "choose one: --rate (open loop), --concurrency or --saturate (closed loop)"
         )
     server = Server(url, options["api"], options["api_key"])
-    model = options["model"] or first_model(url, options["api_key"])
     slo = Slo(options["slo_ttft"], options["slo_tpot"], options["slo_e2e"])
+    wanted = levels(options["concurrency"]) if options["concurrency"] else []
     trace = _trace(options)
+    model = options["model"] or first_model(url, options["api_key"])
     hide = bool(options["hide_lengths"])
     planned = plan_trace(trace, model, options["api"], options["seed"], hide)
     found: list[Level] = []
@@ -200,7 +201,7 @@ def _measured(url: str, options: dict[str, Any], notes: list[str]) -> list[Level
                 outcome = run(lambda: open_loop(server, planned, tick=tick))
         add(outcome, concurrency=None, rate_rps=trace.rate_rps)
         return found
-    for level in levels(options["concurrency"]) if options["concurrency"] else []:
+    for level in wanted:
         with Bar(len(planned)) as tick:
             outcome = run(lambda n=level, t=tick: closed_loop(server, planned, n, tick=t))  # type: ignore[misc]  # defaults of a lambda have no types
         add(outcome, concurrency=level, rate_rps=None)

@@ -135,6 +135,8 @@ def _print_key(tenant: str) -> None:
     from headway.gateway.config import Tenant
     from headway.gateway.keys import key_hash, make_key
 
+    if not tenant.strip():
+        raise InputError("--make-key needs the tenant's name")
     key = make_key()
     made = Tenant(tenant, key_hash(key))
     click.echo(f"{key}\n")

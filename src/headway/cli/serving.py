@@ -111,7 +111,7 @@ def serving_report(
             "the interval is wider for it"
         )
     return Report(
-        kind="estimate" if len(rows) == 1 else "load",
+        kind="estimate" if len(rows) == 1 else "serving",
         title=f"{d.model.name} in {d.precision} on {d.cluster.name} with {question.engine}, "
         f"{load['isl']:g} in, {load['osl']:g} out, {said(users)} at once",
         question={

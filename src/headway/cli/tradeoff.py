@@ -10,7 +10,7 @@ import click
 
 from headway.cli.options import report_options
 from headway.cli.show import Column, deliver, number
-from headway.errors import InputError, UnknownNameError
+from headway.errors import InputError, UnknownNameError, reason
 from headway.ideal.tradeoff import Standing, mean_ranks, notes, standings
 from headway.metrics.report import Report, Row
 
@@ -54,7 +54,7 @@ def read_scores(
         with path.open(newline="", encoding="utf-8-sig") as stream:
             table = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     if not table:
         raise InputError(f"{path} has no rows below its head")
     have = [name for name in table[0] if name]

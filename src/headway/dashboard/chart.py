@@ -171,7 +171,7 @@ COMPONENTS = ("arithmetic_s", "memory_s", "network_s", "latency_s")
 def chart_of(report: Report) -> Chart | None:
     """How ``report`` is drawn; ``None`` where its kind or its rows offer nothing to draw."""
     chart = _tradeoff(report) if report.kind == "tradeoff" else CHARTS.get(report.kind)
-    if report.kind == "load":
+    if report.kind == "serving":
         chart = LOADS[0]
     return chart if chart and chart.curves(report) else None
 
@@ -181,7 +181,7 @@ def panels_of(report: Report) -> tuple[Chart, ...]:
     chart = chart_of(report)
     if chart is None:
         return ()
-    return LOADS if report.kind == "load" else (chart,)
+    return LOADS if report.kind == "serving" else (chart,)
 
 
 def _tradeoff(report: Report) -> Chart:

@@ -108,7 +108,7 @@ def read_sqlite(path: Path) -> Iterator[Entry]:
         InputError: it is no record.
     """
     if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        raise InputError(f"{path} is no file; give the record of headway serve")
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:

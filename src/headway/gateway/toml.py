@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headway.errors import InputError, UnknownNameError
+from headway.errors import InputError, UnknownNameError, reason
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig, Limits, Tenant, Timeouts
 from headway.gateway.pools import Overflow, Pool
 from headway.gateway.store import is_postgres
@@ -58,7 +58,7 @@ def read_config(path: Path, find_policy: Callable[[str], OrderPolicy]) -> Gatewa
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     try:
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.dtypes import DType
-from headway.errors import InputError, UnknownNameError
+from headway.errors import InputError, UnknownNameError, reason
 from headway.hardware.accelerator import Accelerator, Citation
 from headway.hardware.cluster import Cluster
 from headway.hardware.fabric import Link
@@ -92,8 +92,7 @@ def _read_text(path: Path, where: str) -> str:
     except FileNotFoundError:
         raise InputError(f"there is no file {str(path)[:200]!r}; give a TOML file") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{str(path)[:200]!r} cannot be read: {reason}") from None
+        raise InputError(f"{str(path)[:200]!r} cannot be read: {reason(error)}") from None
     if len(content) > MOST_FILE_BYTES:
         raise InputError(f"{where} is larger than {MOST_FILE_BYTES} bytes; is it a hardware file?")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.errors import InputError
+from headway.errors import InputError, reason
 from headway.hardware.cluster import Cluster
 from headway.ideal.idealized import Reference, reference
 from headway.ideal.measured import fit_measured
@@ -71,7 +71,7 @@ def read_asked(path: Path) -> tuple[Asked, ...]:
                 if len(found) > MOST_REQUESTS:
                     raise InputError(f"{path} has more than {MOST_REQUESTS:,} requests")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     if not found:
         raise InputError(f"{path} holds no request")
     return tuple(found)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from headway.errors import InputError
+from headway.errors import InputError, reason
 from headway.ideal.request_profile import FloatArray, RequestProfile
 
 
@@ -87,7 +87,7 @@ def read_tables(path: Path) -> dict[str, PublishedTable]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     if not isinstance(tree, dict) or not all(isinstance(table, dict) for table in tree.values()):
         raise InputError(f"{path} is no file of published tables: models with a table each")
     return {str(name): PublishedTable.read(table, name) for name, table in tree.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headway.errors import InputError
+from headway.errors import InputError, reason
 from headway.load.answer import Answer, Outcome
 from headway.load.measure import measured
 from headway.metrics.report import write_atomically
@@ -80,7 +80,7 @@ def read_results(path: Path) -> Outcome:
     try:
         tree = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     try:
         if "ttfts" in tree:
             return _from_vllm(tree)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headway.errors import InputError
+from headway.errors import InputError, reason
 
 MOST_FILE_BYTES = 200_000_000
 MS = 1e-3
@@ -50,7 +50,7 @@ def read_bench(path: Path) -> list[Bench]:
             raise InputError(f"{name!r} is larger than {MOST_FILE_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name!r} cannot be read: {error}") from None
+        raise InputError(f"{name!r} cannot be read: {reason(error)}") from None
     found = [bench for tree in _trees(text, name) for bench in _benches(tree)]
     if not found:
         raise InputError(

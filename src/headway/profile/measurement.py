@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headway.errors import InputError
+from headway.errors import InputError, reason
 from headway.metrics.report import write_atomically
 from headway.profile.interval import Interval
 from headway.profile.trials import Envelope, lower_envelope
@@ -209,7 +209,7 @@ def read_measurements(path: Path) -> tuple[Measurement, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip():

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.cost.deployment import Deployment
-from headway.errors import InputError, MissingExtraError
+from headway.errors import InputError, MissingExtraError, reason
 from headway.model.ffn import MoeFfn
 from headway.sim.state import Floats
 
@@ -173,7 +173,7 @@ def _columns(path: Path) -> Columns:
     except ImportError:
         raise MissingExtraError("reading Parquet", "parquet") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as a table: {error}") from None
+        raise InputError(f"cannot read {path} as a table: {reason(error)}") from None
 
 
 def _named(column: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.bool_]:

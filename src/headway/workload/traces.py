@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.errors import InputError, MissingExtraError
+from headway.errors import InputError, MissingExtraError, reason
 from headway.workload.oracle import BlockHashes, Ints, Trace
 
 MOST_BYTES = 4 << 30
@@ -92,7 +92,7 @@ def _parquet_rows(path: Path) -> list[dict[str, object]]:
     try:
         rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as a trace: {error}") from None
+        raise InputError(f"cannot read {path} as a trace: {reason(error)}") from None
     return rows
 
 
