@@ -61,7 +61,7 @@ from headway.sim.times import decode_ns, mixed_ns
 
 @compiled
 def plan(w: World, row: Ints, now: int) -> None:
-    """Plan the next step of replica ``r``, or a run of equal ones, and set its clock."""
+    """Plan the next step of a replica, or a run of equal ones, and set its clock."""
     q, keys, rules = w.q, w.keys, w.rules
     if row[ENDED]:
         settle(w, row, now)
