@@ -111,7 +111,7 @@ class Batcher:
         self._step_cpu_s = 0.0
 
     def run(self, pipe: Connection) -> None:
-        """Step until ``pipe`` says ``None`` or its other end is closed.
+        """Step until ``pipe`` says ``None`` or its other end is closed; then close it.
 
         It takes works, and the numbers of those that nobody wants any more. After every step it
         says what that gave, and a text should the pipeline break.
@@ -127,6 +127,8 @@ class Batcher:
             return
         except Exception as error:  # a pipeline may raise anything, and its clients must know
             pipe.send(f"the engine broke: {error}")
+        finally:
+            pipe.close()
 
     def _step(self) -> Told:
         running, waiting = len(self._running), len(self._waiting)
