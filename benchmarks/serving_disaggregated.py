@@ -62,7 +62,7 @@ def attention_apart(path: Path) -> dict[tuple[str, ...], bool]:
     """Whether attention is data-parallel, by configuration, where a collection says so."""
     return {
         key(row): row["dp_attn"] in YES
-        for row in data._rows(path)
+        for row in data.rows_of(path)
         if row["mode"] == "disagg" and row["dp_attn"] and row["source"] in data.SERVING_SOURCES
     }
 
@@ -72,7 +72,7 @@ def workers_of(row: data.Row, stage: str, cluster: Cluster, apart: bool) -> Work
     ep, accelerators = int(float(row[f"{stage}_ep"])), int(float(row[f"n_{stage}_gpus"]))
     if count * tp != accelerators:
         raise InputError("engines x tp is not the accelerators of the stage")
-    _, model = data._model(row["model"])
+    _, model = data.find_measured(row["model"])
     precision = data._precision(
         row["model"], row["weight_precision"], row["hardware"], row["engine"]
     )
@@ -84,7 +84,7 @@ def workers_of(row: data.Row, stage: str, cluster: Cluster, apart: bool) -> Work
 
 def read(path: Path, left_out: Counter[str]) -> Iterator[Measured]:
     known = attention_apart(path)
-    for row in data._rows(path):
+    for row in data.rows_of(path):
         if row["mode"] != "disagg" or row["source"] not in data.SERVING_SOURCES:
             continue
         if row["quality_flag"]:

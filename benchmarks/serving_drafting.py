@@ -39,7 +39,7 @@ def drafted_by(row: data.Row, point: ServingPoint) -> int:
 
 
 def read(path: Path, left_out: Counter[str]) -> Iterator[ServingPoint]:
-    for row in data._rows(path):
+    for row in data.rows_of(path):
         if row["spec_decode"] != "mtp" or row["mode"] != "agg":
             continue
         plain = {**row, "spec_decode": "none"}
@@ -47,7 +47,7 @@ def read(path: Path, left_out: Counter[str]) -> Iterator[ServingPoint]:
         if reason is None:
             try:
                 point = data._point(plain)
-                reason = data._impossible(point)
+                reason = data.impossible(point)
             except InputError as error:
                 reason = str(error)[:60]
         if reason is not None:

@@ -55,7 +55,8 @@ def test_it_says_where_it_comes_from() -> None:
     kept = shipped().provenance
     assert kept["points"] > 4000
     assert kept["fitted_by"] == "benchmarks/serving_fit.py"
-    assert all("Apache-2.0" in text for text in kept["sources"].values())
+    licences = ("Apache-2.0", "BSD-3-Clause", "MIT")
+    assert all(any(name in text for name in licences) for text in kept["sources"].values())
 
 
 def test_what_was_never_measured_falls_back_and_says_so() -> None:
@@ -113,8 +114,8 @@ def test_published_points_are_met() -> None:
 
 def test_power_lies_between_idle_and_tdp() -> None:
     chip = find_cluster("b200").accelerator
-    model = PowerModel(0.1, 1.5, 0.6, 0.2)
-    watts = model.power_w(chip, np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.5, 1.0]))
+    model = PowerModel(0.05, 1.0, 0.5, 0.2)
+    watts = model.power_w(chip, np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.2, 1.0]))
     assert chip.idle_w is not None
     assert chip.tdp_w is not None
     assert chip.idle_w < watts[0] < watts[1] < watts[2] == chip.tdp_w

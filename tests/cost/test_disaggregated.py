@@ -67,7 +67,7 @@ def test_prompts_are_computed_together_when_many_wait(llama_8b: ModelArchitectur
     alone = disaggregated_times(question)
     crowd = disaggregated_times(replace(question, load=Load(100, 100, 20_000)))
     assert crowd.prefill_s > 2 * alone.prefill_s
-    assert crowd.requests_per_s > 5 / alone.prefill_s
+    assert crowd.requests_per_s > 4 / alone.prefill_s
 
 
 def test_drafts_shorten_what_they_should(deepseek: ModelArchitecture) -> None:

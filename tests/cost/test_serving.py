@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,23 @@ def test_a_cached_prefix_shortens_the_first_token(llama: Deployment) -> None:
     assert float(warm.tpot_s) < float(cold.tpot_s)
 
 
+def test_a_static_batch_is_its_prompts_and_then_its_steps(llama: Deployment) -> None:
+    load = Load(1000, 201, 16, together=True)
+    table = tabulate_serving(llama, load, Limits())
+    times = serving_times(table, THETA)
+    assert float(table.prompts_per_step) == 8  # 8192 tokens hold eight whole prompts
+    prompts_s = 2 * float(times.mixed_step_s)
+    assert float(times.tpot_s) * 200 == pytest.approx(prompts_s + 200 * float(times.decode_step_s))
+
+
+def test_one_request_alone_is_a_batch_of_one(llama: Deployment) -> None:
+    alone = serving_times(tabulate_serving(llama, Load(1000, 201, 1), Limits()), THETA)
+    batch = Load(1000, 201, 1, together=True)
+    together = serving_times(tabulate_serving(llama, batch, Limits()), THETA)
+    assert float(together.decode_step_s) == pytest.approx(float(alone.decode_step_s))
+    assert float(together.ttft_s) == pytest.approx(float(alone.ttft_s))
+
+
 def test_waiting_for_prompts_costs_more_than_mixing_them_in(llama: Deployment) -> None:
     load = Load(2000, 200, 32)
     mixed = serving_times(tabulate_serving(llama, load, Limits(mixes=True)), THETA)
@@ -123,7 +141,7 @@ def test_mxfp4_runs_with_8_bit_activations_where_both_are_native() -> None:
     ],
 )
 def test_a_load_that_makes_no_sense_is_refused(given: dict[str, float], said: str) -> None:
-    whole = {"prompt_tokens": 10, "output_tokens": 10, "concurrency": 1} | given
+    whole: dict[str, Any] = {"prompt_tokens": 10, "output_tokens": 10, "concurrency": 1} | given
     with pytest.raises(InputError, match=said):
         Load(**whole)
 

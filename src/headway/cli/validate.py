@@ -42,7 +42,7 @@ COLUMNS: tuple[Column, ...] = (
     type=click.Path(exists=False, dir_okay=False, path_type=Path),
     help="Score anew on this measured.csv.gz (minutes); without it, show the scores that ship.",
 )
-@click.option("--by/--no-by", default=False, help="Also by vendor, engine, hardware and model.")
+@click.option("--by/--no-by", default=False, help="Also by group and old source.")
 @report_options
 def validate(
     data_path: Path | None,
@@ -62,8 +62,9 @@ def validate(
         from headway.profile.validate import report as score_report
         from headway.profile.validate import score_all
         from headway.profile.validate_data import read_points
+        from headway.profile.validate_static import read_static
 
-        points, _ = read_points(data_path)
+        points = read_points(data_path)[0] + read_static(data_path)[0]
         report = score_report(points, list(score_all(points)))
     shown = [i for i, row in enumerate(report.rows) if by or row["by"] == "all"]
     deliver(report, COLUMNS, json_path, html_path, png_path, shown)

@@ -22,7 +22,7 @@ from headway.hardware.cluster import Cluster
 from headway.model.precision import Precision
 
 Classes = npt.NDArray[np.int64]
-SIXTEEN, EIGHT, FOUR = range(3)
+SIXTEEN, EIGHT, FOUR, WIDE = range(4)
 PRODUCT, EXPERTS, SCORES, LATENT = range(4)
 _KIND = {
     Kind.PRODUCT: PRODUCT,
@@ -93,7 +93,10 @@ def tabulate(work: Forward, cluster: Cluster, precision: Precision) -> WorkTable
                 )
             )
         )
-        classes.append((width_class(op.dtype), width_class(stored), _KIND[op.kind]))
+        by_bits = width_class(op.dtype), width_class(stored)
+        if by_bits == (SIXTEEN, FOUR):
+            by_bits = WIDE, WIDE
+        classes.append((*by_bits, _KIND[op.kind]))
     exchanges, moved_s, waiting_s = np.zeros(()), np.zeros(()), np.zeros(())
     for collective in work.collectives:
         exchanges = exchanges + _depth(collective)
@@ -176,8 +179,9 @@ def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepPar
         return np.asarray(theta[..., AT[name], None])
 
     def by_bits(name: str, classes: Classes) -> Array:
-        sixteen, eight, four = of(f"{name}_16"), of(f"{name}_8"), of(f"{name}_4")
-        return np.where(classes == SIXTEEN, sixteen, np.where(classes == EIGHT, eight, four))
+        made = np.where(classes == SIXTEEN, of(f"{name}_16"), of(f"{name}_8"))
+        made = np.where(classes == FOUR, of(f"{name}_4"), made)
+        return np.where(classes == WIDE, of(f"{name}_wide"), made)
 
     experts = table.kind == EXPERTS
     scores = table.kind >= SCORES

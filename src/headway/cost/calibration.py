@@ -27,7 +27,7 @@ from headway.model.architecture import ModelArchitecture
 from headway.model.attention import LatentAttention, LinearAttention
 from headway.model.ffn import MoeFfn
 
-VERSION = 1
+VERSION = 2
 MOST_FILE_BYTES = 2_000_000
 QUANTITIES = ("tpot", "ttft", "throughput", "energy")
 # How a question may differ from what was measured, nearest first.
@@ -67,6 +67,7 @@ class Subject:
             "hardware": self.hardware,
             "hardware, engine": f"{self.hardware}, {self.engine}",
             "kind": self.kind,
+            "weights, kind": f"{self.weights}, {self.kind}",
             "model": self.model,
             "model, engine": f"{self.model}, {self.engine}",
             "model, weights": f"{self.model}, {self.weights}",
@@ -105,6 +106,8 @@ class Calibration:
         hardware, models, engines, vendors: what was measured.
         ranges: least and most of every quantity in the measurements, for distances.
         quantiles: by novelty and quantity, the 10% and 90% quantile of log(measured/predicted).
+        centers: by novelty, the log-factor by which held-out times per token were off in the
+            median; it belongs to the stretch.
         power: of one accelerator.
         own: the user's own points, if any.
         provenance: sources, licences, dates, numbers of points, and the script that fitted.
@@ -121,6 +124,7 @@ class Calibration:
     vendors: frozenset[str]
     ranges: Mapping[str, tuple[float, float]]
     quantiles: Mapping[str, Mapping[str, tuple[float, float]]]
+    centers: Mapping[str, float]
     power: PowerModel
     provenance: Mapping[str, Any]
     own: Own | None = None
@@ -129,7 +133,7 @@ class Calibration:
         """Logarithms of the coefficients and of the stretch of a subject."""
         self.check_engine(subject.engine)
         logs = np.log(self.prior.vector())
-        stretch = 0.0
+        stretch = self.centers.get(self.novelty(subject), 0.0)
         for found in (("global", ""), *subject.groups(self.families).items()):
             logs = logs + self.factors.get(found, 0.0)
             stretch += self.stretches.get(found, 0.0)
@@ -234,6 +238,7 @@ def to_json(calibration: Calibration) -> str:
             novelty: {k: [round(x, 4) for x in pair] for k, pair in found.items()}
             for novelty, found in calibration.quantiles.items()
         },
+        "log_centers": {k: round(v, 4) for k, v in calibration.centers.items()},
         "power": {
             "running": power.running,
             "arithmetic": power.arithmetic,
@@ -276,6 +281,7 @@ def from_json(text: str, where: str) -> Calibration:
                 novelty: {k: (float(v[0]), float(v[1])) for k, v in found.items()}
                 for novelty, found in tree["log_quantiles"].items()
             },
+            centers={k: float(v) for k, v in tree["log_centers"].items()},
             power=PowerModel(**tree["power"]),
             provenance=tree["provenance"],
         )

@@ -21,6 +21,7 @@ class Coefficients:
         tile_rows: a product costs as much arithmetic as if it had this many rows more.
         bandwidth_16, bandwidth_8, bandwidth_4: fraction of the memory bandwidth at which weights
             are read, by the bits they are stored in.
+        flops_wide, bandwidth_wide: the same of 4-bit weights that are multiplied in 16 bits.
         expert_flops, expert_bandwidth: what routed experts reach of the same for dense products;
             above 1 where requests agree on their experts, so that fewer are read than counted.
         cache_bandwidth, latent_bandwidth: fraction of the memory bandwidth at which the KV cache
@@ -46,10 +47,12 @@ class Coefficients:
     flops_16: float = 0.70
     flops_8: float = 0.55
     flops_4: float = 0.42
+    flops_wide: float = 0.5
     tile_rows: float = 16.0
     bandwidth_16: float = 0.78
     bandwidth_8: float = 0.62
     bandwidth_4: float = 0.45
+    bandwidth_wide: float = 0.45
     expert_flops: float = 0.6
     expert_bandwidth: float = 0.7
     cache_bandwidth: float = 0.75
@@ -104,9 +107,11 @@ FRACTIONS = (
     "flops_16",
     "flops_8",
     "flops_4",
+    "flops_wide",
     "bandwidth_16",
     "bandwidth_8",
     "bandwidth_4",
+    "bandwidth_wide",
     "cache_bandwidth",
     "latent_bandwidth",
     "score_flops",

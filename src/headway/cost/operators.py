@@ -23,6 +23,9 @@ from headway.model.ffn import DenseFfn, MoeFfn
 from headway.model.precision import Precision
 from headway.workload.step import Step
 
+# Two projections and the weights', a norm, rotary positions, two rotations and two quantizations,
+# the cache's write, the scores, the choice (DeepSeek-V3.2's published indexer).
+INDEXER_KERNELS = 12
 STATE_BYTES = 4.0  # recurrent states are kept in 32 bits
 
 
@@ -174,7 +177,7 @@ def _latent(attention: LatentAttention, shard: Shard) -> list[Op]:
         weight_bytes=up * stored.bytes,
         kv_bytes=shard.precision.kv_cache.bytes * (step.num_sequences * cache).sum(axis=-1),
         activation_bytes=heads * (nope + rope + v) * step.total_tokens * shard.hidden_bytes,
-        kernels=4 if topk is None else 7,
+        kernels=4 if topk is None else 4 + INDEXER_KERNELS,
     )
     return [
         shard.product(

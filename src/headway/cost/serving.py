@@ -47,6 +47,8 @@ class Load:
         cached_fraction: of the prompt, found in the prefix cache.
         requests_per_user: requests each user sends one after the other; the first of them meet
             in the burst at the start, which lifts the mean time to first token.
+        together: whether all requests start at once and nobody follows them (a static batch):
+            their prompts pass first, and count into the time per token.
 
     """
 
@@ -55,6 +57,7 @@ class Load:
     concurrency: Array
     cached_fraction: Array
     requests_per_user: float
+    together: bool
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Load:
         concurrency: npt.ArrayLike,
         cached_fraction: npt.ArrayLike = 0.0,
         requests_per_user: float = 10.0,
+        together: bool = False,
     ) -> None:
         for name, given, least in (
             ("prompt_tokens", prompt_tokens, 1),
@@ -79,6 +83,7 @@ class Load:
         if not 1 <= requests_per_user <= 1e9:
             raise InputError(f"requests_per_user must be at least 1, not {requests_per_user:g}")
         object.__setattr__(self, "requests_per_user", float(requests_per_user))
+        object.__setattr__(self, "together", together)
 
     @property
     def mean_context_tokens(self) -> Array:
@@ -185,19 +190,21 @@ def tabulate_serving(
     yielded = speculation.tokens_per_pass(drafted) if speculation and drafted else np.ones(())
     gaps = load.output_tokens - 1
     others = running - 1
+    mixes = limits.mixes and not load.together
 
     new_tokens = np.maximum(load.prompt_tokens * (1 - load.cached_fraction), 1.0)
-    decoding = others if limits.mixes else np.zeros(())
+    decoding = others if mixes else np.zeros(())
     budget = np.maximum(limits.max_num_batched_tokens - decoding, LEAST_BATCHED_TOKENS)
     chunk = np.minimum(new_tokens, budget)
     steps = np.maximum(gaps / yielded, 1.0)
     groups = deployment.parallelism.dp  # each prefills a prompt of its own at the same time
     most = np.maximum(np.floor(budget / chunk), 1.0)
     together = np.clip(np.ceil(others / steps / groups), 1.0, most)
-    together = np.minimum(together * groups, np.maximum(running, 1.0))
+    together = np.minimum(most if load.together else together, running / groups) * groups
+    together = np.maximum(together, 1.0)
     prompt_steps = new_tokens / chunk
-    mixed_steps = others * prompt_steps / together
-    if limits.mixes:  # a step holds one chunk of the budget at most: beyond, prompts queue
+    mixed_steps = (running if load.together else others) * prompt_steps / together
+    if mixes:  # a step holds one chunk of the budget at most: beyond, prompts queue
         mixed_steps = np.minimum(mixed_steps, steps)
 
     context = load.mean_context_tokens
@@ -210,10 +217,10 @@ def tabulate_serving(
             for value in np.broadcast_arrays(together, chunk, before, 1 / prompt_steps)
         )
     )
-    mixed = Step.decode(others, context, verified).with_group(prompts) if limits.mixes else prompts
+    mixed = Step.decode(others, context, verified).with_group(prompts) if mixes else prompts
     return ServingTable(
         _table(deployment, decode, speculation, drafted, running, context),
-        _table(deployment, mixed, speculation if limits.mixes else None, drafted, running, context),
+        _table(deployment, mixed, speculation if mixes else None, drafted, running, context),
         *np.broadcast_arrays(
             load.concurrency,
             running,
@@ -224,7 +231,7 @@ def tabulate_serving(
             prompt_steps,
             together,
             mixed_steps,
-            float(limits.mixes),
+            float(mixes),
             load.requests_per_user,
             deployment.parallelism.num_accelerators,
             load.output_tokens,

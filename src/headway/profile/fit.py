@@ -20,20 +20,27 @@ from headway.cost.serving import ServingTable, serving_times
 from headway.cost.work import Array
 
 HUBER = 0.25
-FIRST_SPREAD = 0.7
+FIRST_SPREAD = 0.4
+MEAN_PER_MEDIAN = 4.0  # a mean over a run, its start included, says less than a median
 DERIVATIVE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One way to group points, and how far a group is expected to stray, as a log-deviation."""
+    """One way to group points, and how far a group is expected to stray, as a log-deviation.
+
+    ``first_spread`` is that of how the first token is handled.
+    """
 
     name: str
     spread: float
+    first_spread: float = FIRST_SPREAD
 
     def spreads(self) -> Array:
-        """The deviation expected of each coefficient; how the first token is handled is habit."""
-        return np.array([FIRST_SPREAD if name in FIRST_TOKEN else self.spread for name in NAMES])
+        """The deviation expected of each coefficient."""
+        return np.array(
+            [self.first_spread if name in FIRST_TOKEN else self.spread for name in NAMES]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +123,7 @@ class PooledFit:
         x = np.zeros(len(problem.spread))
         x = descend(problem, x, ~first, True, (1.0, 0.0, 0.0), self.steps)
         if np.any(np.isfinite(observed.ttft) | np.isfinite(observed.mean_ttft)):
-            weights = (0.0, self.ttft_weight, self.ttft_weight / 10)
+            weights = (0.0, self.ttft_weight, self.ttft_weight / MEAN_PER_MEDIAN)
             x = descend(problem, x, first, False, weights, self.steps)
         for i, column in enumerate(columns):
             self.coefficients_[column] = x[i * size : (i + 1) * size]

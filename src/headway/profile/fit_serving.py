@@ -45,12 +45,14 @@ LEVELS = (
     Level("engine", 0.3),
     Level("family", 0.15),
     Level("vendor, engine", 0.15),
-    Level("kind", 0.2),
+    Level("kind", 0.1),
+    Level("harness", 0.5, first_spread=0.05),
 )
 STRETCHES = (
-    Level("harness", 0.3),
+    Level("harness", 0.5),
     Level("hardware", 0.05),
     Level("hardware, engine", 0.05),
+    Level("weights, kind", 0.1),
     Level("model", 0.1),
     Level("model, engine", 0.1),
     Level("model, weights", 0.1),
@@ -58,6 +60,9 @@ STRETCHES = (
 # ML.ENERGY's time per token is batch over throughput, waiting included, which the others do not
 # count: that difference is learned and left out of answers.
 OTHER_HARNESS = ("mlenergy_v3",)
+# Engines of 2023 and 2024 were slower: how much is learned, and known to who asks about them.
+OLD = ("llm_inference_bench_anl", "splitwise_a100_h100")
+OLD_WEIGHT = 0.1
 GROUP_POINTS = 50.0
 Rows = npt.NDArray[np.int64]
 
@@ -72,10 +77,16 @@ def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
     """The group of every point by level."""
     found: dict[str, list[str]] = {"harness": []}
     for point in points:
-        found["harness"].append(point.source if point.source in OTHER_HARNESS else "")
+        found["harness"].append(_harness(point))
         for level, group in subject(point).groups(FAMILIES).items():
             found.setdefault(level, []).append(group)
     return found
+
+
+def _harness(point: ServingPoint) -> str:
+    if point.source in OLD:
+        return f"{point.source}, {point.engine}"
+    return point.source if point.source in OTHER_HARNESS else ""
 
 
 def observed(points: Sequence[ServingPoint]) -> Observed:
@@ -83,7 +94,9 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
     copies = Counter(map(_configuration, points))
     sizes = Counter(map(_cell, points))
     weight = [
-        1 / copies[_configuration(point)] / np.sqrt(sizes[_cell(point)] / GROUP_POINTS)
+        (OLD_WEIGHT if point.source in OLD else 1.0)
+        / copies[_configuration(point)]
+        / np.sqrt(sizes[_cell(point)] / GROUP_POINTS)
         for point in points
     ]
     return Observed(
@@ -107,6 +120,7 @@ def _configuration(point: ServingPoint) -> tuple[object, ...]:
     load = point.load
     return (
         *_cell(point),
+        _harness(point),
         str(point.deployment.parallelism),
         float(load.prompt_tokens),
         float(load.output_tokens),
@@ -128,22 +142,46 @@ def take(table: ServingTable, rows: Rows) -> ServingTable:
 
 
 def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
-    """Fit coefficients to ``points``, whose stacked table is given."""
+    """Fit coefficients to ``points``, whose stacked table is given; copies count as one."""
     given = {("kernels", name): factors for name, factors in kernel_factors().items()}
-    return PooledFit(LEVELS, STRETCHES, given=given).fit(table, groups(points), observed(points))
+    rows, seen = merged(points)
+    kept = [points[i] for i in rows]
+    return PooledFit(LEVELS, STRETCHES, given=given).fit(take(table, rows), groups(kept), seen)
+
+
+def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
+    """One row of every configuration, and the geometric means of what its copies measured."""
+    seen = observed(points)
+    first: dict[tuple[object, ...], int] = {}
+    of = np.array([first.setdefault(_configuration(point), len(first)) for point in points])
+    rows = np.unique(of, return_index=True)[1].astype(np.int64)
+
+    def mean(values: Array) -> Array:
+        known = np.isfinite(values)
+        count = np.bincount(of, known, len(first))
+        total = np.bincount(of, np.where(known, values, 0.0), len(first))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    weight = np.bincount(of, seen.weight, len(first)).astype(np.float64)
+    return rows, Observed(mean(seen.tpot), mean(seen.ttft), mean(seen.mean_ttft), weight)
 
 
 def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> ServingTimes:
-    """What a fit says of ``points``, under the harness of nobody in particular."""
-    asked = {**groups(points), "harness": [""] * len(points)}
-    theta, stretch = fit.theta(asked, len(points))
-    return serving_times(table, theta, stretch)
+    """What a fit says of ``points``."""
+    return serving_times(table, *coefficients(fit, points))
+
+
+def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> tuple[Array, Array]:
+    """Coefficients and stretch of each point, under the harness of nobody in particular."""
+    known = [_harness(point) if point.source in OLD else "" for point in points]
+    asked = {**groups(points), "harness": known}
+    return fit.theta(asked, len(points))
 
 
 def fit_power(
     points: Sequence[ServingPoint], table: ServingTable, times: ServingTimes
 ) -> PowerModel:
-    """Non-negative least squares of power over TDP on what the modelled load uses."""
+    """Non-negative least squares of power over TDP on the roots of what the load uses."""
     watts = measured_power(points, table)
     rows = np.flatnonzero(np.isfinite(watts))
     arithmetic, memory = uses(table, times)
@@ -153,7 +191,10 @@ def fit_power(
     # Relative errors count, as they do in joules per token; vendors rarely let a chip pass its TDP.
     sane = (share > idle[rows] * 0.5) & (share <= 1.05)
     rows, share = rows[sane], share[sane]
-    design = np.stack([np.ones(len(rows)), arithmetic[rows], memory[rows]], 1) / share[:, None]
+    design = (
+        np.stack([np.ones(len(rows)), np.sqrt(arithmetic[rows]), np.sqrt(memory[rows])], 1)
+        / share[:, None]
+    )
     found = _non_negative(design, (share - idle[rows]) / share)
     for _ in range(5):  # relative least squares leans low, and the cap at the TDP lower still
         modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
@@ -207,30 +248,38 @@ def assemble(
     points: Sequence[ServingPoint],
     table: ServingTable,
     quantiles: Mapping[str, Mapping[str, tuple[float, float]]],
+    centers: Mapping[str, float],
     provenance: Mapping[str, object],
 ) -> Calibration:
     """The calibration that ships: a fit to all points, with the intervals of held-out ones."""
     times = predict(fit, points, table)
+    # What only old static batches show is still new to a question about serving.
+    rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
+    serving, served = [points[i] for i in rows], take(table, rows)
     load = Load(
-        [float(point.load.prompt_tokens) for point in points],
-        [float(point.load.output_tokens) for point in points],
-        table.concurrency,
+        [float(point.load.prompt_tokens) for point in serving],
+        [float(point.load.output_tokens) for point in serving],
+        served.concurrency,
     )
     ranges = {
         name: (float(values.min()), float(values.max()))
-        for name, values in extent(load, table).items()
+        for name, values in extent(load, served).items()
     }
     return Calibration(
         prior=fit.prior,
-        factors={**fit.coefficients_, **fit.given},
+        factors={
+            **{key: found for key, found in fit.coefficients_.items() if key[0] != "harness"},
+            **fit.given,
+        },
         stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},
         families=FAMILIES,
-        hardware=frozenset(point.hardware for point in points),
-        models=frozenset(point.model for point in points),
-        engines=frozenset(point.engine for point in points),
-        vendors=frozenset(point.vendor for point in points),
+        hardware=frozenset(point.hardware for point in serving),
+        models=frozenset(point.model for point in serving),
+        engines=frozenset(point.engine for point in serving),
+        vendors=frozenset(point.vendor for point in serving),
         ranges=ranges,
         quantiles=quantiles,
+        centers=centers,
         power=fit_power(points, table, times),
         provenance=provenance,
     )

@@ -1,8 +1,9 @@
 """Held-out error and interval coverage: fit without a group, predict it, compare.
 
 Splits are by group, never by row: neighbouring points of a sweep are nearly the same point.
-``cell`` leaves out one combination of hardware and model, ``hardware`` every point of one
-accelerator, ``model`` every point of one model.
+``cell`` leaves out combinations of hardware and model, a twelfth of them at a time, ``hardware``
+every point of one accelerator, ``model`` every point of one model. Older static batches are fitted
+and left out like the others, and scored apart.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.cost.calibration import BOTH, CELL, HARDWARE, MODEL, QUANTITIES
-from headway.cost.serving import ServingTable, ServingTimes
+from headway.cost.energy import PowerModel
+from headway.cost.kernel_coefficients import NAMES
+from headway.cost.serving import ServingTable, ServingTimes, serving_times
 from headway.cost.serving_estimate import uses
 from headway.cost.work import Array
 from headway.metrics.report import Report, Row
 from headway.profile.fit_points import ServingPoint, stack_points
 from headway.profile.fit_serving import (
+    OLD,
     Rows,
+    coefficients,
     fit_power,
     logs,
     measured_power,
@@ -29,11 +35,13 @@ from headway.profile.fit_serving import (
 )
 
 LEVEL = 0.8
+Labels = npt.NDArray[np.str_]
+CELL_FOLDS = 12
 IN_SAMPLE = "in sample"
 SPLITS: Mapping[str, Callable[[ServingPoint], str]] = {
-    CELL: lambda p: f"{p.hardware}, {p.model}",
     HARDWARE: lambda p: p.hardware,
     MODEL: lambda p: p.model,
+    CELL: lambda p: f"{p.hardware}, {p.model}",
 }
 SLICES: Mapping[str, Callable[[ServingPoint], str]] = {
     "vendor": lambda p: p.vendor,
@@ -47,46 +55,67 @@ SLICES: Mapping[str, Callable[[ServingPoint], str]] = {
 class Scored:
     """Log of measured over predicted, by quantity, ``nan`` where not measured; shape ``(points,)``.
 
-    ``fold`` is the group that was left out for each point.
+    ``fold`` is the group that was left out for each point, ``center`` the median log-error of
+    times per token before it was taken out: of each group, what all others say.
     """
 
     split: str
     fold: tuple[str, ...]
     errors: Mapping[str, Array]
+    center: float = 0.0
+
+    def take(self, rows: Rows) -> Scored:
+        """The scores of some points."""
+        kept = {name: error[rows] for name, error in self.errors.items()}
+        return Scored(self.split, tuple(self.fold[i] for i in rows), kept, self.center)
 
 
 def score_all(points: Sequence[ServingPoint]) -> Iterator[Scored]:
     """Score ``points`` in sample and under every split."""
     table = stack_points(points)
     yield _scored(IN_SAMPLE, points, table, [""] * len(points))
-    for split, group in SPLITS.items():
-        yield _scored(split, points, table, [group(point) for point in points])
+    for split in SPLITS:
+        yield _scored(split, points, table, folds(split, points))
+
+
+def folds(split: str, points: Sequence[ServingPoint]) -> list[str]:
+    """What each point is left out with."""
+    names = [SPLITS[split](point) for point in points]
+    if split != CELL:
+        return names
+    order = {name: i for i, name in enumerate(sorted(set(names)))}
+    return [str(order[name] % CELL_FOLDS) for name in names]
 
 
 def _scored(
     split: str, points: Sequence[ServingPoint], table: ServingTable, fold: Sequence[str]
 ) -> Scored:
-    errors = {name: np.full(len(points), np.nan) for name in (*QUANTITIES, "mean_ttft", "power")}
     labels = np.array(fold)
+    theta, scale = np.zeros((len(points), len(NAMES))), np.ones(len(points))
+    models: dict[str, PowerModel] = {}
     for group in dict.fromkeys(fold):
         tested: Rows = np.flatnonzero(labels == group).astype(np.int64)
         others: Rows = np.flatnonzero(labels != group).astype(np.int64)
         trained = tested if split == IN_SAMPLE else others
         seen, seen_table = [points[i] for i in trained], take(table, trained)
         fit = pooled(seen, seen_table)
-        power = fit_power(seen, seen_table, predict(fit, seen, seen_table))
-        asked, asked_table = [points[i] for i in tested], take(table, tested)
-        times = predict(fit, asked, asked_table)
-        arithmetic, memory = uses(asked_table, times)
-        watts = np.array(
-            [
-                float(power.power_w(p.deployment.cluster.accelerator, a, m))
-                for p, a, m in zip(asked, arithmetic, memory, strict=True)
-            ]
-        )
-        for name, error in _errors(asked, asked_table, times, watts, power.run).items():
-            errors[name][tested] = error
-    return Scored(split, tuple(fold), errors)
+        models[group] = fit_power(seen, seen_table, predict(fit, seen, seen_table))
+        theta[tested], scale[tested] = coefficients(fit, [points[i] for i in tested])
+    off = logs([p.tpot_s for p in points]) - np.log(serving_times(table, theta, scale).tpot_s)
+    old = np.array([point.source in OLD for point in points])
+    for group in models if split in (HARDWARE, MODEL) else ():
+        scale[labels == group] *= np.exp(np.nanmedian(off[(labels != group) & ~old]))
+    times = serving_times(table, theta, scale)
+    arithmetic, memory = uses(table, times)
+    watts = np.array(
+        [
+            float(models[group].power_w(p.deployment.cluster.accelerator, a, m))
+            for p, group, a, m in zip(points, fold, arithmetic, memory, strict=True)
+        ]
+    )
+    run = np.array([models[group].run for group in fold])
+    center = float(np.nanmedian(off[~old])) if split in (HARDWARE, MODEL) else 0.0
+    return Scored(split, tuple(fold), _errors(points, table, times, watts, run), center)
 
 
 def _errors(
@@ -94,7 +123,7 @@ def _errors(
     table: ServingTable,
     times: ServingTimes,
     watts: Array,
-    run: float,
+    run: Array,
 ) -> dict[str, Array]:
     output = times.requests_per_s * table.output_tokens
     total = times.requests_per_s * table.total_tokens
@@ -117,8 +146,9 @@ def quantiles(scored: Sequence[Scored]) -> dict[str, dict[str, tuple[float, floa
     by_split = {found.split: found for found in scored}
     made: dict[str, dict[str, tuple[float, float]]] = {}
     for novelty in (CELL, HARDWARE, MODEL):
-        errors = by_split[novelty].errors
-        made[novelty] = {name: _pair(errors[name]) for name in QUANTITIES}
+        found = by_split[novelty]
+        labels = np.array(found.fold)
+        made[novelty] = {name: _pair(found.errors[name], labels) for name in QUANTITIES}
     made[BOTH] = {}
     for name in QUANTITIES:
         (a, b), (c, d) = made[HARDWARE][name], made[MODEL][name]
@@ -126,10 +156,18 @@ def quantiles(scored: Sequence[Scored]) -> dict[str, dict[str, tuple[float, floa
     return made
 
 
-def _pair(errors: Array) -> tuple[float, float]:
-    known = errors[np.isfinite(errors)]
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(min(low, 0.0)), float(max(high, 0.0))
+def centers(scored: Sequence[Scored]) -> dict[str, float]:
+    """By novelty, the median log-error that is taken out of predictions."""
+    made = {found.split: found.center for found in scored if found.split in (HARDWARE, MODEL)}
+    return {**made, BOTH: sum(made.values())}
+
+
+def _pair(errors: Array, labels: Labels) -> tuple[float, float]:
+    """The 10% and 90% quantile, wider the fewer groups there are to tell of the next one."""
+    known = np.isfinite(errors)
+    low, high = np.quantile(errors[known], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    wider = 1 + 0.5 / len(set(labels[known]))
+    return float(min(low, 0.0)) * wider, float(max(high, 0.0)) * wider
 
 
 def covered(scored: Scored, quantity: str) -> tuple[Array, Array]:
@@ -139,17 +177,32 @@ def covered(scored: Scored, quantity: str) -> tuple[Array, Array]:
     inside, width = np.zeros(len(known), dtype=bool), np.zeros(len(known))
     for group in dict.fromkeys(labels[known]):
         own = labels[known] == group
-        if own.all():
-            low, high = _pair(errors[known])
-        else:
-            low, high = _pair(errors[known][~own])
+        others = known if own.all() else known[~own]
+        low, high = _pair(errors[others], labels[others])
         inside[own] = (errors[known][own] >= low) & (errors[known][own] <= high)
         width[own] = np.exp(high - low)
     return inside, width
 
 
+def serving_rows(points: Sequence[ServingPoint]) -> Rows:
+    """Which points are of serving; the others are old static batches."""
+    return np.flatnonzero([point.source not in OLD for point in points]).astype(np.int64)
+
+
 def report(points: Sequence[ServingPoint], scored: Sequence[Scored]) -> Report:
-    """Errors and coverage, all points first, then by vendor, engine, hardware and model."""
+    """Errors and coverage, all points first, then by vendor, engine, hardware and model.
+
+    Old static batches come last, by source and hardware, and are in no other row.
+    """
+    serving = serving_rows(points)
+    older = [
+        _row(found, quantity, slicing, name, rows)
+        for found in scored
+        for quantity in ("tpot", "ttft")
+        for slicing, name, rows in _older(points)
+    ]
+    points = [points[i] for i in serving]
+    scored = [found.take(serving) for found in scored]
     everyone: Rows = np.arange(len(points), dtype=np.int64)
     rows: list[Row] = [
         _row(found, quantity, "all", "", everyone)
@@ -174,12 +227,23 @@ def report(points: Sequence[ServingPoint], scored: Sequence[Scored]) -> Report:
         kind="validation",
         title=f"Held-out error of the calibrated model on {len(points)} measured points",
         question={"points": len(points), "interval": LEVEL},
-        rows=tuple(row for row in rows if row["points"]),
+        rows=tuple(row for row in (*rows, *older) if row["points"]),
         notes=(
             "errors are |predicted / measured - 1|; a split leaves out whole groups, and "
             "intervals are made of the errors of the other groups",
         ),
     )
+
+
+def _older(points: Sequence[ServingPoint]) -> Iterator[tuple[str, str, Rows]]:
+    for slicing, group in (
+        ("old source", lambda p: f"{p.source}, {p.engine}"),
+        ("old hardware", lambda p: p.hardware),
+        ("old model", lambda p: p.model),
+    ):
+        names = np.array([group(p) if p.source in OLD else "" for p in points])
+        for name in sorted(set(names) - {""}):
+            yield slicing, str(name), np.flatnonzero(names == name).astype(np.int64)
 
 
 def _row(found: Scored, quantity: str, slicing: str, name: str, rows: Rows) -> Row:

@@ -58,8 +58,19 @@ MODELS = {
     "Llama-3.3-70B-Instruct": "llama-3.3-70b",
     "Llama-4-Maverick-17B-128E-Instruct-FP8": "llama-4-maverick",
     "Llama-4-Scout-17B-16E-Instruct": "llama-4-scout",
+    "Meta-Llama-3-70B": "llama-3.1-70b",
+    "Meta-Llama-3-8B": "llama-3.1-8b",
     "Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
+    "Qwen3-235B-A22B-Instruct-2507-FP8": "qwen3-235b-a22b",
+    "Qwen3-235B-A22B-Thinking-2507-FP8": "qwen3-235b-a22b",
     "Qwen3-32B-NVFP4": "qwen3-32b",
+    "Llama-2-70b-hf": "llama-2-70b",
+    "Llama-2-7b-hf": "llama-2-7b",
+    "Mistral-7B-v0.1": "mistral-7b",
+    "Mixtral-8x7B-v0.1": "mixtral-8x7b",
+    "Qwen2-72B": "qwen2.5-72b",
+    "Qwen2-7B": "qwen2.5-7b",
+    "bloom": "bloom-176b",
     "gemma-3-12b-it": "gemma-3-12b",
     "gemma-3-27b-it": "gemma-3-27b",
 }
@@ -91,14 +102,14 @@ def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
     """The usable closed-loop points of a ``measured.csv.gz``, and why others were left out."""
     points: list[ServingPoint] = []
     left_out: Counter[str] = Counter()
-    for row in _rows(path):
+    for row in rows_of(path):
         if row["source"] not in (*SERVING_SOURCES, ML_ENERGY):
             continue
         reason = _doubt(row)
         if reason is None:
             try:
                 point = _saturated(row) if row["source"] == ML_ENERGY else _point(row)
-                reason = _impossible(point)
+                reason = impossible(point)
             except InputError as error:
                 reason = f"not ours: {str(error)[:60]}"
         if reason is None:
@@ -108,7 +119,8 @@ def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
     return points, left_out
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a collection; raise `InputError` where it cannot be read."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
             yield from csv.DictReader(lines)
@@ -137,7 +149,8 @@ def _doubt(row: Row) -> str | None:
 
 
 @cache
-def _model(name: str) -> tuple[str, ModelArchitecture]:
+def find_measured(name: str) -> tuple[str, ModelArchitecture]:
+    """The catalogue's name and the architecture of a measured model."""
     short = name.rpartition("/")[2]
     found = find_model(MODELS.get(short, short))
     return found.name, found
@@ -152,7 +165,7 @@ def _cluster(hardware: str) -> Cluster:
 def _precision(model: str, written: str, hardware: str, engine: str) -> Precision:
     """What ``written`` stands for: the published checkpoint of that width on that hardware."""
     blackwell = hardware[:2] in ("B2", "B3", "GB")
-    name, _ = _model(model)
+    name, _ = find_measured(model)
     if written == "model default":
         return find_precision(MODELS.get(model.rpartition("/")[2], model))
     if written in ("bf16", "bfloat16", "fp16"):
@@ -176,7 +189,7 @@ def _precision(model: str, written: str, hardware: str, engine: str) -> Precisio
 
 
 def _point(row: Row) -> ServingPoint:
-    name, model = _model(row["model"])
+    name, model = find_measured(row["model"])
     gpus, tp = int(float(row["n_gpus"])), int(float(row["tp"]))
     pp = int(float(row["pp"] or 1))
     ep = int(float(row["ep"] or 1))
@@ -216,7 +229,7 @@ def _point(row: Row) -> ServingPoint:
 
 def _saturated(row: Row) -> ServingPoint:
     """A point of ML.ENERGY: full batches, from which the time per token follows by Little's law."""
-    name, model = _model(row["model"])
+    name, model = find_measured(row["model"])
     gpus, cluster = int(float(row["n_gpus"])), _cluster(row["hardware"])
     tp, ep = int(float(row["tp"])), int(float(row["ep"] or 1))
     if tp != gpus:
@@ -248,7 +261,7 @@ def _large_set(detail: str) -> bool:
     return any(name in detail for name in LARGE_SETS)
 
 
-def _impossible(point: ServingPoint) -> str | None:
+def impossible(point: ServingPoint) -> str | None:
     """Why a row cannot be the steady state of what it says it ran, by its own numbers."""
     d, load = point.deployment, point.load
     prompt, output = float(load.prompt_tokens), float(load.output_tokens)
