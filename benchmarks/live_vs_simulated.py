@@ -111,8 +111,9 @@ class Told:
         self._rows = rows
 
     def predict(self, requests: Sequence[Request]) -> list[LengthPrediction]:
-        """What was told."""
-        found = (self._rows[request.prompt] for request in requests)
+        """What was told; something for a prompt that it was not told of, such as a warm-up."""
+        some = (1.0,) * len(LEVELS)
+        found = (self._rows.get(request.prompt, some) for request in requests)
         return [LengthPrediction(tuple(zip(LEVELS, row, strict=True))) for row in found]
 
     def observe(self, request: Request, output_tokens: int) -> None:
