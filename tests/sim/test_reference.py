@@ -157,6 +157,16 @@ def test_prefix_caches_are_those_of_the_reference(
     held_to_the_reference(requests, cached, by_key, engine.kv_block_tokens)
 
 
+def test_requests_that_end_in_one_step_leave_their_prefixes_in_order_of_number() -> None:
+    # Admitted in the other order: which prefix is evicted first depends on it (found above).
+    requests = [
+        (0, 2, 20, 0), (1, 16, 18, 2), (3, 1, 1, 2), (0, 1, 10, 2), (0, 25, 1, 3),
+        (0, 25, 17, 1), (35, 16, 10, 1), (17, 17, 1, 1),
+    ]  # fmt: skip
+    engine = replace(ENGINES[2], asynchronous=True, prefix_cache=True)
+    held_to_the_reference(requests, engine, by_key=True, hash_tokens=engine.kv_block_tokens)
+
+
 outage = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(0, 3))
 
 

@@ -210,7 +210,8 @@ class Replica:
         new = sum(chunk for chunk, _ in chunks)
         pairs = sum(chunk * done + chunk * (chunk + 1) // 2 for chunk, done in chunks)
         took = self.step_ns(len(decodes), sum(j.cache - 1 for j in decodes), new, pairs)
-        self.planned, self.steps = [*decodes, *finishing], True
+        # Of those that end in one step, decodes give back their blocks first, in order of number.
+        self.planned, self.steps = [*sorted(decodes, key=lambda j: j.number), *finishing], True
         self.start, self.end = start, start + took
         self.clock = start if self.engine.asynchronous else self.end
 
