@@ -16,6 +16,7 @@ MEMORY = 200.0  # answers that an estimate rests on
 FEWEST = 30
 BUSY_SHARE = 0.9
 FIRST_LIMIT = 32
+AT_ONCE = 0.8  # of the limit that one look at an engine leaves at least
 FAILURES = 3  # in a row, until an engine is left alone
 FIRST_PAUSE_S, MOST_PAUSE_S = 1.0, 30.0
 
@@ -70,6 +71,7 @@ class Speed:
     firsts: Line = field(default_factory=Line)
     usual: ServiceTime = field(default_factory=ServiceTime)
     told: bool = False  # whether the engine publishes its own queue
+    line: tuple[float, float] | None = None  # the last that the gaps showed
 
     def __post_init__(self) -> None:
         self.limit = float(min(self.most, self.limit))
@@ -88,8 +90,9 @@ class Speed:
         self.gaps.see(inflight, gap_s)
         if self.told:
             return
-        fit = self.gaps.fit()
-        if fit is None or self.gaps.seen < FEWEST:
+        # An engine at its limit always runs as many: the line is the one seen on the way there.
+        self.line = fit = self.gaps.fit() or self.line
+        if fit is None:
             if inflight >= 0.8 * self.limit:
                 self.limit = min(self.most, self.limit + 0.25)
             return
@@ -103,7 +106,8 @@ class Speed:
         """The engine's own ``/metrics`` said how many it runs and how many wait in it."""
         self.told = True
         if waiting > 0:
-            self.limit = min(self.most, max(1.0, running))
+            # Who has just arrived waits too, until the next step: one look is not believed whole.
+            self.limit = min(self.most, max(1.0, running, AT_ONCE * self.limit))
         elif inflight >= self.limit - 1:
             self.limit = min(self.most, self.limit * 1.1 + 1)
 
