@@ -16,7 +16,6 @@ MEMORY = 200.0  # answers that an estimate rests on
 FEWEST = 30
 BUSY_SHARE = 0.9
 FIRST_LIMIT = 32
-AT_ONCE = 0.8  # of the limit that one look at an engine leaves at least
 FAILURES = 3  # in a row, until an engine is left alone
 FIRST_PAUSE_S, MOST_PAUSE_S = 1.0, 30.0
 
@@ -71,6 +70,7 @@ class Speed:
     firsts: Line = field(default_factory=Line)
     usual: ServiceTime = field(default_factory=ServiceTime)
     told: bool = False  # whether the engine publishes its own queue
+    full_with: float = 0.0  # what it ran at the last look, if others waited in it then
     line: tuple[float, float] | None = None  # the last that the gaps showed
 
     def __post_init__(self) -> None:
@@ -106,9 +106,13 @@ class Speed:
         """The engine's own ``/metrics`` said how many it runs and how many wait in it."""
         self.told = True
         if waiting > 0:
-            # Who has just arrived waits too, until the next step: one look is not believed whole.
-            self.limit = min(self.most, max(1.0, running, AT_ONCE * self.limit))
-        elif inflight >= self.limit - 1:
+            # Who has just arrived waits too, until the next step: one look alone is not believed.
+            if self.full_with:
+                self.limit = min(self.most, max(running, self.full_with))
+            self.full_with = max(running, 1.0)
+            return
+        self.full_with = 0.0
+        if inflight >= self.limit - 1:
             self.limit = min(self.most, self.limit * 1.1 + 1)
 
     @property
