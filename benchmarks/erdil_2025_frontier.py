@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from headway.cost.erdil_2025 import ACCELERATORS, MODELS, Choices, ForwardPass
-from headway.cost.erdil_2025.forward import explain, fastest
-from headway.frontier.erdil_2025 import frontier, grid, select
+from headway.papers.erdil_2025 import ACCELERATORS, MODELS, Choices, ForwardPass
+from headway.papers.erdil_2025.forward import explain, fastest
+from headway.papers.erdil_2025.frontier import frontier, grid, select
 
 REPEATS = 3
 H100 = ACCELERATORS["h100"]

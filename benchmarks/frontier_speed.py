@@ -18,16 +18,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
-from headway.cost.forward import forward
-from headway.cost.money import usd_per_mtok
-from headway.cost.roofline import EXPECTED, price
-from headway.cost.speculative import Speculation
 from headway.frontier.question import Question
 from headway.frontier.search import search
 from headway.frontier.space import layouts
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
+from headway.money.tariff import usd_per_mtok
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward
+from headway.steptime.roofline import EXPECTED, price
+from headway.steptime.speculative import Speculation
 from headway.workload.step import Step
 
 REPEATS = 5

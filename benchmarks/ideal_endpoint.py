@@ -23,20 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from headway.engines.transformers_engine import TransformersEngine
 from headway.ideal.attribution import Attribution, attribute
 from headway.ideal.denoised import denoise
 from headway.ideal.kernels import CPU_PRIORS
 from headway.ideal.measured import fit_measured
 from headway.ideal.runtime_fit import RuntimeFit
-from headway.profile.budget import Budget
-from headway.profile.endpoint import Address, Endpoint
-from headway.profile.fake_endpoint import FakeEndpoint, Truth
-from headway.profile.interval import Interval
-from headway.profile.ledger import Ledger
-from headway.profile.measurement import Clock, Measurement, RequestLoad, Setup
-from headway.profile.probing import Campaign, Plan, seen
-from headway.profile.transformers_engine import TransformersEngine
-from headway.profile.trials import lower_envelope
+from headway.measure.endpoint.budget import Budget
+from headway.measure.endpoint.endpoint import Address, Endpoint
+from headway.measure.endpoint.fake import FakeEndpoint, Truth
+from headway.measure.endpoint.ledger import Ledger
+from headway.measure.endpoint.probing import Campaign, Plan, seen
+from headway.measure.interval import Interval
+from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
+from headway.measure.trials import lower_envelope
 
 CONFIG: dict[str, object] = {
     "model_type": "llama", "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6,

@@ -23,10 +23,10 @@ import numpy as np
 from headway.ideal.kernels import SMALL_TOKENS, expected_of
 from headway.ideal.next_request import Target, first_requests, next_request
 from headway.ideal.prompt_curve import Tiles
-from headway.ideal.published import fit_published
 from headway.ideal.request_profile import FloatArray, RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.ideal.runtime_form import Form, Prior, Priors, strides
+from headway.papers.narayanan_2023.published import fit_published
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "idealized"
 WIDE = Priors(Prior(0.06, 0.1), share=Prior(0.7, 0.3), log_sharpness=Prior(1.4, 0.7))

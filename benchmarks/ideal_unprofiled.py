@@ -18,10 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cost.calibrated_step import CalibratedStepTime
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.step_time import AnalyticStepTime, StepTimeModel
 from headway.dtypes import DType
 from headway.hardware.catalogue import find_cluster
 from headway.ideal.idealized import CALIBRATED_CONFIDENCE, IdealizedRuntime
@@ -30,6 +26,10 @@ from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention
 from headway.model.ffn import DenseFfn
 from headway.model.precision import Precision
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "idealized"
 FP16 = Precision(DType.FP16, DType.FP16, DType.FP16)

@@ -32,14 +32,14 @@ from typing import Any
 
 import numpy as np
 
-from headway.engine.batch import Batcher
-from headway.engine.openvino import OpenVinoPipeline
-from headway.engine.profiled import ProfiledPipeline
-from headway.engine.serve import serve as serve_engine
-from headway.engine.server import EngineServer
-from headway.engine.steplog import LoggedPipeline, Row, as_steps
-from headway.engine.tiny import TINY_RANDOM
-from headway.engine.vocabulary import ByteVocabulary
+from headway.engines.batch import Batcher
+from headway.engines.openvino import OpenVinoPipeline
+from headway.engines.profiled import ProfiledPipeline
+from headway.engines.serve import serve as serve_engine
+from headway.engines.server import EngineServer
+from headway.engines.steplog import LoggedPipeline, Row, as_steps
+from headway.engines.tiny import TINY_RANDOM
+from headway.engines.vocabulary import ByteVocabulary
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
 from headway.ideal.pass_fit import PassFit
@@ -48,9 +48,8 @@ from headway.load.measure import measured, problems
 from headway.load.plan import COMPLETIONS, Planned, make_body
 from headway.load.run import Server, open_loop, run
 from headway.machine import go_first, real_time
-from headway.predict.prediction import LengthPrediction
-from headway.profile.harness import measure
-from headway.profile.measurement import (
+from headway.measure.harness import measure
+from headway.measure.measurement import (
     Clock,
     JoinLoad,
     Load,
@@ -60,6 +59,7 @@ from headway.profile.measurement import (
     StepLoad,
     this_host,
 )
+from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
 from headway.schedule.view import LEVELS, ServiceTime, View
 from headway.sim.alone import share_of_work

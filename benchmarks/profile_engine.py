@@ -14,13 +14,13 @@ import sys
 
 import numpy as np
 
+from headway.engines.openvino_engine import OpenVinoEngine
+from headway.engines.transformers_engine import TransformersEngine
 from headway.errors import InputError
 from headway.ideal.measured import fit_measured
 from headway.ideal.pass_fit import PassFit
-from headway.profile.harness import Engine, measure
-from headway.profile.measurement import Clock, Load, Measurement, RequestLoad, StepLoad
-from headway.profile.openvino_engine import OpenVinoEngine
-from headway.profile.transformers_engine import TransformersEngine
+from headway.measure.harness import Engine, measure
+from headway.measure.measurement import Clock, Load, Measurement, RequestLoad, StepLoad
 
 REPEATS = 3
 COMMON = {

@@ -17,16 +17,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from headway.cost.deployment import native
-from headway.cost.erdil_2025.accelerators import ACCELERATORS
-from headway.cost.erdil_2025.forward import token_latency
-from headway.cost.erdil_2025.models import MODELS
-from headway.cost.forward import forward
-from headway.cost.memory import kv_bytes, weight_bytes
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import EXPECTED, Assumptions, Price, price
-from headway.cost.work import Forward, Pattern
-from headway.frontier.erdil_2025 import frontier as published_frontier
 from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.space import batches, layouts
 from headway.hardware.catalogue import find_cluster
@@ -36,6 +26,16 @@ from headway.model.attention import GroupedQueryAttention
 from headway.model.catalogue import find_model, find_precision
 from headway.model.ffn import MoeFfn
 from headway.model.precision import Precision
+from headway.papers.erdil_2025.accelerators import ACCELERATORS
+from headway.papers.erdil_2025.forward import token_latency
+from headway.papers.erdil_2025.frontier import frontier as published_frontier
+from headway.papers.erdil_2025.models import MODELS
+from headway.steptime.deployment import native
+from headway.steptime.forward import forward
+from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import EXPECTED, Assumptions, Price, price
+from headway.steptime.work import Forward, Pattern
 from headway.workload.step import Step
 
 NAMES = ("llama-3-8b", "llama-3-70b", "llama-3.1-405b", "mixtral-8x22b", "deepseek-v3")

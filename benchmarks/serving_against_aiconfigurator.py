@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headway.measure.fit_points import ServingPoint, stack_points
+from headway.measure.fit_serving import pooled, predict, take
+from headway.measure.validate_data import ML_ENERGY, read_points
 from headway.model.ffn import MoeFfn
-from headway.profile.fit_points import ServingPoint, stack_points
-from headway.profile.fit_serving import pooled, predict, take
-from headway.profile.validate_data import ML_ENERGY, read_points
 
 WANTED, SEED = 200, 20261120
 DRIVER = Path(__file__).with_name("aiconfigurator_driver.py")

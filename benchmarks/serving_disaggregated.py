@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
-from headway.cost.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Load, as_run
-from headway.cost.two_stages import Disaggregated, Workers
-from headway.cost.work import Array
 from headway.errors import HeadwayError, InputError
 from headway.hardware.cluster import Cluster
 from headway.hardware.fabric import Link
-from headway.profile import validate_data as data
+from headway.measure import validate_data as data
+from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
+from headway.serving.one_engine import Load, as_run
+from headway.serving.two_stages import Disaggregated, Workers
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.work import Array
 
 YES = ("1.0", "1")
 SAME = (

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cost.acceptance import Acceptance, acceptance_of
-from headway.cost.calibration import shipped
-from headway.cost.serving import DRAFT_S, DRAFT_SEQUENCE_S, serving_times
-from headway.cost.serving_estimate import ServingQuestion, answer
-from headway.cost.speculative import Speculation, mtp_draft
-from headway.cost.work import Array
 from headway.errors import InputError
-from headway.profile import validate_data as data
-from headway.profile.fit_points import ServingPoint, stack_points
-from headway.profile.fit_serving import pooled, predict, subject, take
+from headway.measure import validate_data as data
+from headway.measure.fit_points import ServingPoint, stack_points
+from headway.measure.fit_serving import pooled, predict, subject, take
+from headway.serving.estimate import ServingQuestion, answer
+from headway.serving.one_engine import DRAFT_S, DRAFT_SEQUENCE_S, serving_times
+from headway.steptime.acceptance import Acceptance, acceptance_of
+from headway.steptime.calibration import shipped
+from headway.steptime.speculative import Speculation, mtp_draft
+from headway.steptime.work import Array
 
 
 def drafted_by(row: data.Row, point: ServingPoint) -> int:

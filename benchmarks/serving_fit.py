@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from headway.cost.calibration import to_json
-from headway.profile.fit_points import stack_points
-from headway.profile.fit_serving import assemble, pooled
-from headway.profile.validate import centers, quantiles, report, score_all, serving_rows
-from headway.profile.validate_data import read_points
-from headway.profile.validate_static import read_static
+from headway.measure.fit_points import stack_points
+from headway.measure.fit_serving import assemble, pooled
+from headway.measure.validate import centers, quantiles, report, score_all, serving_rows
+from headway.measure.validate_data import read_points
+from headway.measure.validate_static import read_static
+from headway.steptime.calibration import to_json
 
 SHIPPED = Path(__file__).parents[1] / "src" / "headway" / "cost" / "coefficients"
 SOURCES = {

@@ -7,13 +7,13 @@ import time
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Limits, Load
-from headway.cost.serving_estimate import ServingQuestion, answer
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
+from headway.serving.estimate import ServingQuestion, answer
+from headway.serving.one_engine import Limits, Load
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
 
 CASES = (("llama-3.3-70b", "h200", 8), ("deepseek-v3", "h200", 8), ("gpt-oss-120b", "b200", 4))
 SIZES = (5_000, 100_000)

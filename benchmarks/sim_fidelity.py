@@ -31,13 +31,13 @@ import numpy.typing as npt
 from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
 
 from headway.cli.simulate_options import engine_of, parse_deployment
-from headway.cost.roofline import TimeEstimate
-from headway.metrics.record import Records
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.laws import check
-from headway.sim.operator_time import PCIE_PAIR, Exchange, OperatorStepTime
 from headway.sim.simulate import simulate
 from headway.sim.times import tabulate
+from headway.steptime.measured import PCIE_PAIR, Exchange, OperatorStepTime
+from headway.steptime.roofline import TimeEstimate
+from headway.workload.record import Records
 from headway.workload.step import Step
 from headway.workload.traces import read_trace
 

@@ -28,7 +28,6 @@ from headway.cli.simulate_options import (
     pool_of,
     saturation_rps,
 )
-from headway.metrics.aggregate import Difference, paired
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
@@ -43,6 +42,7 @@ from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment
 from headway.sim.tune import tune
+from headway.workload.aggregate import Difference, paired
 from headway.workload.profile import profile_names
 
 LOADS = (0.7, 0.9, 0.95)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.metrics.aggregate import paired
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy
@@ -27,6 +26,7 @@ from headway.schedule.uncertain import HighestPriorityPoint, LeastUncertain, Unc
 from headway.schedule.view import ServiceTime, View
 from headway.sim.skill import quantiles, shuffled, view_of
 from headway.sim.static_batch import BatchTime, serve_batches
+from headway.workload.aggregate import paired
 from headway.workload.oracle import Floats, Trace
 
 SEEDS, COUNT, BATCH, TAU, OVERHEAD_S, LOAD = 10, 1200, 8, 0.35, 0.3e-3, 0.85

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 
 from headway.cli.simulate_options import engine_of, parse_deployment, pool_of
-from headway.metrics.aggregate import summary
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.policies import policies
 from headway.schedule.route import LowestScore
@@ -38,6 +37,7 @@ from headway.sim.layout import prepare
 from headway.sim.simulate import outcome, simulate
 from headway.sim.skill import quantiles, view_of
 from headway.sim.sweep import run_all
+from headway.workload.aggregate import summary
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
 from headway.workload.traces import read_trace

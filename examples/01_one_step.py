@@ -1,10 +1,10 @@
 """The time of forward passes, in four components, for many batches at once."""
 
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.step_time import AnalyticStepTime
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.step import Step
 
 name = "llama-3.1-70b"

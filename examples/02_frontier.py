@@ -1,10 +1,10 @@
 """Which deployments of a mixture are worth considering, with its own heads drafting."""
 
-from headway.cost.speculative import Speculation, mtp_draft
 from headway.frontier.question import Question
 from headway.frontier.search import front, search
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
+from headway.steptime.speculative import Speculation, mtp_draft
 
 name = "deepseek-v3"
 model = find_model(name)

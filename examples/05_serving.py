@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Limits, Load
-from headway.cost.serving_estimate import ServingQuestion, answer
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
+from headway.serving.estimate import ServingQuestion, answer
+from headway.serving.one_engine import Limits, Load
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
 
 users = np.array([1, 4, 16, 64, 256])
 deployment = Deployment(

@@ -4,13 +4,13 @@ import asyncio
 import threading
 
 from headway.cli.simulate_options import parse_deployment
-from headway.cost.step_time import AnalyticStepTime
-from headway.engine.batch import in_thread
-from headway.engine.server import EngineServer
-from headway.engine.timed import TimedPipeline
+from headway.engines.batch import in_thread
+from headway.engines.server import EngineServer
+from headway.engines.timed import TimedPipeline
 from headway.load.measure import measured
 from headway.load.plan import plan_trace
 from headway.load.run import Server, open_loop, run
+from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.profile import find_profile
 
 loop = asyncio.new_event_loop()

@@ -11,7 +11,7 @@ from headway.cli.calibrate import calibrate
 from headway.cli.estimate import estimate
 from headway.cli.validate import validate
 from headway.errors import InputError
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 SERVED = ["--model", "llama-3.1-8b", "--on", "h100", "--engine", "vllm", "--precision", "bf16"]
 

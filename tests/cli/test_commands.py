@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headway.cli.main import COMMANDS, main
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 ESTIMATE = ["estimate", "llama-3.1-70b", "--on", "h100"]
 FRONTIER = ["frontier", "llama-3.1-70b", "--on", "h100"]
@@ -226,7 +226,7 @@ def test_every_command_explains_itself(run: Run) -> None:
 def test_importing_the_core_brings_no_heavy_library() -> None:
     heavy = ["torch", "sklearn", "scipy", "fastapi", "starlette", "matplotlib", "pandas", "rich"]
     check = (
-        "import sys, headway, headway.cost.step_time, headway.frontier.answer;"
+        "import sys, headway, headway.steptime.step_time, headway.frontier.answer;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

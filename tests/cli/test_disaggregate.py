@@ -10,7 +10,7 @@ import pytest
 from headway.cli.estimate import estimate
 from headway.cli.explain import explain
 from headway.errors import InputError
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
 
 LOAD = ["--engine", "vllm", "--isl", "4k", "--osl", "500", "--concurrency"]
 SERVED = ["llama-3.3-70b", "--on", "h200", "--precision", "fp8", "--tp", "4", *LOAD]

@@ -10,7 +10,7 @@ import pytest
 from headway.cli.estimate import estimate
 from headway.cli.explain import explain
 from headway.errors import InputError
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 LOAD = ["--engine", "vllm", "--isl", "1k", "--osl", "1000", "--concurrency", "64"]
 ASKED = ["llama-3.3-70b", "--on", "h200", "--precision", "fp8", "--tp", "8", *LOAD]

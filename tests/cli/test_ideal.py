@@ -7,19 +7,19 @@ import pytest
 
 from headway.cli.ideal import ideal
 from headway.errors import HeadwayError
-from headway.metrics.report import Report
-from headway.profile.budget import Budget
-from headway.profile.endpoint import Address, Endpoint
-from headway.profile.fake_endpoint import FakeEndpoint, Truth
-from headway.profile.ledger import Ledger
-from headway.profile.measurement import (
+from headway.measure.endpoint.budget import Budget
+from headway.measure.endpoint.endpoint import Address, Endpoint
+from headway.measure.endpoint.fake import FakeEndpoint, Truth
+from headway.measure.endpoint.ledger import Ledger
+from headway.measure.endpoint.probing import Campaign, Plan
+from headway.measure.measurement import (
     Clock,
     Measurement,
     RequestLoad,
     Setup,
     write_measurements,
 )
-from headway.profile.probing import Campaign, Plan
+from headway.report.report import Report
 
 REQUESTS = """{"prompt_tokens": 512, "output_tokens": 64, "scenario": "qa"}
 {"prompt_tokens": 100, "output_tokens": 8, "scenario": "qa", "cached_tokens": 50}

@@ -14,7 +14,7 @@ from tests.gateway.conftest import live as live  # a fixture
 from headway.cli.load import load
 from headway.cli.report import report
 from headway.errors import InputError
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 
 def run_load(*arguments: str) -> None:

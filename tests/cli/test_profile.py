@@ -10,9 +10,9 @@ import pytest
 
 from headway.cli.profile import profile
 from headway.errors import HeadwayError, InputError, MissingExtraError
-from headway.metrics.report import Report
-from headway.profile.fake_endpoint import FakeEndpoint, Truth
-from headway.profile.measurement import read_measurements
+from headway.measure.endpoint.fake import FakeEndpoint, Truth
+from headway.measure.measurement import read_measurements
+from headway.report.report import Report
 
 pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
 QUICK = Truth(prompt_s=lambda tokens: 0.001, token_s=0.0002)

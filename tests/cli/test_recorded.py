@@ -12,7 +12,7 @@ from headway.cli.simulate import simulate
 from headway.errors import InputError
 from headway.gateway.entry import Entry
 from headway.gateway.store import open_store
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 ENTRY = Entry(
     "hw-1", "done", "", 100.0, 100.1, 100.5, 102.5, 700, 50, None, 64, 4.0, 9.0, None, None, 3.0,

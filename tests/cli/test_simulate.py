@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from headway.cli.simulate import simulate
 from headway.cli.trace import trace
 from headway.errors import InputError
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 BASE = ["azure-conv", "--deployment", "llama-3.1-8b@h100:tp1", "--requests", "300", "--seeds", "2"]
 

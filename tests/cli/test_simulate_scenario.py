@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from headway.cli.simulate import simulate
 from headway.errors import HeadwayError, InputError
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
 
 H100 = '[[pool]]\ndeployment = "llama-3.1-8b@h100:tp1"\n'
 L40S = '[[pool]]\ndeployment = "llama-3.1-8b@l40s:tp1"\n'

@@ -6,7 +6,7 @@ import pytest
 
 from headway.cli.tradeoff import tradeoff
 from headway.errors import InputError, UnknownNameError
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 SCORES = """model,scenario,accuracy,idealized_runtime,cost
 a,x,0.5,0.1,9

@@ -9,11 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.cost.deployment import Deployment
-from headway.cost.forward import forward
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import EXPECTED, bound, price
-from headway.cost.speculative import Speculation, mtp_draft
 from headway.errors import DoesNotFitError, InputError
 from headway.frontier.answer import estimate, frontier
 from headway.frontier.pareto import pareto_front, preferred
@@ -22,10 +17,15 @@ from headway.frontier.search import Points, front, search
 from headway.frontier.space import batches, layouts
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
-from headway.metrics.report import Report
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
+from headway.report.report import Report
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import EXPECTED, bound, price
+from headway.steptime.speculative import Speculation, mtp_draft
 from headway.workload.step import Step
 
 BF16, FP8 = Precision.parse("bf16"), Precision.parse("fp8")

@@ -23,7 +23,7 @@ from headway.errors import InputError
 from headway.gateway.entry import OPEN
 from headway.gateway.postgres import PostgresRecord, shown
 from headway.gateway.store import open_store, read_entries
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 
 def programs() -> Path | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from headway.ideal.published import PublishedTable
 from headway.ideal.request_profile import RequestProfile
+from headway.papers.narayanan_2023.published import PublishedTable
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "idealized"
 # Profiled model -> a name in the published tables.

@@ -10,7 +10,7 @@ import pytest
 from headway.errors import InputError
 from headway.ideal.adaptive import Adaptive, Run, measured_until
 from headway.ideal.next_request import Target
-from headway.profile.measurement import Clock, Measurement, RequestLoad, Setup
+from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
 
 SETUP = Setup("m", "fake 1", "cpu")
 TARGET = Target.up_to(1024, 32)

@@ -16,7 +16,7 @@ from headway.ideal.denoised import Denoised, denoise
 from headway.ideal.prompt_curve import PromptCurve
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
-from headway.profile.probe import Probe, Usage
+from headway.measure.endpoint.probe import Probe, Usage
 
 TOKEN_S = 0.01
 CURVE = PromptCurve(1.06 * TOKEN_S, 4e-5, 30.0, 6.0)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.cost.roofline import Basis
-from headway.cost.step_time import AnalyticStepTime
 from headway.dtypes import DType
 from headway.errors import DoesNotFitError, InputError
 from headway.hardware.cluster import Cluster
 from headway.ideal.idealized import reference
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
+from headway.steptime.roofline import Basis
+from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.step import Step
 
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)

@@ -9,7 +9,7 @@ from headway.errors import InputError
 from headway.ideal.idealized import IdealizedRuntime
 from headway.ideal.measured import fit_measured
 from headway.ideal.pass_fit import PassFit, _passes, non_negative
-from headway.profile.measurement import (
+from headway.measure.measurement import (
     Clock,
     JoinLoad,
     Load,

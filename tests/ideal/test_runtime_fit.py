@@ -15,7 +15,7 @@ from headway.ideal.prompt_curve import PromptCurve, Tiles
 from headway.ideal.request_profile import FloatArray, RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.ideal.runtime_form import Priors, cached_reads
-from headway.profile.measurement import Clock, Measurement, RequestLoad, Setup
+from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
 
 Profiles = dict[str, RequestProfile]
 FOUR = [(1, 64), (256, 1), (768, 1), (1920, 1)]

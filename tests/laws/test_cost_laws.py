@@ -9,12 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.cost.deployment import Deployment, native
-from headway.cost.forward import forward
-from headway.cost.memory import kv_bytes, weight_bytes
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import EXPECTED, estimate, price
-from headway.cost.step_time import AnalyticStepTime
 from headway.dtypes import DType
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster
@@ -28,6 +22,12 @@ from headway.model.attention import (
 )
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
 from headway.model.precision import Precision
+from headway.steptime.deployment import Deployment, native
+from headway.steptime.forward import forward
+from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import EXPECTED, estimate, price
+from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.step import Step
 
 PRECISIONS = [Precision.parse(p) for p in ("bf16", "fp8", "int4", "fp8/fp8/fp8", "mxfp4/bf16")]

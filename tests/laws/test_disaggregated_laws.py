@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.cost.calibrated_step import CalibratedStepTime
-from headway.cost.deployment import Deployment
-from headway.cost.disaggregated import disaggregated_times
-from headway.cost.disaggregated_estimate import answer_disaggregated
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Limits, Load
-from headway.cost.serving_estimate import ServingQuestion, answer
-from headway.cost.two_stages import Disaggregated, Workers, decode_table, most_sequences
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.fabric import Link
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
+from headway.serving.disaggregated import disaggregated_times
+from headway.serving.disaggregated_estimate import answer_disaggregated
+from headway.serving.estimate import ServingQuestion, answer
+from headway.serving.one_engine import Limits, Load
+from headway.serving.two_stages import Disaggregated, Workers, decode_table, most_sequences
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
 from headway.workload.step import Step
 
 CLOSE = 1 + 1e-6

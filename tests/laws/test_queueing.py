@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.sim.worlds import LinearStepTime, pool
 
-from headway.metrics.aggregate import paired, t_quantile
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob, ShortestRemaining
 from headway.schedule.view import ServiceTime
 from headway.sim.cluster import Cluster
@@ -15,6 +14,7 @@ from headway.sim.laws import check
 from headway.sim.simulate import simulate
 from headway.sim.skill import quantiles, shuffled, view_of
 from headway.sim.state import LAST_
+from headway.workload.aggregate import paired, t_quantile
 from headway.workload.oracle import Trace
 
 STEP_S = 1e-3

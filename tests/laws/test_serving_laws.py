@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.cost.calibrated_step import CalibratedStepTime
-from headway.cost.calibration import shipped
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Limits, Load, as_run
-from headway.cost.serving_estimate import ServingEstimate, ServingQuestion, answer
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
+from headway.measure.fit_own import fit_own
+from headway.measure.fit_points import ServingPoint
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
-from headway.profile.fit_own import fit_own
-from headway.profile.fit_points import ServingPoint
+from headway.serving.estimate import ServingEstimate, ServingQuestion, answer
+from headway.serving.one_engine import Limits, Load, as_run
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.calibration import shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
 from headway.workload.step import Step
 
 MODELS = ("llama-3.1-8b", "gpt-oss-20b", "deepseek-v3", "qwen3-next-80b-a3b", "gemma-3-27b")

@@ -177,6 +177,6 @@ def test_static_batches_last_as_long_as_their_longest_answer() -> None:
 
 
 def test_importing_costs_models_does_not_import_numba() -> None:
-    code = "import sys, headway.cost.step_time, headway.schedule.policies; "
+    code = "import sys, headway.steptime.step_time, headway.schedule.policies; "
     code += "assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

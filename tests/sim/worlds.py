@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.cost.roofline import Basis, TimeEstimate
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine
 from headway.sim.times import StepTable, tabulate
+from headway.steptime.roofline import Basis, TimeEstimate
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.step import Step
 

@@ -8,15 +8,15 @@ import click
 
 from headway.cli.options import find_clusters, layout_of, layout_options, only
 from headway.cli.show import number
-from headway.cost.calibration import own_to_json, shipped
-from headway.cost.deployment import Deployment
-from headway.cost.serving import UNMIXED, Limits, Load, as_run
-from headway.metrics.report import write_atomically
+from headway.measure.fit_own import fit_own
+from headway.measure.fit_points import ServingPoint
+from headway.measure.fit_read import read_bench
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.profile.fit_own import fit_own
-from headway.profile.fit_points import ServingPoint
-from headway.profile.fit_read import read_bench
+from headway.report.report import write_atomically
+from headway.serving.one_engine import UNMIXED, Limits, Load, as_run
+from headway.steptime.calibration import own_to_json, shipped
+from headway.steptime.deployment import Deployment
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -10,9 +10,9 @@ from headway.dtypes import DType
 from headway.errors import UnknownNameError
 from headway.hardware import catalogue as hardware
 from headway.hardware.accelerator import Citation
-from headway.metrics.report import Report, Row, Value
 from headway.model import catalogue as models
 from headway.model.catalogue import find_model, find_precision
+from headway.report.report import Report, Row, Value
 from headway.units import GIB, TFLOPS
 
 

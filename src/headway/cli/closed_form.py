@@ -7,10 +7,10 @@ import click
 from headway.cli.files import json_option
 from headway.cli.options import find_clusters, number_option, only
 from headway.cli.show import deliver_facts, number
-from headway.frontier.closed_form import closed_form as closed_form_report
-from headway.metrics.report import Row
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
+from headway.papers.erdil_2025.envelope import closed_form as closed_form_report
+from headway.report.report import Row
 
 
 @click.command()

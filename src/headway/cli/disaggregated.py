@@ -12,17 +12,17 @@ import numpy as np
 from headway.cli.options import find_clusters, layout_of, only
 from headway.cli.serving import api_prices, origin, plain, question_of
 from headway.cli.show import number
-from headway.cost.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
-from headway.cost.money import Tariff
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import Load, as_run, seats
-from headway.cost.serving_estimate import ServingQuestion, answer
-from headway.cost.two_stages import Disaggregated, Workers
 from headway.errors import InputError
 from headway.frontier.answer import sources
 from headway.hardware.cluster import Cluster
 from headway.hardware.fabric import Link
-from headway.metrics.report import Report, Row, Value
+from headway.money.tariff import Tariff
+from headway.report.report import Report, Row, Value
+from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
+from headway.serving.estimate import ServingQuestion, answer
+from headway.serving.one_engine import Load, as_run, seats
+from headway.serving.two_stages import Disaggregated, Workers
+from headway.steptime.parallelism import Parallelism
 from headway.units import parse_number
 
 AUTO = "auto"

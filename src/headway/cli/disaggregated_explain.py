@@ -9,12 +9,12 @@ from typing import Any
 from headway.cli.disaggregated import AUTO, NOTES, engines, question_row, split_of, stages
 from headway.cli.serving import question_of
 from headway.cli.show import number
-from headway.cost.disaggregated import disaggregated_times
-from headway.cost.parallelism import Parallelism
-from headway.cost.two_stages import Disaggregated
 from headway.errors import InputError
 from headway.frontier.answer import sources
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
+from headway.serving.disaggregated import disaggregated_times
+from headway.serving.two_stages import Disaggregated
+from headway.steptime.parallelism import Parallelism
 
 
 def explained_report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headway.cli.serving_facts import distance_of, milliseconds, span_of
 from headway.cli.show import Column, number
-from headway.metrics.report import Row, Value
+from headway.report.report import Row, Value
 
 COLUMNS: tuple[Column, ...] = (
     ("<", "prefill x decode", lambda row: str(row["engines"])),

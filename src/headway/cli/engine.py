@@ -51,7 +51,7 @@ def engine(
     openvino computes with OpenVINO GenAI, vllm-cpu starts vLLM's own server, timed computes nothing
     and takes as long as the cost model says that some hardware would.
     """
-    from headway.engine.tiny import find_config, whole
+    from headway.engines.tiny import find_config, whole
 
     if (deployment is not None) != (kind == "timed"):
         raise InputError("--deployment is what the engine timed needs, and no other takes")
@@ -61,7 +61,7 @@ def engine(
             f"({max_num_seqs}): every running sequence decodes in every step"
         )
     if kind == "vllm-cpu":
-        from headway.engine.vllm import command, environment, write_model
+        from headway.engines.vllm import command, environment, write_model
 
         config, name = find_config(model)
         folder = Path(tempfile.mkdtemp(prefix="headway-vllm-"))
@@ -70,21 +70,21 @@ def engine(
         click.echo(f"headway: vLLM will serve {name} on http://{host}:{port}/v1", err=True)
         os.execve(line[0], line, environment(threads, cache_gb))
     need("httptools", "the engine's server", "openvino")
-    from headway.engine.batch import in_process, in_thread
-    from headway.engine.serve import serve
-    from headway.engine.server import EngineServer
-    from headway.engine.vocabulary import ByteVocabulary
+    from headway.engines.batch import in_process, in_thread
+    from headway.engines.serve import serve
+    from headway.engines.server import EngineServer
+    from headway.engines.vocabulary import ByteVocabulary
 
     if deployment is not None:
         from headway.cli.simulate_options import parse_deployment
-        from headway.cost.step_time import AnalyticStepTime
-        from headway.engine.timed import TimedPipeline
+        from headway.engines.timed import TimedPipeline
+        from headway.steptime.step_time import AnalyticStepTime
 
         times = AnalyticStepTime(parse_deployment(deployment))
         pipe = in_thread(TimedPipeline(times, max_num_batched_tokens), max_num_seqs)
         name, server = deployment, EngineServer(pipe, deployment, context_tokens=1 << 20)
     else:
-        from headway.engine.openvino import OpenVinoPipeline
+        from headway.engines.openvino import OpenVinoPipeline
 
         need("openvino_genai", "the engine openvino", "openvino")
         config, name = find_config(model)

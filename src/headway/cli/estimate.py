@@ -22,7 +22,7 @@ from headway.cli.serving_options import check_unused, load_options, take_load
 from headway.cli.show import deliver_facts, drafting, interval, layout, number
 from headway.errors import InputError
 from headway.frontier.answer import estimate as estimate_report
-from headway.metrics.report import Row
+from headway.report.report import Row
 
 IDLE_UNDER_LOAD = ("batch", "context", "overlap", "pipeline")
 
@@ -85,7 +85,7 @@ def estimate(
     check_unused(load)
     if model_of_time == "erdil-2025":
         from headway.cli.published import asked_published
-        from headway.frontier.erdil_2025_answer import estimate as published_estimate
+        from headway.papers.erdil_2025.answer import estimate as published_estimate
 
         if any(degrees[1:]):
             raise InputError(

@@ -18,11 +18,11 @@ from headway.cli.serving import plain, question_of
 from headway.cli.serving_facts import distance_of
 from headway.cli.serving_options import load_options, take_load
 from headway.cli.show import Column, deliver, number
-from headway.cost.explain import changes, parts
-from headway.cost.serving_estimate import answer
 from headway.errors import InputError
 from headway.frontier.answer import sources
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
+from headway.serving.estimate import answer
+from headway.serving.explain import changes, parts
 
 COLUMNS: tuple[Column, ...] = (
     ("<", "part", lambda row: str(row["part"])),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from headway.errors import InputError
-from headway.metrics.report import write_atomically
+from headway.report.report import write_atomically
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -17,7 +17,7 @@ from headway.cli.options import (
 )
 from headway.cli.show import Column, deliver, drafting, interval, layout, number
 from headway.frontier.answer import frontier as frontier_report
-from headway.metrics.report import Report
+from headway.report.report import Report
 
 ROWS_SHOWN = 12
 
@@ -58,7 +58,7 @@ def frontier(
     if model_of_time == "erdil-2025":
         refuse_given("does not bind the published model; leave it out", "max_accelerators")
         from headway.cli.published import asked_published
-        from headway.frontier.erdil_2025_answer import frontier as published_frontier
+        from headway.papers.erdil_2025.answer import frontier as published_frontier
 
         published, accelerators = asked_published(**options, demand=demand, pipeline=pipeline)
         report = published_frontier(published, accelerators)

@@ -9,16 +9,16 @@ import click
 
 from headway.cli.options import find_clusters, number_option, report_options
 from headway.cli.show import Column, deliver, number
-from headway.cost.calibration import shipped
 from headway.errors import InputError
 from headway.ideal.answer import Asked, Question, ideal_report, read_asked
 from headway.ideal.endpoint_answer import endpoint_report
 from headway.ideal.idealized import reference
-from headway.ideal.published import PublishedTable, read_tables
+from headway.measure.measurement import read_measurements
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.profile.measurement import read_measurements
+from headway.papers.narayanan_2023.published import PublishedTable, read_tables
+from headway.steptime.calibration import shipped
 
 
 @click.command()

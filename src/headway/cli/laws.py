@@ -6,9 +6,9 @@ import click
 
 from headway.cli.files import json_option
 from headway.cli.show import Column, deliver, number
-from headway.frontier.laws import laws as fit_laws
-from headway.frontier.laws import our_frontiers, published_frontiers, report
-from headway.metrics.report import Row
+from headway.papers.erdil_2025.laws import laws as fit_laws
+from headway.papers.erdil_2025.laws import our_frontiers, published_frontiers, report
+from headway.report.report import Row
 
 NUM_LAWS = 8
 

@@ -11,7 +11,7 @@ from headway.cli.options import number_option, report_options
 from headway.cli.show import deliver, number
 from headway.errors import InputError, need
 from headway.machine import go_first, waited_for_core_s
-from headway.metrics.report import Report, Value
+from headway.report.report import Report, Value
 from headway.workload.request import Slo
 
 if TYPE_CHECKING:  # needs the extra

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from headway.cli.show import Column, number
-from headway.metrics.report import Row
+from headway.report.report import Row
 
 
 class Bar:

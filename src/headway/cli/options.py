@@ -10,16 +10,16 @@ import click
 from click.core import ParameterSource
 
 from headway.cli.files import answer_option, json_option, picture_options
-from headway.cost.acceptance import acceptance_of
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import EXPECTED
-from headway.cost.speculative import Speculation, mtp_draft
 from headway.errors import InputError
 from headway.frontier.question import Question
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
+from headway.steptime.acceptance import acceptance_of
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import EXPECTED
+from headway.steptime.speculative import Speculation, mtp_draft
 from headway.units import parse_number
 
 CONTEXT_TOKENS = 4096

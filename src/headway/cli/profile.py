@@ -16,14 +16,18 @@ from headway.cli.show import Column, deliver, number
 from headway.errors import InputError
 from headway.ideal.adaptive import Adaptive, measured_until
 from headway.ideal.next_request import Target
-from headway.model.catalogue import find_entry
-from headway.model.hf import load_config
-from headway.profile.budget import TokenPrice
-from headway.profile.campaign_report import Order, campaign_report, expected_cost, run_campaign
-from headway.profile.endpoint import Address
-from headway.profile.engine_report import measurements_report
-from headway.profile.harness import MOST_REPEATS, Engine, measure
-from headway.profile.measurement import (
+from headway.measure.endpoint.budget import TokenPrice
+from headway.measure.endpoint.campaign_report import (
+    Order,
+    campaign_report,
+    expected_cost,
+    run_campaign,
+)
+from headway.measure.endpoint.endpoint import Address
+from headway.measure.endpoint.probing import Plan
+from headway.measure.engine_report import measurements_report
+from headway.measure.harness import MOST_REPEATS, Engine, measure
+from headway.measure.measurement import (
     Clock,
     Load,
     Measurement,
@@ -31,8 +35,9 @@ from headway.profile.measurement import (
     StepLoad,
     write_measurements,
 )
-from headway.profile.meter import meter_of
-from headway.profile.probing import Plan
+from headway.measure.meter import meter_of
+from headway.model.catalogue import find_entry
+from headway.model.hf import load_config
 from headway.units import GB
 
 ENGINES = ("transformers", "openvino", "vllm")
@@ -201,15 +206,15 @@ def _built(config: Mapping[str, object], name: str, options: Mapping[str, Any]) 
     if options["engine"] == "openvino":
         if options["device"] != "cpu":
             raise InputError("the engine openvino is measured on --device cpu only")
-        from headway.profile.openvino_engine import OpenVinoEngine
+        from headway.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(config, name, options["threads"])
     where = (options["device"], options["dtype"], options["threads"])
     if options["engine"] == "vllm":
-        from headway.profile.vllm_engine import VllmEngine
+        from headway.engines.vllm_engine import VllmEngine
 
         return VllmEngine(config, name, *where, eager=not options["graphs"])
-    from headway.profile.transformers_engine import TransformersEngine
+    from headway.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(config, name, *where)
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from headway.cli.options import ACCEPTANCE, CONTEXT_TOKENS, Shape, find_clusters
-from headway.cost.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
-from headway.cost.erdil_2025.convert import published_accelerator, published_model, weight_bits
-from headway.cost.erdil_2025.models import MODELS, PublishedModel
 from headway.errors import InputError
-from headway.frontier.erdil_2025_answer import PublishedQuestion
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
+from headway.papers.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
+from headway.papers.erdil_2025.answer import PublishedQuestion
+from headway.papers.erdil_2025.convert import published_accelerator, published_model, weight_bits
+from headway.papers.erdil_2025.models import MODELS, PublishedModel
 
 
 def asked_published(

@@ -12,7 +12,7 @@ import numpy as np
 from headway.cli.options import report_options
 from headway.cli.show import deliver, number
 from headway.errors import InputError
-from headway.metrics.report import Report, Row, Value
+from headway.report.report import Report, Row, Value
 
 if TYPE_CHECKING:  # needs the extra
     from headway.gateway.entry import Entry

@@ -8,8 +8,8 @@ from typing import Any
 from headway.cli.serving import question_of, serving_report
 from headway.cli.serving_facts import LEVELS, serving_facts
 from headway.cli.show import deliver, deliver_facts
-from headway.cost.parallelism import Parallelism
 from headway.errors import InputError
+from headway.steptime.parallelism import Parallelism
 
 Files = tuple[str | None, Path | None, Path | None]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from headway.cli.options import asked, only
 from headway.cli.show import number
-from headway.cost.acceptance import acceptance_of
-from headway.cost.calibration import read_calibration, shipped
-from headway.cost.deployment import Deployment, smallest_tensor_parallel
-from headway.cost.money import Tariff
-from headway.cost.parallelism import Parallelism
-from headway.cost.serving import (
+from headway.errors import InputError
+from headway.frontier.answer import precision_notes, sources
+from headway.money.tariff import Tariff
+from headway.report.report import Report, Row, Value
+from headway.serving.estimate import ServingEstimate, ServingQuestion, answer
+from headway.serving.one_engine import (
     MAX_NUM_BATCHED_TOKENS,
     MAX_NUM_SEQS,
     UNMIXED,
@@ -20,12 +20,12 @@ from headway.cost.serving import (
     Load,
     as_run,
 )
-from headway.cost.serving_estimate import ServingEstimate, ServingQuestion, answer
-from headway.cost.token_prices import ApiPrices, token_prices
-from headway.cost.work import Array
-from headway.errors import InputError
-from headway.frontier.answer import precision_notes, sources
-from headway.metrics.report import Report, Row, Value
+from headway.serving.token_prices import ApiPrices, token_prices
+from headway.steptime.acceptance import acceptance_of
+from headway.steptime.calibration import read_calibration, shipped
+from headway.steptime.deployment import Deployment, smallest_tensor_parallel
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.work import Array
 
 
 def question_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headway.cli.show import Column, number
-from headway.metrics.report import Row, Value
+from headway.report.report import Row, Value
 
 LEVELS: tuple[Column, ...] = (
     (">", "at once", lambda row: number(row["concurrency"])),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headway.metrics.report import Report, Row, Value, write_together
+from headway.report.report import Report, Row, Value, write_together
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,11 +61,11 @@ def delivering(
     if json_path not in (None, "-"):
         files[Path(str(json_path))] = report.to_json()
     if html_path is not None:
-        from headway.dashboard.page import page
+        from headway.report.page import page
 
         files[html_path] = page(report)
     if png_path is not None:
-        from headway.dashboard.plot import png
+        from headway.report.plot import png
 
         files[png_path] = png(report)
     write_together(files)

@@ -15,11 +15,11 @@ from headway.cli.simulate_build import ROUTES, Built, build
 from headway.cli.simulate_cost import PricedPool, priced
 from headway.cli.simulate_tables import columns
 from headway.errors import InputError
-from headway.metrics.report import Report, Row, Value
-from headway.scenario import EngineScenario, PoolScenario, Scenario, read_scenario
+from headway.report.report import Report, Row, Value
 from headway.sim.alone import explain as break_down
 from headway.sim.cluster import Disaggregation
 from headway.sim.experiment import Case, compare
+from headway.sim.scenario import EngineScenario, PoolScenario, Scenario, read_scenario
 from headway.workload.profile import find_profile, profile_names
 from headway.workload.request import Slo
 

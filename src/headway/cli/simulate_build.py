@@ -15,9 +15,7 @@ from headway.cli.simulate_options import (
     pool_of,
     saturation_rps,
 )
-from headway.cost.deployment import Deployment
 from headway.errors import InputError, UnknownNameError
-from headway.scenario import OffloadScenario, PoolScenario, Scenario
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.policies import find_policy
@@ -32,8 +30,10 @@ from headway.schedule.view import ServiceTime
 from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.experiment import Case, Experiment
+from headway.sim.scenario import OffloadScenario, PoolScenario, Scenario
 from headway.sim.static_batch import batch_time
 from headway.sim.tune import tune
+from headway.steptime.deployment import Deployment
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.cost.calibrated import tabulate
-from headway.cost.calibration import shipped
-from headway.cost.deployment import Deployment
-from headway.cost.energy import idle_share
-from headway.cost.forward import forward
-from headway.metrics.report import Row
+from headway.report.report import Row
+from headway.steptime.calibration import shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward
+from headway.steptime.power import idle_share
+from headway.steptime.worktable import tabulate
 from headway.workload.step import Step
 
 

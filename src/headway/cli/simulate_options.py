@@ -9,11 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from headway.cli.recorded import is_record, recorded_trace
-from headway.cost.calibrated_step import CalibratedStepTime
-from headway.cost.calibration import shipped
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.step_time import AnalyticStepTime, StepTimeModel
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
@@ -22,10 +17,15 @@ from headway.predict import LengthPredictor, load
 from headway.predict.default import default_predictor
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine, kv_blocks
-from headway.sim.operator_time import OperatorStepTime
 from headway.sim.simulate import simulate
 from headway.sim.state import LAST_
 from headway.sim.times import tabulate
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.calibration import shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.measured import OperatorStepTime
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 from headway.units import check_positive
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile, profile_names

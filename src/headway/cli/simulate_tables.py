@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headway.cli.show import Column, number
-from headway.metrics.report import Row
+from headway.report.report import Row
 
 
 def columns(tenants: Sequence[str] = (), objectives: bool = True) -> list[Column]:

@@ -12,7 +12,7 @@ from headway.cli.options import report_options
 from headway.cli.show import Column, deliver, number
 from headway.errors import InputError, UnknownNameError, reason
 from headway.ideal.tradeoff import Standing, mean_ranks, notes, standings
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
 
 NAMES = ("model", "scenario")
 

@@ -9,7 +9,7 @@ import click
 
 from headway.cli.options import report_options
 from headway.cli.show import Column, deliver, number
-from headway.metrics.report import Report, Row
+from headway.report.report import Report, Row
 
 
 def _percent(name: str) -> Column:
@@ -56,13 +56,13 @@ def validate(
     Each split leaves out whole groups: one accelerator, one model, or one pair of both.
     """
     if data_path is None:
-        folder = resources.files("headway.cost") / "coefficients"
+        folder = resources.files("headway.steptime") / "coefficients"
         report = Report.from_json((folder / "accuracy.json").read_text("utf-8"))
     else:
-        from headway.profile.validate import report as score_report
-        from headway.profile.validate import score_all
-        from headway.profile.validate_data import read_points
-        from headway.profile.validate_static import read_static
+        from headway.measure.validate import report as score_report
+        from headway.measure.validate import score_all
+        from headway.measure.validate_data import read_points
+        from headway.measure.validate_static import read_static
 
         points = read_points(data_path)[0] + read_static(data_path)[0]
         report = score_report(points, list(score_all(points)))

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from headway.cost.deployment import native
-from headway.cost.parallelism import Parallelism
 from headway.errors import DoesNotFitError
 from headway.frontier.describe import describe
 from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.question import Question
 from headway.frontier.search import NoLayoutError, front, search
 from headway.hardware.cluster import Cluster
-from headway.metrics.report import Report, Row, Value
+from headway.report.report import Report, Row, Value
+from headway.steptime.deployment import native
+from headway.steptime.parallelism import Parallelism
 
 DECODE_NOTE = (
     "decode only, at a fixed context: prompts are not billed; "

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
-from headway.cost.forward import forward, useful_flops
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import TimeEstimate, estimate
-from headway.cost.work import Array, Forward
 from headway.frontier.question import Question
 from headway.frontier.search import Points
 from headway.hardware.cluster import Cluster
-from headway.metrics.report import Row
-from headway.metrics.utilisation import mbu, mfu
+from headway.report.report import Row
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward, useful_flops
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import TimeEstimate, estimate
+from headway.steptime.utilisation import mbu, mfu
+from headway.steptime.work import Array, Forward
 from headway.workload.step import Step
 
 

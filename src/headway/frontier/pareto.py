@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from headway.cost.work import Array
+from headway.steptime.work import Array
 
 SPEED_WEIGHT = 3.0
 

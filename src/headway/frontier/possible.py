@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headway.cost.deployment import native
-from headway.cost.forward import forward
-from headway.cost.memory import kv_bytes, weight_bytes
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import Assumptions
 from headway.errors import DoesNotFitError
 from headway.frontier.question import Question
 from headway.frontier.search import Points, search
 from headway.frontier.space import batches
 from headway.hardware.cluster import Cluster
+from headway.steptime.deployment import native
+from headway.steptime.forward import forward
+from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import Assumptions
 from headway.units import check_positive
 from headway.workload.step import Step
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headway.cost.roofline import EXPECTED, Assumptions
-from headway.cost.speculative import Speculation
 from headway.errors import InputError
 from headway.frontier.space import MAX_ACCELERATORS, MAX_BATCH
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
+from headway.steptime.roofline import EXPECTED, Assumptions
+from headway.steptime.speculative import Speculation
 from headway.units import check_positive
 
 

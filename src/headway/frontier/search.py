@@ -12,19 +12,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from headway.cost.deployment import Deployment
-from headway.cost.forward import forward
-from headway.cost.memory import kv_bytes, weight_bytes
-from headway.cost.money import usd_per_mtok
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import price
-from headway.cost.speculative import Speculation
-from headway.cost.work import Array, BoolArray
 from headway.errors import DoesNotFitError, InputError
 from headway.frontier.pareto import pareto_front
 from headway.frontier.question import Question
 from headway.frontier.space import batches, layouts
 from headway.hardware.cluster import Cluster
+from headway.money.tariff import usd_per_mtok
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward
+from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import price
+from headway.steptime.speculative import Speculation
+from headway.steptime.work import Array, BoolArray
 from headway.units import GB
 from headway.workload.step import Step
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from headway.cost.parallelism import Parallelism, head_counts
-from headway.cost.work import Array
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.ffn import MoeFfn
+from headway.steptime.parallelism import Parallelism, head_counts
+from headway.steptime.work import Array
 
 MAX_ACCELERATORS = 1024
 MAX_BATCH = 2**18

@@ -23,10 +23,10 @@ from headway.gateway.tracing import Tracing
 from headway.gateway.waiting import Waiting
 from headway.gateway.watch import Watch
 from headway.gateway.wire import ClientConnection
-from headway.metrics.record import DONE
 from headway.predict.prediction import MOST_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.route import LEAST_LOADED, Placement
+from headway.workload.record import DONE
 
 BACKLOG = 16_384
 LEARN_S = 0.002  # lets a client's next request go before

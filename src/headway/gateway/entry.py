@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from headway.errors import HeadwayError, InputError
-from headway.metrics.record import DONE, FAILED, REJECTED, RequestRecord
+from headway.workload.record import DONE, FAILED, REJECTED, RequestRecord
 
 OPEN = "open"
 Row = tuple[object, ...]  # an entry's fields, in the order of `COLUMNS`

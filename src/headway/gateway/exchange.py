@@ -22,7 +22,7 @@ from headway.gateway.reply import Reply
 from headway.gateway.tracing import Trace
 from headway.gateway.upstream import Connection
 from headway.gateway.wire import ClientConnection
-from headway.metrics.record import DONE, FAILED, REJECTED
+from headway.workload.record import DONE, FAILED, REJECTED
 from headway.workload.request import Request
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)

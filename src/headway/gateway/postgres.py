@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from headway.errors import InputError, need
 from headway.gateway.entry import COLUMNS, OPEN, Entry, RecordError, Row
-from headway.metrics.record import FAILED
+from headway.workload.record import FAILED
 
 SCHEMES = ("postgresql://", "postgres://")
 PATIENCE_S = 10.0

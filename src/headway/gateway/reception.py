@@ -15,7 +15,7 @@ from headway.gateway.slo import read_slo
 from headway.gateway.tracing import CARRIED
 from headway.gateway.views import answer_view
 from headway.gateway.wire import ClientConnection
-from headway.metrics.record import FAILED, REJECTED
+from headway.workload.record import FAILED, REJECTED
 from headway.workload.request import Request
 
 if TYPE_CHECKING:  # the gateway imports this module

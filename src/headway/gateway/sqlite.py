@@ -11,7 +11,7 @@ from typing import IO
 
 from headway.errors import InputError
 from headway.gateway.entry import COLUMNS, OPEN, Entry, RecordError, Row
-from headway.metrics.record import FAILED
+from headway.workload.record import FAILED
 
 SCHEMA_VERSION = 1
 _REAL, _TEXT = ("_s", "p50_tokens", "p90_tokens"), (

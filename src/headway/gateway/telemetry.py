@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from headway.gateway.entry import Entry
-from headway.metrics.record import DONE
+from headway.workload.record import DONE
 
 _SECONDS = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,

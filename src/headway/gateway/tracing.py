@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headway.errors import need
 from headway.gateway.entry import Entry
 from headway.gateway.incoming import Incoming
-from headway.metrics.record import DONE
+from headway.workload.record import DONE
 
 if TYPE_CHECKING:  # the extra, and a module that imports this one
     from opentelemetry.sdk.trace import TracerProvider

@@ -16,7 +16,7 @@ from headway.gateway.keys import NOBODY
 from headway.gateway.slo import NONE
 from headway.gateway.telemetry import label
 from headway.gateway.wire import ClientConnection
-from headway.metrics.record import DONE
+from headway.workload.record import DONE
 from headway.workload.request import Slo
 
 if TYPE_CHECKING:  # the gateway imports this module

@@ -9,7 +9,7 @@ from headway.errors import InputError
 from headway.ideal.measured import fit_measured
 from headway.ideal.next_request import Target, first_requests, half_width, next_request
 from headway.ideal.runtime_fit import RuntimeFit
-from headway.profile.measurement import Measurement, RequestLoad
+from headway.measure.measurement import Measurement, RequestLoad
 
 MOST_REQUESTS = 24
 # Of requests that were measured before, in a row.

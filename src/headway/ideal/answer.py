@@ -13,13 +13,13 @@ from headway.errors import InputError, reason
 from headway.hardware.cluster import Cluster
 from headway.ideal.idealized import Reference, reference
 from headway.ideal.measured import fit_measured
-from headway.ideal.published import PublishedTable
 from headway.ideal.request_profile import FloatArray
-from headway.metrics.report import Report, Row
+from headway.measure.interval import Interval
+from headway.measure.measurement import Measurement
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.profile.interval import Interval
-from headway.profile.measurement import Measurement
+from headway.papers.narayanan_2023.published import PublishedTable
+from headway.report.report import Report, Row
 
 MOST_REQUESTS = 5_000_000
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from headway.ideal.denoised import Denoised, fresh_tokens
 from headway.ideal.request_profile import FloatArray
-from headway.profile.interval import Interval
+from headway.measure.interval import Interval
 
 DRAWS = 2000
 WIDTH_90 = 1.645

@@ -18,9 +18,9 @@ from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import FloatArray, RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.ideal.runtime_form import SOME_OVERHEAD, Priors
-from headway.profile.interval import Interval
-from headway.profile.probe import Probe
-from headway.profile.trials import lower_envelope
+from headway.measure.endpoint.probe import Probe
+from headway.measure.interval import Interval
+from headway.measure.trials import lower_envelope
 
 LEAST_PROBES_PER_BIN = 8
 MOST_BINS = 24

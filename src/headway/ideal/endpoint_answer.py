@@ -8,10 +8,10 @@ from headway.errors import InputError
 from headway.ideal.attribution import attribute
 from headway.ideal.denoised import denoise
 from headway.ideal.idealized import Reference
-from headway.metrics.report import Report, Row
-from headway.profile.interval import Interval
-from headway.profile.ledger import read_entries
-from headway.profile.probing import seen
+from headway.measure.endpoint.ledger import read_entries
+from headway.measure.endpoint.probing import seen
+from headway.measure.interval import Interval
+from headway.report.report import Report, Row
 
 
 def endpoint_report(path: Path, made: Reference) -> Report:

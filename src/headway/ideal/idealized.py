@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from headway.cost.calibrated_step import CalibratedStepTime
-from headway.cost.deployment import Deployment
-from headway.cost.parallelism import Parallelism
-from headway.cost.roofline import EXPECTED, Assumptions, Basis, TimeEstimate
-from headway.cost.step_time import AnalyticStepTime, StepTimeModel
 from headway.errors import DoesNotFitError, InputError
 from headway.hardware.cluster import Cluster
 from headway.ideal.pass_energy import PassEnergy
 from headway.ideal.request_profile import FloatArray
 from headway.ideal.runtime_fit import normal_width
+from headway.measure.interval import Interval
 from headway.model.architecture import ModelArchitecture
 from headway.model.ffn import MoeFfn
 from headway.model.precision import Precision
-from headway.profile.interval import Interval
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.roofline import EXPECTED, Assumptions, Basis, TimeEstimate
+from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 from headway.units import GB
 from headway.workload.step import Step
 

@@ -11,8 +11,8 @@ from headway.ideal.kernels import CPU_PRIORS, expected_of, widths
 from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
+from headway.measure.measurement import Measurement, RequestLoad, Setup
 from headway.model.hf import architecture_from_config
-from headway.profile.measurement import Measurement, RequestLoad, Setup
 
 
 def request_profile(measurements: Sequence[Measurement], batch: int = 1) -> RequestProfile:

@@ -1,7 +1,7 @@
 """Joules of a forward pass: modelled power, from how much of its peaks the pass uses, times time.
 
-The power model was fitted with the calibration (`headway.cost.energy`); its doubt is what it missed
-on deployments that it had not seen.
+The power model was fitted with the calibration (`headway.steptime.power`); its doubt is what it
+missed on deployments that it had not seen.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headway.cost.calibrated import tabulate
-from headway.cost.calibration import Calibration, Subject, shipped
-from headway.cost.deployment import Deployment
-from headway.cost.forward import forward
 from headway.ideal.request_profile import FloatArray
+from headway.steptime.calibration import Calibration, Subject, shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import forward
+from headway.steptime.worktable import tabulate
 from headway.workload.step import Step
 
 # Joules do not depend on the engine's name beyond its times; a group must be named all the same.

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headway.cost.roofline import Basis, TimeEstimate
 from headway.errors import InputError
 from headway.ideal.request_profile import FloatArray
-from headway.profile.measurement import JoinLoad, Measurement, StepLoad
+from headway.measure.measurement import JoinLoad, Measurement, StepLoad
+from headway.steptime.roofline import Basis, TimeEstimate
 from headway.workload.step import Step
 
 # How strongly neighbouring slopes are held alike; only where no measurement tells them apart.

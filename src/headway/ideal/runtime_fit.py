@@ -17,7 +17,7 @@ from headway.errors import InputError
 from headway.ideal.prompt_curve import PromptCurve, Tiles, knots
 from headway.ideal.request_profile import FloatArray, RequestProfile
 from headway.ideal.runtime_form import Form, Priors, cached_reads, strides
-from headway.profile.interval import Interval
+from headway.measure.interval import Interval
 
 # Relative error below which no measurement is believed: clocks and temperatures drift by that much.
 LEAST_SPREAD = 0.005

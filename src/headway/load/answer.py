@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headway.errors import InputError
-from headway.metrics.record import DONE, FAILED, RequestRecord
+from headway.workload.record import DONE, FAILED, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

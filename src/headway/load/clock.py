@@ -10,7 +10,7 @@ from headway.load.known import known_server
 from headway.load.measure import measured
 from headway.load.plan import evenly_shaped, plan_trace
 from headway.load.run import Server, closed_loop, run
-from headway.metrics.report import Row
+from headway.report.report import Row
 
 TTFT_S, ITL_S, TOKENS = 0.05, 0.01, 32
 MOST_TOKENS_PER_S = 20_000  # what the known server writes on time beside other work

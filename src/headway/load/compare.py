@@ -8,8 +8,8 @@ import numpy as np
 
 from headway.load.answer import Outcome
 from headway.load.measure import mean_interval
-from headway.metrics.record import DONE, RequestRecord
-from headway.metrics.report import Value
+from headway.report.report import Value
+from headway.workload.record import DONE, RequestRecord
 
 _WHAT: tuple[tuple[str, Callable[[RequestRecord], float | None]], ...] = (
     ("ttft", lambda record: record.ttft_s),

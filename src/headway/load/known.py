@@ -18,8 +18,7 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NamedTuple
 
-from headway.load.alarm import Alarm
-from headway.wire import (
+from headway.http.wire import (
     LAST_CHUNK,
     STREAM_HEAD,
     Incoming,
@@ -27,6 +26,7 @@ from headway.wire import (
     as_chunk,
     fastest_loop,
 )
+from headway.load.alarm import Alarm
 
 
 def _event(text: str, finish: str | None = None) -> bytes:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from headway.load.answer import Outcome
-from headway.metrics.aggregate import t_quantile
-from headway.metrics.record import Floats
-from headway.metrics.report import Value
+from headway.report.report import Value
+from headway.workload.aggregate import t_quantile
+from headway.workload.record import Floats
 from headway.workload.request import Slo
 
 BATCHES = 20

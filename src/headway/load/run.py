@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from headway.errors import InputError
+from headway.http.wire import fastest_loop
 from headway.load.alarm import Alarm
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares
-from headway.wire import fastest_loop
 
 SETTLE_S = 0.3
 Tick = Callable[[int, int], None]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.cost.deployment import Deployment
 from headway.errors import DoesNotFitError, InputError
+from headway.steptime.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)

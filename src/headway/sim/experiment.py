@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from headway.metrics.aggregate import averaged, paired
-from headway.metrics.record import Records
-from headway.metrics.report import Value
 from headway.predict.predictor import LengthPredictor
+from headway.report.report import Value
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, OrderPolicy
@@ -25,7 +23,9 @@ from headway.sim.skill import predicted_by, quantiles, shuffled, view_of
 from headway.sim.state import Floats, Ints
 from headway.sim.static_batch import batch_time, serve_batches
 from headway.sim.sweep import run_all
+from headway.workload.aggregate import averaged, paired
 from headway.workload.oracle import Trace
+from headway.workload.record import Records
 from headway.workload.request import Slo
 
 BLIND = frozenset({"fcfs", "hpf", "edf", "boost-blind"})  # orders that read no prediction

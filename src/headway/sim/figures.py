@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headway.metrics.aggregate import QUANTILES, meets, span_s, statistics, summary
-from headway.metrics.record import Bools, Records
 from headway.sim.cluster import Cluster
 from headway.sim.gaps import Gaps
 from headway.sim.simulate import Outcome
@@ -21,7 +19,9 @@ from headway.sim.state import (
     Floats,
     Ints,
 )
+from headway.workload.aggregate import QUANTILES, meets, span_s, statistics, summary
 from headway.workload.oracle import Trace
+from headway.workload.record import Bools, Records
 from headway.workload.request import Slo
 
 Figures = dict[str, float | None]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.metrics.record import Records
 from headway.schedule.order import OrderPolicy
 from headway.schedule.view import View
 from headway.sim.cluster import Cluster
@@ -29,6 +28,7 @@ from headway.sim.state import (
     World,
 )
 from headway.workload.oracle import Trace
+from headway.workload.record import Records
 
 
 @dataclass(frozen=True, slots=True, eq=False)

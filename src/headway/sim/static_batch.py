@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
-from headway.metrics.record import Records
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import OrderPolicy, order
@@ -20,6 +19,7 @@ from headway.schedule.view import Floats, Ints, View
 from headway.sim.cluster import Pool
 from headway.sim.times import decode_ns, mixed_ns
 from headway.workload.oracle import Trace
+from headway.workload.record import Records
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headway.cost.step_time import StepTimeModel
 from headway.errors import InputError
 from headway.sim.compile import compiled
 from headway.sim.engine import Engine
 from headway.sim.state import Floats, Ints
+from headway.steptime.step_time import StepTimeModel
 from headway.workload.step import Step
 
 BUCKETS = 512

@@ -1,1 +1,0 @@
-"""The heart: work is counted exactly, then priced. Pure functions over NumPy arrays."""

@@ -1,1 +1,0 @@
-"""Looking at a `Report`: an offline page, and a picture for a README."""

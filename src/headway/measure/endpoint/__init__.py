@@ -1,0 +1,1 @@
+"""A black box, probed within a budget."""

@@ -1,0 +1,166 @@
+"""One request to an endpoint and everything that was seen of it, failures included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any
+
+from headway.errors import InputError
+
+# Gaps are averaged over so many chunks: servers send in bursts.
+BLOCK = 4
+# A block that takes so many times the median has waited for something else.
+STALL = 1.5
+# Chunks nearer to one another than so much of the usual gap came together: the mean of the lower
+# three quarters, so that stalls do not count.
+TOGETHER = 0.25
+USUAL = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the endpoint counts them; ``None`` where it does not say.
+
+    ``output_tokens`` includes ``reasoning_tokens``, which may never be shown.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was asked and what came, times in seconds since the request was sent.
+
+    Attributes:
+        id: unique in its ledger.
+        prompt_words: words in the prompt.
+        max_tokens: the limit that was set on the answer.
+        sent_at: seconds since 1970, UTC.
+        failure: ``None``, or what went wrong, as named in `headway.measure.endpoint.stream`.
+        said: the endpoint's own words on the failure, shortened.
+        ttft_s: first token, shown or counted as reasoning; ``None`` if none came.
+        chunks_s: every chunk with text.
+        shown_s: first chunk with text that is no reasoning; ``None`` if none came.
+        e2e_s: end of the stream.
+        usage: tokens as counted by the endpoint.
+        finish: why the answer ended ("stop", "length"), ``None`` if it was not said.
+        retry_after_s: what a refusal asked to wait.
+
+    """
+
+    id: str
+    prompt_words: int
+    max_tokens: int
+    sent_at: float
+    failure: str | None = None
+    said: str = ""
+    ttft_s: float | None = None
+    chunks_s: tuple[float, ...] = ()
+    shown_s: float | None = None
+    e2e_s: float | None = None
+    usage: Usage = Usage()
+    finish: str | None = None
+    retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(later < earlier for earlier, later in pairwise(self.chunks_s)):
+            raise InputError(f"the chunks of probe {self.id} are not in the order of time")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer came to its end."""
+        return self.failure is None and self.ttft_s is not None and self.e2e_s is not None
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens generated: the endpoint's count, else the chunks."""
+        if self.usage.output_tokens is not None:
+            return self.usage.output_tokens
+        return len(self.chunks_s)
+
+    @property
+    def hidden_tokens(self) -> int | None:
+        """Tokens that were generated and never sent; ``None`` where usage does not say."""
+        if self.usage.output_tokens is None or self.usage.reasoning_tokens is None:
+            return None
+        # Reasoning that is streamed has chunks; then the first of them precedes the shown ones.
+        streamed = self.shown_s is None or (self.ttft_s or 0.0) < self.shown_s
+        return 0 if streamed and len(self.chunks_s) > 1 else self.usage.reasoning_tokens
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Undisturbed seconds per token after the first; ``None`` where chunks do not tell.
+
+        The mean over blocks of chunks without those that stalled, so that neither bursts nor stalls
+        count, over the tokens per chunk. A block ends only where the next chunk did not come with
+        it: what a late reader finds waiting took the time before it. A median would be less than
+        what a quiet engine takes for a whole answer, whose steps vary as well.
+        """
+        if len(self.chunks_s) < 2:
+            return None
+        size = min(BLOCK, len(self.chunks_s) - 1)
+        between = sorted(b - a for a, b in pairwise(self.chunks_s))
+        together_s = TOGETHER * fmean(between[: math.ceil(USUAL * len(between))])
+        # The first mark is the last of the chunks that came with the first.
+        marks: list[int] = []
+        for i, (now, later) in enumerate(pairwise((*self.chunks_s, math.inf))):
+            if later - now > together_s and (not marks or i - marks[-1] >= size):
+                marks.append(i)
+        gaps = [(self.chunks_s[b] - self.chunks_s[a]) / (b - a) for a, b in pairwise(marks)]
+        if not gaps:
+            return None
+        calm = [gap for gap in gaps if gap <= STALL * median(gaps)]
+        return fmean(calm) / self.tokens_per_chunk
+
+    @property
+    def calm_s(self) -> float:
+        """Seconds to the last chunk without stalls between chunks, 0 for no chunk.
+
+        A reader that is late finds chunks waiting, which makes the time per token too short and the
+        time of the first chunk too long by as much: the sum is not too short.
+        """
+        if not self.chunks_s:
+            return 0.0
+        if self.tpot_s is None:
+            return self.chunks_s[-1]
+        per_chunk_s = self.tpot_s * self.tokens_per_chunk
+        return min(self.chunks_s[0] + per_chunk_s * (len(self.chunks_s) - 1), self.chunks_s[-1])
+
+    @property
+    def mean_tpot_s(self) -> float | None:
+        """Mean seconds per token after the first, disturbances included."""
+        if len(self.chunks_s) < 2:
+            return None
+        span = self.chunks_s[-1] - self.chunks_s[0]
+        return span / (len(self.chunks_s) - 1) / self.tokens_per_chunk
+
+    @property
+    def tokens_per_chunk(self) -> float:
+        """Tokens that one chunk carries: above 1 with drafted tokens or slow flushing."""
+        sent = self.output_tokens - (self.hidden_tokens or 0)
+        return max(sent / len(self.chunks_s), 1e-9) if self.chunks_s and sent > 0 else 1.0
+
+    def to_entry(self) -> dict[str, object]:
+        """The probe as a line of a ledger."""
+        return {"kind": "probe", **asdict(self)}
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> Probe:
+        """Read what `to_entry` made; raise `InputError` for anything else."""
+        try:
+            known = {field.name: entry[field.name] for field in fields(cls)}
+            known["usage"] = Usage(**known["usage"])
+            known["chunks_s"] = tuple(float(seconds) for seconds in known["chunks_s"])
+            times = [known[name] for name in ("ttft_s", "shown_s", "e2e_s")]
+            if not all(t is None or math.isfinite(t) for t in [*times, *known["chunks_s"]]):
+                raise ValueError("a time is not finite")
+            return cls(**known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"not a probe: {error}") from None

@@ -1,0 +1,285 @@
+"""The shipped calibration from measured points: groups, weights, power, intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headway.measure.fit import Level, Observed, PooledFit
+from headway.measure.fit_kernels import kernel_factors
+from headway.measure.fit_points import ServingPoint
+from headway.serving.estimate import extent, uses
+from headway.serving.one_engine import Load, ServingTable, ServingTimes, serving_times
+from headway.steptime.calibration import Calibration, Subject
+from headway.steptime.power import PowerModel, idle_share
+from headway.steptime.work import Array
+from headway.steptime.worktable import WorkTable
+
+FAMILIES = {
+    "a100": "ampere",
+    "a100-40g": "ampere",
+    "l4": "ada",
+    "l40s": "ada",
+    "rtx-4090": "ada",
+    "h100": "hopper",
+    "h200": "hopper",
+    "h800": "hopper",
+    "h20": "hopper",
+    "b200": "blackwell",
+    "b300": "blackwell",
+    "gb200-nvl72": "blackwell",
+    "gb300-nvl72": "blackwell",
+    "mi300x": "cdna3",
+    "mi325x": "cdna3",
+    "mi355x": "cdna4",
+}
+# How far a group is expected to stray from what it belongs to. Chosen once, by the sum of the two
+# leave-one-group-out errors over a grid of nine; the result is flat around them.
+LEVELS = (
+    Level("vendor", 0.3),
+    Level("engine", 0.3),
+    Level("family", 0.15),
+    Level("vendor, engine", 0.15),
+    Level("kind", 0.1),
+    Level("harness", 0.5, first_spread=0.05),
+)
+STRETCHES = (
+    Level("harness", 0.5),
+    Level("hardware", 0.05),
+    Level("hardware, engine", 0.05),
+    Level("weights, kind", 0.1),
+    Level("model", 0.1),
+    Level("model, engine", 0.1),
+    Level("model, weights", 0.1),
+)
+# ML.ENERGY's time per token is batch over throughput, waiting included, which the others do not
+# count: that difference is learned and left out of answers.
+OTHER_HARNESS = ("mlenergy_v3",)
+# Engines of 2023 and 2024 were slower: how much is learned, and known to who asks about them.
+OLD = ("llm_inference_bench_anl", "splitwise_a100_h100")
+OLD_WEIGHT = 0.1
+GROUP_POINTS = 50.0
+Rows = npt.NDArray[np.int64]
+
+
+def subject(point: ServingPoint) -> Subject:
+    """The names of a point."""
+    d = point.deployment
+    return Subject.of(d.cluster.accelerator, point.engine, d.model, point.weights)
+
+
+def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
+    """The group of every point by level."""
+    found: dict[str, list[str]] = {"harness": []}
+    for point in points:
+        found["harness"].append(_harness(point))
+        for level, group in subject(point).groups(FAMILIES).items():
+            found.setdefault(level, []).append(group)
+    return found
+
+
+def _harness(point: ServingPoint) -> str:
+    if point.source in OLD:
+        return f"{point.source}, {point.engine}"
+    return point.source if point.source in OTHER_HARNESS else ""
+
+
+def observed(points: Sequence[ServingPoint]) -> Observed:
+    """What was measured. Copies of a configuration share its weight, and large sets count less."""
+    copies = Counter(map(_configuration, points))
+    sizes = Counter(map(_cell, points))
+    weight = [
+        (OLD_WEIGHT if point.source in OLD else 1.0)
+        / copies[_configuration(point)]
+        / np.sqrt(sizes[_cell(point)] / GROUP_POINTS)
+        for point in points
+    ]
+    return Observed(
+        logs([point.tpot_s for point in points]),
+        logs([point.ttft_s for point in points]),
+        logs([point.mean_ttft_s for point in points]),
+        np.array(weight),
+    )
+
+
+def logs(values: Sequence[float | None]) -> Array:
+    """Natural logarithms, ``nan`` where there is no value."""
+    return np.log(np.array([np.nan if v is None else v for v in values], dtype=np.float64))
+
+
+def _cell(point: ServingPoint) -> tuple[str, ...]:
+    return point.hardware, point.engine, point.model, point.weights
+
+
+def _configuration(point: ServingPoint) -> tuple[object, ...]:
+    load = point.load
+    return (
+        *_cell(point),
+        _harness(point),
+        str(point.deployment.parallelism),
+        float(load.prompt_tokens),
+        float(load.output_tokens),
+        round(float(load.concurrency)),
+    )
+
+
+def take(table: ServingTable, rows: Rows) -> ServingTable:
+    """Some points of a stacked table."""
+    made: dict[str, Any] = {}
+    for field in fields(ServingTable):
+        value = getattr(table, field.name)
+        if isinstance(value, WorkTable):
+            parts = {part.name: getattr(value, part.name)[rows] for part in fields(WorkTable)}
+            made[field.name] = WorkTable(**parts)
+        else:
+            made[field.name] = value[rows]
+    return ServingTable(**made)
+
+
+def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
+    """Fit coefficients to ``points``, whose stacked table is given; copies count as one."""
+    given = {("kernels", name): factors for name, factors in kernel_factors().items()}
+    rows, seen = merged(points)
+    kept = [points[i] for i in rows]
+    return PooledFit(LEVELS, STRETCHES, given=given).fit(take(table, rows), groups(kept), seen)
+
+
+def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
+    """One row of every configuration, and the geometric means of what its copies measured."""
+    seen = observed(points)
+    first: dict[tuple[object, ...], int] = {}
+    of = np.array([first.setdefault(_configuration(point), len(first)) for point in points])
+    rows = np.unique(of, return_index=True)[1].astype(np.int64)
+
+    def mean(values: Array) -> Array:
+        known = np.isfinite(values)
+        count = np.bincount(of, known, len(first))
+        total = np.bincount(of, np.where(known, values, 0.0), len(first))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    weight = np.bincount(of, seen.weight, len(first)).astype(np.float64)
+    return rows, Observed(mean(seen.tpot), mean(seen.ttft), mean(seen.mean_ttft), weight)
+
+
+def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> ServingTimes:
+    """What a fit says of ``points``."""
+    return serving_times(table, *coefficients(fit, points))
+
+
+def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> tuple[Array, Array]:
+    """Coefficients and stretch of each point, under the harness of nobody in particular."""
+    known = [_harness(point) if point.source in OLD else "" for point in points]
+    asked = {**groups(points), "harness": known}
+    return fit.theta(asked, len(points))
+
+
+def fit_power(
+    points: Sequence[ServingPoint], table: ServingTable, times: ServingTimes
+) -> PowerModel:
+    """Non-negative least squares of power over TDP on the roots of what the load uses."""
+    watts = measured_power(points, table)
+    rows = np.flatnonzero(np.isfinite(watts))
+    arithmetic, memory = uses(table, times)
+    tdp = np.array([_tdp(point) for point in points])
+    idle = np.array([idle_share(point.deployment.cluster.accelerator) for point in points])
+    share = watts[rows] / tdp[rows]
+    # Relative errors count, as they do in joules per token; vendors rarely let a chip pass its TDP.
+    sane = (share > idle[rows] * 0.5) & (share <= 1.05)
+    rows, share = rows[sane], share[sane]
+    design = (
+        np.stack([np.ones(len(rows)), np.sqrt(arithmetic[rows]), np.sqrt(memory[rows])], 1)
+        / share[:, None]
+    )
+    found = _non_negative(design, (share - idle[rows]) / share)
+    for _ in range(5):  # relative least squares leans low, and the cap at the TDP lower still
+        modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
+        found = found * float(np.median(share / modelled))
+    modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
+    spread = float(np.std(np.log(share / modelled)))
+    output = times.requests_per_s * table.output_tokens
+    joules = logs([point.energy_j for point in points])[rows]
+    steady = np.log(modelled * tdp[rows] * table.num_accelerators[rows] / output[rows])
+    known = np.isfinite(joules)
+    run = float(np.exp(np.median((joules - steady)[known]))) if known.any() else 1.0
+    running, arithmetic_share, memory_share = (round(float(v), 4) for v in found)
+    return PowerModel(running, arithmetic_share, memory_share, round(spread, 4), round(run, 4))
+
+
+def measured_power(points: Sequence[ServingPoint], table: ServingTable) -> Array:
+    """Watts of one accelerator, measured or from joules per token; ``nan`` where neither is."""
+    watts = []
+    for point in points:
+        if point.power_w is not None:
+            watts.append(point.power_w)
+        elif point.energy_j is not None and point.total_tok_per_s is not None:
+            load = point.load
+            total = float(load.prompt_tokens + load.output_tokens)
+            out = point.total_tok_per_s * float(load.output_tokens) / total
+            accelerators = float(point.deployment.parallelism.num_accelerators)
+            watts.append(point.energy_j * out / accelerators)
+        else:
+            watts.append(np.nan)
+    return np.array(watts)
+
+
+def _tdp(point: ServingPoint) -> float:
+    return point.deployment.cluster.accelerator.tdp_w or np.nan
+
+
+def _non_negative(design: Array, target: Array) -> Array:
+    """Least squares with unknowns at least 0: the worst negative one is dropped until none is."""
+    kept = list(range(design.shape[1]))
+    while True:
+        found, *_ = np.linalg.lstsq(design[:, kept], target, rcond=None)
+        if np.all(found >= 0):
+            answer = np.zeros(design.shape[1])
+            answer[kept] = found
+            return answer
+        kept.pop(int(np.argmin(found)))
+
+
+def assemble(
+    fit: PooledFit,
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    quantiles: Mapping[str, Mapping[str, tuple[float, float]]],
+    centers: Mapping[str, float],
+    provenance: Mapping[str, object],
+) -> Calibration:
+    """The calibration that ships: a fit to all points, with the intervals of held-out ones."""
+    times = predict(fit, points, table)
+    # What only old static batches show is still new to a question about serving.
+    rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
+    serving, served = [points[i] for i in rows], take(table, rows)
+    load = Load(
+        [float(point.load.prompt_tokens) for point in serving],
+        [float(point.load.output_tokens) for point in serving],
+        served.concurrency,
+    )
+    ranges = {
+        name: (float(values.min()), float(values.max()))
+        for name, values in extent(load, served).items()
+    }
+    return Calibration(
+        prior=fit.prior,
+        factors={
+            **{key: found for key, found in fit.coefficients_.items() if key[0] != "harness"},
+            **fit.given,
+        },
+        stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},
+        families=FAMILIES,
+        hardware=frozenset(point.hardware for point in serving),
+        models=frozenset(point.model for point in serving),
+        engines=frozenset(point.engine for point in serving),
+        vendors=frozenset(point.vendor for point in serving),
+        ranges=ranges,
+        quantiles=quantiles,
+        centers=centers,
+        power=fit_power(points, table, times),
+        provenance=provenance,
+    )

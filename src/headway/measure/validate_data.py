@@ -1,0 +1,300 @@
+"""Published serving measurements, row by row, become points: what each row ran, in our terms.
+
+Left out are rows whose accelerators, layout, model or drafting is not known, disaggregated ones,
+and those that the collection flags as doubtful; the count of every reason is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from headway.errors import InputError
+from headway.hardware.catalogue import find_cluster
+from headway.hardware.cluster import Cluster
+from headway.measure.fit_points import ServingPoint
+from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
+from headway.serving.one_engine import UNMIXED, Limits, Load, as_run, seats
+from headway.steptime.deployment import Deployment
+from headway.steptime.forward import useful_flops
+from headway.steptime.parallelism import Parallelism
+from headway.workload.step import Step
+
+HARDWARE = {
+    "A100-40GB-SXM": "a100-40g",
+    "A100-80GB-SXM": "a100",
+    "B200-SXM": "b200",
+    "B300-SXM": "b300",
+    "GB200-NVL72": "gb200-nvl72",
+    "GB300-NVL72": "gb300-nvl72",
+    "H100-SXM": "h100",
+    "H200-SXM": "h200",
+    "L40S": "l40s",
+    "MI300X": "mi300x",
+    "MI325X": "mi325x",
+    "MI355X": "mi355x",
+    "RTX PRO 6000 Blackwell SE": "rtx-pro-6000",
+}
+# The same layers under another name; the vision parts of multimodal models idle on text.
+MODELS = {
+    "DeepSeek-R1-NVFP4": "deepseek-r1",
+    "DeepSeek-V3.1": "deepseek-v3",
+    "DeepSeek-V3.1-NVFP4": "deepseek-v3",
+    "GLM-5-FP8": "glm-5",
+    "Kimi-K2.5": "kimi-k2",
+    "Llama-3.1-405B-Instruct": "llama-3.1-405b",
+    "Llama-3.1-405B-Instruct-FP8": "llama-3.1-405b",
+    "Llama-3.1-70B-Instruct": "llama-3.1-70b",
+    "Llama-3.1-8B-Instruct": "llama-3.1-8b",
+    "Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b",
+    "Llama-3.3-70B-Instruct": "llama-3.3-70b",
+    "Llama-4-Maverick-17B-128E-Instruct-FP8": "llama-4-maverick",
+    "Llama-4-Scout-17B-16E-Instruct": "llama-4-scout",
+    "Meta-Llama-3-70B": "llama-3.1-70b",
+    "Meta-Llama-3-8B": "llama-3.1-8b",
+    "Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
+    "Qwen3-235B-A22B-Instruct-2507-FP8": "qwen3-235b-a22b",
+    "Qwen3-235B-A22B-Thinking-2507-FP8": "qwen3-235b-a22b",
+    "Qwen3-32B-NVFP4": "qwen3-32b",
+    "Llama-2-70b-hf": "llama-2-70b",
+    "Llama-2-7b-hf": "llama-2-7b",
+    "Mistral-7B-v0.1": "mistral-7b",
+    "Mixtral-8x7B-v0.1": "mixtral-8x7b",
+    "Qwen2-72B": "qwen2.5-72b",
+    "Qwen2-7B": "qwen2.5-7b",
+    "bloom": "bloom-176b",
+    "gemma-3-12b-it": "gemma-3-12b",
+    "gemma-3-27b-it": "gemma-3-27b",
+}
+SERVING_SOURCES = (
+    "inferencex_2026_07_20",
+    "inferencemax_2025_11",
+    "inferencex_dashboard_2026_06",
+    "aiconfigurator_silicon_sample",
+)
+ML_ENERGY = "mlenergy_v3"
+# Median prompts of the two text tasks in tokens; the collection does not publish them. Answers are
+# twice to thirty times as long, so an error of a factor 2 here moves the time per token by 1 to 5%.
+PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 300.0}
+# NVIDIA's own runs in aiconfigurator's sample that cover a grid; the others hold 1 to 15 rows.
+LARGE_SETS = (
+    "h100_sxm/trtllm/1.0.0rc3",
+    "h100_sxm/vllm/0.12.0",
+    "h100_sxm/sglang/0.5.1.post1",
+    "h200_sxm/vllm/0.12.0",
+    "h200_sxm/sglang/0.5.6.post2",
+)
+MOST_QUEUEING, MOST_UTILISATION, MOST_POWER = 0.5, 0.6, 1.05
+MS = 1e-3
+HARMLESS = ("gpus_corrected(tp*ep double count in source)",)
+Row = Mapping[str, str]
+
+
+def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
+    """The usable closed-loop points of a ``measured.csv.gz``, and why others were left out."""
+    points: list[ServingPoint] = []
+    left_out: Counter[str] = Counter()
+    for row in rows_of(path):
+        if row["source"] not in (*SERVING_SOURCES, ML_ENERGY):
+            continue
+        reason = _doubt(row)
+        if reason is None:
+            try:
+                point = _saturated(row) if row["source"] == ML_ENERGY else _point(row)
+                reason = impossible(point)
+            except InputError as error:
+                reason = f"not ours: {str(error)[:60]}"
+        if reason is None:
+            points.append(point)
+        else:
+            left_out[reason] += 1
+    return points, left_out
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a collection; raise `InputError` where it cannot be read."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+            yield from csv.DictReader(lines)
+    except OSError as error:
+        raise InputError(f"{path.name!r} cannot be read: {error.strerror or error}") from None
+
+
+def _doubt(row: Row) -> str | None:
+    if row["kind"] not in ("serving_closed_loop", "serving_saturated(max_num_seqs)"):
+        return "concurrency unknown"
+    if row["quality_flag"] and row["quality_flag"] not in HARMLESS:
+        return "flagged: " + row["quality_flag"].split("(")[0].split(";")[0]
+    if row["mode"] != "agg":
+        return "disaggregated"
+    if row["spec_decode"] != "none":
+        return "tokens drafted, how many is not published"
+    if row["source"] == ML_ENERGY and _task(row) not in PROMPT_TOKENS:
+        return "images, video or code of unknown prompt length"
+    if "nvidia-internal" in row["source_detail"] and not _large_set(row["source_detail"]):
+        return "a handful of runs under unknown conditions"
+    if row["hardware"] not in HARDWARE:
+        return "hardware not in the catalogue"
+    if not (row["tp"] and row["concurrency"] and row["n_gpus"]):
+        return "layout or concurrency not published"
+    return None
+
+
+@cache
+def find_measured(name: str) -> tuple[str, ModelArchitecture]:
+    """The catalogue's name and the architecture of a measured model."""
+    short = name.rpartition("/")[2]
+    found = find_model(MODELS.get(short, short))
+    return found.name, found
+
+
+@cache
+def _cluster(hardware: str) -> Cluster:
+    return find_cluster(HARDWARE[hardware])
+
+
+@cache
+def _precision(model: str, written: str, hardware: str, engine: str) -> Precision:
+    """What ``written`` stands for: the published checkpoint of that width on that hardware."""
+    blackwell = hardware[:2] in ("B2", "B3", "GB")
+    name, _ = find_measured(model)
+    if written == "model default":
+        return find_precision(MODELS.get(model.rpartition("/")[2], model))
+    if written in ("bf16", "bfloat16", "fp16"):
+        return Precision.parse("bf16")
+    if name.startswith("gpt-oss"):
+        return Precision.parse("mxfp4+bf16/bf16/bf16")
+    mixture = not name.startswith(("llama-3", "qwen3-32b", "qwen3-8b", "qwen3-14b"))
+    cache_format = "fp8" if blackwell or engine == "TensorRT-LLM" else "bf16"
+    if written == "fp8":
+        return Precision.parse(f"fp8/fp8/{cache_format}")
+    if written == "fp4":
+        four = "mxfp4" if hardware.startswith("MI") else "nvfp4"
+        # NVIDIA's and AMD's checkpoints of mixtures leave the attention of these in 16 bits.
+        attention = "+bf16" if mixture else ""
+        return Precision.parse(f"{four}{attention}/{four}/{cache_format}")
+    if written == "int4":
+        return Precision.parse("int4+bf16/bf16/bf16")
+    if written == "mxfp4":
+        return Precision.parse("mxfp4+bf16/bf16/bf16")
+    raise InputError(f"precision {written!r} is not one of ours")
+
+
+def _point(row: Row) -> ServingPoint:
+    name, model = find_measured(row["model"])
+    gpus, tp = int(float(row["n_gpus"])), int(float(row["tp"]))
+    pp = int(float(row["pp"] or 1))
+    ep = int(float(row["ep"] or 1))
+    shared_out = row["dp_attn"] in ("1.0", "1") and tp > 1
+    layout = Parallelism(1, pp, tp, tp) if shared_out else Parallelism(tp, pp, 1, ep)
+    if float(layout.num_accelerators) != gpus:
+        raise InputError("layout does not multiply to the accelerators")
+    precision = _precision(row["model"], row["weight_precision"], row["hardware"], row["engine"])
+    engine = row["engine"].lower().split(" ")[0]
+    cluster = _cluster(row["hardware"])
+    measured = {key: _number(row[key]) for key in ("tpot_ms", "ttft_ms")}
+    mean = row["ttft_stat"].startswith("mean")
+    total = _number(row["tput_total_tok_s_gpu"])
+    ttft = measured["ttft_ms"]
+    tpot = measured["tpot_ms"]
+    notes = dict(n.split("=", 1) for n in row["notes"].split(";") if "=" in n)
+    mean_ttft = ttft if mean else _number(notes.get("mean_ttft_ms", ""))
+    return ServingPoint(
+        source=row["source"],
+        engine=engine,
+        model=name,
+        deployment=Deployment(cluster, model, as_run(precision, cluster.accelerator), layout),
+        load=Load(
+            float(row["input_len_actual"] or row["input_len"]),
+            float(row["output_len_actual"] or row["output_len"]),
+            float(row["concurrency"]),
+        ),
+        limits=engine_limits(engine),
+        tpot_s=None if tpot is None else tpot * MS,
+        ttft_s=None if ttft is None or mean else ttft * MS,
+        mean_ttft_s=None if mean_ttft is None else mean_ttft * MS,
+        total_tok_per_s=None if total is None else total * gpus,
+        energy_j=_sane_energy(row, cluster),
+        power_w=_number(row["power_w_gpu"]),
+    )
+
+
+def _saturated(row: Row) -> ServingPoint:
+    """A point of ML.ENERGY: full batches, from which the time per token follows by Little's law."""
+    name, model = find_measured(row["model"])
+    gpus, cluster = int(float(row["n_gpus"])), _cluster(row["hardware"])
+    tp, ep = int(float(row["tp"])), int(float(row["ep"] or 1))
+    if tp != gpus:
+        raise InputError("data-parallel degrees are not told apart")
+    precision = _precision(row["model"], row["weight_precision"], row["hardware"], "vllm")
+    out = float(row["tput_output_tok_s_gpu"]) * gpus
+    batch = float(row["batch"])
+    prompt, output = PROMPT_TOKENS[_task(row)], max(float(row["output_len_actual"]), 2.0)
+    return ServingPoint(
+        source=row["source"],
+        engine="vllm",
+        model=name,
+        deployment=Deployment(
+            cluster, model, as_run(precision, cluster.accelerator), Parallelism(tp, 1, 1, ep)
+        ),
+        load=Load(prompt, output, max(batch, 1.0)),
+        limits=Limits(max_num_seqs=65536),
+        tpot_s=batch / out,
+        power_w=float(row["power_w_gpu"]),
+        energy_j=float(row["energy_j_per_out_tok"]),
+    )
+
+
+def _task(row: Row) -> str:
+    return row["notes"].partition("task=")[2].partition(";")[0]
+
+
+def _large_set(detail: str) -> bool:
+    return any(name in detail for name in LARGE_SETS)
+
+
+def impossible(point: ServingPoint) -> str | None:
+    """Why a row cannot be the steady state of what it says it ran, by its own numbers."""
+    d, load = point.deployment, point.load
+    prompt, output = float(load.prompt_tokens), float(load.output_tokens)
+    if float(np.min(seats(d, load, point.limits))) < 1:
+        return "the model does not fit the accelerators named"
+    waited = point.mean_ttft_s or point.ttft_s or 0.0
+    took = waited + (point.tpot_s or 0.0) * output
+    if waited > MOST_QUEUEING * took:
+        return "flagged: queueing_dominates (time to first token above half of all)"
+    flops = useful_flops(d.model, d.precision, Step.prefill(1, prompt)) + output * useful_flops(
+        d.model, d.precision, Step.decode(1, prompt + output / 2)
+    )
+    peak = d.cluster.accelerator.flops_per_s(d.precision.activations)
+    rate = float(load.concurrency) / took * float(flops)
+    if rate > MOST_UTILISATION * peak * float(d.parallelism.num_accelerators):
+        return "more arithmetic than 0.6 of the peak"
+    return None
+
+
+def _sane_energy(row: Row, cluster: Cluster) -> float | None:
+    """Joules per output token, unless they mean more than the TDP: then the count is doubtful."""
+    joules, total = _number(row["energy_j_per_out_tok"]), _number(row["tput_total_tok_s_gpu"])
+    if joules is None or total is None or cluster.accelerator.tdp_w is None:
+        return joules
+    output = float(row["output_len_actual"] or row["output_len"])
+    share = output / (output + float(row["input_len_actual"] or row["input_len"]))
+    return joules if joules * total * share <= MOST_POWER * cluster.accelerator.tdp_w else None
+
+
+def engine_limits(engine: str) -> Limits:
+    """An engine's defaults."""
+    return Limits(mixes=engine not in UNMIXED)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

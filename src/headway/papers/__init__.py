@@ -1,0 +1,1 @@
+"""Published models, exactly as they were published. Ours stands beside them."""

@@ -1,0 +1,1 @@
+"""Narayanan et al. 2023: idealized runtimes as published."""

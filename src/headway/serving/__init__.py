@@ -1,0 +1,1 @@
+"""A load of requests on engines: times, throughput, dollars and joules."""

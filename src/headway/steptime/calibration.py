@@ -1,0 +1,293 @@
+"""What was fitted, as it ships: coefficients by group, intervals by novelty, and their origin.
+
+A question belongs to groups (vendor, engine, family of chips, ...). Every group that was measured
+contributes a factor to each coefficient, and one that was not contributes none: an unseen chip
+falls back on its family, a family on its vendor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headway.errors import InputError, UnknownNameError
+from headway.hardware.accelerator import Accelerator
+from headway.model.architecture import ModelArchitecture
+from headway.model.attention import LatentAttention, LinearAttention
+from headway.model.ffn import MoeFfn
+from headway.steptime.kernel_coefficients import NAMES, Coefficients
+from headway.steptime.power import PowerModel
+from headway.steptime.roofline import Basis
+from headway.steptime.work import Array
+
+VERSION = 2
+MOST_FILE_BYTES = 2_000_000
+QUANTITIES = ("tpot", "ttft", "throughput", "energy")
+# How a question may differ from what was measured, nearest first.
+CELL, HARDWARE, MODEL, BOTH = "cell", "hardware", "model", "both"
+NOVELTIES = (CELL, HARDWARE, MODEL, BOTH)
+Groups = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is asked about: names only, so that a changed data sheet keeps its groups."""
+
+    vendor: str
+    hardware: str
+    engine: str
+    model: str
+    weights: str
+    kind: str = "plain attention"
+
+    @classmethod
+    def of(
+        cls, accelerator: Accelerator, engine: str, model: ModelArchitecture, weights: str
+    ) -> Subject:
+        """The subject of an engine that runs a model on an accelerator."""
+        kind = kind_of(model)
+        return cls(accelerator.vendor, accelerator.name, engine, model.name, weights, kind)
+
+    def groups(self, families: Mapping[str, str]) -> Groups:
+        """The group of every level; an unknown family is a group of its own."""
+        family = families.get(self.hardware, f"family of {self.hardware}")
+        return {
+            "vendor": self.vendor,
+            "engine": self.engine,
+            "family": family,
+            "vendor, engine": f"{self.vendor}, {self.engine}",
+            "kernels": self.hardware,
+            "hardware": self.hardware,
+            "hardware, engine": f"{self.hardware}, {self.engine}",
+            "kind": self.kind,
+            "weights, kind": f"{self.weights}, {self.kind}",
+            "model": self.model,
+            "model, engine": f"{self.model}, {self.engine}",
+            "model, weights": f"{self.model}, {self.weights}",
+        }
+
+
+def kind_of(model: ModelArchitecture) -> str:
+    """What kernels a model needs: plain, latent or linear attention, with or without experts."""
+    found = {type(group.attention) for group in model.layers}
+    attention = (
+        "latent" if LatentAttention in found else "linear" if LinearAttention in found else "plain"
+    )
+    experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
+    return f"{attention} attention{' with experts' if experts else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A user's own calibration: log-factors on every coefficient, and on the whole."""
+
+    factors: tuple[float, ...]
+    stretch: float
+    points: int
+    error: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Everything a calibrated estimate needs besides the question.
+
+    Attributes:
+        prior: coefficients of nobody in particular.
+        factors: log-factors of the coefficients by level and group.
+        stretches: log-factors of the whole by level and group.
+        families: family of chips by accelerator.
+        hardware, models, engines, vendors: what was measured.
+        ranges: least and most of every quantity in the measurements, for distances.
+        quantiles: by novelty and quantity, the 10% and 90% quantile of log(measured/predicted).
+        centers: by novelty, the log-factor by which held-out times per token were off in the
+            median; it belongs to the stretch.
+        power: of one accelerator.
+        own: the user's own points, if any.
+        provenance: sources, licences, dates, numbers of points, and the script that fitted.
+
+    """
+
+    prior: Coefficients
+    factors: Mapping[tuple[str, str], Array]
+    stretches: Mapping[tuple[str, str], float]
+    families: Mapping[str, str]
+    hardware: frozenset[str]
+    models: frozenset[str]
+    engines: frozenset[str]
+    vendors: frozenset[str]
+    ranges: Mapping[str, tuple[float, float]]
+    quantiles: Mapping[str, Mapping[str, tuple[float, float]]]
+    centers: Mapping[str, float]
+    power: PowerModel
+    provenance: Mapping[str, Any]
+    own: Own | None = None
+
+    def logs(self, subject: Subject) -> tuple[Array, float]:
+        """Logarithms of the coefficients and of the stretch of a subject."""
+        self.check_engine(subject.engine)
+        logs = np.log(self.prior.vector())
+        stretch = self.centers.get(self.novelty(subject), 0.0)
+        for found in (("global", ""), *subject.groups(self.families).items()):
+            logs = logs + self.factors.get(found, 0.0)
+            stretch += self.stretches.get(found, 0.0)
+        if self.own is not None:
+            logs, stretch = logs + np.array(self.own.factors), stretch + self.own.stretch
+        return logs, stretch
+
+    def check_engine(self, engine: str) -> None:
+        """Raise `UnknownNameError` for an engine that was never measured."""
+        if engine not in self.engines:
+            raise UnknownNameError("engine", engine, self.engines)
+
+    def novelty(self, subject: Subject) -> str:
+        """Which of `NOVELTIES` a subject is."""
+        new_hardware = subject.hardware not in self.hardware
+        new_model = subject.model not in self.models
+        if new_hardware and new_model:
+            return BOTH
+        return HARDWARE if new_hardware else MODEL if new_model else CELL
+
+    def basis(self, subject: Subject, octaves: float) -> Basis:
+        """Fitted for a measured vendor within the measured range, analytic elsewhere."""
+        known = subject.vendor in self.vendors and octaves <= 1.0
+        return Basis.FITTED if known else Basis.ANALYTIC
+
+    def with_own(self, own: Own) -> Calibration:
+        """The same with a user's own points on top."""
+        return replace(self, own=own)
+
+
+@cache
+def shipped() -> Calibration:
+    """The calibration that comes with Headway."""
+    text = (resources.files("headway.steptime") / "coefficients" / "serving.json").read_text(
+        "utf-8"
+    )
+    return from_json(text, "serving.json")
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Return the calibration in a file that `headway calibrate` wrote, on top of the shipped one.
+
+    Raises:
+        InputError: the file is missing or is none of ours.
+
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_FILE_BYTES + 1)
+        tree = json.loads(content.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name[:80]!r} is not a calibration file: {error}") from None
+    if not isinstance(tree, dict) or tree.get("headway_own_calibration") != VERSION:
+        raise InputError(
+            f"{path.name[:80]!r} is not a calibration file; write one with headway calibrate"
+        )
+    try:
+        factors = {str(name): float(value) for name, value in tree["log_factors"].items()}
+        own = Own(
+            tuple(factors.get(name, 0.0) for name in NAMES),
+            float(tree["log_stretch"]),
+            int(tree["points"]),
+            float(tree["mean_error"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"damaged calibration file {path.name[:80]!r}: {error!r}") from None
+    if not np.all(np.isfinite([*own.factors, own.stretch])) or max(map(abs, own.factors)) > 20:
+        raise InputError(f"damaged calibration file {path.name[:80]!r}: factors out of range")
+    return shipped().with_own(own)
+
+
+def own_to_json(own: Own) -> str:
+    """The text of a user's own calibration file."""
+    tree = {
+        "headway_own_calibration": VERSION,
+        "log_stretch": own.stretch,
+        "log_factors": {n: round(f, 6) for n, f in zip(NAMES, own.factors, strict=True) if f},
+        "points": own.points,
+        "mean_error": own.error,
+    }
+    return json.dumps(tree, indent=1) + "\n"
+
+
+def to_json(calibration: Calibration) -> str:
+    """The text of a calibration: factors rounded to four digits, zeros left out."""
+    factors: dict[str, dict[str, dict[str, float]]] = {}
+    for (level, group), values in sorted(calibration.factors.items()):
+        kept = {n: round(float(v), 4) for n, v in zip(NAMES, values, strict=True)}
+        factors.setdefault(level, {})[group] = {n: v for n, v in kept.items() if v}
+    stretches: dict[str, dict[str, float]] = {}
+    for (level, group), stretch in sorted(calibration.stretches.items()):
+        stretches.setdefault(level, {})[group] = round(stretch, 4)
+    power = calibration.power
+    tree = {
+        "headway_calibration": VERSION,
+        "provenance": dict(calibration.provenance),
+        "families": dict(calibration.families),
+        "hardware": sorted(calibration.hardware),
+        "models": sorted(calibration.models),
+        "engines": sorted(calibration.engines),
+        "vendors": sorted(calibration.vendors),
+        "ranges": {k: list(v) for k, v in calibration.ranges.items()},
+        "log_quantiles": {
+            novelty: {k: [round(x, 4) for x in pair] for k, pair in found.items()}
+            for novelty, found in calibration.quantiles.items()
+        },
+        "log_centers": {k: round(v, 4) for k, v in calibration.centers.items()},
+        "power": {
+            "running": power.running,
+            "arithmetic": power.arithmetic,
+            "memory": power.memory,
+            "spread": power.spread,
+            "run": power.run,
+        },
+        "prior": {n: getattr(calibration.prior, n) for n in NAMES},
+        "log_factors": factors,
+        "log_stretches": stretches,
+    }
+    return json.dumps(tree, indent=1) + "\n"
+
+
+def from_json(text: str, where: str) -> Calibration:
+    """Read what `to_json` wrote; raise `InputError` for anything else."""
+    try:
+        tree = json.loads(text)
+        if tree["headway_calibration"] != VERSION:
+            raise InputError(f"{where} is not a calibration of version {VERSION}")
+        return Calibration(
+            prior=Coefficients.from_mapping(tree["prior"]),
+            factors={
+                (level, group): np.array([float(found.get(n, 0.0)) for n in NAMES])
+                for level, groups in tree["log_factors"].items()
+                for group, found in groups.items()
+            },
+            stretches={
+                (level, group): float(value)
+                for level, groups in tree["log_stretches"].items()
+                for group, value in groups.items()
+            },
+            families=dict(tree["families"]),
+            hardware=frozenset(tree["hardware"]),
+            models=frozenset(tree["models"]),
+            engines=frozenset(tree["engines"]),
+            vendors=frozenset(tree["vendors"]),
+            ranges={k: (float(v[0]), float(v[1])) for k, v in tree["ranges"].items()},
+            quantiles={
+                novelty: {k: (float(v[0]), float(v[1])) for k, v in found.items()}
+                for novelty, found in tree["log_quantiles"].items()
+            },
+            centers={k: float(v) for k, v in tree["log_centers"].items()},
+            power=PowerModel(**tree["power"]),
+            provenance=tree["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"damaged calibration {where}: {error!r}") from None

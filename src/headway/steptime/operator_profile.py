@@ -1,0 +1,188 @@
+"""Measured operators of one model on one accelerator: tables in a folder, read and interpolated.
+
+The folder holds what LLMServingSim (MIT) publishes for a card and a model, one table each: times of
+dense layers by tokens, of head and sampler by sequences, of attention by (prompt chunk, its
+context, decodes, their mean context), and of experts by (tokens, active experts). Rows name
+hardware (``hw``), ``model`` and ``tp``; all times are microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from headway.errors import InputError, MissingExtraError, reason
+from headway.model.ffn import MoeFfn
+from headway.steptime.deployment import Deployment
+from headway.steptime.work import Array as Floats
+
+Columns = dict[str, npt.NDArray[np.generic]]
+
+PER_LAYER = {"act_fn": 1, "down_proj": 1, "gate_up_proj": 1, "layernorm": 2, "o_proj": 1}
+PER_LAYER |= {"qk_norm": 1, "qkv_proj": 1, "rotary_emb": 1}
+ONCE = {"embedding": 1, "final_layernorm": 1}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Times on a grid; multilinear in log2(1 + x), held beyond its ends."""
+
+    axes: tuple[Floats, ...]
+    values: Floats
+
+    @classmethod
+    def of(cls, points: list[Floats], values: Floats) -> Grid:
+        """From scattered points of a grid; what was not measured takes its nearest neighbour."""
+        axes = tuple(np.unique(p) for p in points)
+        grid = np.full([len(a) for a in axes], np.nan)
+        grid[tuple(np.searchsorted(a, p) for a, p in zip(axes, points, strict=True))] = values
+        for axis in reversed(range(grid.ndim)):
+            moved = np.moveaxis(grid, axis, -1)
+            for _ in range(moved.shape[-1]):
+                for shift in (1, -1):
+                    gaps = np.isnan(moved)
+                    rolled = np.roll(moved, shift, axis=-1)
+                    rolled[..., 0 if shift == 1 else -1] = np.nan
+                    moved[gaps] = rolled[gaps]
+        return cls(axes, grid)
+
+    def at(self, *where: Floats) -> Floats:
+        """The times at ``where``, one array per axis; they broadcast."""
+        cells, parts = [], []
+        for axis, x in zip(self.axes, where, strict=True):
+            log_axis, log_x = np.log2(1 + axis), np.log2(1 + np.clip(x, axis[0], axis[-1]))
+            cell = np.clip(np.searchsorted(log_axis, log_x, side="right") - 1, 0, len(axis) - 2)
+            cells.append(cell)
+            parts.append((log_x - log_axis[cell]) / (log_axis[cell + 1] - log_axis[cell]))
+        total = np.zeros(np.broadcast_shapes(*(c.shape for c in cells)))
+        for corner in range(2 ** len(self.axes)):
+            bits = [(corner >> k) & 1 for k in range(len(self.axes))]
+            weight = np.ones_like(total)
+            for bit, part in zip(bits, parts, strict=True):
+                weight = weight * (part if bit else 1 - part)
+            total += weight * self.values[tuple(c + b for c, b in zip(cells, bits, strict=True))]
+        return total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operators:
+    """The operators of one deployment, in microseconds.
+
+    Attributes:
+        tokens, dense_us: all dense layers of the model together, by tokens of the step.
+        sequences, head_us: head and sampler, by sequences that get a token.
+        decode: attention of one layer by (sequences, mean context).
+        prefill: by (chunk, context before it).
+        mixed: by (chunk, context before it, sequences, mean context).
+        experts: of one layer by (tokens, active experts); ``None`` for dense models.
+
+    """
+
+    tokens: Floats
+    dense_us: Floats
+    sequences: Floats
+    head_us: Floats
+    decode: Grid
+    prefill: Grid
+    mixed: Grid
+    experts: Grid | None
+
+    @classmethod
+    def read(cls, folder: Path, deployment: Deployment) -> Operators:
+        """The tables in ``folder`` that were measured for ``deployment``.
+
+        Raises:
+            InputError: a table is missing, or holds nothing for this model, hardware and tp.
+
+        """
+        layers = deployment.model.num_layers
+        dense = _table(folder, "dense", deployment)
+        tokens = np.unique(dense["tokens"]).astype(np.float64)
+        dense_us = np.zeros(len(tokens))
+        for count, known_layers in ((layers, PER_LAYER), (1, ONCE)):
+            for layer, times in known_layers.items():
+                rows = dense["layer"] == layer
+                if rows.any():
+                    order = np.argsort(dense["tokens"][rows])
+                    known = dense["tokens"][rows][order].astype(np.float64)
+                    took = dense["time_us"][rows][order].astype(np.float64)
+                    dense_us += count * times * np.interp(tokens, known, took)
+        head = _table(folder, "per_sequence", deployment)
+        sequences = np.unique(head["sequences"]).astype(np.float64)
+        head_us = [head["time_us"][head["sequences"] == n].astype(float).sum() for n in sequences]
+        attention = _table(folder, "attention", deployment)
+        names = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+        columns = [attention[name].astype(np.float64) for name in names]
+        took = attention["time_us"].astype(np.float64)
+        no_prompt, no_decode = columns[0] == 0, columns[2] == 0
+        experts = None
+        if any(isinstance(group.ffn, MoeFfn) for group in deployment.model.layers):
+            moe = _table(folder, "moe", deployment)
+            axes = [moe[name].astype(np.float64) for name in ("tokens", "activated_experts")]
+            experts = Grid.of(axes, moe["time_us"].astype(np.float64))
+        return cls(
+            tokens,
+            dense_us,
+            sequences,
+            np.array(head_us),
+            Grid.of([c[no_prompt] for c in columns[2:]], took[no_prompt]),
+            Grid.of([c[no_decode] for c in columns[:2]], took[no_decode]),
+            Grid.of([c[~no_prompt & ~no_decode] for c in columns], took[~no_prompt & ~no_decode]),
+            experts,
+        )
+
+
+def _table(folder: Path, name: str, deployment: Deployment) -> Columns:
+    """The rows of the one table in ``folder`` whose name ends in ``name``, for ``deployment``."""
+    found = sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
+    if len(found) != 1:
+        raise InputError(
+            f"{folder} must hold one table *{name}.parquet of measured operators, not {len(found)}"
+        )
+    columns = _columns(found[0])
+    tp = int(deployment.parallelism.tp)
+    hardware, model = deployment.cluster.accelerator.name, deployment.model.name
+    try:
+        keep = _named(columns["hw"], hardware) & (columns["tp"].astype(np.int64) == tp)
+        keep &= _named(columns["model"], model)
+    except KeyError as error:
+        raise InputError(f"{found[0]} lacks column {error.args[0]!r}") from None
+    if not keep.any():
+        pairs = sorted({f"{m} on {h}, tp{int(t)}" for h, m, t in zip(
+            columns["hw"], columns["model"], columns["tp"], strict=True)})  # fmt: skip
+        raise InputError(
+            f"{found[0]} holds nothing for {model} on {hardware} with tp{tp}; it has "
+            + "; ".join(pairs[:6])
+        )
+    return {key: values[keep] for key, values in columns.items()}
+
+
+def _columns(path: Path) -> Columns:
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
+
+            table = parquet.read_table(path)
+            return {name: np.array(table[name].to_pylist()) for name in table.column_names}
+        raw = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")
+        return {name: np.atleast_1d(raw[name]) for name in raw.dtype.names or ()}
+    except ImportError:
+        raise MissingExtraError("reading Parquet", "parquet") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as a table: {reason(error)}") from None
+
+
+def _named(column: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.bool_]:
+    """Which rows mean ``name``: the spelling that begins with it, without owner and punctuation."""
+    wanted = _plain(name)
+    spelled = {str(value): _plain(str(value).rsplit("/", 1)[-1]) for value in set(column.tolist())}
+    close = sorted((s for s in spelled.values() if s.startswith(wanted)), key=len)
+    return np.array([bool(close) and spelled[str(value)] == close[0] for value in column.tolist()])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

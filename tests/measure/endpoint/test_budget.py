@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.errors import InputError
+from headway.measure.endpoint.budget import Budget, TokenPrice
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(0, 1))), max_size=40),
+    st.floats(0, 5),
+    st.integers(1, 20),
+)
+def test_neither_limit_is_ever_exceeded(
+    requests: list[tuple[float, float | None]], most_usd: float, most: int
+) -> None:
+    budget, charged = Budget(most, most_usd, TokenPrice(1, 1)), 0.0
+    for aside, share in requests:
+        if not budget.allows(aside):
+            continue
+        budget.set_aside(aside)
+        usd = None if share is None else share * aside
+        charged += aside if usd is None else usd
+        budget.settle(aside, usd)
+        assert budget.spent_requests <= most
+        assert charged <= budget.spent_usd + 1e-9 <= most_usd + 2e-9
+
+
+def test_what_a_request_costs() -> None:
+    price = TokenPrice(3.0, 15.0, 0.3)
+    assert price.usd(1000, 100) == pytest.approx(0.0045)
+    assert price.usd(1000, 100, cached_tokens=1000) == pytest.approx(0.0018)
+    assert Budget(1, None, price).most_usd(1000, 100) == pytest.approx(0.0045)
+
+
+def test_what_is_no_budget_is_refused() -> None:
+    with pytest.raises(InputError, match="budget"):
+        Budget(0)
+    with pytest.raises(InputError, match="prices"):
+        TokenPrice(-1, 1)
+    budget = Budget(1)
+    budget.set_aside(0)
+    with pytest.raises(InputError, match="does not allow"):
+        budget.set_aside(0)

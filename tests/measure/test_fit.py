@@ -1,0 +1,191 @@
+"""The fit finds what made the points, and shares it with groups it has not seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headway.dtypes import DType
+from headway.errors import InputError
+from headway.hardware.cluster import Cluster
+from headway.measure.fit import Level, Observed, PooledFit
+from headway.measure.fit_kernels import FRACTIONS, kernel_factors
+from headway.measure.fit_own import fit_own
+from headway.measure.fit_points import ServingPoint, stack_points
+from headway.measure.fit_read import Bench, read_bench
+from headway.measure.fit_serving import fit_power, subject
+from headway.model.architecture import ModelArchitecture
+from headway.model.precision import Precision
+from headway.serving.estimate import uses
+from headway.serving.one_engine import Limits, Load, serving_times
+from headway.steptime.calibration import shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.kernel_coefficients import AT, Coefficients
+from headway.steptime.parallelism import Parallelism
+from headway.steptime.power import PowerModel
+from headway.steptime.work import Array
+
+BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
+
+
+@pytest.fixture
+def points(h100: Cluster, llama_8b: ModelArchitecture) -> list[ServingPoint]:
+    return [
+        ServingPoint(
+            "made",
+            "vllm",
+            "llama",
+            Deployment(h100, llama_8b, BF16, Parallelism(tp)),
+            Load(isl, 500, users),
+            Limits(),
+        )
+        for tp in (1, 2, 8)
+        for isl in (500, 4000)
+        for users in (1, 4, 16, 64)
+    ]
+
+
+def _measured(points: list[ServingPoint], theta: Array) -> list[ServingPoint]:
+    times = serving_times(stack_points(points), theta)
+    return [
+        replace(point, tpot_s=float(tpot), ttft_s=float(ttft))
+        for point, tpot, ttft in zip(points, times.tpot_s, times.ttft_s, strict=True)
+    ]
+
+
+def test_the_fit_predicts_what_it_was_made_of(points: list[ServingPoint]) -> None:
+    truth = Coefficients(bandwidth_16=0.6, kernel_s=6e-6, flops_16=0.5, request_s=0.05).vector()
+    table = stack_points(points)
+    times = serving_times(table, truth)
+    nothing = np.full(len(points), np.nan)
+    observed = Observed(
+        np.log(times.tpot_s), np.log(times.ttft_s), nothing, np.ones(len(points)) * 10
+    )
+    groups = {"engine": ["vllm"] * len(points), "hardware": ["test"] * len(points)}
+    fit = PooledFit([Level("engine", 0.3)], [Level("hardware", 0.05)], steps=20)
+    theta, stretch = fit.fit(table, groups, observed).theta(groups, len(points))
+    found = serving_times(table, theta, stretch)
+    assert np.max(np.abs(found.tpot_s / times.tpot_s - 1)) < 0.05
+    assert np.max(np.abs(found.ttft_s / times.ttft_s - 1)) < 0.15
+    unseen, _ = fit.theta({"engine": ["other"], "hardware": ["new"]}, 1)
+    assert np.all(np.isfinite(unseen))
+
+
+def test_points_that_are_predicted_already_move_nothing(points: list[ServingPoint]) -> None:
+    table = stack_points(points)
+    prior = Coefficients()
+    times = serving_times(table, prior.vector())
+    nothing = np.full(len(points), np.nan)
+    observed = Observed(np.log(times.tpot_s), nothing, nothing, np.ones(len(points)))
+    fit = PooledFit([], [], prior).fit(table, {}, observed)
+    assert np.max(np.abs(fit.coefficients_["global", ""])) < 1e-9
+
+
+def test_a_users_own_points_are_met_afterwards(points: list[ServingPoint]) -> None:
+    calibration = shipped()
+    one_layout = points[:8]
+    asked = subject(one_layout[0])  # a chip that is in no catalogue
+    logs, stretch = calibration.logs(asked)
+    theta = np.exp(logs + stretch)
+    theta[AT["bandwidth_16"]] *= 0.7
+    theta[AT["kernel_s"]] *= 2
+    measured = _measured(one_layout, np.tile(theta, (8, 1)))
+    own = fit_own(measured, calibration)
+    assert own.points == 8
+    assert own.error < 0.05
+    adapted = calibration.with_own(own).logs(asked)
+    times = serving_times(stack_points(one_layout), np.exp(adapted[0]), np.exp(adapted[1]))
+    wanted = np.array([point.tpot_s for point in measured])
+    assert np.mean(np.abs(times.tpot_s / wanted - 1)) < 0.05
+
+
+def test_two_points_are_too_few(points: list[ServingPoint]) -> None:
+    with pytest.raises(InputError, match="at least 3 points"):
+        fit_own([replace(point, tpot_s=0.01) for point in points[:2]], shipped())
+
+
+def test_power_is_found_again(points: list[ServingPoint]) -> None:
+    table = stack_points(points)
+    times = serving_times(table, Coefficients().vector())
+    truth = PowerModel(0.2, 0.5, 0.3, 0.0)
+    chip = points[0].deployment.cluster.accelerator
+    watts = truth.power_w(chip, *uses(table, times))
+    measured = [replace(p, power_w=float(w)) for p, w in zip(points, watts, strict=True)]
+    found = fit_power(measured, table, times)
+    assert found.running == pytest.approx(0.2, abs=0.01)
+    assert found.arithmetic == pytest.approx(0.5, abs=0.05)
+    assert found.memory == pytest.approx(0.3, abs=0.05)
+    assert found.spread < 0.02
+
+
+def test_kernels_of_the_reference_chips_average_to_none() -> None:
+    factors = kernel_factors()
+    assert set(factors) == set(FRACTIONS)
+    mean = np.mean([factors[name] for name in ("h100", "h200", "b200")], axis=0)
+    assert mean[AT["bandwidth_16"]] == pytest.approx(0, abs=1e-12)
+    assert factors["a100"][AT["flops_4"]] == 0  # not native: nothing was measured
+
+
+VLLM = {
+    "max_concurrency": 8,
+    "completed": 10,
+    "total_input_tokens": 10240,
+    "total_output_tokens": 5120,
+    "mean_tpot_ms": 12.5,
+    "median_ttft_ms": 80.0,
+    "mean_ttft_ms": 120.0,
+}
+INFERENCEX = {"hw": "h200", "conc": 8, "isl": 1024, "osl": 1024, "median_tpot": 0.0125,
+              "median_ttft": 0.08}  # fmt: skip
+GUIDELLM = {
+    "benchmarks": [
+        {
+            "config": {"strategy": {"type_": "concurrent", "streams": 8}},
+            "metrics": {
+                "prompt_token_count": {"successful": {"mean": 1024.0}},
+                "output_token_count": {"successful": {"mean": 512.0}},
+                "inter_token_latency_ms": {"successful": {"mean": 12.5}},
+                "time_to_first_token_ms": {"successful": {"mean": 120.0, "median": 80.0}},
+            },
+        }
+    ]
+}
+AIPERF = {
+    "input_config": {"loadgen": {"concurrency": 8}},
+    "input_sequence_length": {"avg": 1024.0},
+    "output_sequence_length": {"avg": 512.0},
+    "inter_token_latency": {"avg": 12.5},
+    "time_to_first_token": {"avg": 120.0, "p50": 80.0},
+}
+
+
+@pytest.mark.parametrize("tree", [VLLM, GUIDELLM, AIPERF])
+def test_every_tools_results_are_read_alike(tmp_path: Path, tree: object) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(tree))
+    assert read_bench(path) == [Bench(8, 1024, 512, 12.5e-3, 80e-3, 120e-3)]
+
+
+def test_lists_and_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps([VLLM, INFERENCEX]))
+    assert len(read_bench(path)) == 2
+    path.write_text("\n".join(json.dumps(tree) for tree in (VLLM, VLLM, VLLM)))
+    assert len(read_bench(path)) == 3
+    assert read_bench(path)[0].tpot_s == pytest.approx(12.5e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"conc": 4, "isl": "x"}', json.dumps({**VLLM, "completed": 0}),
+     json.dumps({**VLLM, "mean_tpot_ms": -3}), "[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        read_bench(path)

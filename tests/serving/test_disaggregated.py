@@ -1,0 +1,106 @@
+"""Two stages and a link: what is sent, what binds, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from headway.dtypes import DType
+from headway.errors import DoesNotFitError, InputError
+from headway.hardware.catalogue import find_cluster
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.precision import Precision
+from headway.serving.disaggregated import disaggregated_times
+from headway.serving.one_engine import Load
+from headway.serving.two_stages import Disaggregated, Workers, transfer_bytes
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+
+BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
+
+
+def split(
+    cluster: Cluster, model: ModelArchitecture, prefill: int = 1, decode: int = 1, tp: int = 1
+) -> Disaggregated:
+    d = Deployment(cluster, model, BF16, Parallelism(tp))
+    load = Load(2000, 500, 16)
+    return Disaggregated(Workers(d, prefill), Workers(d, decode), "vllm", load, cluster.links[-1])
+
+
+def test_a_prompt_is_sent_by_every_rank_that_holds_a_share(
+    llama_8b: ModelArchitecture, deepseek: ModelArchitecture
+) -> None:
+    h100 = find_cluster("h100")
+    whole = 2 * 32 * 8 * 128 * 2 * 2000  # keys and values, layers, heads, width, bytes, tokens
+    assert transfer_bytes(split(h100, llama_8b).prefill, 2000) == whole
+    assert transfer_bytes(split(h100, llama_8b, tp=4).prefill, 2000) == whole / 4
+    latent = transfer_bytes(split(h100, deepseek, tp=16).prefill, 2000)
+    assert latent == 61 * (512 + 64) * 2 * 2000  # not split: every rank holds it
+
+
+def test_what_is_slow_binds(llama_8b: ModelArchitecture) -> None:
+    h100 = find_cluster("h100")
+    crowd = Load(2000, 500, 100_000)
+    for question, expected in (
+        (split(h100, llama_8b, 1, 50), "prefill"),
+        (split(h100, llama_8b, 50, 1), "decode"),
+        (split(h100, llama_8b, 50, 50), "decode"),
+    ):
+        assert disaggregated_times(replace(question, load=crowd)).binds == expected
+    thin = replace(split(h100, llama_8b).link, bandwidth_bytes_per_s=1e8)
+    congested = replace(split(h100, llama_8b, 4, 4), load=crowd, link=thin)
+    assert disaggregated_times(congested).binds == "transfer"
+    assert disaggregated_times(split(h100, llama_8b)).binds == "users"
+
+
+def test_a_wide_link_hides_all_but_the_last_layer(llama_8b: ModelArchitecture) -> None:
+    question = split(find_cluster("h100"), llama_8b)
+    times = disaggregated_times(question)
+    latency_s = question.link.latency_s
+    assert times.transfer_s == pytest.approx(latency_s + (times.sent_s - latency_s) / 32)
+
+
+def test_prompts_are_computed_together_when_many_wait(llama_8b: ModelArchitecture) -> None:
+    question = replace(split(find_cluster("h100"), llama_8b, 1, 20), load=Load(100, 100, 1))
+    alone = disaggregated_times(question)
+    crowd = disaggregated_times(replace(question, load=Load(100, 100, 20_000)))
+    assert crowd.prefill_s > 2 * alone.prefill_s
+    assert crowd.requests_per_s > 4 / alone.prefill_s
+
+
+def test_drafts_shorten_what_they_should(deepseek: ModelArchitecture) -> None:
+    from headway.steptime.speculative import Speculation, mtp_draft
+
+    question = split(find_cluster("h200"), deepseek, tp=16)
+    drafts = Speculation(mtp_draft(deepseek), 0.9)
+    faster = disaggregated_times(replace(question, speculation=drafts, drafted=1))
+    plain = disaggregated_times(question)
+    assert faster.tpot_s < plain.tpot_s
+    assert faster.prefill_s == plain.prefill_s
+
+
+def test_an_answer_of_one_token_is_prefill_alone(llama_8b: ModelArchitecture) -> None:
+    question = replace(split(find_cluster("h100"), llama_8b), load=Load(2000, 1, 8))
+    times = disaggregated_times(question)
+    assert times.use["decode"] == 0
+    assert times.e2e_s == pytest.approx(times.ttft_s)
+    assert times.tpot_s > 0
+
+
+def test_what_makes_no_sense_is_refused(
+    llama_8b: ModelArchitecture, llama_70b: ModelArchitecture
+) -> None:
+    h100 = find_cluster("h100")
+    question = split(h100, llama_8b)
+    with pytest.raises(InputError, match="engines"):
+        Workers(question.prefill.deployment, 0)
+    with pytest.raises(InputError, match="one load at a time"):
+        replace(question, load=Load(2000, 500, [1, 2]))
+    with pytest.raises(InputError, match="same model"):
+        replace(question, decode=split(h100, llama_70b, tp=4).decode)
+    with pytest.raises(InputError, match="handoff_s"):
+        replace(question, handoff_s=-1.0)
+    with pytest.raises(DoesNotFitError):
+        disaggregated_times(split(h100, llama_70b))

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headway.workload.aggregate import meets, paired, statistics, summary, t_quantile
+from headway.workload.record import Records
+from headway.workload.request import Slo
+
+
+def records() -> Records:
+    return Records(
+        np.array([0.0, 1.0, 2.0, 3.0]),
+        np.array([0.5, 1.1, np.nan, 4.0]),
+        np.array([1.5, 1.1, np.nan, 8.0]),
+        np.array([5, 5, 5, 5]),
+        np.array([11, 1, 3, 5]),
+        np.zeros(4, dtype=np.int64),
+        np.array([False, False, True, False]),
+    )
+
+
+def test_summary_counts_only_what_ended() -> None:
+    row = summary(records(), np.array([1.0, 0.1, 1.0, 1.0]), Slo(ttft_s=0.6, tpot_s=0.2))
+    assert row["ttft_max_s"] == 1.0
+    assert row["requests_per_s"] == pytest.approx(3 / 8)
+    assert row["output_tok_per_s"] == pytest.approx(17 / 8)
+    assert row["goodput_requests_per_s"] == pytest.approx(2 / 8)
+    assert row["slowdown_max"] == pytest.approx(5.0)
+    assert row["requests_unfinished"] == 1
+
+
+def test_a_single_token_meets_any_tpot_and_the_unserved_meet_nothing() -> None:
+    assert meets(records(), Slo(tpot_s=1e-9)).tolist() == [False, True, False, False]
+    assert meets(records(), Slo()).tolist() == [True, True, False, True]
+
+
+def test_nothing_is_none_not_zero() -> None:
+    assert statistics(np.array([np.nan]))["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("degrees", "value"), [(1, 12.7062), (2, 4.30265), (3, 3.1824), (9, 2.26216), (30, 2.04227)]
+)
+def test_students_t(degrees: int, value: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(value, rel=4e-3)
+
+
+def test_pairs_take_out_what_the_seed_did() -> None:
+    base = [10.0, 20.0, 40.0]
+    found = paired([9.0, 18.0, 36.0], base)
+    assert found.mean == pytest.approx(-0.1)
+    assert found.upper - found.lower < 1e-9
+    assert found.significant
+    assert not paired([9.0], [10.0]).significant
