@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from headway.errors import MissingExtraError, need, reason
+from headway.errors import MissingError, MissingExtraError, MissingServerError, need, reason
 
 
 def test_a_missing_module_names_the_command() -> None:
     need("json", "reading", "nothing")
     with pytest.raises(MissingExtraError, match=r"pip install 'headway\[serve\]'"):
         need("no_such_module", "the gateway", "serve")
+
+
+def test_a_missing_server_says_where_it_should_be() -> None:
+    error = MissingServerError("the load generator", "http://localhost:1", "connection refused")
+    assert isinstance(error, MissingError)
+    assert str(error) == (
+        "the load generator needs a server at http://localhost:1, which does not answer: "
+        "connection refused"
+    )
 
 
 def test_the_reason_of_a_failed_read_is_in_plain_words(tmp_path: Path) -> None:

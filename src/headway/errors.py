@@ -1,11 +1,13 @@
-"""Everything that Headway raises on purpose.
+"""Everything that Headway raises on purpose, with the exit code of the command line.
 
     HeadwayError
-      InputError            what the user gave cannot be used; exit code 2
-        UnknownNameError    no such catalogue entry; carries the nearest names
-        DoesNotFitError     the model exceeds the memory; carries the missing bytes
-        UnsupportedError    the hardware or the model lacks what was asked for
-      MissingExtraError     an optional dependency is not installed; carries the command
+      InputError              what the user gave cannot be used                              2
+        UnknownNameError      no such catalogue entry; carries the nearest names             2
+        DoesNotFitError       the model exceeds the memory; carries the missing bytes        2
+        UnsupportedError      the hardware or the model lacks what was asked for             2
+      MissingError            something outside Headway is needed and not there              3
+        MissingExtraError     an optional package; carries the command that installs it      3
+        MissingServerError    a server that does not answer                                  3
 
 A message says what is wrong, what was given and what would work, in one sentence.
 """
@@ -28,17 +30,18 @@ class InputError(HeadwayError, ValueError):
 class UnknownNameError(InputError):
     """A name that is in no catalogue."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        """Compose the message from the ``known`` names that are nearest to ``name``."""
-        names = sorted(known)
-        shown = name if len(name) <= 80 else name[:77] + "..."
+    def __init__(self, kind: str, name: str, valid_names: Iterable[str]) -> None:
+        """Compose the message from those of the ``valid_names`` that are nearest to ``name``."""
+        names = sorted(valid_names)
         self.nearest = tuple(get_close_matches(name.lower()[:80], names, n=3, cutoff=0.5))
+
         hint = (
             f"did you mean {' or '.join(self.nearest)}?"
             if self.nearest
             else f"known are {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
         )
-        super().__init__(f"unknown {kind} {shown!r}; {hint}")
+        short_name = name if len(name) <= 80 else name[:77] + "..."
+        super().__init__(f"unknown {kind} {short_name!r}; {hint}")
 
 
 class DoesNotFitError(InputError):
@@ -54,16 +57,30 @@ class UnsupportedError(InputError):
     """The hardware or the model lacks what was asked for, and nothing is guessed instead."""
 
 
-class MissingExtraError(HeadwayError):
-    """An optional dependency is not installed."""
+class MissingError(HeadwayError):
+    """Something outside Headway is needed and not there."""
+
+
+class MissingExtraError(MissingError):
+    """An optional package is not installed; ``command`` installs it."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        """Name the command that installs ``extra``."""
-        super().__init__(f"{purpose} needs an optional package: pip install 'headway[{extra}]'")
+        """Name the ``purpose`` that needs the package, and the ``extra`` that brings it."""
+        self.command = f"pip install 'headway[{extra}]'"
+        super().__init__(f"{purpose} needs an optional package: {self.command}")
+
+
+class MissingServerError(MissingError):
+    """A server that is needed does not answer."""
+
+    def __init__(self, purpose: str, url: str, cause: str) -> None:
+        """Name the ``purpose`` that needs the server at ``url``, and why it does not answer."""
+        self.url = url
+        super().__init__(f"{purpose} needs a server at {url}, which does not answer: {cause}")
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the number and the path that an `OSError` adds to its words."""
+    """Return what went wrong, without the number and the path that an `OSError` adds."""
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -108,7 +108,7 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            check_positive(getattr(self, name), f"timeout {name}", most=86_400)
+            check_positive(getattr(self, name), f"timeout {name}", maximum=86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class Tenant:
         if len(self.name) > 100:
             raise InputError("a tenant's name has at most 100 characters")
         check_key_hash(self.key_sha256, f"key_sha256 of tenant {self.name}")
-        check_positive(self.weight, f"weight of tenant {self.name}", most=1e6)
+        check_positive(self.weight, f"weight of tenant {self.name}", maximum=1e6)
         for limit in (self.requests_per_minute, self.max_inflight):
             if limit is not None:
                 check_positive(limit, f"a limit of tenant {self.name}")

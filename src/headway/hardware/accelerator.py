@@ -50,7 +50,7 @@ class Accelerator:
         if self.tdp_w is not None:
             check_positive(self.tdp_w, f"TDP of {self.name!r} in W")
         for dtype, rate in self.peak_flops_per_s.items():
-            check_positive(rate, f"{dtype.value} rate of {self.name!r}", most=1e24)
+            check_positive(rate, f"{dtype.value} rate of {self.name!r}", maximum=1e24)
         object.__setattr__(self, "peak_flops_per_s", MappingProxyType(dict(self.peak_flops_per_s)))
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 

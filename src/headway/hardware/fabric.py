@@ -26,6 +26,6 @@ class Link:
 
     def __post_init__(self) -> None:
         check_positive(self.bandwidth_bytes_per_s, f"bandwidth of link {self.name!r}")
-        check_positive(self.latency_s, f"latency of link {self.name!r} in seconds", most=1.0)
+        check_positive(self.latency_s, f"latency of link {self.name!r} in seconds", maximum=1.0)
         if self.domain_size < 1:
             raise InputError(f"domain size of {self.name!r} must be at least 1")

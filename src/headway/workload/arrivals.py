@@ -46,7 +46,7 @@ def arrivals(
         tick_s: clock of the recorder: times are rounded down to its multiples.
 
     """
-    check_positive(rate_rps, "arrival rate in requests/s", most=1e9)
+    check_positive(rate_rps, "arrival rate in requests/s", maximum=1e9)
     if not 1 <= count <= MOST_REQUESTS:
         raise InputError(f"a workload has from 1 to {MOST_REQUESTS:,} requests, not {count}")
     if count / rate_rps > LONGEST_S:

@@ -24,7 +24,7 @@ def closed_form(
     Raises:
         InputError: a hop that takes no time, or a cluster without a price.
     """
-    check_positive(hop_s, "time of a hop in seconds", most=1.0)
+    check_positive(hop_s, "time of a hop in seconds", maximum=1.0)
     used = native(precision, cluster.accelerator)
     chip = cluster.accelerator
     peak = chip.flops_per_s(used.activations)
