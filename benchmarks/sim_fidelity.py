@@ -30,11 +30,12 @@ import numpy as np
 import numpy.typing as npt
 from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
 
-from headway.cli.simulate_options import engine_of, parse_deployment
+from headway.cli.simulate_options import engine_of
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.laws import check
 from headway.sim.simulate import simulate
 from headway.sim.times import tabulate
+from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, Exchange, OperatorStepTime
 from headway.steptime.roofline import TimeEstimate
 from headway.workload.record import Records

@@ -24,7 +24,6 @@ import numpy as np
 from headway.cli.simulate_options import (
     Workload,
     engine_of,
-    parse_deployment,
     pool_of,
     saturation_rps,
 )
@@ -42,6 +41,7 @@ from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment
 from headway.sim.tune import tune
+from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import Difference, paired
 from headway.workload.profile import profile_names
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cli.simulate_options import engine_of, parse_deployment, pool_of
+from headway.cli.simulate_options import engine_of, pool_of
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.policies import policies
 from headway.schedule.route import LowestScore
@@ -37,6 +37,7 @@ from headway.sim.layout import prepare
 from headway.sim.simulate import outcome, simulate
 from headway.sim.skill import quantiles, view_of
 from headway.sim.sweep import run_all
+from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import summary
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
@@ -75,6 +76,7 @@ def cold_start() -> tuple[float, float]:
     """CPU seconds and peak MB of a whole process that simulates once, compiled code cached."""
     code = (
         "from headway.cli.simulate_options import *\n"
+        "from headway.steptime.deployment_name import parse_deployment\n"
         "d = parse_deployment('llama-3.1-8b@h100:tp1')\n"
         "t = Workload.of('azure-conv', 19366).draw(0, None)\n"
         "simulate(t, Cluster((pool_of(d, engine_of(d), 1),)))\n"

@@ -3,7 +3,6 @@
 from headway.cli.simulate_options import (
     Workload,
     engine_of,
-    parse_deployment,
     pool_of,
     saturation_rps,
 )
@@ -11,6 +10,7 @@ from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.sim.alone import share_of_work
 from headway.sim.cluster import Cluster
 from headway.sim.experiment import Experiment, compare
+from headway.steptime.deployment_name import parse_deployment
 
 deployment = parse_deployment("llama-3.1-8b@h100:tp1")
 cluster = Cluster((pool_of(deployment, engine_of(deployment), replicas=1),))

@@ -3,13 +3,13 @@
 import asyncio
 import threading
 
-from headway.cli.simulate_options import parse_deployment
 from headway.engines.batch import in_thread
 from headway.engines.server import EngineServer
 from headway.engines.timed import TimedPipeline
 from headway.load.measure import measured
 from headway.load.plan import plan_trace
 from headway.load.run import Server, open_loop, run
+from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.profile import find_profile
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headway.cli.simulate_options import engine_of, parse_deployment
+from headway.cli.simulate_options import engine_of
 from headway.errors import InputError
 from headway.sim.cluster import Cluster, Pool
 from headway.sim.laws import check
 from headway.sim.simulate import simulate
 from headway.sim.times import tabulate
+from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, OperatorStepTime, padded
 from headway.steptime.operator_profile import Grid
 from headway.workload.step import Step

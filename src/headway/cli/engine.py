@@ -76,8 +76,8 @@ def engine(
     from headway.engines.vocabulary import ByteVocabulary
 
     if deployment is not None:
-        from headway.cli.simulate_options import parse_deployment
         from headway.engines.timed import TimedPipeline
+        from headway.steptime.deployment_name import parse_deployment
         from headway.steptime.step_time import AnalyticStepTime
 
         times = AnalyticStepTime(parse_deployment(deployment))

@@ -9,7 +9,6 @@ import numpy as np
 from headway.cli.simulate_options import (
     Workload,
     engine_of,
-    parse_deployment,
     parse_predictor,
     parse_slo,
     pool_of,
@@ -34,6 +33,7 @@ from headway.sim.scenario import OffloadScenario, PoolScenario, Scenario
 from headway.sim.static_batch import batch_time
 from headway.sim.tune import tune
 from headway.steptime.deployment import Deployment
+from headway.steptime.deployment_name import parse_deployment
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 

@@ -10,9 +10,6 @@ import numpy as np
 
 from headway.cli.recorded import is_record, recorded_trace
 from headway.errors import InputError
-from headway.hardware.catalogue import find_cluster
-from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
 from headway.predict import LengthPredictor, load
 from headway.predict.default import default_predictor
 from headway.sim.cluster import Cluster, Pool
@@ -24,7 +21,6 @@ from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.measured import OperatorStepTime
-from headway.steptime.parallelism import Parallelism
 from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 from headway.units import check_positive
 from headway.workload.oracle import Trace
@@ -32,29 +28,7 @@ from headway.workload.profile import find_profile, profile_names
 from headway.workload.request import Slo
 from headway.workload.traces import read_trace
 
-_DEPLOYMENT = re.compile(r"^(?P<model>[^@]+)@(?P<on>[^:@]+)(?::(?P<layout>[a-z0-9,]+))?$")
 TRAINING_SEED = 1_000_000
-_DEGREE = re.compile(r"(tp|pp|dp|ep)(\d+)")
-
-
-def parse_deployment(text: str, precision: str | None = None) -> Deployment:
-    """``MODEL@HARDWARE[:tp2pp2]`` as a deployment."""
-    match = _DEPLOYMENT.match(text)
-    if match is None:
-        raise InputError(
-            f"a deployment is MODEL@HARDWARE:LAYOUT, such as llama-3.1-8b@h100:tp1, not {text!r}"
-        )
-    layout = match["layout"] or "tp1"
-    degrees = dict(_DEGREE.findall(layout))
-    if "".join(f"{k}{v}" for k, v in degrees.items()) != layout.replace(",", ""):
-        raise InputError(f"a layout is degrees such as tp2 or tp4pp2, not {layout!r}")
-    chosen = Precision.parse(precision) if precision else find_precision(match["model"])
-    return Deployment(
-        find_cluster(match["on"]),
-        find_model(match["model"]),
-        chosen,
-        Parallelism(**{k: int(v) for k, v in degrees.items()}),
-    )
 
 
 def parse_slo(text: str | None) -> Slo:

@@ -1,0 +1,60 @@
+"""A deployment as people write it: ``MODEL@HARDWARE:LAYOUT``, such as llama-3.1-8b@8xh100:tp8."""
+
+from __future__ import annotations
+
+import re
+
+from headway.errors import InputError
+from headway.hardware.catalogue import find_cluster
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
+from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
+
+_DEPLOYMENT = re.compile(
+    r"(?P<model>[^@]+)@(?:(?P<count>[1-9]\d{0,8})x)?(?P<hardware>[^:@]+)(?::(?P<layout>[a-z0-9,]+))?"
+)
+_DEGREE = re.compile(r"(tp|pp|dp|ep)(\d+)")
+
+
+def parse_deployment(text: str, precision: str | None = None) -> Deployment:
+    """Return the deployment called ``text``.
+
+    Args:
+        text: ``MODEL@HARDWARE``, with a number of accelerators before the hardware and a layout
+            behind it where they are not 1. Without a layout the accelerators share every layer.
+        precision: W[/A[/KV]]; as the model was published where not given.
+
+    Raises:
+        InputError: the text is not of this form, a name in it is not known, or the layout takes
+            another number of accelerators than the text says.
+
+    """
+    match = _DEPLOYMENT.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"a deployment is MODEL@HARDWARE:LAYOUT, such as llama-3.1-8b@h100:tp1, not {text!r}"
+        )
+
+    count = match["count"]
+    layout = parse_layout(match["layout"] or f"tp{count or 1}")
+    if count is not None and int(count) != layout.num_accelerators:
+        raise InputError(
+            f"layout {match['layout']} takes {layout.num_accelerators:g} accelerators, but "
+            f"{text!r} has {count}; make them equal, or leave one of them out"
+        )
+
+    return Deployment(
+        find_cluster(match["hardware"]),
+        find_model(match["model"]),
+        Precision.parse(precision) if precision else find_precision(match["model"]),
+        layout,
+    )
+
+
+def parse_layout(text: str) -> Parallelism:
+    """Return the degrees in ``text``, such as tp2 or tp4pp2; raise `InputError` for other text."""
+    degrees = dict(_DEGREE.findall(text))
+    if "".join(f"{name}{degree}" for name, degree in degrees.items()) != text.replace(",", ""):
+        raise InputError(f"a layout is degrees such as tp2 or tp4pp2, not {text!r}")
+    return Parallelism(**{name: int(degree) for name, degree in degrees.items()})
