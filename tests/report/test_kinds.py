@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from headway.report.bars import bars_of
-from headway.report.chart import chart_of, panels_of
+from headway.report.kinds import chart_of, panels_of
 from headway.report.page import page
 from headway.report.plot import png
 from headway.report.report import Report, Row

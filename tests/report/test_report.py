@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.report.report import Report, Value, write_atomically, write_together
+from headway.report.files import write_atomically, write_together
+from headway.report.report import Report, Value
 
 values: st.SearchStrategy[Value] = (
     st.none()

@@ -13,7 +13,7 @@ from headway.measure.fit_points import ServingPoint
 from headway.measure.fit_read import read_bench
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.report.report import write_atomically
+from headway.report.files import write_atomically
 from headway.serving.one_engine import UNMIXED, Limits, Load, as_run
 from headway.steptime.calibration import own_to_json, shipped
 from headway.steptime.deployment import Deployment

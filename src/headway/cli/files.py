@@ -4,15 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from headway.errors import InputError
-from headway.report.report import write_atomically
+from headway.report.files import write_atomically
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFiles:
+    """Where an answer goes beside the terminal; ``json`` may be ``-`` for stdout."""
+
+    json: str | None = None
+    html: Path | None = None
+    png: Path | None = None
+    csv: Path | None = None
+
+
+def answer_files(command: Command) -> Command:
+    """Add --json, --html, --png and --csv, as one argument ``files`` of `AnswerFiles`."""
+
+    @wraps(command)
+    def with_files(*args: Any, **options: Any) -> Any:
+        names = ("json", "html", "png", "csv")
+        files = AnswerFiles(**{name: options.pop(f"{name}_path") for name in names})
+        return command(*args, files=files, **options)
+
+    file = click.Path(path_type=Path)
+    for flag, help in (
+        ("--csv", "Write the rows as CSV."),
+        ("--png", "Write a picture (needs the extra 'plot')."),
+        ("--html", "Write a page that works offline."),
+    ):
+        with_files = click.option(
+            flag, f"{flag[2:]}_path", type=file, metavar="FILE", callback=_checked, help=help
+        )(with_files)
+    json = json_option("Write JSON; - or nothing is stdout.", is_flag=False, flag_value="-")
+    return json(with_files)  # type: ignore[return-value] # the same command with other options
 
 
 def json_option(
@@ -66,7 +100,7 @@ def _checked(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         raise InputError(f"cannot write {value}: it is a folder; {flag} needs the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {value}: there is no folder {path.parent}")
-    others = (ctx.params.get(name) for name in ("json_path", "html_path", "png_path"))
+    others = (ctx.params.get(name) for name in ("json_path", "html_path", "png_path", "csv_path"))
     if any(other and os.path.realpath(other) == os.path.realpath(path) for other in others):
         raise InputError(f"{flag} and another option both write {value}; give two names")
     return value

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headway.report.report import Report, Row, Value, write_together
+from headway.cli.files import AnswerFiles
+from headway.report.files import write_together
+from headway.report.report import Report, Row, Value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,8 +21,37 @@ _MOST_WIDE = 100_000
 Column = tuple[str, str, Callable[[Row], str]]
 
 
+def show(report: Report[Any], files: AnswerFiles, rows: Iterable[int] | None = None) -> None:
+    """Print ``report`` (its table with ``rows`` only), and write the files that were asked for.
+
+    Nothing but JSON is printed where JSON goes to stdout. Every file is made before the first is
+    written.
+    """
+    contents: dict[Path, str | bytes] = {}
+    if files.json not in (None, "-"):
+        contents[Path(str(files.json))] = report.to_json()
+    if files.html is not None:
+        from headway.report.page import page
+
+        contents[files.html] = page(report)
+    if files.png is not None:
+        from headway.report.plot import png
+
+        contents[files.png] = png(report)
+    if files.csv is not None:
+        contents[files.csv] = report.to_csv()
+    write_together(contents)
+
+    if files.json == "-":
+        click.echo(report.to_json().encode(), nl=False)  # UTF-8 whatever the terminal has
+        return
+    click.echo(report.summary(rows))
+    for path in contents:
+        click.echo(f"wrote {path}", err=True)
+
+
 def deliver(
-    report: Report,
+    report: Report[Any],
     columns: Sequence[Column],
     json_path: str | None,
     html_path: Path | None,
@@ -37,7 +68,7 @@ def deliver(
 
 
 def deliver_facts(
-    report: Report,
+    report: Report[Any],
     facts: Sequence[tuple[str, str, str]],
     json_path: str | None,
     html_path: Path | None,
@@ -54,7 +85,7 @@ def deliver_facts(
 
 @contextmanager
 def delivering(
-    report: Report, json_path: str | None, html_path: Path | None, png_path: Path | None
+    report: Report[Any], json_path: str | None, html_path: Path | None, png_path: Path | None
 ) -> Iterator[bool]:
     """Make every file before the first is written; say whether there is something to print."""
     files: dict[Path, str | bytes] = {}
@@ -81,7 +112,7 @@ def delivering(
 
 
 def print_table(
-    report: Report, columns: Sequence[Column], shown: Iterable[int] | None = None
+    report: Report[Any], columns: Sequence[Column], shown: Iterable[int] | None = None
 ) -> None:
     """Print the rows ``shown`` with their marks; outside a terminal, in full width."""
     from rich.table import Table

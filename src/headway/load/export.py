@@ -11,7 +11,7 @@ import numpy as np
 from headway.errors import InputError, reason
 from headway.load.answer import Answer, Outcome
 from headway.load.measure import measured
-from headway.report.report import write_atomically
+from headway.report.files import write_atomically
 
 
 def write_export(path: Path, outcome: Outcome, model: str) -> None:

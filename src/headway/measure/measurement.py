@@ -20,7 +20,7 @@ import numpy as np
 from headway.errors import InputError, reason
 from headway.measure.interval import Interval
 from headway.measure.trials import Envelope, lower_envelope
-from headway.report.report import write_atomically
+from headway.report.files import write_atomically
 from headway.workload.step import Step
 
 VERSION = 1

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
+from headway.report.chart import Bars
+from headway.report.estimate import Estimate
 from headway.report.report import Report
 from headway.report.words import seconds
 
@@ -33,8 +36,11 @@ class Bar:
         return seconds(self.value_s) + ("" if self.lower_s == self.upper_s else f" ({ends})")
 
 
-def bars_of(report: Report) -> tuple[Bar, ...]:
+def bars_of(report: Report[Any]) -> tuple[Bar, ...]:
     """The parts of an endpoint's time, each begun where the one before it ends; else none."""
+    declared = [chart for chart in report.charts if isinstance(chart, Bars)]
+    if declared and report.rows:
+        return _declared(report, declared[0])
     if report.kind != "endpoint":
         return ()
     found, at = [], 0.0
@@ -49,6 +55,22 @@ def bars_of(report: Report) -> tuple[Bar, ...]:
         found.append(Bar(str(row["part"]), start, float(value), lower, upper, whole))
         at += 0.0 if whole else float(value)
     return tuple(found)
+
+
+def _declared(report: Report[Any], chart: Bars) -> tuple[Bar, ...]:
+    bars, at = [], 0.0
+    for row in report.values:
+        value, is_total = row[chart.value], row[chart.total] is True
+        if isinstance(value, int | float):
+            value = Estimate(value, value, value)
+        if not isinstance(value, Estimate):
+            continue
+        start = 0.0 if is_total else at
+        bars.append(
+            Bar(str(row[chart.name]), start, value.expected, value.lower, value.upper, is_total)
+        )
+        at += 0.0 if is_total else value.expected
+    return tuple(bars)
 
 
 def svg(bars: tuple[Bar, ...]) -> str:

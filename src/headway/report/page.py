@@ -13,9 +13,10 @@ import re
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Any
 
-from headway.report.bars import bars_of, svg
-from headway.report.chart import COMPONENTS, Chart, callouts, chart_of, layout
+from headway.report.bars import Bar, bars_of, svg
+from headway.report.kinds import COMPONENTS, Chart, callouts, chart_of, layout, plain
 from headway.report.report import Report
 from headway.report.table import exact, linked, table, terms
 from headway.report.words import heading
@@ -23,9 +24,11 @@ from headway.report.words import heading
 _ASSETS = files("headway.report") / "assets"
 
 
-def page(report: Report) -> str:
+def page(report: Report[Any]) -> str:
     """The whole of ``report`` as one self-contained HTML file; a chart where its kind has one."""
-    chart = chart_of(report)
+    text, chart = report.to_json(), chart_of(report)
+    bars = bars_of(report)
+    report = plain(report)
     style = _asset("style.css") + (_asset("uPlot.min.css") if chart else "")
     scripts = [
         "table.js",
@@ -43,11 +46,11 @@ def page(report: Report) -> str:
         style=style,
         script=script,
         licence=f"<!-- uPlot\n{_asset('uPlot.LICENSE')}-->" if chart else "",
-        chart=_chart(report, chart) if chart else _bars(report),
+        chart=_chart(report, chart) if chart else _bars(bars),
         table=table(report, kept),
         notes=_notes(report),
         question=terms([(escape(k), escape(exact(v))) for k, v in report.question.items()]),
-        report=_inert(report.to_json()),
+        report=_inert(text),
         spec=_inert(json.dumps(_spec(report, chart) if chart else None)),
     )
     return html.encode("utf-8", "replace").decode()  # half of a surrogate pair is no letter
@@ -79,8 +82,7 @@ def _chart(report: Report, chart: Chart) -> str:
     )
 
 
-def _bars(report: Report) -> str:
-    bars = bars_of(report)
+def _bars(bars: tuple[Bar, ...]) -> str:
     says = "each part begins where the one above it ends; lines: 90% intervals"
     return (
         f'<figure><figcaption class="quiet">{says}</figcaption>{svg(bars)}</figure>' if bars else ""

@@ -6,11 +6,11 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway.errors import InputError, MissingExtraError
 from headway.report.bars import Bar, bars_of
-from headway.report.chart import Chart, callouts, marks_by_row, panels_of
+from headway.report.kinds import Chart, callouts, marks_by_row, panels_of, plain
 from headway.report.labels import AROUND, AT_END, Box, Label, Point, place, sampled
 from headway.report.report import Report
 from headway.report.words import columns, heading, printable, with_interval
@@ -29,7 +29,7 @@ MARGIN = 0.14
 WIDTHS = (27, 19, 50)  # letters a line, of what is written beside a marked point
 
 
-def png(report: Report, width_px: int = 1200, height_px: int = 750) -> bytes:
+def png(report: Report[Any], width_px: int = 1200, height_px: int = 750) -> bytes:
     """Draw ``report`` as a PNG of exactly ``width_px`` by ``height_px``.
 
     Letters grow with the picture. A report that has no chart becomes a sheet of its first rows.
@@ -54,8 +54,9 @@ def png(report: Report, width_px: int = 1200, height_px: int = 750) -> bytes:
         # Without the hundredth of a pixel, rounding in inches may cost a whole one.
         figure = Figure(((width_px + 0.01) / dpi, (height_px + 0.01) / dpi), dpi=dpi)
         FigureCanvasAgg(figure)
-        top, bottom = _frame(figure, report)
         panels, bars = panels_of(report), bars_of(report)
+        report = plain(report)
+        top, bottom = _frame(figure, report)
         high = (top - bottom) / max(len(panels), 1)
         for i, chart in enumerate(panels):
             _draw(figure, report, chart, top - i * high, top - (i + 1) * high)

@@ -1,75 +1,143 @@
-"""The one form in which answers leave Headway: versioned, strict JSON, read back by everything.
+"""One answer, from which every view derives: table, JSON, CSV, page, picture, data frame.
 
-``--json``, the dashboard and later comparisons all use it. A row is a flat mapping whose keys name
-their unit; a value that is not known is ``None``, never 0 and never NaN.
+The JSON form is versioned and strict, and every report that is written can be read back. A value
+that is not known is ``None``, never 0 and never NaN.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from errno import EACCES, EISDIR
-from pathlib import Path
-from secrets import token_hex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import lru_cache
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any, Generic
 
 from headway.errors import InputError
+from headway.report.chart import Bars, Chart, chart_from_json, chart_to_json
+from headway.report.column import Cell, Column, Value
+from headway.report.estimate import Estimate
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # its defaults are not in the oldest Python we run on
+
+    RowType = TypeVar("RowType", default=Mapping[str, Value])
+else:
+    from typing import TypeVar
+
+    RowType = TypeVar("RowType")
+
+__all__ = ["Report", "Row", "Value"]
 VERSION = 1
-Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """An answer with the question it answers.
+class Report(Generic[RowType]):
+    """An answer with the question it answers; give its parts by keyword.
 
     Attributes:
         kind: which command made it ("frontier", "estimate", ...).
         title: one line for people.
         question: what was asked, defaults included, so that it can be asked again.
-        rows: the answer, best first or in the order of the axis.
-        marks: row numbers by what they are ("preferred", "cheapest", "fastest").
+        rows: the answer, best first or in the order of the axis: frozen dataclasses of one type,
+            whose fields are declared with `headway.report.column.column`.
+        marks: row numbers by what they are ("preferred", "cheapest", "preferred:h200").
         notes: what a reader must know to use the numbers: assumptions, what was left out and why.
         sources: where the inputs come from, by input.
+        charts: what is drawn, one above another, if anything.
+
     """
 
     kind: str
     title: str
-    question: Row
-    rows: tuple[Row, ...]
+    question: Mapping[str, Value]
+    rows: tuple[RowType, ...]
     marks: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    charts: tuple[Chart | Bars, ...] = ()
 
     def __post_init__(self) -> None:
-        for row in (self.question, *self.rows):
-            for key, value in row.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise InputError(f"{key} of a {self.kind} report is {value}, not a number")
+        for row in (self.question, *self.values):
+            for name, value in row.items():
+                _check_value(value, f"{name} of a {self.kind} report")
         for mark, number in self.marks.items():
             if not 0 <= number < len(self.rows):
                 raise InputError(f"mark {mark!r} points at row {number} of {len(self.rows)}")
 
+        columns = self.columns
+        for chart in self.charts if columns else ():
+            for name in chart.columns:
+                if name not in columns:
+                    raise InputError(f"a chart of a {self.kind} report names no column: {name!r}")
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns by field name, in the order of the row type; none without rows."""
+        if not self.rows or not is_dataclass(self.rows[0]):
+            return {}
+        return {f.name: f.metadata["column"] for f in fields(self.rows[0])}
+
+    @property
+    def values(self) -> tuple[Mapping[str, Cell], ...]:
+        """The values of each row by column, in SI units."""
+        names = tuple(self.columns)
+        if names:
+            return tuple({name: getattr(row, name) for name in names} for row in self.rows)
+        return tuple(row for row in self.rows if isinstance(row, Mapping))
+
+    @property
+    def flat_rows(self) -> list[dict[str, Value]]:
+        """The rows of JSON, CSV and data frames: ``x`` with its ``x_lower`` and ``x_upper``.
+
+        A column of estimates becomes three, and one more each for a level, a basis and a source
+        where any row has one.
+        """
+        values = self.values
+        parts = {name: _parts(row[name] for row in values) for name in self.columns}
+        if not parts:
+            return [dict(row) for row in values]  # type: ignore[arg-type] # no estimates in mappings
+
+        flat = []
+        for row in values:
+            cells: dict[str, Value] = {}
+            for name, value in row.items():
+                is_estimate = isinstance(value, Estimate)
+                cells[name] = value.expected if isinstance(value, Estimate) else value
+                for part in parts[name]:
+                    cells[f"{name}_{part}"] = getattr(value, part) if is_estimate else None
+            flat.append(cells)
+        return flat
+
     def to_json(self) -> str:
-        """The report as JSON text with a closing newline."""
+        """Return the report as JSON text with a closing newline.
+
+        ``rows`` are in SI units, as in `flat_rows`; ``columns`` say how they are shown.
+        """
         tree = {
             "headway_report": VERSION,
             "kind": self.kind,
             "title": self.title,
             "question": dict(self.question),
-            "rows": [dict(row) for row in self.rows],
+            "columns": {name: asdict(column) for name, column in self.columns.items()},
+            "rows": self.flat_rows,
             "marks": dict(self.marks),
             "notes": list(self.notes),
             "sources": dict(self.sources),
+            "charts": [chart_to_json(chart) for chart in self.charts],
         }
         return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read a report; raise `InputError` unless ``text`` is one of this version."""
+    def from_json(cls, text: str) -> Report[Any]:
+        """Read a report, its rows as a frozen dataclass made from the columns.
+
+        Raises:
+            InputError: ``text`` is no report of this version.
+
+        """
         try:
             tree = json.loads(text)
         except ValueError as error:
@@ -79,73 +147,96 @@ class Report:
                 f"not a report of version {VERSION}: write one with --json, or read this one with "
                 "the Headway that wrote it"
             )
+
         try:
-            return cls(
-                str(tree["kind"]),
-                str(tree["title"]),
-                dict(tree["question"]),
-                tuple(dict(row) for row in tree["rows"]),
-                dict(tree["marks"]),
-                tuple(str(note) for note in tree["notes"]),
-                dict(tree["sources"]),
+            columns = {name: Column(**own) for name, own in tree["columns"].items()}
+            return Report(
+                kind=str(tree["kind"]),
+                title=str(tree["title"]),
+                question=dict(tree["question"]),
+                rows=tuple(_row_from_json(row, columns) for row in tree["rows"]),
+                marks=dict(tree["marks"]),
+                notes=tuple(str(note) for note in tree["notes"]),
+                sources=dict(tree["sources"]),
+                charts=tuple(chart_from_json(chart) for chart in tree["charts"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"damaged report: {error!r}") from None
 
+    def text(self, rows: Iterable[int] | None = None) -> str:
+        """Return the answer as plain text: a table of ``rows`` (all), or one row as facts."""
+        from headway.report.text import facts, table
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``path`` whole or not at all; raise `InputError` where it cannot be written."""
-    write_together({path: content})
+        if len(self.rows) == 1:
+            return facts(self.columns, self.values[0])
+        return table(self.columns, self.values, self.marks, rows)
 
+    def summary(self, rows: Iterable[int] | None = None) -> str:
+        """Return title, `text` of ``rows`` (all), and notes."""
+        notes = "".join(f"\n* {note}" for note in self.notes)
+        return f"{self.title}\n\n{self.text(rows)}\n{notes}"
 
-def write_together(files: Mapping[Path, str | bytes]) -> None:
-    """Write all ``files`` whole, or none of them; raise `InputError` for the one that cannot be.
+    def __str__(self) -> str:
+        return self.summary()
 
-    A link is followed, and a pipe or a device (``/dev/stdout``) is written to, never replaced.
-    """
-    staged: list[tuple[Path, Path]] = []
-    path = Path()
-    try:
-        streams = []
-        for path, content in files.items():
-            binary = content.encode() if isinstance(content, str) else content
-            if _is_stream(path):
-                streams.append((path, binary))
-            else:
-                staged.append(_stage(path, binary))
-        for path, binary in streams:
-            with path.open("wb", buffering=0) as stream:
-                stream.write(binary)
-        while staged:
-            part, path = staged[-1]
-            os.replace(part, path)
-            staged.pop()
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        for part, _ in staged:
-            part.unlink(missing_ok=True)
+    def to_csv(self) -> str:
+        """Return the rows as CSV text in SI units, a line of column names first."""
+        from headway.report.text import csv
 
+        return csv(self.flat_rows)
 
-def _is_stream(path: Path) -> bool:
-    return path.exists() and not (path.is_file() or path.is_dir())
+    def to_pandas(self) -> Any:
+        """Return `flat_rows` as a pandas data frame; the extra ``pandas`` is needed."""
+        from headway.report.frames import to_pandas
+
+        return to_pandas(self.flat_rows)
+
+    def to_polars(self) -> Any:
+        """Return `flat_rows` as a polars data frame; the extra ``polars`` is needed."""
+        from headway.report.frames import to_polars
+
+        return to_polars(self.flat_rows)
 
 
-def _stage(path: Path, content: bytes) -> tuple[Path, Path]:
-    """Write ``content`` beside the file that ``path`` leads to; return that part, and the file."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(EACCES, os.strerror(EACCES))
-    part = target.with_name(f".headway-{token_hex(8)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        if target.exists():
-            part.chmod(target.stat().st_mode & 0o777)
-    except BaseException:
-        part.unlink()
-        raise
-    return part, target
+def _check_value(value: object, what: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{what} is {value}, not a number")
+    if not isinstance(value, str | int | float | Estimate | None):
+        raise InputError(f"{what} is a {type(value).__name__}; give a number, a text or None")
+
+
+def _parts(values: Iterable[Cell]) -> tuple[str, ...]:
+    """Return what the estimates among ``values`` say beside the expected number."""
+    estimates = [value for value in values if isinstance(value, Estimate)]
+    extra = (p for p in ("level", "basis", "source") if any(getattr(e, p) for e in estimates))
+    return ("lower", "upper", *extra) if estimates else ()
+
+
+def _row_from_json(row: Mapping[str, Any], columns: Mapping[str, Column]) -> Any:
+    if not columns:
+        return dict(row)
+
+    values = {}
+    for name in columns:
+        values[name] = row[name]
+        lower = None if f"{name}_lower" in columns else row.get(f"{name}_lower")
+        if lower is not None:
+            values[name] = Estimate(
+                expected=row[name],
+                lower=lower,
+                upper=row[f"{name}_upper"],
+                level=row.get(f"{name}_level"),
+                basis=row.get(f"{name}_basis") or "",
+                source=row.get(f"{name}_source") or "",
+            )
+    return _row_type(tuple(columns.items()))(**values)
+
+
+@lru_cache(maxsize=64)
+def _row_type(columns: tuple[tuple[str, Column], ...]) -> type[Any]:
+    """Return a frozen dataclass with these columns; the same one for the same columns."""
+    for name, _ in columns:
+        if not name.isidentifier() or iskeyword(name):
+            raise InputError(f"damaged report: {name!r} cannot be the name of a column")
+    declared = [(name, Any, field(metadata={"column": column})) for name, column in columns]
+    return make_dataclass("ReportRow", declared, frozen=True)

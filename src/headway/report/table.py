@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable
 from html import escape
 
-from headway.report.chart import marks_by_row
+from headway.report.kinds import marks_by_row
 from headway.report.report import Report, Row, Value
 from headway.report.words import UNKNOWN, columns, heading, shown, with_interval
 
