@@ -45,6 +45,7 @@ def test_empty_lines_are_passed_over_and_the_rest_kept(tmp_path: Path) -> None:
         ('{"prompt": "a", "output_tokens": 3, "max_tokens": 0}', "at least 1"),
         ('{"prompt": "a", "output_tokens": 3, "model": 7}', "`model` is a text"),
         ('{"messages": "a", "output_tokens": 3}', "neither"),
+        ('{"prompt": {}, "output_tokens": 3}', "`prompt` is a text"),
         ("[" * 50_000, "not a JSON object"),
         ("\xff", "not a JSON object"),
     ],

@@ -8,10 +8,18 @@ from hypothesis import strategies as st
 from headway.predict.ngrams import hashed
 from headway.predict.prompts import prompt_rows
 from headway.predict.structure import FEATURES, requested_tokens
-from headway.predict.text import considered, flatten_messages
+from headway.predict.text import chat_text, considered, request_text
 from headway.predict.tokens import tokenized
 
 anything = st.text(alphabet=st.characters(exclude_categories=()), max_size=300)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner)
+    ),
+    max_leaves=9,
+)
 
 
 @given(st.lists(anything, min_size=1, max_size=5))
@@ -89,7 +97,7 @@ def test_a_megabyte_takes_bounded_time(prompt: str) -> None:
 
 
 def test_of_a_chat_the_last_question_and_the_system_prompt_are_read() -> None:
-    chat = flatten_messages(
+    chat = chat_text(
         [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "What is iron?"},
@@ -106,7 +114,7 @@ def test_of_a_chat_the_last_question_and_the_system_prompt_are_read() -> None:
 
 
 def test_a_single_user_message_is_its_text() -> None:
-    assert flatten_messages([{"role": "user", "content": "Hi"}]) == "Hi"
+    assert chat_text([{"role": "user", "content": "Hi"}]) == "Hi"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +130,36 @@ def test_a_single_user_message_is_its_text() -> None:
 )
 def test_a_requested_length_is_read(text: str, tokens: float, parts: float) -> None:
     assert requested_tokens(text) == (tokens, parts)
+
+
+def test_a_chat_reads_alike_in_all_shapes_of_a_request() -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is iron?"},
+    ]
+    chat = request_text({"messages": turns, "stream": True})
+    assert chat == chat_text(turns)
+    assert request_text({"instructions": "Be brief.", "input": "What is iron?"}) == chat
+    parts = [{"role": "user", "content": [{"type": "input_text", "text": "What is iron?"}]}]
+    assert request_text({"instructions": "Be brief.", "input": parts}) == chat
+    assert request_text({"prompt": "What is iron?"}) == "What is iron?"
+    assert request_text({"input": "What is iron?"}) == "What is iron?"
+    assert request_text({"prompt": [1, 2, 3]}) == request_text({}) == ""
+
+
+def test_tools_are_read_behind_the_instructions() -> None:
+    body = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What is iron?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "search"}}],
+    }
+    read = considered(request_text(body))
+    assert read.text.startswith("What is iron?\n\nBe brief.")
+    assert '"tools": [' in read.text
+
+
+@given(st.dictionaries(st.sampled_from(["prompt", "messages", "input", "tools"]), json_values))
+def test_any_body_has_a_text(body: dict[str, object]) -> None:
+    assert isinstance(request_text(body), str)

@@ -1,9 +1,10 @@
 """Finished requests from a log: one JSON object per line, in the shapes that servers write.
 
-A line needs a prompt and the tokens of the answer: ``prompt`` (text) or ``messages`` (a chat), and
-``output_tokens``, ``completion_tokens`` or ``usage.completion_tokens``. ``model``, ``tenant`` (or
-``user``), ``source`` and ``max_tokens`` are read where they stand; anything else is left alone.
-What is not found in the object itself is sought in its ``request`` and ``response``.
+A line needs a prompt and the tokens of the answer: a request in any shape that
+`headway.predict.text.request_text` reads, and ``output_tokens``, ``completion_tokens`` or
+``usage.completion_tokens``. ``model``, ``tenant`` (or ``user``), ``source`` and ``max_tokens`` are
+read where they stand; anything else is ignored. What the object itself does not have is sought in
+its ``request`` and ``response``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 
 from headway.errors import InputError
 from headway.predict.observation import Observation
-from headway.predict.text import flatten_messages
+from headway.predict.text import request_text
 
-MOST_LINE_CHARS = 32_000_000
+MAX_LINE_BYTES = 32_000_000
 _TOKENS = ("output_tokens", "completion_tokens", "out_tokens")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
@@ -26,76 +27,82 @@ def read_log(path: Path, tick: Callable[[int], None] | None = None) -> list[Obse
     """Return the observations of every line; ``tick`` is called with the bytes read so far.
 
     Raises:
-        InputError: the file cannot be read or holds none, or a line is malformed: it is named.
+        InputError: the file cannot be read or is empty, or a line is malformed: it is named.
     """
-    found = list(_lines(path, tick))
-    if not found:
+    observations = list(_observations(path, tick))
+    if not observations:
         raise InputError(f"{path} holds no finished request")
-    return found
+    return observations
 
 
-def _lines(path: Path, tick: Callable[[int], None] | None) -> Iterator[Observation]:
-    done = 0
+def _observations(path: Path, tick: Callable[[int], None] | None) -> Iterator[Observation]:
+    num_bytes = 0
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                done += len(line)
+                num_bytes += len(line)
                 if line.strip():
-                    yield observation(_parsed(path, number, line), f"{path}, line {number}")
+                    where = f"{path}, line {number}"
+                    yield observation(_parsed(line, where), where)
                 if tick is not None and number % 256 == 0:
-                    tick(done)
+                    tick(num_bytes)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _parsed(path: Path, number: int, line: bytes) -> object:
-    if len(line) > MOST_LINE_CHARS:
-        raise InputError(f"{path}, line {number}: longer than {MOST_LINE_CHARS} bytes")
+def _parsed(line: bytes, where: str) -> object:
+    if len(line) > MAX_LINE_BYTES:
+        raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes")
     try:
         return json.loads(line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}, line {number}: not a JSON object ({error})") from error
+        raise InputError(f"{where}: not a JSON object ({error})") from error
 
 
 def observation(entry: object, where: str) -> Observation:
-    """Return the finished request that ``entry``, a parsed line, holds.
+    """Return the finished request in ``entry``, a parsed line.
 
     Raises:
         InputError: something is missing or of the wrong type; ``where`` begins the message.
     """
     if not isinstance(entry, Mapping):
         raise InputError(f"{where}: a line is a JSON object, not {type(entry).__name__}")
+
+    # The line itself first, then what it nests.
     places: list[Mapping[str, Any]] = [entry]
     for key in ("request", "response", "usage"):
         places += [p[key] for p in list(places) if isinstance(p.get(key), Mapping)]
-    prompt = _first(places, ("prompt",))
-    if prompt is None:
-        messages = _first(places, ("messages",))
-        if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
-            raise InputError(f"{where}: there is neither a text `prompt` nor a list of `messages`")
-        prompt = flatten_messages(messages)
-    if not isinstance(prompt, str):
-        raise InputError(f"{where}: `prompt` is a text, not {type(prompt).__name__}")
+
     try:
         return Observation(
-            prompt=prompt,
+            prompt=_prompt(places),
             output_tokens=_count(_first(places, _TOKENS), "output_tokens"),
-            model=_text(_first(places, ("model",)), "model"),
-            tenant=_text(_first(places, ("tenant", "user")), "tenant"),
-            source=_text(_first(places, ("source",)), "source"),
+            model=_name(_first(places, ("model",)), "model"),
+            tenant=_name(_first(places, ("tenant", "user")), "tenant"),
+            source=_name(_first(places, ("source",)), "source"),
             max_tokens=_limit(_first(places, _LIMITS)),
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
+def _prompt(places: list[Mapping[str, Any]]) -> str:
+    for place in places:
+        if place.get("prompt") is not None and not isinstance(place["prompt"], str | list):
+            raise InputError(f"`prompt` is a text, not {type(place['prompt']).__name__}")
+        if (
+            place.get("prompt") is not None
+            or isinstance(place.get("messages"), list)
+            or isinstance(place.get("input"), str | list)
+        ):
+            return request_text(place)
+    raise InputError("there is neither a text `prompt` nor a list of `messages` nor an `input`")
+
+
 def _first(places: list[Mapping[str, Any]], keys: tuple[str, ...]) -> object:
-    for key in keys:
-        for place in places:
-            if place.get(key) is not None:
-                found: object = place[key]
-                return found
-    return None
+    """Return the value of the first of ``keys`` that any of ``places`` has, else ``None``."""
+    values = (place.get(key) for key in keys for place in places)
+    return next((value for value in values if value is not None), None)
 
 
 def _count(value: object, what: str) -> int:
@@ -110,7 +117,7 @@ def _limit(value: object) -> int | None:
     return None if value is None else _count(value, "max_tokens")
 
 
-def _text(value: object, what: str) -> str:
+def _name(value: object, what: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):

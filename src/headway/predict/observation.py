@@ -14,7 +14,7 @@ class Observation:
     """One prompt and the length of its answer.
 
     Attributes:
-        prompt: the text; a chat as `headway.predict.text.flatten_messages` gives it.
+        prompt: the text; a chat as `headway.predict.text.chat_text` gives it.
         output_tokens: of the answer, at least 0.
         model: who answered; empty where there is only one.
         tenant: on whose behalf; empty where that is not distinguished.

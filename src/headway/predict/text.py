@@ -8,6 +8,7 @@ stand at either end and the material in between.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,24 +84,58 @@ def considered(prompt: str) -> Considered:
     )
 
 
-def flatten_messages(messages: Sequence[Mapping[str, object]]) -> str:
-    """Return one prompt for a chat: each turn as ``role: text``, parts that are no text left out.
+def request_text(body: Mapping[str, object]) -> str:
+    """Return the text of a request's prompt, the same for a line of a log and a live request.
 
-    A single user message is returned as it stands. The layout is Headway's own; nothing but
-    `considered` reads it.
+    ``body`` has one of OpenAI's three shapes: a ``prompt``; ``messages``; or ``instructions`` and
+    an ``input``. Tools that the model may call are one more system turn of a chat. Tokens in place
+    of text, pictures and sounds are left out.
     """
-    turns: list[tuple[str, str]] = []
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            parts = [part.get("text") for part in content if isinstance(part, Mapping)]
-            content = "\n".join(part for part in parts if isinstance(part, str))
-        turns.append(
-            (str(message.get("role", "user")), content if isinstance(content, str) else "")
+    if isinstance(body.get("prompt"), str | list):
+        return _content_text(body["prompt"])
+
+    messages = _mappings(body.get("messages"))
+    if body.get("instructions"):
+        messages.append({"role": "system", "content": body["instructions"]})
+    if isinstance(body.get("input"), str):
+        messages.append({"role": "user", "content": body["input"]})
+    messages += _mappings(body.get("input"))
+
+    # Behind the caller's own instructions, of which only the beginning is read.
+    if body.get("tools"):
+        messages.append({"role": "system", "content": json.dumps({"tools": body["tools"]})})
+    return chat_text(messages)
+
+
+def chat_text(messages: Sequence[Mapping[str, object]]) -> str:
+    """Return one text for a chat: each turn as ``role: text``, parts that are no text left out.
+
+    A single user message is its own text. The layout is Headway's own: only `considered` reads it.
+    """
+    turns = [
+        (
+            str(message.get("role") or ("tool" if "output" in message else "user")),
+            _content_text(message.get("content", message.get("output"))),
         )
+        for message in messages
+    ]
     if len(turns) == 1 and turns[0][0] == "user":
         return turns[0][1]
     return "\n\n".join(f"{role}: {text}" for role, text in turns)
+
+
+def _content_text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _mappings(value: object) -> list[Mapping[str, object]]:
+    return (
+        [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    )
 
 
 def _head_and_tail(text: str) -> str:
