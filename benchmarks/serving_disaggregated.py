@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from headway.errors import HeadwayError, InputError
-from headway.hardware.cluster import Cluster
-from headway.hardware.fabric import Link
+from headway.hardware.cluster import Cluster, Link
 from headway.measure import validate_data as data
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
 from headway.serving.one_engine import Load, as_run

@@ -10,8 +10,7 @@ from hypothesis import settings
 
 from headway.dtypes import DType
 from headway.hardware.accelerator import Accelerator
-from headway.hardware.cluster import Cluster
-from headway.hardware.fabric import Link
+from headway.hardware.cluster import Cluster, Link
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention, LatentAttention
 from headway.model.ffn import DenseFfn, MoeFfn

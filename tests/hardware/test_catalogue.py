@@ -98,7 +98,7 @@ def table_of(name: str) -> dict[str, Any]:
 
 def numbers_of(table: dict[str, Any]) -> dict[str, Any]:
     """Every field that is a number or ought to be one, by a readable path."""
-    words = ("name", "title", "vendor", "aliases", "peak_tflops", "links")
+    words = ("name", "title", "vendor", "family", "exchanges", "aliases", "peak_tflops", "links")
     found = {key: value for key, value in table.items() if key not in words}
     found |= {f"peak_tflops.{key}": value for key, value in table["peak_tflops"].items()}
     for link in table["links"]:

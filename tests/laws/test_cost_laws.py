@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.dtypes import DType
-from headway.hardware.accelerator import Accelerator
-from headway.hardware.cluster import Cluster
-from headway.hardware.fabric import Link
+from headway.hardware.accelerator import EXCHANGES, Accelerator
+from headway.hardware.cluster import Cluster, Link
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import (
     Attention,
@@ -63,12 +62,13 @@ def models(draw: st.DrawFn) -> ModelArchitecture:
 def clusters(draw: st.DrawFn) -> Cluster:
     rate = draw(st.floats(1e13, 1e16))
     chip = Accelerator(
-        "drawn",
-        draw(st.sampled_from(["nvidia", "google"])),
-        1e15,
-        draw(st.floats(1e11, 1e14)),
-        {DType.BF16: rate, DType.FP8: 2 * rate},
-        500.0,
+        name="drawn",
+        vendor="any",
+        memory_bytes=1e15,
+        memory_bandwidth_bytes_per_s=draw(st.floats(1e11, 1e14)),
+        peak_flops_per_s={DType.BF16: rate, DType.FP8: 2 * rate},
+        tdp_w=500.0,
+        exchanges=draw(st.sampled_from(EXCHANGES)),
     )
     near = Link("near", draw(st.floats(1e10, 1e12)), draw(st.floats(1e-8, 1e-5)), 8)
     far = Link("far", draw(st.floats(1e9, near.bandwidth_bytes_per_s)), near.latency_s * 8, 1024)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.hardware.catalogue import find_cluster
-from headway.hardware.fabric import Link
+from headway.hardware.cluster import Link
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.serving.disaggregated import disaggregated_times

@@ -36,7 +36,14 @@ from headway.steptime.parallelism import Parallelism
 from headway.steptime.power import PowerModel
 from headway.steptime.roofline import Basis
 
-KNOWN = Subject("nvidia", "h200", "vllm", "llama-3.3-70b", "fp8")
+KNOWN = Subject(
+    vendor="nvidia",
+    hardware="h200",
+    engine="vllm",
+    model="llama-3.3-70b",
+    weights="fp8",
+    family="hopper",
+)
 
 
 def _question(model: str, chip: str, tp: int, load: Load, engine: str = "vllm") -> ServingQuestion:

@@ -14,8 +14,7 @@ from headway.cli.serving import api_prices, origin, plain, question_of
 from headway.cli.show import number
 from headway.errors import InputError
 from headway.frontier.answer import sources
-from headway.hardware.cluster import Cluster
-from headway.hardware.fabric import Link
+from headway.hardware.cluster import Cluster, Link
 from headway.money.tariff import Tariff
 from headway.report.report import Report, Row, Value
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from headway.cli.files import answer_option, json_option, picture_options
 from headway.errors import InputError
 from headway.frontier.question import Question
-from headway.hardware.catalogue import find_cluster
+from headway.hardware.catalogue import find_clusters as find_clusters
 from headway.hardware.cluster import Cluster
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
@@ -249,15 +249,6 @@ def refuse_given(why: str, *names: str) -> None:
         source = context.get_parameter_source(param.name or "") if context else None
         if param.name in names and source is ParameterSource.COMMANDLINE:
             raise InputError(f"{'/'.join((*param.opts, *param.secondary_opts))} {why}")
-
-
-def find_clusters(on: str, price: float | None = None) -> tuple[Cluster, ...]:
-    """The clusters called ``on``, comma-separated, at ``price`` if that is given."""
-    names = [name.strip() for name in on.split(",") if name.strip()]
-    if not names:
-        raise InputError("--on needs at least one accelerator, such as --on h100,mi300x")
-    clusters = [find_cluster(name) for name in dict.fromkeys(names)]
-    return tuple(cluster.at_price(price) if price else cluster for cluster in clusters)
 
 
 def only(clusters: tuple[One, ...]) -> One:

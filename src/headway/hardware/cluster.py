@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import MappingProxyType
 
 from headway.errors import InputError
-from headway.hardware.accelerator import Accelerator, Citation
-from headway.hardware.fabric import Link
+from headway.hardware.accelerator import Accelerator, Citation, fields_to_pickle
 from headway.units import HOUR_S, check_positive
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One tier of the network: within a node, or between nodes.
+
+    Attributes:
+        name: as sold ("NVLink 4", "InfiniBand NDR").
+        bandwidth_bytes_per_s: of one accelerator, in one direction.
+        latency_s: of one hop of a small message inside a collective.
+        domain_size: how many accelerators this tier connects without going to the next.
+
+    """
+
+    name: str
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    domain_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(self.bandwidth_bytes_per_s, f"bandwidth of link {self.name!r}")
+        check_positive(self.latency_s, f"latency of link {self.name!r} in seconds", maximum=1.0)
+        if self.domain_size < 1:
+            raise InputError(f"domain size of {self.name!r} must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +55,17 @@ class Cluster:
             raise InputError(f"a cluster needs at least 1 accelerator, not {self.num_accelerators}")
         if not self.links:
             raise InputError(f"cluster of {self.accelerator.name!r} has no link; give at least one")
-        if any(
-            a.domain_size >= b.domain_size for a, b in zip(self.links, self.links[1:], strict=False)
-        ):
+        if any(inner.domain_size >= outer.domain_size for inner, outer in pairwise(self.links)):
             raise InputError(
                 "links must be given from the inside out, each domain larger than the last"
             )
         if self.price_usd_per_accelerator_hour is not None:
-            check_positive(
-                self.price_usd_per_accelerator_hour, "price in $ per accelerator-hour", 1e6
-            )
+            _check_price(self.price_usd_per_accelerator_hour)
+
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 
     def __reduce__(self) -> tuple[type[Cluster], tuple[object, ...]]:
-        # A read-only view of a dict cannot be pickled, and sweeps send hardware to processes.
-        price, sources = self.price_usd_per_accelerator_hour, dict(self.sources)
-        return Cluster, (self.accelerator, self.num_accelerators, self.links, price, sources)
+        return Cluster, fields_to_pickle(self)
 
     @property
     def name(self) -> str:
@@ -66,10 +85,14 @@ class Cluster:
         return min(self.num_accelerators, self.links[-1].domain_size)
 
     def at_price(self, usd_per_accelerator_hour: float) -> Cluster:
-        """The same cluster at another price."""
-        check_positive(usd_per_accelerator_hour, "price in $ per accelerator-hour", 1e6)
+        """Return the same cluster at another price."""
+        _check_price(usd_per_accelerator_hour)
         return replace(self, price_usd_per_accelerator_hour=usd_per_accelerator_hour)
 
     def of(self, num_accelerators: int) -> Cluster:
-        """The same cluster with another number of accelerators."""
+        """Return the same cluster with another number of accelerators."""
         return replace(self, num_accelerators=num_accelerators)
+
+
+def _check_price(usd_per_accelerator_hour: float) -> None:
+    check_positive(usd_per_accelerator_hour, "price in $ per accelerator-hour", maximum=1e6)

@@ -20,24 +20,6 @@ from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
 
-FAMILIES = {
-    "a100": "ampere",
-    "a100-40g": "ampere",
-    "l4": "ada",
-    "l40s": "ada",
-    "rtx-4090": "ada",
-    "h100": "hopper",
-    "h200": "hopper",
-    "h800": "hopper",
-    "h20": "hopper",
-    "b200": "blackwell",
-    "b300": "blackwell",
-    "gb200-nvl72": "blackwell",
-    "gb300-nvl72": "blackwell",
-    "mi300x": "cdna3",
-    "mi325x": "cdna3",
-    "mi355x": "cdna4",
-}
 # How far a group is expected to stray from what it belongs to. Chosen once, by the sum of the two
 # leave-one-group-out errors over a grid of nine; the result is flat around them.
 LEVELS = (
@@ -78,7 +60,7 @@ def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"harness": []}
     for point in points:
         found["harness"].append(_harness(point))
-        for level, group in subject(point).groups(FAMILIES).items():
+        for level, group in subject(point).groups.items():
             found.setdefault(level, []).append(group)
     return found
 
@@ -272,7 +254,6 @@ def assemble(
             **fit.given,
         },
         stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},
-        families=FAMILIES,
         hardware=frozenset(point.hardware for point in serving),
         models=frozenset(point.model for point in serving),
         engines=frozenset(point.engine for point in serving),

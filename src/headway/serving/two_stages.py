@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headway.errors import InputError
-from headway.hardware.fabric import Link
+from headway.hardware.cluster import Link
 from headway.serving.one_engine import (
     Limits,
     Load,

@@ -38,7 +38,10 @@ Groups = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is asked about: names only, so that a changed data sheet keeps its groups."""
+    """Who is asked about: names only, so that a changed data sheet keeps its groups.
+
+    An empty ``family`` is a chip without relatives.
+    """
 
     vendor: str
     hardware: str
@@ -46,22 +49,30 @@ class Subject:
     model: str
     weights: str
     kind: str = "plain attention"
+    family: str = ""
 
     @classmethod
     def of(
         cls, accelerator: Accelerator, engine: str, model: ModelArchitecture, weights: str
     ) -> Subject:
         """The subject of an engine that runs a model on an accelerator."""
-        kind = kind_of(model)
-        return cls(accelerator.vendor, accelerator.name, engine, model.name, weights, kind)
+        return cls(
+            vendor=accelerator.vendor,
+            hardware=accelerator.name,
+            engine=engine,
+            model=model.name,
+            weights=weights,
+            kind=kind_of(model),
+            family=accelerator.family,
+        )
 
-    def groups(self, families: Mapping[str, str]) -> Groups:
-        """The group of every level; an unknown family is a group of its own."""
-        family = families.get(self.hardware, f"family of {self.hardware}")
+    @property
+    def groups(self) -> Groups:
+        """The group of every level."""
         return {
             "vendor": self.vendor,
             "engine": self.engine,
-            "family": family,
+            "family": self.family or f"family of {self.hardware}",
             "vendor, engine": f"{self.vendor}, {self.engine}",
             "kernels": self.hardware,
             "hardware": self.hardware,
@@ -102,7 +113,6 @@ class Calibration:
         prior: coefficients of nobody in particular.
         factors: log-factors of the coefficients by level and group.
         stretches: log-factors of the whole by level and group.
-        families: family of chips by accelerator.
         hardware, models, engines, vendors: what was measured.
         ranges: least and most of every quantity in the measurements, for distances.
         quantiles: by novelty and quantity, the 10% and 90% quantile of log(measured/predicted).
@@ -117,7 +127,6 @@ class Calibration:
     prior: Coefficients
     factors: Mapping[tuple[str, str], Array]
     stretches: Mapping[tuple[str, str], float]
-    families: Mapping[str, str]
     hardware: frozenset[str]
     models: frozenset[str]
     engines: frozenset[str]
@@ -134,7 +143,7 @@ class Calibration:
         self.check_engine(subject.engine)
         logs = np.log(self.prior.vector())
         stretch = self.centers.get(self.novelty(subject), 0.0)
-        for found in (("global", ""), *subject.groups(self.families).items()):
+        for found in (("global", ""), *subject.groups.items()):
             logs = logs + self.factors.get(found, 0.0)
             stretch += self.stretches.get(found, 0.0)
         if self.own is not None:
@@ -230,7 +239,6 @@ def to_json(calibration: Calibration) -> str:
     tree = {
         "headway_calibration": VERSION,
         "provenance": dict(calibration.provenance),
-        "families": dict(calibration.families),
         "hardware": sorted(calibration.hardware),
         "models": sorted(calibration.models),
         "engines": sorted(calibration.engines),
@@ -273,7 +281,6 @@ def from_json(text: str, where: str) -> Calibration:
                 for level, groups in tree["log_stretches"].items()
                 for group, value in groups.items()
             },
-            families=dict(tree["families"]),
             hardware=frozenset(tree["hardware"]),
             models=frozenset(tree["models"]),
             engines=frozenset(tree["engines"]),

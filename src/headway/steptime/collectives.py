@@ -1,21 +1,43 @@
 """How long exchanges between accelerators take: latency and bandwidth, by protocol.
 
-The form is that of NCCL's tuning model (``src/graph/tuning.cc``, tree algorithm): a base latency
-per call, hops within a node along a chain, hops between nodes along a tree, and a bandwidth term
-in which the phases within and between nodes are pipelined, so that the slower one counts (hand-
-overs between pipeline stages follow one another instead). Three protocols trade latency for
-bandwidth, and the fastest for the message is taken.
+The seam is `ExchangeModel`, one method: a new model of an all-reduce is one class, in a file of
+its own. `exchange_model` chooses one by what the accelerator's data sheet says of its exchanges.
+
+The form of ours is that of NCCL's tuning model (``src/graph/tuning.cc``, tree algorithm): a base
+latency per call, hops within a node along a chain, hops between nodes along a tree, and a
+bandwidth term in which the phases within and between nodes are pipelined, so that the slower one
+counts (hand-overs between pipeline stages follow one another instead). Three protocols trade
+latency for bandwidth, and the fastest for the message is taken.
 """
 
 from __future__ import annotations
 
 import itertools
+import typing
 from dataclasses import dataclass
 
 import numpy as np
 
 from headway.hardware.cluster import Cluster
 from headway.steptime.work import Array, Collective, Number, Pattern
+
+
+class ExchangeModel(typing.Protocol):
+    """How long the exchanges of a pass take on a cluster."""
+
+    def exchange_s(
+        self, collective: Collective, cluster: Cluster, bandwidth_fraction: float
+    ) -> tuple[Array, Array]:
+        """Return the latency and the bandwidth time of all exchanges, in seconds.
+
+        Args:
+            collective: what is exchanged, and how often; arrays broadcast.
+            cluster: its innermost link connects a node, the next that reaches far enough connects
+                nodes.
+            bandwidth_fraction: of the data sheet's link bandwidth that a large message reaches.
+
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,76 +58,93 @@ class Protocol:
     bandwidth_fraction: float
 
 
+@dataclass(frozen=True, slots=True)
+class FastestProtocol:
+    """The fastest of ``protocols`` for every message, as a library chooses.
+
+    ``one_hop`` is a kernel that writes to every peer of the node at once: the chain is one hop
+    long. Hand-overs between pipeline stages stay what they are.
+    """
+
+    protocols: tuple[Protocol, ...]
+    one_hop: bool = False
+
+    def exchange_s(
+        self, collective: Collective, cluster: Cluster, bandwidth_fraction: float
+    ) -> tuple[Array, Array]:
+        """Return the latency and the bandwidth time of all exchanges, in seconds."""
+        # Who exchanges: ranks in a node, nodes, and the links that connect both.
+        ranks = np.asarray(collective.ranks, dtype=np.float64)
+        stride = np.asarray(collective.stride, dtype=np.float64)
+        near = cluster.links[0]
+        per_node = np.clip(np.floor(near.domain_size / stride), 1.0, ranks)
+        nodes = np.ceil(ranks / per_node)
+        far_bandwidth, far_latency_s = _far_link(cluster, ranks * stride)
+
+        # How many hops follow one another, and what crosses each link.
+        hand_over = collective.pattern is Pattern.POINT_TO_POINT
+        near_hops, far_hops, near_part, far_part = _shape(
+            collective.pattern, ranks, per_node, nodes
+        )
+        if self.one_hop and not hand_over:
+            near_hops = near_hops / np.maximum(per_node - 1, 1)
+
+        near_s = near_part / near.bandwidth_bytes_per_s
+        far_s = far_part / far_bandwidth
+        per_byte_s = near_s + far_s if hand_over else np.maximum(near_s, far_s)
+        message_bytes = np.asarray(collective.message_bytes, dtype=np.float64)
+        moving_s = per_byte_s * message_bytes / bandwidth_fraction
+
+        # The fastest protocol for each message.
+        fastest_hops_s = fastest_moving_s = np.asarray(np.inf)
+        for protocol in self.protocols:
+            hops_s = (
+                protocol.base_s
+                + near_hops * (near.latency_s * protocol.near_hops)
+                + far_hops * (far_latency_s * protocol.far_hops)
+            )
+            protocol_moving_s = moving_s / protocol.bandwidth_fraction
+
+            faster = hops_s + protocol_moving_s < fastest_hops_s + fastest_moving_s
+            fastest_hops_s = np.where(faster, hops_s, fastest_hops_s)
+            fastest_moving_s = np.where(faster, protocol_moving_s, fastest_moving_s)
+
+        count = np.where(ranks > 1, collective.count, 0.0)
+        return fastest_hops_s * count, fastest_moving_s * count
+
+
 # NCCL 2.2x tuning.cc: baseLat {6.8, 14.0, 8.4} us (the tree's own Simple entry is 0, which makes
 # tiny groups free, so the ring's is taken), hwLat NVLink {0.6, 1.25, 28}, network {5, 8.5, 28} us,
 # as multiples of the LL entry, which is the link's latency in the catalogue.
-NCCL = (
-    Protocol("LL", 6.8e-6, 1.0, 1.0, 0.5),
-    Protocol("LL128", 14.0e-6, 1.25 / 0.6, 8.5 / 5, 0.95),
-    Protocol("Simple", 8.4e-6, 28 / 0.6, 28 / 5, 1.0),
+LIBRARY = FastestProtocol(
+    (
+        Protocol("LL", 6.8e-6, 1.0, 1.0, 0.5),
+        Protocol("LL128", 14.0e-6, 1.25 / 0.6, 8.5 / 5, 0.95),
+        Protocol("Simple", 8.4e-6, 28 / 0.6, 28 / 5, 1.0),
+    )
 )
-# One-shot kernels write to every peer of the node at once; the chain is one hop long.
-DIRECT = (Protocol("direct", 0.0, 1.0, 1.0, 1.0),)
+# One-shot kernels: neither a library call nor a chain.
+DIRECT = FastestProtocol((Protocol("direct", 0.0, 1.0, 1.0, 1.0),), one_hop=True)
 # Compiled fabrics (TPU, Groq) schedule exchanges ahead of time: no call, no protocol.
-COMPILED = (Protocol("compiled", 0.0, 1.0, 1.0, 1.0),)
+COMPILED = FastestProtocol((Protocol("compiled", 0.0, 1.0, 1.0, 1.0),))
 
 
-def protocols(cluster: Cluster) -> tuple[Protocol, ...]:
-    """The protocols that the vendor's library chooses from."""
-    return COMPILED if cluster.accelerator.vendor in ("google", "groq") else NCCL
+def exchange_model(cluster: Cluster) -> ExchangeModel:
+    """Return the model of the exchanges that the accelerator's data sheet names."""
+    models = {"library": LIBRARY, "direct": DIRECT, "compiled": COMPILED}
+    return models[cluster.accelerator.exchanges]
 
 
 def collective_time(
     collective: Collective, cluster: Cluster, bandwidth_fraction: float, direct: bool = False
 ) -> tuple[Array, Array]:
-    """Latency and bandwidth time of all ``count`` exchanges, in seconds, broadcast shape.
-
-    Args:
-        collective: what is exchanged.
-        cluster: its innermost link connects a node, the next that reaches far enough connects
-            nodes.
-        bandwidth_fraction: of the data sheet's link bandwidth that a large message reaches.
-        direct: whether every phase within a node is a single hop, without a library's latency.
-
-    """
-    ranks = np.asarray(collective.ranks, dtype=np.float64)
-    stride = np.asarray(collective.stride, dtype=np.float64)
-    near = cluster.links[0]
-    per_node = np.clip(np.floor(near.domain_size / stride), 1.0, ranks)
-    nodes = np.ceil(ranks / per_node)
-    far_bandwidth, far_latency = _far_link(cluster, ranks * stride)
-    near_hops, far_hops, near_volume, far_volume = _shape(
-        collective.pattern, ranks, per_node, nodes
-    )
-
-    if direct and collective.pattern is not Pattern.POINT_TO_POINT:
-        near_hops = near_hops / np.maximum(per_node - 1, 1)
-    message = np.asarray(collective.message_bytes, dtype=np.float64)
-    near_s = near_volume / near.bandwidth_bytes_per_s
-    far_s = far_volume / far_bandwidth
-    one_by_one = collective.pattern is Pattern.POINT_TO_POINT
-    moved_s = (near_s + far_s if one_by_one else np.maximum(near_s, far_s)) * message
-    moved_s = moved_s / bandwidth_fraction
-    best: tuple[Array, Array] | None = None
-    for protocol in DIRECT if direct else protocols(cluster):
-        latency = (
-            protocol.base_s
-            + near_hops * (near.latency_s * protocol.near_hops)
-            + far_hops * (far_latency * protocol.far_hops)
-        )
-        moving = moved_s / protocol.bandwidth_fraction
-        if best is None:
-            best = latency, moving
-        else:
-            faster = latency + moving < best[0] + best[1]
-            best = np.where(faster, latency, best[0]), np.where(faster, moving, best[1])
-    assert best is not None  # every vendor has a protocol
-    count = np.where(ranks > 1, collective.count, 0.0)
-    return best[0] * count, best[1] * count
+    """Return `ExchangeModel.exchange_s` of the cluster's own model, or of `DIRECT`."""
+    model = DIRECT if direct else exchange_model(cluster)
+    return model.exchange_s(collective, cluster, bandwidth_fraction)
 
 
 def bandwidth_bound(collective: Collective, cluster: Cluster) -> Array:
-    """The least time that the data sheet allows with every link in use at once, in seconds."""
+    """Return the time that the data sheet allows with every link in use at once, in seconds."""
     together = sum(link.bandwidth_bytes_per_s for link in cluster.links)
     return np.asarray(collective.network_bytes) / together
 

@@ -90,7 +90,7 @@ def published_accelerator(cluster: Cluster) -> PublishedAccelerator:
     for narrow, wide in ((8, 16), (4, 8)):  # as the paper does where there is no narrow rate
         if wide in rates:
             rates.setdefault(narrow, rates[wide])
-    compiled = chip.vendor in ("google", "groq")
+    compiled = chip.exchanges == "compiled"
     return PublishedAccelerator(
         cluster.name,
         rates,
