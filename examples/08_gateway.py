@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig
-from headway.gateway.fake import FakeEngine
+from headway.http.fake import FakeEngine
 from headway.gateway.pools import Overflow, Pool
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob

@@ -18,11 +18,11 @@ import pytest
 
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig, Limits, Timeouts
-from headway.gateway.descriptors import Descriptors
 from headway.gateway.entry import Entry
-from headway.gateway.fake import FakeEngine, FakeSpeed
 from headway.gateway.sqlite import SqliteRecord
 from headway.gateway.store import Store, read_entries
+from headway.http.descriptors import Descriptors
+from headway.http.fake import FakeEngine, FakeSpeed
 
 Value = TypeVar("Value")
 QUICK = Timeouts(

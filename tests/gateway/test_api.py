@@ -12,7 +12,7 @@ from tests.gateway.conftest import CHAT, Live, get, post, streamed
 
 from headway.gateway.answer import Answer
 from headway.gateway.exchange import Exchange
-from headway.gateway.wire import ClientConnection
+from headway.http.server import ServerConnection
 
 
 def client(port: int, **settings: Any) -> openai.OpenAI:
@@ -242,7 +242,7 @@ def test_a_request_that_is_over_leaves_nothing_for_the_garbage_collector(
             more = {"x_fake_fault": fault} if fault else {}
             post(port, {**CHAT, "stream": stream}, **more)
         live.entries(20)
-        kinds = Exchange | ClientConnection | Answer
+        kinds = Exchange | ServerConnection | Answer
         # The next sweep forgets what it might have noted as open.
         live.until(lambda: sum(isinstance(left, kinds) for left in gc.get_objects()) <= 2)
     finally:

@@ -15,10 +15,10 @@ import pytest
 from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, streamed
 
 from headway.gateway.config import Timeouts
-from headway.gateway.descriptors import MOST_FILES, RESERVED
-from headway.gateway.fake import FakeSpeed
 from headway.gateway.speed import MOST_PAUSE_S, Breaker
 from headway.gateway.sqlite import SqliteRecord
+from headway.http.descriptors import MOST_FILES, RESERVED
+from headway.http.fake import FakeSpeed
 
 STREAM = {**CHAT, "stream": True}
 DEAD = "http://127.0.0.1:9/v1"
@@ -356,7 +356,7 @@ def test_idle_clients_leave_room_for_a_refusal(live: Live) -> None:
 
 def test_a_process_takes_the_files_it_may_have() -> None:
     script = (
-        "import resource as r; from headway.gateway.descriptors import allow_files;"
+        "import resource as r; from headway.http.descriptors import allow_files;"
         "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (256, hard));"
         "print(allow_files(), r.getrlimit(r.RLIMIT_NOFILE)[0], hard)"
     )

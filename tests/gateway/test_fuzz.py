@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import Live, get, post, request_bytes
 
 from headway.errors import InputError
-from headway.gateway.asked import PATHS, read_asked
-from headway.gateway.framing import BrokenAnswerError
 from headway.gateway.meter import Meter
+from headway.http.message import BrokenAnswerError
+from headway.http.openai import PATHS, read_asked
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

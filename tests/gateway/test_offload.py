@@ -12,8 +12,8 @@ from tests.gateway.test_order import FromPrompt, chat
 
 from headway.errors import InputError
 from headway.gateway.config import Endpoint, GatewayConfig
-from headway.gateway.fake import FakeSpeed
 from headway.gateway.pools import Overflow, Pool
+from headway.http.fake import FakeSpeed
 from headway.schedule.order import ShortestJob
 
 RULE = Overflow("gpu", "cpu", threshold_tokens=300)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.conftest import Live, get
 
-from headway.gateway.asked import PATHS
+from headway.http.openai import PATHS
 from headway.workload.request import Slo
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import pytest
 from tests.gateway.conftest import Live, get, post
 
-from headway.gateway.asked import with_priority
 from headway.gateway.config import Fairness, Limits, Tenant
-from headway.gateway.fake import FakeSpeed
 from headway.gateway.keys import key_hash
 from headway.gateway.priorities import Priorities
+from headway.http.fake import FakeSpeed
+from headway.http.openai import with_priority
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.fair import FairShares
 from headway.schedule.order import EarliestDeadline, Fcfs, HighestResponseRatio, ShortestJob

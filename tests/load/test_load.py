@@ -14,7 +14,7 @@ from tests.gateway.conftest import Live
 from tests.gateway.conftest import live as live  # a fixture
 
 from headway.errors import InputError
-from headway.gateway.fake import FakeSpeed
+from headway.http.fake import FakeSpeed
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Target
 from headway.load.compare import paired_row

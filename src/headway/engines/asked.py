@@ -9,7 +9,7 @@ from typing import Any
 
 from headway.engines.batch import Work
 from headway.errors import InputError
-from headway.http.wire import Incoming
+from headway.http.small import Incoming
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 TOKENS = 128  # of an answer, where nobody says

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from headway.engines.server import EngineServer
-from headway.http.wire import fastest_loop
+from headway.http.small import fastest_loop
 
 
 def serve(

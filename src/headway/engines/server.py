@@ -16,7 +16,7 @@ from headway.engines.asked import CHAT, COMPLETIONS, Asked, read_asked
 from headway.engines.batch import Count, Piece, Told, Work
 from headway.engines.vocabulary import ByteVocabulary
 from headway.errors import InputError
-from headway.http.wire import LAST_CHUNK, STREAM_HEAD, Incoming, ServerConnection, as_chunk
+from headway.http.small import LAST_CHUNK, STREAM_HEAD, Incoming, ServerConnection, as_chunk
 
 BACKLOG = 16_384
 JSON = b"application/json"

@@ -9,10 +9,11 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol
 
-from headway.gateway.asked import error_body, is_error_body
-from headway.gateway.framing import MOST_HELD_BYTES, BrokenAnswerError, whole_events
 from headway.gateway.meter import Meter
-from headway.gateway.reply import Reply
+from headway.http.events import EventReader
+from headway.http.message import BrokenAnswerError
+from headway.http.openai import error_body, is_error_body
+from headway.http.server import Reply
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 HOP_BY_HOP = frozenset({
@@ -57,11 +58,12 @@ class Answer:
     Attributes:
         meter: its tokens.
         streaming: whether it is a stream of events.
+        mid_event: whether the client has a part of an event that was too long to hold.
     """
 
     __slots__ = (
-        "_asker", "_buffered", "_headers", "_held", "_length", "_most_bytes", "_reply",
-        "_status", "meter", "streaming",
+        "_asker", "_buffered", "_events", "_headers", "_length", "_most_bytes", "_reply",
+        "_status", "meter", "mid_event", "streaming",
     )  # fmt: skip
 
     def __init__(self, asker: Asker, reply: Reply, api: str, most_bytes: int) -> None:
@@ -73,7 +75,8 @@ class Answer:
         self._headers: list[tuple[bytes, bytes]] = []
         self._buffered: list[bytes] = []
         self._length = 0
-        self._held = b""  # an event that is not complete
+        self._events = EventReader()
+        self.mid_event = False
         self.meter = Meter(api)
         self.streaming = False
 
@@ -83,7 +86,7 @@ class Answer:
 
     # from the engine's connection
 
-    def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+    def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the head of the engine's answer."""
         self._asker.answering()
         self._status = status
@@ -92,32 +95,25 @@ class Answer:
             name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
             for name, value in headers
         )
-        return self.streaming and self._reply.chunked
 
-    def answer_raw(self, data: bytes) -> None:
-        """Take whole chunks that hold whole events."""
-        self._asker.active_s = now_s = monotonic()
-        if self._held:  # cannot be in order with what is held back
-            raise BrokenAnswerError("the backend cut its events strangely")
-        self.meter.see(data, now_s)
-        self._send_on(data)
-
-    def answer_body(self, data: bytes) -> None:
-        """Take bytes of the body."""
-        self._asker.active_s = monotonic()
-        if self.streaming:
-            data = self._held + data
-            whole = whole_events(data)
-            if not whole and len(data) > MOST_HELD_BYTES:
-                whole = len(data)
-            self._held = data[whole:]
-            if whole:
-                self._pass_on(data[:whole])
+    def answer_body(self, data: bytes, now_s: float) -> None:
+        """Take bytes of the body: whole events go on, and an answer in one is held."""
+        self._asker.active_s = now_s
+        if not self.streaming:
+            self._buffered.append(data)
+            self._length += len(data)
+            if self._length > self._most_bytes:
+                self._pass_through()
             return
-        self._buffered.append(data)
-        self._length += len(data)
-        if self._length > self._most_bytes:
-            self._pass_through()
+
+        events = self._events.feed(data)
+        if events:
+            self.mid_event = False
+            self._pass_on(events, now_s)
+        elif self._events.held_bytes > self._most_bytes:
+            # Too long to hold: it goes on as it comes, and no error can be told until its end.
+            self.mid_event = True
+            self._send_on(self._reply.framed(self._events.rest()))
 
     def answer_ends(self) -> None:
         """The engine's answer is complete."""
@@ -142,8 +138,8 @@ class Answer:
 
     # to the client
 
-    def _pass_on(self, events: bytes) -> None:
-        self.meter.see(events, monotonic())
+    def _pass_on(self, events: bytes, now_s: float) -> None:
+        self.meter.see(events, now_s)
         self._send_on(self._reply.framed(events))
 
     def _pass_through(self) -> None:
@@ -159,10 +155,10 @@ class Answer:
             self._asker.client_full()
 
     def _end_stream(self) -> None:
-        if self._held.strip():  # an engine that forgets the last empty line
-            held, self._held = self._held, b""
+        rest = self._events.rest()
+        if rest.strip():  # an engine that forgets the last empty line
             try:
-                self._pass_on(held + b"\n\n")
+                self._pass_on(rest + b"\n\n", monotonic())
             except BrokenAnswerError as error:
                 self._asker.attempt_failed(str(error), 502)
                 return

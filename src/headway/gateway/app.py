@@ -9,7 +9,6 @@ from collections.abc import Callable
 from headway.errors import InputError
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
-from headway.gateway.descriptors import UNLIMITED, Descriptors
 from headway.gateway.dispatch import Dispatcher
 from headway.gateway.entry import Entry
 from headway.gateway.exchange import Exchange
@@ -22,7 +21,8 @@ from headway.gateway.store import Store
 from headway.gateway.tracing import Tracing
 from headway.gateway.waiting import Waiting
 from headway.gateway.watch import Watch
-from headway.gateway.wire import ClientConnection
+from headway.http.descriptors import UNLIMITED, Descriptors
+from headway.http.server import ServerConnection
 from headway.predict.prediction import MOST_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.route import LEAST_LOADED, Placement
@@ -79,7 +79,7 @@ class Gateway:
         self._adopt(self.config)
         try:
             self._listener = await self._loop.create_server(
-                lambda: ClientConnection(self.reception, self._loop),
+                lambda: ServerConnection(self.reception, self._loop),
                 self.config.host, self.config.port, backlog=BACKLOG,
             )  # fmt: skip
         except OSError as error:

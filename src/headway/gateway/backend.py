@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from time import monotonic
 
 from headway.gateway.config import STATIC, Endpoint
-from headway.gateway.connections import Connections
-from headway.gateway.framing import BrokenAnswerError, ChunkedBody
 from headway.gateway.speed import Breaker, Speed
+from headway.http.client import ConnectionPool, fetch
+from headway.http.message import BrokenAnswerError
 
 BOTH_S = 30.0
-MOST_ANSWER_BYTES = 4 * 2**20
 _GAUGE = re.compile(
     rb"^(?:vllm:num_requests|sglang:num_)_?(running|waiting|running_reqs|queue_reqs)"
     rb"(?:\{[^}]*\})?\s+([0-9.eE+]+)",
@@ -35,7 +35,8 @@ class Backend:
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
         """Take it to be up until it proves otherwise."""
         self.endpoint = endpoint
-        self.connections = Connections(endpoint, loop)
+        tls = ssl.create_default_context() if endpoint.tls else None
+        self.connections = ConnectionPool(endpoint.host, endpoint.port, tls)
         self.speed = Speed(endpoint.max_inflight)
         self.breaker = Breaker()
         self.inflight = 0
@@ -108,10 +109,15 @@ class Backend:
             self._both_due_s = monotonic() + BOTH_S
 
     async def _asked(self, path: str, timeout_s: float) -> tuple[int, bytes] | None:
+        endpoint = self.endpoint
+        lines = [f"Host: {endpoint.host}:{endpoint.port}"]
+        if endpoint.api_key:
+            lines.append(f"Authorization: Bearer {endpoint.api_key}")
         try:
-            return await asyncio.wait_for(self._get(path), timeout_s)
-        except (OSError, TimeoutError, BrokenAnswerError, asyncio.IncompleteReadError):
+            answer = await fetch(self.connections, path, lines, timeout_s=timeout_s)
+        except (OSError, TimeoutError, BrokenAnswerError):
             return None
+        return answer.status, answer.body
 
     def read_metrics(self, text: bytes) -> bool:
         """Read the queue of an engine that publishes it under vLLM's or SGLang's names.
@@ -138,27 +144,3 @@ class Backend:
         listed = tree.get("data") if isinstance(tree, dict) else None
         if isinstance(listed, list):
             self.models = [entry for entry in listed if isinstance(entry, dict) and "id" in entry]
-
-    async def _get(self, path: str) -> tuple[int, bytes]:
-        endpoint = self.endpoint
-        reader, writer = await asyncio.open_connection(
-            endpoint.host, endpoint.port, ssl=True if endpoint.tls else None
-        )
-        try:
-            own = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
-            host = f"{endpoint.host}:{endpoint.port}"
-            lines = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n{own}\r\n"
-            writer.write(lines.encode())
-            # HTTP/1.0: the body ends with the connection, so that nothing needs taking apart.
-            answer = await reader.read(MOST_ANSWER_BYTES)
-            while len(answer) < MOST_ANSWER_BYTES and (more := await reader.read(65_536)):
-                answer += more
-        finally:
-            writer.close()
-        head, separator, body = answer.partition(b"\r\n\r\n")
-        parts = head.split(None, 2)
-        if not separator or len(parts) < 2 or not parts[1].isdigit():
-            raise BrokenAnswerError("the backend sent something that is not HTTP")
-        if b"transfer-encoding: chunked" in head.lower():
-            body = ChunkedBody().feed(body)
-        return int(parts[1]), body

@@ -12,16 +12,15 @@ from time import monotonic
 from typing import Protocol
 
 from headway.gateway.answer import Answer
-from headway.gateway.asked import Asked, error_body, error_event, with_priority
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
 from headway.gateway.foresight import Foreseen
-from headway.gateway.incoming import Incoming
 from headway.gateway.meter import Meter
-from headway.gateway.reply import Reply
 from headway.gateway.tracing import Trace
-from headway.gateway.upstream import Connection
-from headway.gateway.wire import ClientConnection
+from headway.http.client import ClientConnection
+from headway.http.message import HttpRequest
+from headway.http.openai import Asked, error_body, error_event, with_priority
+from headway.http.server import Reply, ServerConnection
 from headway.workload.record import DONE, FAILED, REJECTED
 from headway.workload.request import Request
 
@@ -80,7 +79,7 @@ class Exchange(Foreseen):
     )  # fmt: skip
 
     def __init__(
-        self, desk: Desk, connection: ClientConnection, incoming: Incoming, asked: Asked,
+        self, desk: Desk, connection: ServerConnection, incoming: HttpRequest, asked: Asked,
         request: Request, forward: bytes,
     ) -> None:  # fmt: skip
         """Come into being as ``request`` arrives; ``forward`` are header lines for the engine."""
@@ -106,7 +105,7 @@ class Exchange(Foreseen):
         self.answer = self._new_answer()
         self.trace: Trace | None = None
         self._forward = forward
-        self._upstream: Connection | None = None
+        self._upstream: ClientConnection | None = None
         self._connect: asyncio.Task[None] | None = None
         self._charged = 0.0
         self._paused = False
@@ -160,7 +159,7 @@ class Exchange(Foreseen):
         else:
             self._send(backend, connection)
 
-    def _send(self, backend: Backend, connection: Connection) -> None:
+    def _send(self, backend: Backend, connection: ClientConnection) -> None:
         self._upstream = connection
         self.phase = SENT
         body = self.incoming.body
@@ -278,7 +277,7 @@ class Exchange(Foreseen):
             status = 200
         if not self._reply.begun:
             self._fail_to_client(why, status, code, 1.0 if status == 503 else None)
-        elif self.answer.streaming:
+        elif self.answer.streaming and not self.answer.mid_event:
             # The stream must not look complete: an event says so, and no [DONE] follows.
             self._reply.piece(self._reply.framed(error_event(self.asked.api, why, code)))
             self._reply.finish(complete=False)

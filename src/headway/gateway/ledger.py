@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from headway.gateway.asked import PATHS
 from headway.gateway.entry import OPEN, Entry
 from headway.gateway.exchange import ENDED, Exchange
-from headway.gateway.incoming import Incoming
 from headway.gateway.store import Store
 from headway.gateway.telemetry import Telemetry
+from headway.http.message import HttpRequest
+from headway.http.openai import PATHS
 
 RECENT_ENTRIES = 500
 
@@ -61,7 +61,7 @@ class Ledger:
         return entry
 
     def turned_away(
-        self, incoming: Incoming, status: str, reason: str, code: int | None, tenant: str = ""
+        self, incoming: HttpRequest, status: str, reason: str, code: int | None, tenant: str = ""
     ) -> None:
         """Write down a request that never became an exchange."""
         now_s = time.monotonic() + self.anchor_s

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headway.gateway.asked import COMPLETIONS, RESPONSES
-from headway.gateway.framing import BrokenAnswerError
+from headway.http.events import num_events, payloads
+from headway.http.message import BrokenAnswerError
+from headway.http.openai import COMPLETIONS, RESPONSES
 
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
@@ -36,7 +37,7 @@ class Meter:
     def __init__(self, api: str) -> None:
         """Nothing was seen yet."""
         self._api = api
-        self._mark = b'.delta"' if api == RESPONSES else b"\n\n"
+        self._mark = b'.delta"' if api == RESPONSES else None
         self._tail: tuple[bytes, bytes, bytes] = (b"", b"", b"")
         self.first_s: float | None = None
         self.last_s = 0.0
@@ -48,14 +49,17 @@ class Meter:
 
     def see(self, events: bytes, now_s: float) -> None:
         """Whole events came; raises `BrokenAnswerError` if the first of them are no JSON."""
+        count = num_events(events)
+        if not count:
+            return  # a comment keeps the connection alive, and says nothing
         tail = self._tail
         self._tail = (tail[1], tail[2], events)
         if self.first_s is not None:
-            self.seen_tokens += events.count(self._mark)
+            self.seen_tokens += count if self._mark is None else events.count(self._mark)
             self.last_s = now_s
             return
-        payloads = _payloads(events)
-        for place, payload in enumerate(payloads):
+        said = payloads(events)
+        for place, payload in enumerate(said):
             if payload == b"[DONE]":
                 continue
             tree = _tree(payload)
@@ -63,8 +67,8 @@ class Meter:
                 raise BrokenAnswerError("the backend's stream holds something that is not JSON")
             if self._says(tree):
                 self.first_s = self.last_s = now_s
-                rest = payloads[place + 1 :]
-                if self._api == RESPONSES:
+                rest = said[place + 1 :]
+                if self._mark is not None:
                     rest = [other for other in rest if self._mark in other]
                 self.seen_tokens += 1 + len(rest)
                 return
@@ -72,8 +76,8 @@ class Meter:
     def end_stream(self) -> None:
         """The stream is over: read its last events."""
         empty = 0
-        payloads = [payload for part in self._tail for payload in _payloads(part)]
-        for payload in reversed(payloads[-MOST_CLOSING:]):
+        closing = [payload for part in self._tail for payload in payloads(part)]
+        for payload in reversed(closing[-MOST_CLOSING:]):
             tree = None if payload == b"[DONE]" else _tree(payload)
             if tree is None:
                 self.finished |= payload == b"[DONE]"
@@ -156,12 +160,3 @@ def _tree(payload: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return tree if isinstance(tree, dict) else None
-
-
-def _payloads(events: bytes) -> list[bytes]:
-    """The data of each event; of a raw chunk its framing never begins with ``data:``."""
-    return [
-        line[5:].strip()
-        for line in events.replace(b"\r\n", b"\n").split(b"\n")
-        if line.startswith(b"data:")
-    ]

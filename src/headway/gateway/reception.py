@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from headway.errors import InputError
 from headway.gateway.answer import HOP_BY_HOP
-from headway.gateway.asked import PATHS, error_body, read_asked
 from headway.gateway.config import Tenant
 from headway.gateway.exchange import JSON_HEADERS, Exchange
-from headway.gateway.incoming import Incoming
 from headway.gateway.slo import read_slo
 from headway.gateway.tracing import CARRIED
 from headway.gateway.views import answer_view
-from headway.gateway.wire import ClientConnection
+from headway.http.message import HttpRequest
+from headway.http.openai import PATHS, error_body, read_asked
+from headway.http.server import ServerConnection
 from headway.workload.record import FAILED, REJECTED
 from headway.workload.request import Request
 
@@ -27,7 +27,7 @@ _FULL = "the gateway has as many connections open as the system allows it"
 
 
 class Reception:
-    """Takes requests off connections; see `headway.gateway.wire.Application`.
+    """Takes requests off connections; see `headway.http.server.Application`.
 
     Attributes:
         connections: those that are open.
@@ -37,7 +37,7 @@ class Reception:
     def __init__(self, gateway: Gateway) -> None:
         """Take requests for ``gateway``."""
         self._gateway = gateway
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[ServerConnection] = set()
         self.characters_per_token = 4.0
 
     @property
@@ -50,7 +50,7 @@ class Reception:
         """Most bytes of a request's body."""
         return self._gateway.config.limits.body_bytes
 
-    def opened(self, connection: ClientConnection) -> None:
+    def opened(self, connection: ServerConnection) -> None:
         """A client has connected."""
         gateway = self._gateway
         upstream = gateway.fleet.num_connections
@@ -59,11 +59,11 @@ class Reception:
             connection.refuse(503, JSON_HEADERS + b"Retry-After: 1\r\n", body)
         self.connections.add(connection)
 
-    def closed(self, connection: ClientConnection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         """It has gone."""
         self.connections.discard(connection)
 
-    def begun(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def begun(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """Refuse whoever has no key before reading the rest."""
         if incoming.path not in PATHS:
             return
@@ -77,19 +77,19 @@ class Reception:
             connection.refuse(405, JSON_HEADERS + b"Allow: POST\r\n", body)
 
     def malformed(
-        self, connection: ClientConnection, incoming: Incoming | None, status: int, why: str
+        self, connection: ServerConnection, incoming: HttpRequest | None, status: int, why: str
     ) -> None:
         """Answer what is no request."""
         if incoming is not None and incoming.path in PATHS and incoming.method == "POST":
             self._gateway.ledger.turned_away(incoming, REJECTED, f"http_{status}", status)
         connection.refuse(status, JSON_HEADERS, error_body(why, _INVALID, None))
 
-    def abandoned(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def abandoned(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """Note a request whose client went away before it was complete."""
         if incoming.path in PATHS and incoming.method == "POST":
             self._gateway.ledger.turned_away(incoming, FAILED, "client_disconnected", None)
 
-    def received(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def received(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """A request is complete."""
         gateway = self._gateway
         if incoming.path not in PATHS:
@@ -120,7 +120,7 @@ class Reception:
         gateway.dispatcher.arrived(exchange)
 
     def _exchange(
-        self, connection: ClientConnection, incoming: Incoming, tenant: Tenant
+        self, connection: ServerConnection, incoming: HttpRequest, tenant: Tenant
     ) -> Exchange:
         gateway = self._gateway
         asked = read_asked(PATHS[incoming.path], incoming.body)
@@ -166,7 +166,7 @@ class Reception:
             exchange.pool = next((pool for pool in pools if fleet.serves(pool, model)), pools[0])
         exchange.home = exchange.pool
 
-    def _forwarded(self, incoming: Incoming) -> bytes:
+    def _forwarded(self, incoming: HttpRequest) -> bytes:
         config = self._gateway.config
         own_key = bool(config.tenants)
         backend_key = any(endpoint.api_key for endpoint in config.endpoints)

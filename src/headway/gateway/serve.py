@@ -11,9 +11,9 @@ from collections.abc import Callable
 from headway.errors import HeadwayError
 from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
-from headway.gateway.descriptors import Descriptors, allow_files
 from headway.gateway.store import open_store
 from headway.gateway.tracing import Tracing, exporting
+from headway.http.descriptors import Descriptors, allow_files
 from headway.predict.predictor import LengthPredictor
 from headway.workload.request import Request
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.errors import need
 from headway.gateway.entry import Entry
-from headway.gateway.incoming import Incoming
+from headway.http.message import HttpRequest
 from headway.workload.record import DONE
 
 if TYPE_CHECKING:  # the extra, and a module that imports this one
@@ -155,7 +155,7 @@ def _fail(span: Span, reason: str) -> None:
     span.set_status(StatusCode.ERROR, reason)
 
 
-def _carried(incoming: Incoming) -> dict[str, str]:
+def _carried(incoming: HttpRequest) -> dict[str, str]:
     return {
         name.decode(): value.decode("latin-1")
         for name, value in incoming.headers.items()

@@ -8,14 +8,14 @@ from importlib.resources import files
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from headway.gateway.asked import error_body
 from headway.gateway.config import is_loopback
 from headway.gateway.entry import Entry
-from headway.gateway.incoming import Incoming
 from headway.gateway.keys import NOBODY
 from headway.gateway.slo import NONE
 from headway.gateway.telemetry import label
-from headway.gateway.wire import ClientConnection
+from headway.http.message import HttpRequest
+from headway.http.openai import error_body
+from headway.http.server import ServerConnection
 from headway.workload.record import DONE
 from headway.workload.request import Slo
 
@@ -33,7 +33,7 @@ HTML = (
 MOST_LISTED = 1000
 
 
-def answer_view(gateway: Gateway, connection: ClientConnection, incoming: Incoming) -> None:
+def answer_view(gateway: Gateway, connection: ServerConnection, incoming: HttpRequest) -> None:
     """Answer a request that no engine is needed for."""
     status, headers, body = _view(gateway, incoming)
     connection.answer(
@@ -41,7 +41,7 @@ def answer_view(gateway: Gateway, connection: ClientConnection, incoming: Incomi
     )
 
 
-def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
+def _view(gateway: Gateway, incoming: HttpRequest) -> tuple[int, bytes, bytes]:
     path = incoming.path
     if path.startswith("/admin/"):
         return _admin(gateway, incoming)
@@ -76,7 +76,7 @@ def _view(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
     return _models(gateway, path)
 
 
-def _admin(gateway: Gateway, incoming: Incoming) -> tuple[int, bytes, bytes]:
+def _admin(gateway: Gateway, incoming: HttpRequest) -> tuple[int, bytes, bytes]:
     if not gateway.doorkeeper.is_admin(incoming.headers):
         # As if it were not there: without a token configured, it is not.
         return 404, JSON, _error(f"there is nothing at {incoming.path[:200]}", "not_found")

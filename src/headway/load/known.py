@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NamedTuple
 
-from headway.http.wire import (
+from headway.http.small import (
     LAST_CHUNK,
     STREAM_HEAD,
     Incoming,

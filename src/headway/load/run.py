@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from headway.errors import InputError
-from headway.http.wire import fastest_loop
+from headway.http.small import fastest_loop
 from headway.load.alarm import Alarm
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target

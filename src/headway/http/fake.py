@@ -14,20 +14,50 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headway.errors import InputError, UnknownNameError
-from headway.gateway.asked import CHAT, PATHS, Asked, error_body, read_asked
-from headway.gateway.fake_answers import (
-    CANNED,
-    FAULTS,
-    MIDWAY,
-    last_events,
-    stream_event,
-    whole_answer,
+from headway.http.message import LAST_CHUNK, HttpRequest, as_chunk
+from headway.http.openai import (
+    CHAT,
+    PATHS,
+    RESPONSES,
+    Asked,
+    error_body,
+    read_asked,
 )
-from headway.gateway.framing import LAST_CHUNK, as_chunk
-from headway.gateway.incoming import Incoming
-from headway.gateway.wire import ClientConnection
+from headway.http.server import ServerConnection
 
 WORDS = ("the ", "a ", "line ", "of ", "words ", "that ", "means ", "nothing ")
+
+
+FAULTS = (
+    "die", "die-in-event", "hang", "hang-midway", "garbage", "garbage-stream", "not-json",
+    "close-early", "close-before", "status-429", "status-500", "status-503", "html-500",
+    "no-done", "bad-chunk", "huge", "redirect", "split", "wrong-length",
+)  # fmt: skip
+MIDWAY = frozenset({"die", "die-in-event", "hang-midway", "bad-chunk"})
+
+
+def _plain(
+    status: bytes, body: bytes, kind: bytes = b"application/json", more: bytes = b""
+) -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        status, kind, more, len(body), body,
+    )  # fmt: skip
+
+
+CANNED = {
+    "garbage": b"\x00\x01\x02 what is this\r\n\r\n",
+    "garbage-stream": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n" + as_chunk(b"data: {not json\n\n") + LAST_CHUNK,
+    "not-json": _plain(b"200 OK", b"<html>hello</html>"),
+    "status-429": _plain(
+        b"429 Too Many Requests", error_body("slow down", "rate_limit_error", "rate"),
+        more=b"Retry-After: 1\r\n",
+    ),
+    "status-500": _plain(b"500 Internal", error_body("engine trouble", "server_error", None)),
+    "status-503": _plain(b"503 Unavailable", error_body("loading", "server_error", None)),
+    "html-500": _plain(b"500 Internal", b"<h1>Oops</h1>", b"text/html"),
+    "redirect": _plain(b"302 Found", b"", b"text/html", b"Location: http://127.0.0.1:1/\r\n"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +86,8 @@ class _Run:
     """A request that is being answered."""
 
     engine: FakeEngine
-    connection: ClientConnection
-    incoming: Incoming
+    connection: ServerConnection
+    incoming: HttpRequest
     asked: Asked
     tokens: int
     fault: str
@@ -214,7 +244,7 @@ class FakeEngine:
     loop: asyncio.AbstractEventLoop = field(init=False)
     _running: set[_Run] = field(default_factory=set)
     _waiting: deque[_Run] = field(default_factory=deque)
-    _open: set[ClientConnection] = field(default_factory=set)
+    _open: set[ServerConnection] = field(default_factory=set)
     _server: asyncio.Server | None = None
     _cached: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
@@ -222,7 +252,7 @@ class FakeEngine:
         """Listen on the loopback address; returns the port."""
         self.loop = asyncio.get_running_loop()
         self._server = await self.loop.create_server(
-            lambda: ClientConnection(self, self.loop), "127.0.0.1", port, backlog=16_384
+            lambda: ServerConnection(self, self.loop), "127.0.0.1", port, backlog=16_384
         )
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
@@ -235,28 +265,28 @@ class FakeEngine:
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    def opened(self, connection: ClientConnection) -> None:
+    def opened(self, connection: ServerConnection) -> None:
         """A client has connected."""
         self.accepted += 1
         self._open.add(connection)
 
-    def closed(self, connection: ClientConnection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         """It has gone."""
         self._open.discard(connection)
 
-    def begun(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def begun(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """A request's head is complete."""
 
-    def abandoned(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def abandoned(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """A client went away in the middle of its request."""
 
     def malformed(
-        self, connection: ClientConnection, incoming: Incoming | None, status: int, why: str
+        self, connection: ServerConnection, incoming: HttpRequest | None, status: int, why: str
     ) -> None:
         """What came is no request."""
         connection.refuse(status, b"", why.encode())
 
-    def received(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def received(self, connection: ServerConnection, incoming: HttpRequest) -> None:
         """A request is complete."""
         api = PATHS.get(incoming.path)
         keep = incoming.keep_alive
@@ -319,3 +349,76 @@ class FakeEngine:
             found = as_chunk(stream_event(asked, {"content": word}, None))
             self._cached[asked.api, word] = found
         return found
+
+
+def last_events(asked: Asked, tokens: int, fault: str) -> bytes:
+    """What follows the last token."""
+    if asked.api == RESPONSES:
+        whole = whole_answer(asked, "", tokens)
+        event = {"type": "response.completed", "response": whole, "sequence_number": 99}
+        return as_chunk(_named("response.completed", event)) + LAST_CHUNK
+    finish = as_chunk(stream_event(asked, {}, "stop"))
+    prompt_tokens = asked.prompt_tokens(4.0)
+    usage = {"id": "fake", "object": "chat.completion.chunk", "created": 0,
+             "model": asked.model, "choices": [],
+             "usage": _usage(prompt_tokens, tokens)}  # fmt: skip
+    body = finish + as_chunk(b"data: " + json.dumps(usage).encode() + b"\n\n")
+    if fault != "no-done":
+        body += as_chunk(b"data: [DONE]\n\n")
+    return body + LAST_CHUNK
+
+
+def _usage(prompt_tokens: int, tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": tokens,
+        "total_tokens": prompt_tokens + tokens,
+    }
+
+
+def _named(name: str, event: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(event).encode())
+
+
+def stream_event(asked: Asked, delta: dict[str, str], finish: str | None) -> bytes:
+    """One event of a stream, in the shape of its API."""
+    if asked.api == RESPONSES:
+        event = {"type": "response.output_text.delta", "delta": delta.get("content", ""),
+                 "item_id": "m", "output_index": 0, "content_index": 0,
+                 "sequence_number": 1, "logprobs": []}  # fmt: skip
+        return _named("response.output_text.delta", event)
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+    if asked.api == CHAT:
+        choice["delta"] = delta
+        kind = "chat.completion.chunk"
+    else:
+        choice["text"] = delta.get("content", "")
+        kind = "text_completion"
+    event = {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice]}
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def whole_answer(asked: Asked, text: str, tokens: int) -> dict[str, Any]:
+    """An answer in one, in the shape of its API."""
+    prompt_tokens = asked.prompt_tokens(4.0)
+    if asked.api == RESPONSES:
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
+                   "content": content}  # fmt: skip
+        return {
+            "id": "fake", "object": "response", "created_at": 0, "model": asked.model,
+            "status": "completed", "output": [message], "parallel_tool_calls": True,
+            "tool_choice": "auto", "tools": [],
+            "usage": {"input_tokens": prompt_tokens, "output_tokens": tokens,
+                      "total_tokens": prompt_tokens + tokens,
+                      "input_tokens_details": {"cached_tokens": 0},
+                      "output_tokens_details": {"reasoning_tokens": 0}},
+        }  # fmt: skip
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    if asked.api == CHAT:
+        choice["message"] = {"role": "assistant", "content": text}
+    else:
+        choice["text"] = text
+    kind = "chat.completion" if asked.api == CHAT else "text_completion"
+    return {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice],
+            "usage": _usage(prompt_tokens, tokens)}  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
-from headway.gateway.incoming import REASONS, Application, Exchange, Incoming
+from headway.http.message import LAST_CHUNK, REASONS, HttpRequest, as_chunk
 
 HIGH_WATER_BYTES = 256 * 1024
 MOST_PIPELINED = 16
@@ -17,7 +17,63 @@ LINGER_S = 0.5
 DECLARED = (b"content-length", b"transfer-encoding")
 
 
-class ClientConnection(asyncio.Protocol):
+class Exchange(Protocol):
+    """Whoever answers a request, as a connection sees it."""
+
+    def client_gone(self) -> None:
+        """The client has disconnected."""
+        ...
+
+    def client_full(self) -> None:
+        """The client reads more slowly than it is sent to."""
+        ...
+
+    def client_ready(self) -> None:
+        """The client has caught up."""
+        ...
+
+
+class Application(Protocol):
+    """What a connection serves."""
+
+    @property
+    def head_limit_bytes(self) -> int:
+        """Most bytes of a request line with its headers."""
+        ...
+
+    @property
+    def body_limit_bytes(self) -> int:
+        """Most bytes of a body."""
+        ...
+
+    def opened(self, connection: ServerConnection) -> None:
+        """A client has connected."""
+        ...
+
+    def closed(self, connection: ServerConnection) -> None:
+        """It has gone."""
+        ...
+
+    def begun(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+        """The head of a request is complete; a refusal here saves reading its body."""
+        ...
+
+    def received(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+        """A request is complete."""
+        ...
+
+    def malformed(
+        self, connection: ServerConnection, incoming: HttpRequest | None, status: int, why: str
+    ) -> None:
+        """What came is no request; answer with ``status`` and close."""
+        ...
+
+    def abandoned(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+        """The client went away between the head of a request and its end."""
+        ...
+
+
+class ServerConnection(asyncio.Protocol):
     """One client's connection; requests are answered one after the other."""
 
     __slots__ = (
@@ -29,14 +85,14 @@ class ClientConnection(asyncio.Protocol):
         self._app = app
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
-        self._incoming: Incoming | None = None  # being received
+        self._incoming: HttpRequest | None = None  # being received
         self._body: list[bytes] = []
         self._length = 0
         self._seen = 0  # bytes of the head so far
         self._complete = True
         self._closing = False
         self._refused = False
-        self._waiting: deque[Incoming] = deque()
+        self._waiting: deque[HttpRequest] = deque()
         self.began_s: float | None = None  # first byte of the request being received
         self.exchange: Exchange | None = None
         self.full = False
@@ -101,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._incoming = Incoming()
+        self._incoming = HttpRequest()
         self._body = []
         self._length = 0
 
@@ -242,3 +298,58 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._closing = True
             self.transport.close()
+
+
+class Reply:
+    """One answer to one client.
+
+    Attributes:
+        begun: whether the client was sent anything of it.
+        chunked: whether pieces are framed as chunks; a client of HTTP/1.0 is sent them bare.
+    """
+
+    __slots__ = ("_connection", "_keep_alive", "begun", "chunked")
+
+    def __init__(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+        """Answer ``incoming`` over ``connection``."""
+        self._connection = connection
+        self._keep_alive = incoming.keep_alive
+        self.begun = False
+        self.chunked = incoming.version == "1.1"
+
+    def begin(self, status: int, lines: bytes, framed: bytes = b"") -> bool:
+        """Send the head of an answer in pieces, and its first piece as it stands.
+
+        Returns whether the client's buffer is full already.
+        """
+        self.begun = True
+        coding = b"Transfer-Encoding: chunked\r\n" if self.chunked else b"Connection: close\r\n"
+        self._connection.transport.write(
+            b"HTTP/1.1 %d %b\r\n%b%b\r\n%b"
+            % (status, REASONS.get(status, b"Status"), lines, coding, framed)
+        )
+        return self._connection.full
+
+    def framed(self, data: bytes) -> bytes:
+        """``data`` as one piece."""
+        return as_chunk(data) if self.chunked and data else data
+
+    def piece(self, framed: bytes) -> None:
+        """Send one more piece, framed already."""
+        if framed:
+            self._connection.transport.write(framed)
+
+    def finish(self, complete: bool = True) -> None:
+        """End an answer in pieces; one that is not ``complete`` closes the connection."""
+        if self.chunked:
+            self._connection.transport.write(LAST_CHUNK)
+        self._connection.finished(complete and self._keep_alive and self.chunked)
+
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send an answer in one."""
+        self.begun = True
+        self._connection.answer(status, lines, body, self._keep_alive)
+
+    def cut_off(self) -> None:
+        """Close in the middle: there is no other way to tell that what follows is missing."""
+        self._connection.transport.abort()
