@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig
-from headway.http.fake import FakeEngine
 from headway.gateway.pools import Overflow, Pool
+from headway.http.fake import FakeEngine
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.workload.request import Request
