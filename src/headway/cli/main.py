@@ -13,29 +13,42 @@ import click
 from headway.errors import HeadwayError, MissingExtraError, UnknownNameError
 
 _STDOUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
-COMMANDS = {
-    "frontier": "Speed per user against $ per million tokens, over all layouts and batches.",
-    "estimate": "One deployment: four components, interval, what binds.",
-    "closed-form": "The back of the envelope: N*, t_min and the cost at t_min.",
-    "laws": "Fit the scaling laws of the published model to our own frontiers.",
-    "explain": "Where each millisecond of a served token goes, and what would change it.",
-    "calibrate": "Your own benchmark results on top of the shipped calibration.",
-    "validate": "Held-out error and interval coverage of the serving model.",
-    "possible": "Whether a claimed speed and price can be true, and which bound it breaks.",
-    "largest": "The largest model that reaches a speed at a price.",
-    "reach": "Which change of hardware or price would move the frontier to a target.",
-    "serve": "An OpenAI-compatible gateway that orders requests by predicted length.",
-    "engine": "A real engine on this machine, with random weights, to try all this on.",
-    "load": "Ask a server as users do, and measure it honestly.",
-    "report": "Read the record that a gateway keeps.",
-    "simulate": "Replay a trace or a workload against policies, with laws checked.",
-    "trace": "Read public traces and logs into Headway's own form.",
-    "profile": "Measure an engine on this machine, or an API from outside, in few runs.",
-    "ideal": "Idealized runtime, dollars and joules per request; API against reference.",
-    "tradeoff": "Capability against efficiency: Pareto set, ranks, picture.",
-    "predict": "How long an answer will be, with its uncertainty; train, evaluate.",
-    "catalogue": "Models and accelerators that are known by name, with sources.",
+GROUPS = {
+    "Decide": {
+        "frontier": "Speed per user against $ per million tokens, over all layouts and batches.",
+        "estimate": "One deployment: four components, interval, what binds.",
+        "explain": "Where each millisecond of a served token goes, and what would change it.",
+        "possible": "Whether a claimed speed and price can be true, and which bound it breaks.",
+        "largest": "The largest model that reaches a speed at a price.",
+        "reach": "Which change of hardware or price would move the frontier to a target.",
+    },
+    "Measure": {
+        "profile": "Measure an engine on this machine, or an API from outside, in few runs.",
+        "calibrate": "Your own benchmark results on top of the shipped calibration.",
+        "validate": "Held-out error and interval coverage of the serving model.",
+        "ideal": "Idealized runtime, dollars and joules per request; API against reference.",
+        "tradeoff": "Capability against efficiency: Pareto set, ranks, picture.",
+    },
+    "Schedule": {
+        "predict": "How long an answer will be, with its uncertainty; train, evaluate.",
+        "simulate": "Replay a trace or a workload against policies, with laws checked.",
+        "trace": "Read public traces and logs into Headway's own form.",
+    },
+    "Serve": {
+        "serve": "An OpenAI-compatible gateway that orders requests by predicted length.",
+        "engine": "A real engine on this machine, with random weights, to try all this on.",
+        "load": "Ask a server as users do, and measure it honestly.",
+        "report": "Show a saved answer, a gateway's record, or another tool's results.",
+    },
+    "Look up": {
+        "catalogue": "Models and accelerators that are known by name, with sources.",
+    },
+    "Papers": {
+        "closed-form": "The back of the envelope: N*, t_min and the cost at t_min.",
+        "laws": "Fit the scaling laws of the published model to our own frontiers.",
+    },
 }
+COMMANDS = {name: help for group in GROUPS.values() for name, help in group.items()}
 
 
 class _Lazy(click.Group):
@@ -60,18 +73,27 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for group, commands in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.command(cls=_Lazy, context_settings=SETTINGS)
 @click.version_option(package_name="headway")
 def headway() -> None:
     """Say how fast, how cheaply and in what order a language model should be served."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 the answer is no, 2 bad input, 130 interrupted."""
+    """Run the command line and exit.
+
+    0: answered; 1: the answer is no; 2: bad input; 3: something needed is missing (an extra, a
+    server); 130: interrupted.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know ASCII only
@@ -86,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.format_message())
         sys.exit(0)
     except MissingExtraError as error:
-        _fail(str(error), 1)
+        _fail(str(error), 3)
     except HeadwayError as error:
         _fail(str(error), 2)
     except click.UsageError as error:

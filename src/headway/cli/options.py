@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -20,13 +22,51 @@ from headway.steptime.acceptance import acceptance_of
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.roofline import EXPECTED
 from headway.steptime.speculative import Speculation, mtp_draft
-from headway.units import parse_number
+from headway.units import (
+    parse_count,
+    parse_counts,
+    parse_fraction,
+    parse_number,
+    parse_rate_rps,
+    parse_time_s,
+)
 
 CONTEXT_TOKENS = 4096
 ACCEPTANCE = 0.8
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # before click 8.2 it takes no parameter
+
 One = TypeVar("One")
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Parsed(ParamType):
+    """The type of an option whose text a parser of `headway.units` reads; errors name the option.
+
+    A default is written as text too, and shown as it is written.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str, str], Any]) -> None:
+        """Call the value ``name`` in the help, and read it with ``parse(text, what)``."""
+        self.name = name
+        self.parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the text means, in SI units."""
+        what = param.opts[0] if param else self.name
+        return self.parse(value, what) if isinstance(value, str) else value
+
+
+NUMBER = Parsed("number", parse_number)
+COUNT = Parsed("number", parse_count)  # 1 and above: 256, 4k
+COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256
+TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
+TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))
+FRACTION = Parsed("fraction", parse_fraction)  # 0.3, 30%
+RATE = Parsed("rate", parse_rate_rps)  # per second, or 600/min
 
 
 def as_number(what: str, whole: bool = False, zero: bool = False) -> Callable[..., Any]:
@@ -82,15 +122,80 @@ def number_option(
     )
 
 
+def on_option(
+    help: str = "Accelerators, comma-separated: catalogue names, 8xh200, your own .toml, or all.",
+    required: bool = True,
+) -> Callable[[Command], Command]:
+    """--on NAMES, as ``on``: the text; read it with `find_clusters`."""
+    return click.option("--on", required=required, metavar="NAMES", help=help)
+
+
+def price_option(command: Command) -> Command:
+    """--price USD, as ``price``: dollars per accelerator-hour, or ``None``."""
+    return number_option(
+        "--price",
+        "price in $ per accelerator-hour",
+        "$ per accelerator-hour, instead of the catalogue's.",
+    )(command)
+
+
+def calibration_option(command: Command) -> Command:
+    """--calibration FILE, as ``calibration``: a path, or ``None``."""
+    return click.option(
+        "--calibration",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A file of headway calibrate, on top of what ships.",
+    )(command)
+
+
+def engine_option(required: bool = False) -> Callable[[Command], Command]:
+    """--engine NAME, as ``engine``: a serving engine's name, or ``None``."""
+    return click.option(
+        "--engine",
+        metavar="NAME",
+        required=required,
+        help="Serving engine, such as vllm, sglang or tensorrt-llm.",
+    )
+
+
+def length_options(
+    several: bool = False, required: bool = False, **defaults: str
+) -> Callable[[Command], Command]:
+    """--prompt and --output (aliases --isl and --osl), as ``prompt`` and ``output``.
+
+    Args:
+        several: whether lists and doublings are read, into tuples.
+        required: whether both must be given.
+        defaults: texts by name.
+
+    """
+    kind, s = (COUNTS, "s, such as 1k,4k or 512..8k") if several else (COUNT, "")
+    settings: dict[str, Any] = {"type": kind, "required": required, "show_default": True}
+    prompt = click.option(
+        "--prompt", "--isl", "prompt", default=defaults.get("prompt"),
+        help=f"Prompt tokens of a request{s}.", **settings,
+    )  # fmt: skip
+    output = click.option(
+        "--output", "--osl", "output", default=defaults.get("output"),
+        help=f"Output tokens of a request{s}.", **settings,
+    )  # fmt: skip
+    return together([prompt, output])
+
+
+def slo_option(command: Command) -> Command:
+    """--slo OBJECTIVES, as ``slo``: the text, or ``None``."""
+    return click.option(
+        "--slo",
+        metavar="OBJECTIVES",
+        help='What each request is promised, such as "ttft p95 < 500ms, tpot p95 < 50ms".',
+    )(command)
+
+
 def shape_options(context: str | None = None) -> Callable[[Command], Command]:
     """Add --on and all that shapes a `Question` but the model; ``context`` is its default."""
     options: list[Callable[[Any], Any]] = [
-        click.option(
-            "--on",
-            required=True,
-            metavar="NAMES",
-            help="Accelerators, comma-separated: catalogue names or your own .toml files.",
-        ),
+        on_option(),
         click.option(
             "--precision",
             metavar="W[/A[/KV]]",
@@ -120,11 +225,7 @@ def shape_options(context: str | None = None) -> Callable[[Command], Command]:
             show_default=True,
             help="Whether a verifying pass yields one more token.",
         ),
-        number_option(
-            "--price",
-            "price in $ per accelerator-hour",
-            "$ per accelerator-hour, instead of the catalogue's.",
-        ),
+        price_option,
         click.option(
             "--overlap",
             type=float,
@@ -133,12 +234,12 @@ def shape_options(context: str | None = None) -> Callable[[Command], Command]:
             help="Fraction of network time that hides behind computation.",
         ),
     ]
-    return _together(options)
+    return together(options)
 
 
 def question_options(command: Command) -> Command:
     """Add MODEL, `shape_options` and --as."""
-    return _together(
+    return together(
         [
             click.argument("model"),
             shape_options(),
@@ -162,7 +263,7 @@ def question_options(command: Command) -> Command:
 
 def layout_options(command: Command) -> Command:
     """Add --tp, --pp, --dp and --ep; read them with `layout_of`."""
-    return _together(
+    return together(
         [
             number_option("--tp", "tp", "Tensor-parallel ranks.", whole=True),
             number_option("--pp", "pp", "Pipeline stages.", whole=True),
@@ -179,7 +280,7 @@ def layout_of(*degrees: int | None) -> Parallelism:
 
 def target_options(command: Command) -> Command:
     """Add --tok-s and --usd-per-mtok, both required, and --json."""
-    return _together(
+    return together(
         [
             number_option(
                 "--tok-s", "speed in tokens/s per user", "Speed per user.", required=True
@@ -195,7 +296,9 @@ def target_options(command: Command) -> Command:
     )(command)
 
 
-def _together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+def together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
+    """Return one decorator that adds ``options`` in this order."""
+
     def add(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)

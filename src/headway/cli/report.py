@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
+from headway.cli.files import AnswerFiles
 from headway.cli.options import report_options
-from headway.cli.show import deliver, number
+from headway.cli.show import deliver, number, show
 from headway.errors import InputError
-from headway.report.report import Report, Row, Value
+from headway.report.report import Report, Row, Value, is_report
 
 if TYPE_CHECKING:  # needs the extra
     from headway.gateway.entry import Entry
@@ -27,13 +28,25 @@ _GROUPS = ("tenant", "model", "backend", "pool", "api")
 def report(
     where: str, by: str | None, json_path: str | None, html_path: Path | None, png_path: Path | None
 ) -> None:
-    """Say what PATH holds: a gateway's record, or a result of vllm bench serve or guidellm.
+    """Show what PATH holds: a saved answer, a gateway's record, or another tool's results.
 
-    A record is an SQLite file, or the address of a PostgreSQL database.
+    An answer is what any command writes with --json. A record is an SQLite file, or the address of
+    a PostgreSQL database. Results are those of vllm bench serve or guidellm.
     """
     path = Path(where)
+    if path.suffix == ".json" and (saved := _saved_report(path)):
+        show(saved, AnswerFiles(json_path, html_path, png_path))
+        return
     made = _of_results(path) if path.suffix == ".json" else _of_record(where, by)
     deliver(made, _COLUMNS, json_path, html_path, png_path)
+
+
+def _saved_report(path: Path) -> Report[Any] | None:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError):
+        return None
+    return Report.from_json(text) if is_report(text) else None
 
 
 def _of_results(path: Path) -> Report:

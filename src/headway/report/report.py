@@ -28,7 +28,7 @@ else:
 
     RowType = TypeVar("RowType")
 
-__all__ = ["Report", "Row", "Value"]
+__all__ = ["Report", "Row", "Value", "is_report"]
 VERSION = 1
 Row = Mapping[str, Value]
 
@@ -167,9 +167,13 @@ class Report(Generic[RowType]):
         """Return the answer as plain text: a table of ``rows`` (all), or one row as facts."""
         from headway.report.text import facts, table
 
+        values = self.values
+        columns = self.columns or {
+            n: Column(n, "") for n in dict.fromkeys(n for r in values for n in r)
+        }
         if len(self.rows) == 1:
-            return facts(self.columns, self.values[0])
-        return table(self.columns, self.values, self.marks, rows)
+            return facts(columns, values[0])
+        return table(columns, values, self.marks, rows)
 
     def summary(self, rows: Iterable[int] | None = None) -> str:
         """Return title, `text` of ``rows`` (all), and notes."""
@@ -196,6 +200,15 @@ class Report(Generic[RowType]):
         from headway.report.frames import to_polars
 
         return to_polars(self.flat_rows)
+
+
+def is_report(text: str) -> bool:
+    """Return whether ``text`` is a report of any version, rather than other JSON."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(tree, dict) and "headway_report" in tree
 
 
 def _check_value(value: object, what: str) -> None:

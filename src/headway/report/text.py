@@ -26,7 +26,7 @@ def table(
     numbers = range(len(rows)) if shown is None else list(shown)
     lines: list[list[str]] = []
     for name, column in columns.items():
-        values = [rows[number][name] for number in numbers]
+        values = [rows[number].get(name) for number in numbers]
         if column.detail or all(value is None for value in values):
             continue
 
