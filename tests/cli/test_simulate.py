@@ -21,7 +21,9 @@ def run(*arguments: str) -> str:
 
 
 def test_a_comparison_is_printed_with_its_control() -> None:
-    text = run("--policy", "fcfs,sjf", "--load", "0.9", "--laws", "--slo", "ttft=500ms,tpot=50ms")
+    text = run(
+        "--policy", "fcfs,sjf", "--load", "0.9", "--laws", "--slo", "ttft < 500ms, tpot < 50ms"
+    )
     assert "shuffled" in text
     assert "$/Mtok" in text
     assert "conservation" in text
@@ -55,7 +57,7 @@ def test_explain_says_where_the_time_of_a_request_went() -> None:
     [
         (["--policy", "best"], "unknown policy"),
         (["--rate", "3", "--load", "0.5"], "not both"),
-        (["--slo", "ttft=5"], "with a unit"),
+        (["--slo", "ttft=5"], "objectives are written"),
         (["--predictor", "folder/"], "tau=SKILL"),
         (["--explain", "300"], "300 of 300"),
         (["--kv-blocks", "1"], "no request fits"),

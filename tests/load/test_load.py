@@ -20,11 +20,12 @@ from headway.load.client import Target
 from headway.load.compare import paired_row
 from headway.load.export import read_results, write_export
 from headway.load.flight import Flight
-from headway.load.measure import mean_interval, measured, problems, quantile_interval
+from headway.load.measure import measured, problems
 from headway.load.models import first_model
 from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals, shares
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
 from headway.load.saturate import saturation
+from headway.workload.aggregate import mean_interval, quantile_interval
 from headway.workload.profile import find_profile
 from headway.workload.request import Slo
 

@@ -59,7 +59,7 @@ SAID_BY_A_SCENARIO = {
 @number_option("--rate", "rate in requests/s", "Instead of the original's.")
 @number_option("--load", "load", "Rate as a fraction of saturation, instead of --rate.")
 @number_option("--requests", "requests", "Of a profile or a trace.", whole=True)
-@click.option("--slo", metavar="ttft=500ms,tpot=50ms", help="Objectives, for the goodput.")
+@click.option("--slo", metavar="TEXT", help="Objectives: 'ttft < 500ms, tpot < 50ms'.")
 @number_option("--replicas", "replicas", "Engines per deployment.", whole=True, default="1")
 @click.option(
     "--disaggregate",

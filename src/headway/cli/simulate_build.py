@@ -10,7 +10,6 @@ from headway.cli.simulate_options import (
     Workload,
     engine_of,
     parse_predictor,
-    parse_slo,
     pool_of,
     saturation_rps,
 )
@@ -34,6 +33,7 @@ from headway.sim.static_batch import batch_time
 from headway.sim.tune import tune
 from headway.steptime.deployment import Deployment
 from headway.steptime.deployment_name import parse_deployment
+from headway.workload.objective import parse_slo
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 

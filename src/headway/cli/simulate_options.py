@@ -25,26 +25,9 @@ from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 from headway.units import check_positive
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile, profile_names
-from headway.workload.request import Slo
 from headway.workload.traces import read_trace
 
 TRAINING_SEED = 1_000_000
-
-
-def parse_slo(text: str | None) -> Slo:
-    """``ttft=500ms,tpot=50ms,e2e=30s`` as objectives."""
-    if text is None:
-        return Slo()
-    limits: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = part.partition("=")
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", value.strip())
-        if name.strip() not in ("ttft", "tpot", "e2e") or match is None:
-            raise InputError(
-                f"objectives are ttft, tpot and e2e with a unit, such as ttft=500ms, not {part!r}"
-            )
-        limits[f"{name.strip()}_s"] = float(match[1]) * (1e-3 if match[2] == "ms" else 1.0)
-    return Slo(**limits)
 
 
 def parse_predictor(text: str) -> tuple[float, LengthPredictor | None]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from headway.load.answer import Outcome
-from headway.load.measure import mean_interval
 from headway.report.report import Value
+from headway.workload.aggregate import mean_interval
 from headway.workload.record import DONE, RequestRecord
 
 _WHAT: tuple[tuple[str, Callable[[RequestRecord], float | None]], ...] = (

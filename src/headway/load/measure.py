@@ -15,34 +15,11 @@ import numpy as np
 
 from headway.load.answer import Outcome
 from headway.report.report import Value
-from headway.workload.aggregate import t_quantile
+from headway.workload.aggregate import mean_interval, quantile_interval
 from headway.workload.record import Floats
 from headway.workload.request import Slo
 
-BATCHES = 20
-Z_99 = 2.5758293035489
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-
-
-def mean_interval(values: Floats) -> tuple[float, float] | None:
-    """The ends of the 95% interval of the mean of ``values``, in the order of arrival."""
-    if len(values) < 10:
-        return None
-    batches = min(BATCHES, len(values) // 2)
-    means = np.array([part.mean() for part in np.array_split(values, batches)])
-    half = t_quantile(batches - 1) * float(means.std(ddof=1)) / math.sqrt(batches)
-    mean = float(values.mean())
-    return mean - half, mean + half
-
-
-def quantile_interval(ordered: Floats, level: float) -> tuple[float, float] | None:
-    """The ends of the 99% interval of a quantile of ``ordered``; ``None`` with too few of them."""
-    n = len(ordered)
-    half = Z_99 * math.sqrt(n * level * (1 - level))
-    low, high = math.floor(n * level - half), math.ceil(n * level + half)
-    if low < 1 or high > n:
-        return None
-    return float(ordered[low - 1]), float(ordered[high - 1])
 
 
 def figures(name: str, values: Floats) -> dict[str, Value]:

@@ -125,7 +125,7 @@ class Scenario:
         policies: orders that are compared with first come first served.
         predictor: tau=SKILL, oracle, default, or a trained one's folder.
         route: how a replica is chosen.
-        slo: objectives of everybody, such as ttft=500ms,tpot=50ms.
+        slo: objectives of everybody, such as ``ttft < 500ms, tpot < 50ms``.
         engine: what pools share.
         disaggregation: prefill on the first pool, decode on the second.
         outages: of replicas, counted over all pools.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -107,6 +108,21 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    @classmethod
+    def of(cls, records: Sequence[RequestRecord]) -> Records:
+        """Return ``records`` as columns; times of what did not end are NaN."""
+        first_s = [r.token_s[0] if r.token_s else math.nan for r in records]
+        last_s = [r.token_s[-1] if r.status == DONE else math.nan for r in records]
+        return cls(
+            arrival_s=np.array([r.arrival_s for r in records], dtype=np.float64),
+            first_s=np.array(first_s, dtype=np.float64),
+            last_s=np.array(last_s, dtype=np.float64),
+            prompt_tokens=np.array([r.prompt_tokens for r in records], dtype=np.int64),
+            output_tokens=np.array([r.output_tokens for r in records], dtype=np.int64),
+            cached_tokens=np.array([r.cached_tokens or 0 for r in records], dtype=np.int64),
+            rejected=np.array([r.status == REJECTED for r in records], dtype=np.bool_),
+        )
 
     @property
     def done(self) -> Bools:
