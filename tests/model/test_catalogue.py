@@ -91,3 +91,38 @@ def test_a_path_is_read_and_a_name_wins_over_an_empty_folder(
     assert find_model("phi-4").num_layers == 40
     with pytest.raises(InputError, match="cannot read"):
         find_model("nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "precision"),
+    [
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.3-70b", "fp8/fp8/bf16"),
+        ("amd/Llama-3.1-70B-Instruct-FP8-KV", "llama-3.1-70b", "fp8/fp8/fp8"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP4", "llama-3.3-70b", "nvfp4/nvfp4/bf16"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4", "deepseek-r1", "nvfp4/nvfp4/bf16"),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b", "int4/bf16/bf16"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "qwen2.5-7b", "int4/bf16/bf16"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "qwen2.5-7b", "int8/bf16/bf16"),
+        ("RedHatAI/Qwen3-32B-quantized.w4a16", "qwen3-32b", "int4/bf16/bf16"),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "llama-3.1-8b", "int8/int8/bf16"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.3-70b", "bf16/bf16/bf16"),
+        ("google/gemma-2-9b-it", "gemma-2-9b", "bf16/bf16/bf16"),
+    ],
+)
+def test_hub_names_give_model_and_precision(text: str, name: str, precision: str) -> None:
+    assert find_model(text).name == name
+    assert str(find_precision(text)) == precision
+
+
+def test_a_precision_that_is_given_counts_before_the_published_one() -> None:
+    assert str(find_precision("Qwen/Qwen3-8B-FP8", "int4")) == "int4/bf16/bf16"
+
+
+def test_a_configuration_may_be_given_as_it_is(tmp_path: Path) -> None:
+    config = find_entry("llama-3.2-1b").config
+    assert find_model(config).total_params == find_model("llama-3.2-1b").total_params
+    assert find_model({**config, "_name_or_path": "mine"}).name == "mine"
+    assert str(find_precision(config)) == "bf16/bf16/bf16"
+
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert find_model(tmp_path).num_layers == 16

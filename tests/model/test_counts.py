@@ -13,7 +13,7 @@ import pytest
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_entry, find_model, names
 from headway.model.ffn import MoeFfn
-from headway.model.hf import architecture_from_config
+from headway.model.huggingface.config import architecture_from_config
 
 Count = Callable[[ModelArchitecture], int]
 

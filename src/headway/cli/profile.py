@@ -37,7 +37,7 @@ from headway.measure.measurement import (
 )
 from headway.measure.meter import meter_of
 from headway.model.catalogue import find_entry
-from headway.model.hf import load_config
+from headway.model.huggingface.config import load_config
 from headway.units import GB
 
 ENGINES = ("transformers", "openvino", "vllm")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.model.catalogue import find_entry
-from headway.model.hf import load_config
+from headway.model.huggingface.config import load_config
 
 # Few wide layers: a step is arithmetic and memory traffic, as on larger machines, and not overhead.
 TINY_RANDOM: Mapping[str, object] = {

@@ -12,7 +12,7 @@ from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.measure.measurement import Measurement, RequestLoad, Setup
-from headway.model.hf import architecture_from_config
+from headway.model.huggingface.config import architecture_from_config
 
 
 def request_profile(measurements: Sequence[Measurement], batch: int = 1) -> RequestProfile:

@@ -6,7 +6,8 @@ Each file holds the published `config.json` and is read only when it is asked fo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -14,9 +15,29 @@ from pathlib import Path
 
 from headway.errors import UnknownNameError
 from headway.model.architecture import ModelArchitecture
-from headway.model.hf import architecture_from_config, read_config
-from headway.model.hf_precision import native_precision, read_precision
+from headway.model.huggingface.config import architecture_from_config, read_config
+from headway.model.huggingface.quantization import native_precision, read_precision
 from headway.model.precision import Precision
+
+ModelSource = str | Path | Mapping[str, object]
+"""A name, a Hugging Face id, the path of a `config.json` or of its folder, or its content."""
+
+# What publishers add to a base model's name without changing its layers.
+_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt)$")
+# What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
+_QUANTIZED = {
+    re.compile(pattern + "$"): precision
+    for pattern, precision in (
+        (r"-fp8-kv", "fp8/fp8/fp8"),
+        (r"-fp8(-dynamic|-block)?", "fp8"),
+        (r"-(nv)?fp4", "nvfp4"),
+        (r"-mxfp4", "mxfp4"),
+        (r"-(gptq-int8|quantized\.w8a16|w8a16)", "int8/bf16"),
+        (r"-(quantized\.w8a8|w8a8|int8)", "int8"),
+        (r"-(awq|gptq)(-int4)?|-int4|-(quantized\.)?w4a16|-(bnb-)?4bit", "int4"),
+        (r"-bf16", "bf16"),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +72,53 @@ class Entry:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all models in the catalogue, sorted."""
+    """Return the names of all models in the catalogue, sorted."""
     return tuple(sorted(file.name[: -len(".json")] for file in _files()))
 
 
-def find_model(name_or_path: str) -> ModelArchitecture:
-    """Return the model called ``name_or_path``, or described by the `config.json` at that path.
+def find_model(source: ModelSource) -> ModelArchitecture:
+    """Return the model that ``source`` names, or that a `config.json` describes.
 
     A name may be that of a catalogue entry, one of its aliases, or a Hugging Face id, of which the
-    last part counts (``meta-llama/Llama-3.1-70B``); neither case nor ``_`` for ``-`` matters.
+    last part counts (``meta-llama/Llama-3.1-70B-Instruct``); neither case nor ``_`` for ``-``
+    matters. Tuned and quantized variants (``-Instruct``, ``-FP8-dynamic``, ``-AWQ``) have the
+    layers of their base.
 
     Raises:
         UnknownNameError: no such model; carries the nearest names.
-        InputError: the file cannot be used.
+        InputError: the configuration cannot be used.
 
     """
-    if _is_path(name_or_path):
-        return read_config(name_or_path)
-    entry = find_entry(name_or_path)
+    if isinstance(source, Mapping):
+        return architecture_from_config(source, str(source.get("_name_or_path") or "model"))
+    if _is_path(str(source)):
+        return read_config(source)
+
+    entry = find_entry(str(source))
     return architecture_from_config(entry.config, entry.name)
 
 
-def find_precision(name_or_path: str) -> Precision:
-    """Return the precision in which the model of that name or path is published.
+def find_precision(source: ModelSource, precision: str | None = None) -> Precision:
+    """Return ``precision``, or the one in which the model of ``source`` is published.
+
+    A quantized variant's name says it (``-FP8-dynamic`` is fp8, ``-AWQ`` int4).
 
     Raises:
-        UnknownNameError: no such model; carries the nearest names.
-        InputError: the file cannot be used, or states no precision.
+        UnknownNameError: no such model or number format; carries the nearest names.
+        InputError: the configuration cannot be used, or states no precision.
 
     """
-    if _is_path(name_or_path):
-        return read_precision(name_or_path)
-    entry = find_entry(name_or_path)
+    if precision is not None:
+        return Precision.parse(precision)
+    if isinstance(source, Mapping):
+        return native_precision(source)
+    if _is_path(str(source)):
+        return read_precision(source)
+
+    entry = find_entry(str(source))
+    quantized = None if _is_entry(entry, str(source)) else _quantized_suffix(str(source))
+    if quantized is not None:
+        return Precision.parse(quantized[1])
     if entry.precision is not None:
         return Precision.parse(entry.precision)
     return native_precision(entry.config)
@@ -91,17 +127,51 @@ def find_precision(name_or_path: str) -> Precision:
 def find_entry(name: str) -> Entry:
     """Return the catalogue entry called ``name``; raise `UnknownNameError` with the nearest names.
 
-    Aliases are looked up only where no file has the name.
+    Aliases are looked up only where no file has the name, and base models only where no alias has.
     """
-    wanted = name.strip().lower().replace("_", "-").rpartition("/")[2]
-    for file in _files():
-        if file.name == f"{wanted}.json":
-            return _read(file)
-    for file in _files():
-        entry = _read(file)
-        if wanted in entry.aliases:
-            return entry
+    files = {file.name[: -len(".json")]: file for file in _files()}
+    by_alias: dict[str, Entry] = {}
+    for key in _keys(name):
+        if key in files:
+            return _read(files[key])
+        if not by_alias:
+            entries = map(_read, files.values())
+            by_alias = {alias: entry for entry in entries for alias in entry.aliases}
+        if key in by_alias:
+            return by_alias[key]
     raise UnknownNameError("model", name, names())
+
+
+def _keys(name: str) -> Iterator[str]:
+    """Yield the names to look up: as written, without its precision, without its tuning."""
+    key = _key(name)
+    yield key
+
+    quantized = _quantized_suffix(key)
+    if quantized is not None:
+        key = quantized[0]
+        yield key
+
+    yield _TUNING.sub("", key)
+    yield _TUNING.sub("", key).removeprefix("meta-")
+
+
+def _quantized_suffix(name: str) -> tuple[str, str] | None:
+    """Split a quantized checkpoint's name into the name of its base and its precision."""
+    key = _key(name)
+    for pattern, precision in _QUANTIZED.items():
+        match = pattern.search(key)
+        if match:
+            return key[: match.start()], precision
+    return None
+
+
+def _is_entry(entry: Entry, name: str) -> bool:
+    return _key(name) in (entry.name, *entry.aliases)
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("_", "-").rpartition("/")[2]
 
 
 def _files() -> list[Traversable]:

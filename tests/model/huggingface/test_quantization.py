@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headway.dtypes import DType
 from headway.errors import InputError, UnknownNameError, UnsupportedError
 from headway.model.catalogue import find_precision
-from headway.model.hf_precision import native_precision, read_precision
+from headway.model.huggingface.quantization import native_precision, read_precision
 from headway.model.precision import Precision
 
 formats = st.sampled_from(DType)

@@ -10,7 +10,7 @@ from headway.model.architecture import LayerGroup
 from headway.model.attention import GroupedQueryAttention, LatentAttention, LinearAttention
 from headway.model.catalogue import find_entry, find_model, names
 from headway.model.ffn import DenseFfn, MoeFfn
-from headway.model.hf import architecture_from_config, load_config, read_config
+from headway.model.huggingface.config import architecture_from_config, load_config, read_config
 
 Config = dict[str, object]
 

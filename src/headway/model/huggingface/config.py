@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 from headway.errors import InputError, UnsupportedError
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import Attention, LatentAttention
-from headway.model.hf_families import FAMILIES, GENERIC
-from headway.model.hf_family import Family
-from headway.model.hf_fields import MOST_LAYERS, Fields, shown
-from headway.model.hf_refused import REFUSED
+from headway.model.huggingface.families import FAMILIES, GENERIC, Family
+from headway.model.huggingface.fields import MAX_LAYERS, Fields, excerpt
+from headway.model.huggingface.vectors import is_on
 
 # Most have 2 kB; one that lists every quantized matrix (nvidia/MiniMax-M3-NVFP4) has 3 MB.
 _MAX_CONFIG_BYTES = 10_000_000
@@ -36,8 +38,8 @@ def read_config(path: str | Path) -> ModelArchitecture:
     """
     file = config_file(path)
     name = file.parent.name or file.stem if file.name == "config.json" else file.stem
-    shown_name = os.fsencode(name).decode("utf-8", "replace")  # a file's name need not be text
-    return architecture_from_config(load_config(file), shown_name)
+    text_name = os.fsencode(name).decode("utf-8", "replace")  # a file's name need not be text
+    return architecture_from_config(load_config(file), text_name)
 
 
 def load_config(path: str | Path) -> dict[str, object]:
@@ -53,19 +55,30 @@ def load_config(path: str | Path) -> dict[str, object]:
         fits = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_CONFIG_BYTES
         content = file.read_bytes() if fits else b""
     except OSError as error:
-        raise InputError(f"cannot read {shown(str(file))}: {error.strerror}") from None
+        raise InputError(f"cannot read {excerpt(str(file))}: {error.strerror}") from None
     if not fits:
         raise InputError(
-            f"{shown(str(file))} has {status.st_size:,} bytes, and a config.json is a file of at "
+            f"{excerpt(str(file))} has {status.st_size:,} bytes, and a config.json is a file of at "
             f"most {_MAX_CONFIG_BYTES:,}"
         )
+
     try:
         config = json.loads(content)
     except (ValueError, RecursionError):  # bad UTF-8 and numbers of 5000 digits are ValueErrors
-        raise InputError(f"{shown(str(file))} is not JSON; give a model's config.json") from None
+        raise InputError(f"{excerpt(str(file))} is not JSON; give a model's config.json") from None
     if not isinstance(config, dict):
-        raise InputError(f"{shown(str(file))} must hold a JSON object, not {shown(config)}")
+        raise InputError(f"{excerpt(str(file))} must hold a JSON object, not {excerpt(config)}")
     return config
+
+
+def config_file(path: str | Path) -> Path:
+    """Return the file that ``path`` names, or its `config.json` where it is a folder."""
+    if "\0" in str(path):
+        raise InputError(f"{excerpt(str(path))} is no path")
+    try:
+        return Path(path, "config.json") if Path(path).is_dir() else Path(path)
+    except OSError as error:  # too long a name
+        raise InputError(f"cannot read {excerpt(str(path))}: {error.strerror}") from None
 
 
 def architecture_from_config(config: Mapping[str, object], name: str) -> ModelArchitecture:
@@ -78,47 +91,40 @@ def architecture_from_config(config: Mapping[str, object], name: str) -> ModelAr
     """
     part = language_part(config)
     family = _family(part, name)
-    fields = Fields(part, name, family.renamed, family.defaults)
-    _check_fixed(fields, family)
+    fields = Fields(part, name, family.common_names, family.defaults)
+    _check_fixed_fields(fields, family)
 
-    num_layers = fields.size("num_hidden_layers", most=MOST_LAYERS)
+    # One group per layer, then alike ones together.
+    num_layers = fields.size("num_hidden_layers", maximum=MAX_LAYERS)
     hidden_size, vocab_size = fields.size("hidden_size"), fields.size("vocab_size")
-    max_context = fields.size_or_none("max_position_embeddings")
+    attentions, ffns = family.attentions(fields, num_layers), family.ffns(fields, num_layers)
     layers = [
         LayerGroup(1, attention, ffn, family.vectors.in_layer(fields, hidden_size, attention, ffn))
-        for attention, ffn in zip(
-            family.attentions(fields, num_layers), family.ffns(fields, num_layers), strict=True
-        )
+        for attention, ffn in zip(attentions, ffns, strict=True)
     ]
+
+    max_context = fields.size_or_none("max_position_embeddings")
     architecture = ModelArchitecture(
         name=name,
         hidden_size=hidden_size,
         vocab_size=vocab_size,
-        layers=_grouped(layers),
-        tied_embeddings=_tied(fields, family),
-        parallel_blocks=family.parallel(fields),
+        layers=tuple(replace(group, count=count) for group, count in Counter(layers).items()),
+        tied_embeddings=_has_tied_embeddings(fields, family),
+        parallel_blocks=is_on(family.parallel, fields),
         learned_positions=_learned_positions(fields, family, max_context),
         mtp_layers=_mtp_layers(fields, layers, hidden_size),
         max_context_tokens=max_context,
         vector_params=family.vectors.outside(hidden_size, vocab_size),
     )
-    known = "model_type" if family is not GENERIC else "unknown model_type"
-    fields.refuse_unread(f"{known} {shown(part['model_type'])}")
+
+    # Every reader has taken its fields: one that is left over may change the work.
+    kind = "model_type" if family is not GENERIC else "unknown model_type"
+    fields.refuse_unread(f"{kind} {excerpt(part['model_type'])}")
     return architecture
 
 
-def config_file(path: str | Path) -> Path:
-    """The file that ``path`` names, or its `config.json` where it is a folder."""
-    if "\0" in str(path):
-        raise InputError(f"{shown(str(path))} is no path")
-    try:
-        return Path(path, "config.json") if Path(path).is_dir() else Path(path)
-    except OSError as error:  # too long a name
-        raise InputError(f"cannot read {shown(str(path))}: {error.strerror}") from None
-
-
 def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
-    """The language model inside a multimodal wrapper, or ``config`` itself."""
+    """Return the language model inside a multimodal wrapper, or ``config`` itself."""
     for key in _LANGUAGE_PARTS:
         inner = config.get(key)
         if isinstance(inner, dict):
@@ -128,40 +134,51 @@ def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _family(config: Mapping[str, object], name: str) -> Family:
-    model_type = config.get("model_type")
+    where, model_type = f"config.json of {name}", config.get("model_type")
     if model_type is None:
-        raise InputError(f"config.json of {name}: 'model_type' is missing")
+        raise InputError(f"{where}: 'model_type' is missing")
     if not isinstance(model_type, str) or not model_type:
         raise InputError(
-            f"config.json of {name}: 'model_type' must be a word such as 'llama', "
-            f"not {shown(model_type)}"
+            f"{where}: 'model_type' must be a word such as 'llama', not {excerpt(model_type)}"
         )
-    if model_type in REFUSED:
+
+    family = FAMILIES.get(model_type, GENERIC)
+    refusal = _refusal(model_type) if family is GENERIC else None
+    if refusal is not None:
         raise UnsupportedError(
-            f"config.json of {name}: model_type {model_type!r} is not supported, because "
-            f"{REFUSED[model_type]}"
+            f"{where}: model_type {model_type!r} is not supported, because {refusal}"
         )
     if config.get("is_encoder_decoder") or config.get("add_cross_attention"):
-        raise UnsupportedError(f"config.json of {name}: models with an encoder are not supported")
-    family = FAMILIES.get(model_type, GENERIC)
+        raise UnsupportedError(f"{where}: models with an encoder are not supported")
     if family is GENERIC and config.get("hidden_act", "silu") not in ("silu", "swish", "swiglu"):
         raise UnsupportedError(
-            f"config.json of {name}: model_type {shown(model_type)} is not known, and with "
-            f"hidden_act {shown(config['hidden_act'])} its feed-forward block cannot be read off"
+            f"{where}: model_type {excerpt(model_type)} is not known, and with "
+            f"hidden_act {excerpt(config['hidden_act'])} its feed-forward block cannot be read off"
         )
     return family
 
 
-def _check_fixed(fields: Fields, family: Family) -> None:
+def _refusal(model_type: str) -> str | None:
+    """Return why a family is refused, or ``None`` for one that nobody has looked at."""
+    text = resources.files("headway.model.huggingface").joinpath("refused.toml").read_text("utf-8")
+    for group in tomllib.loads(text)["family"]:
+        if model_type in group["model_types"]:
+            return str(group["because"])
+    return None
+
+
+def _check_fixed_fields(fields: Fields, family: Family) -> None:
     for key, only in family.must_be.items():
         value = fields.raw(key)
         if value is not None and value != only:
-            raise fields.unsupported(f"{key!r} is only understood as {only!r}, not {shown(value)}")
+            raise fields.unsupported(
+                f"{key!r} is only understood as {only!r}, not {excerpt(value)}"
+            )
     for key in family.ignored:
         fields.raw(key)
 
 
-def _tied(fields: Fields, family: Family) -> bool:
+def _has_tied_embeddings(fields: Fields, family: Family) -> bool:
     if family.tied is None and not fields.has("tie_word_embeddings"):
         raise fields.error("'tie_word_embeddings' is missing, and this model_type has no default")
     return fields.flag("tie_word_embeddings", bool(family.tied))
@@ -178,30 +195,24 @@ def _learned_positions(fields: Fields, family: Family, max_context: int | None) 
 def _mtp_layers(
     fields: Fields, layers: list[LayerGroup], hidden_size: int
 ) -> tuple[LayerGroup, ...]:
-    # DeepSeek, GLM and MiMo; Qwen3.5; MiniMax-M2. Each block repeats the last layer (with an
-    # indexer of its own: GLM-5.2) and adds three norms: of the hidden state, of the embedding, and
-    # before the head.
-    blocks = fields.size_or("num_nextn_predict_layers", 0, least=0)
-    blocks += fields.size_or("mtp_num_hidden_layers", 0, least=0)
-    modules = fields.size_or("num_mtp_modules", 0, least=0)
-    modules *= fields.size_or("mtp_transformer_layers", 1)
+    # DeepSeek, GLM and MiMo; Qwen3.5; MiniMax-M2.
+    num_blocks = fields.size_or("num_nextn_predict_layers", 0, minimum=0)
+    num_blocks += fields.size_or("mtp_num_hidden_layers", 0, minimum=0)
+    num_modules = fields.size_or("num_mtp_modules", 0, minimum=0)
+    num_modules *= fields.size_or("mtp_transformer_layers", 1)
     if fields.flag("use_mtp", True):
-        blocks += modules
-    if blocks > MOST_LAYERS:
-        raise fields.error(f"{blocks} multi-token-prediction layers are too many")
-    if not blocks:
+        num_blocks += num_modules
+
+    if num_blocks > MAX_LAYERS:
+        raise fields.error(f"{num_blocks} multi-token-prediction layers are too many")
+    if not num_blocks:
         return ()
+
+    # Each block repeats the last layer (with an indexer of its own: GLM-5.2) and adds three norms:
+    # of the hidden state, of the embedding, and before the head.
     last = next((g for g in reversed(layers) if not _borrows_index(g.attention)), layers[-1])
-    vectors = last.vector_params + 3 * hidden_size
-    return (replace(last, vector_params=vectors),) * blocks
+    return (replace(last, vector_params=last.vector_params + 3 * hidden_size),) * num_blocks
 
 
 def _borrows_index(attention: Attention) -> bool:
     return isinstance(attention, LatentAttention) and attention.borrows_index
-
-
-def _grouped(layers: list[LayerGroup]) -> tuple[LayerGroup, ...]:
-    counts: dict[LayerGroup, int] = {}
-    for layer in layers:
-        counts[layer] = counts.get(layer, 0) + 1
-    return tuple(replace(layer, count=count) for layer, count in counts.items())

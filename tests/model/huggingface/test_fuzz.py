@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from headway.errors import HeadwayError
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_entry, names
-from headway.model.hf import architecture_from_config
-from headway.model.hf_families import FAMILIES
-from headway.model.hf_precision import native_precision
+from headway.model.huggingface.config import architecture_from_config
+from headway.model.huggingface.families import FAMILIES
+from headway.model.huggingface.quantization import native_precision
 
 SEEDS = [dict(find_entry(name).config) for name in names()]
 FIELDS = sorted({key for config in SEEDS for key in config} | {"layer_types", "text_config"})

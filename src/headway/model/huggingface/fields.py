@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from headway.errors import InputError, UnsupportedError
 
-MOST_LAYERS = 10_000
-MOST = 100_000_000
+MAX_LAYERS = 10_000
+MAX_SIZE = 100_000_000
 
 # A field that nobody read is refused if its name hints at work or at memory ...
 _HINT = re.compile(
@@ -41,138 +41,134 @@ _NO_MATTER = re.compile(
 
 
 class Fields:
-    """The fields of one configuration, which remembers what was read.
+    """The fields of one configuration, which remembers which of them were read.
 
-    ``renamed`` maps a family's own keys to the common vocabulary, ``defaults`` fills what a family
-    leaves out of its files.
+    ``common_names`` maps a family's own keys to the common vocabulary, ``defaults`` fills what a
+    family leaves out of its files.
     """
 
     def __init__(
         self,
         config: Mapping[str, object],
         name: str,
-        renamed: Mapping[str, str] | None = None,
-        defaults: Mapping[str, object] | None = None,
+        common_names: Mapping[str, str],
+        defaults: Mapping[str, object],
     ) -> None:
         self.name = name
-        self._renamed = renamed or {}
-        self._values: dict[str, object] = dict(defaults or {})
+        self._values: dict[str, object] = dict(defaults)
         self._own_names: dict[str, str] = {}
-        self._read: set[str] = set()
+        self._keys_read: set[str] = set()
+
         for key, value in config.items():
-            common = self._renamed.get(key, key)
-            before = self._own_names.get(common)
-            if before is not None and value is not None:
-                first = config[before]
-                if first is not None and first != value:
-                    raise self.error(f"{before!r} and {key!r} say different things")
+            # Two keys of a family may stand for one field, and must then agree.
+            common = common_names.get(key, key)
+            other_key = self._own_names.get(common)
+            if other_key is not None and value is not None:
+                other_value = config[other_key]
+                if other_value is not None and other_value != value:
+                    raise self.error(f"{other_key!r} and {key!r} say different things")
+
             if value is not None or common not in self._values:
                 self._values[common] = value
                 self._own_names[common] = key
 
     def error(self, text: str) -> InputError:
-        """An `InputError` that says whose configuration is meant."""
+        """Return an `InputError` that says whose configuration is meant."""
         return InputError(f"config.json of {self.name}: {text}")
 
     def unsupported(self, text: str) -> UnsupportedError:
-        """An `UnsupportedError` that says whose configuration is meant."""
+        """Return an `UnsupportedError` that says whose configuration is meant."""
         return UnsupportedError(f"config.json of {self.name}: {text}")
 
     def has(self, key: str) -> bool:
         """Whether ``key`` is given and not null."""
         return self._values.get(key) is not None
 
-    def stated(self, key: str) -> bool:
+    def has_key(self, key: str) -> bool:
         """Whether ``key`` is given, be it as null."""
         return key in self._values
 
     def raw(self, key: str) -> object:
-        """The value of ``key``, marked as read, or ``None``."""
-        self._read.add(key)
+        """Return the value of ``key``, marked as read, or ``None``."""
+        self._keys_read.add(key)
         return self._values.get(key)
 
-    def size(self, key: str, least: int = 1, most: int = MOST) -> int:
-        """The whole number at ``key``; raise `InputError` if it is missing or out of range."""
+    def size(self, key: str, minimum: int = 1, maximum: int = MAX_SIZE) -> int:
+        """Return the whole number at ``key``; raise if it is missing or out of range."""
         value = self.raw(key)
         if value is None:
-            raise self.error(f"{self._shown(key)} is missing")
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self.error(f"{self._own(key)} is missing")
+
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not isinstance(value, int) or not is_whole or not minimum <= value <= maximum:
             raise self.error(
-                f"{self._shown(key)} must be a whole number from {least} to {most}, "
-                f"not {shown(value)}"
+                f"{self._own(key)} must be a whole number from {minimum} to {maximum}, "
+                f"not {excerpt(value)}"
             )
         return value
 
-    def size_or(self, key: str, default: int, least: int = 1) -> int:
-        """The whole number at ``key``, or ``default`` where it is missing or null."""
-        return self.size(key, least) if self.raw(key) is not None else default
+    def size_or(self, key: str, default: int, minimum: int = 1) -> int:
+        """Return the whole number at ``key``, or ``default`` where it is missing or null."""
+        return self.size(key, minimum) if self.raw(key) is not None else default
 
     def size_or_none(self, key: str) -> int | None:
-        """The whole number at ``key``, or ``None`` where it is missing or null."""
+        """Return the whole number at ``key``, or ``None`` where it is missing or null."""
         return self.size(key) if self.raw(key) is not None else None
 
     def flag(self, key: str, default: bool) -> bool:
-        """The truth value at ``key``, or ``default`` where it is missing or null."""
+        """Return the truth value at ``key``, or ``default`` where it is missing or null."""
         value = self.raw(key)
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.error(f"{self._shown(key)} must be true or false, not {shown(value)}")
-        return value
-
-    def text(self, key: str, default: str = "") -> str:
-        """The text at ``key``, or ``default`` where it is missing or null."""
-        value = self.raw(key)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            raise self.error(f"{self._shown(key)} must be text, not {shown(value)}")
+            raise self.error(f"{self._own(key)} must be true or false, not {excerpt(value)}")
         return value
 
     def numbers(self, key: str) -> tuple[int, ...]:
-        """The whole numbers listed at ``key``; none where it is missing or null."""
+        """Return the whole numbers listed at ``key``; none where it is missing or null."""
         value = self.raw(key)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(type(item) is int for item in value):
-            raise self.error(f"{self._shown(key)} must list whole numbers, not {shown(value)}")
+            raise self.error(f"{self._own(key)} must list whole numbers, not {excerpt(value)}")
         return tuple(value)
 
-    def per_layer(self, key: str, num_layers: int, *known: str) -> tuple[str, ...] | None:
-        """The words at ``key``, one per layer and each among ``known``; ``None`` if not given."""
+    def per_layer(self, key: str, num_layers: int, *kinds: str) -> tuple[str, ...] | None:
+        """Return the words at ``key``, one per layer and each among ``kinds``, or ``None``."""
         value = self.raw(key)
         if value is None:
             return None
         if not isinstance(value, list) or len(value) != num_layers:
             raise self.error(
-                f"{self._shown(key)} must list {num_layers} entries, one per layer, "
-                f"not {shown(value)}"
+                f"{self._own(key)} must list {num_layers} entries, one per layer, "
+                f"not {excerpt(value)}"
             )
+
         for item in value:
-            if item not in known:
+            if item not in kinds:
                 raise self.unsupported(
-                    f"{self._shown(key)} has {shown(item)}, and only {', '.join(known)} are counted"
+                    f"{self._own(key)} has {excerpt(item)}, and only {', '.join(kinds)} are counted"
                 )
         return tuple(str(item) for item in value)
 
-    def refuse_unread(self, of: str) -> None:
-        """Raise `UnsupportedError` for a field ``of`` this kind that nobody read but may matter."""
+    def refuse_unread(self, owner: str) -> None:
+        """Raise `UnsupportedError` for a field of ``owner`` that nobody read but may matter."""
         for common, value in self._values.items():
             key = self._own_names.get(common, common)
-            if common in self._read or _is_off(value):
+            if common in self._keys_read or _is_off(value):
                 continue
             if _HINT.search(key) and not _NO_MATTER.search(key):
                 raise self.unsupported(
-                    f"the field {key!r} ({shown(value)}) of {of} is not understood, and it may "
-                    f"change the work"
+                    f"the field {key!r} ({excerpt(value)}) of {owner} is not understood, and it "
+                    f"may change the work"
                 )
 
-    def _shown(self, key: str) -> str:
+    def _own(self, key: str) -> str:
         return repr(self._own_names.get(key, key))
 
 
-def shown(value: object) -> str:
-    """``value`` as a message can carry it: on one line, and short."""
+def excerpt(value: object) -> str:
+    """Return ``value`` as a message can carry it: on one line, and short."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

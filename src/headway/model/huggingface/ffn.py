@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
-from headway.model.hf_fields import MOST_LAYERS, Fields
+from headway.model.huggingface.fields import MAX_LAYERS, Fields
 
 Ffns = Callable[[Fields, int], tuple[Ffn, ...]]
 SparseLayers = Callable[[Fields, int], tuple[bool, ...]]
@@ -13,7 +13,10 @@ Width = Callable[[Fields], int]
 
 
 def dense(*, gated: bool = True, times_hidden: int | None = None) -> Ffns:
-    """The same dense block everywhere, ``times_hidden`` as wide where no width is given."""
+    """Return a reader of one dense block for all layers.
+
+    ``times_hidden`` is its width in hidden sizes where the configuration states none.
+    """
 
     def read(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
         if times_hidden is None:
@@ -32,7 +35,7 @@ def routed(
     shared: Width | None = None,
     dense_width: str = "intermediate_size",
 ) -> Ffns:
-    """Experts in ``sparse_layers``, dense blocks elsewhere, all of them gated.
+    """Return a reader of experts in ``sparse_layers``, dense blocks elsewhere, all gated.
 
     ``width`` and ``dense_width`` name the fields, ``shared`` reads the summed width of the experts
     that every token passes through.
@@ -46,20 +49,23 @@ def routed(
             intermediate_size=fields.size(width),
             shared_intermediate_size=shared(fields) if shared else 0,
         )
+
         fields.raw(dense_width)  # given even where no layer is dense
         if all(sparse):
             return (experts,) * num_layers
         block = DenseFfn(fields.size(dense_width))
-        return tuple(experts if routed else block for routed in sparse)
+        return tuple(experts if is_sparse else block for is_sparse in sparse)
 
     return read
 
 
 def _experts_per_token(fields: Fields) -> int:
-    chosen, of = fields.size("num_experts_per_tok"), fields.size("num_experts")
-    if chosen > of:
-        raise fields.error(f"num_experts_per_tok ({chosen}) exceeds the number of experts ({of})")
-    return chosen
+    per_token, num_experts = fields.size("num_experts_per_tok"), fields.size("num_experts")
+    if per_token > num_experts:
+        raise fields.error(
+            f"num_experts_per_tok ({per_token}) exceeds the number of experts ({num_experts})"
+        )
+    return per_token
 
 
 def everywhere(fields: Fields, num_layers: int) -> tuple[bool, ...]:
@@ -69,17 +75,18 @@ def everywhere(fields: Fields, num_layers: int) -> tuple[bool, ...]:
 
 def after_first_k_dense(fields: Fields, num_layers: int) -> tuple[bool, ...]:
     """DeepSeek, GLM, Kimi: from ``first_k_dense_replace`` on, every ``moe_layer_freq``-th layer."""
-    first = fields.size_or("first_k_dense_replace", 0, least=0)
+    first = fields.size_or("first_k_dense_replace", 0, minimum=0)
     kinds = fields.per_layer("mlp_layer_types", num_layers, "dense", "sparse")
     if isinstance(fields.raw("moe_layer_freq"), list):
-        listed = fields.numbers("moe_layer_freq")
-        if len(listed) != num_layers:
+        flags = fields.numbers("moe_layer_freq")
+        if len(flags) != num_layers:
             raise fields.error(f"'moe_layer_freq' must list {num_layers} entries, one per layer")
-        return tuple(layer == 1 for layer in listed)
-    every = fields.size_or("moe_layer_freq", 1)
+        return tuple(flag == 1 for flag in flags)
+
+    interval = fields.size_or("moe_layer_freq", 1)
     if kinds is not None:
         return tuple(kind == "sparse" for kind in kinds)
-    return tuple(layer >= first and layer % every == 0 for layer in range(num_layers))
+    return tuple(layer >= first and layer % interval == 0 for layer in range(num_layers))
 
 
 def every_sparse_step(fields: Fields, num_layers: int) -> tuple[bool, ...]:
@@ -93,16 +100,16 @@ def every_sparse_step(fields: Fields, num_layers: int) -> tuple[bool, ...]:
 
 def interleaved(fields: Fields, num_layers: int) -> tuple[bool, ...]:
     """Llama 4: every ``interleave_moe_layer_step``-th layer, unless ``moe_layers`` lists them."""
-    step = fields.size("interleave_moe_layer_step", most=MOST_LAYERS)
-    listed = fields.numbers("moe_layers")
+    step = fields.size("interleave_moe_layer_step", maximum=MAX_LAYERS)
+    moe_layers = fields.numbers("moe_layers")
     if fields.has("moe_layers"):
-        return tuple(layer in listed for layer in range(num_layers))
+        return tuple(layer in moe_layers for layer in range(num_layers))
     return tuple((layer + 1) % step == 0 for layer in range(num_layers))
 
 
 def counted_shared(fields: Fields) -> int:
-    """``n_shared_experts``, each as wide as a routed one."""
-    return fields.size_or("n_shared_experts", 0, least=0) * fields.size("moe_intermediate_size")
+    """Return the width of ``n_shared_experts``, each as wide as a routed one."""
+    return fields.size_or("n_shared_experts", 0, minimum=0) * fields.size("moe_intermediate_size")
 
 
 def one_shared(fields: Fields) -> int:
@@ -110,6 +117,6 @@ def one_shared(fields: Fields) -> int:
     return fields.size("intermediate_size")
 
 
-def stated_shared(key: str) -> Width:
-    """The width at ``key``, or none."""
-    return lambda fields: fields.size_or(key, 0, least=0)
+def width_at(key: str) -> Width:
+    """Return a reader of the width at ``key``, 0 where it is missing."""
+    return lambda fields: fields.size_or(key, 0, minimum=0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from headway.dtypes import DType
 from headway.errors import InputError, UnsupportedError
-from headway.model.hf import config_file, language_part, load_config
-from headway.model.hf_fields import shown
+from headway.model.huggingface.config import config_file, language_part, load_config
+from headway.model.huggingface.fields import excerpt
 from headway.model.precision import Precision
 
 _DTYPES = {
@@ -32,7 +32,7 @@ _ALGORITHMS: dict[str, tuple[DType, DType | None]] = {
     "W8A8_SQ_PER_CHANNEL": (DType.INT8, DType.INT8),
 }
 _INT4_METHODS = ("awq", "gptq", "gptq_marlin", "awq_marlin", "auto-round", "autoround")
-_UNTOUCHED = ("modules_to_not_convert", "ignore", "exclude_modules", "ignored_layers")
+_EXCEPTIONS = ("modules_to_not_convert", "ignore", "exclude_modules", "ignored_layers")
 _ATTENTION = re.compile(r"attn|attention")
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
@@ -67,36 +67,39 @@ def native_precision(config: Mapping[str, object]) -> Precision:
     part = language_part(config)
     if part.get("expert_dtype") is not None:
         raise UnsupportedError(
-            f"'expert_dtype' ({shown(part['expert_dtype'])}) beside another format of the weights "
-            f"is not understood; give a precision such as fp8 instead"
+            f"'expert_dtype' ({excerpt(part['expert_dtype'])}) beside another format of the "
+            f"weights is not understood; give a precision such as fp8 instead"
         )
+
     quantization = part.get("quantization_config")
     if not quantization:
-        wide = _wide(part, None)
+        wide = _unquantized_dtype(part, None)
         return Precision(wide, wide, wide)
+
     if not isinstance(quantization, dict):
-        raise InputError(f"'quantization_config' must be an object, not {shown(quantization)}")
-    wide = _wide(part, DType.BF16)
+        raise InputError(f"'quantization_config' must be an object, not {excerpt(quantization)}")
+    wide = _unquantized_dtype(part, DType.BF16)
     weights, activations = _quantized(quantization)
     attention = wide if _leaves_attention(quantization, part.get("num_hidden_layers")) else None
     return Precision(weights, activations or wide, _cache(quantization, wide), attention)
 
 
-def _wide(config: Mapping[str, object], otherwise: DType | None) -> DType:
-    stated = config.get("torch_dtype") or config.get("dtype")
-    if stated is None and otherwise is not None:
-        return otherwise
-    if stated is None:
+def _unquantized_dtype(config: Mapping[str, object], default: DType | None) -> DType:
+    name = config.get("torch_dtype") or config.get("dtype")
+    if name is None and default is not None:
+        return default
+    if name is None:
         raise InputError("config.json states neither 'torch_dtype' nor 'dtype'; give a precision")
-    dtype = _DTYPES.get(stated.removeprefix("torch.")) if isinstance(stated, str) else None
+
+    dtype = _DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else None
     if dtype is None:
-        raise UnsupportedError(f"torch_dtype {shown(stated)} is not one of {', '.join(_DTYPES)}")
+        raise UnsupportedError(f"torch_dtype {excerpt(name)} is not one of {', '.join(_DTYPES)}")
     return dtype
 
 
 def _quantized(quantization: Mapping[str, object]) -> tuple[DType, DType | None]:
     method, algorithm = quantization.get("quant_method"), quantization.get("quant_algo")
-    groups = quantization.get("config_groups")
+
     match method:
         case "mxfp4":
             return DType.MXFP4, None
@@ -107,12 +110,13 @@ def _quantized(quantization: Mapping[str, object]) -> tuple[DType, DType | None]
         case "bitsandbytes":
             return _weight_only(4 if quantization.get("load_in_4bit") else 8)
         case "compressed-tensors":
-            return _compressed(groups)
+            return _compressed_tensors(quantization.get("config_groups"))
+
     if isinstance(algorithm, str) and algorithm.upper() in _ALGORITHMS:
         return _ALGORITHMS[algorithm.upper()]
-    named = algorithm if algorithm is not None else method
+    name = algorithm if algorithm is not None else method
     raise UnsupportedError(
-        f"the quantization {shown(named)} is not understood; give a precision such as fp8 instead"
+        f"the quantization {excerpt(name)} is not understood; give a precision such as fp8 instead"
     )
 
 
@@ -120,13 +124,13 @@ def _weight_only(bits: object) -> tuple[DType, DType | None]:
     formats = {4: DType.INT4, 8: DType.INT8}
     if not isinstance(bits, int) or bits not in formats:
         raise UnsupportedError(
-            f"weights of {shown(bits)} bits are not understood, only of 4 or 8; give a precision "
+            f"weights of {excerpt(bits)} bits are not understood, only of 4 or 8; give a precision "
             "such as int4 instead"
         )
     return formats[bits], None
 
 
-def _compressed(groups: object) -> tuple[DType, DType | None]:
+def _compressed_tensors(groups: object) -> tuple[DType, DType | None]:
     if not isinstance(groups, dict) or len(groups) != 1:
         raise UnsupportedError("only one group in 'config_groups' is understood")
     (group,) = groups.values()
@@ -150,7 +154,7 @@ def _number_format(scheme: object) -> DType | None:
             return DType.INT8
         case ("int", 4):
             return DType.INT4
-    raise UnsupportedError(f"the number format {shown(scheme)} is not understood")
+    raise UnsupportedError(f"the number format {excerpt(scheme)} is not understood")
 
 
 def _group_size(scheme: object) -> object:
@@ -164,19 +168,20 @@ def _cache(quantization: Mapping[str, object], wide: DType) -> DType:
     if isinstance(scheme, str):
         if scheme.upper() == "FP8":
             return DType.FP8
-        raise UnsupportedError(f"the KV cache format {shown(scheme)} is not understood")
+        raise UnsupportedError(f"the KV cache format {excerpt(scheme)} is not understood")
     return _number_format(scheme) or wide
 
 
 def _leaves_attention(quantization: Mapping[str, object], num_layers: object) -> bool:
     """Whether the attention matrices of most layers stay unquantized."""
     layers = set()
-    for key in _UNTOUCHED:
+    for key in _EXCEPTIONS:
         names = quantization.get(key)
         for name in names if isinstance(names, list) else ():
-            matrix = isinstance(name, str) and _ATTENTION.search(name)
-            if not matrix or "norm" in name or "indexer" in name:
+            is_attention = isinstance(name, str) and _ATTENTION.search(name)
+            if not is_attention or "norm" in name or "indexer" in name:
                 continue
+
             layer = _LAYER.search(name)
             if layer is None:  # a pattern for all layers, such as model.layers.*.self_attn
                 return True

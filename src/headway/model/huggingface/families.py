@@ -7,9 +7,10 @@ plain llama-like model, and refused as soon as it has a field of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from headway.model.hf_attention import (
+from headway.model.huggingface.attention import (
+    Attentions,
     bigcode,
     chunks_in_rotary_layers,
     falcon,
@@ -24,8 +25,8 @@ from headway.model.hf_attention import (
     window_everywhere,
     window_in_even_layers,
 )
-from headway.model.hf_family import Family
-from headway.model.hf_ffn import (
+from headway.model.huggingface.ffn import (
+    Ffns,
     after_first_k_dense,
     counted_shared,
     dense,
@@ -34,17 +35,51 @@ from headway.model.hf_ffn import (
     interleaved,
     one_shared,
     routed,
-    stated_shared,
+    width_at,
 )
-from headway.model.hf_fields import Fields
-from headway.model.hf_vectors import Vectors
+from headway.model.huggingface.fields import Fields
+from headway.model.huggingface.vectors import Switch, Vectors
+
+_FULL_ATTENTION = grouped(no_window)
+_GATED = dense()
+_TWO_NORMS = Vectors()
 
 
-def _falcon_newer(fields: Fields) -> bool:
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How to read one family; the fields of the class are those of a plain llama-like model.
+
+    Attributes:
+        attentions, ffns: readers of the attention and the feed-forward block of every layer.
+        vectors: norms and biases.
+        common_names: the common name of a field by the family's own.
+        defaults: values of fields that the family leaves out.
+        tied: what a missing ``tie_word_embeddings`` means; ``None`` if it must be stated.
+        parallel: whether attention and feed-forward read the same input.
+        position_offset: learned positions beyond ``max_position_embeddings``; ``None`` if there are
+            no learned positions.
+        must_be: fields of which only one value is understood.
+        ignored: fields of the family that change neither work nor memory.
+
+    """
+
+    attentions: Attentions = _FULL_ATTENTION
+    ffns: Ffns = _GATED
+    vectors: Vectors = _TWO_NORMS
+    common_names: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    tied: bool | None = False
+    parallel: Switch = False
+    position_offset: int | None = None
+    must_be: Mapping[str, object] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+
+
+def _falcon_is_newer(fields: Fields) -> bool:
     return fields.flag("new_decoder_architecture", False)
 
 
-def _falcon_parallel(fields: Fields) -> bool:
+def _falcon_is_parallel(fields: Fields) -> bool:
     return fields.flag("parallel_attn", True)
 
 
@@ -56,26 +91,25 @@ _GPT2_NAMES = {
     "n_positions": "max_position_embeddings",
     "n_ctx": "max_position_embeddings",
 }
+_ATTENTION_BIAS = Vectors(qkv_bias="attention_bias", output_bias="attention_bias")
 _BIASED = Vectors(norm_bias=True, qkv_bias=True, output_bias=True, mlp_bias=True)
 _EXPERTS = {"num_local_experts": "num_experts", "n_routed_experts": "num_experts"}
 
-LLAMA = Family(
-    vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias")
-)
+LLAMA = Family(vectors=replace(_ATTENTION_BIAS, mlp_bias="mlp_bias"))
 GENERIC = replace(LLAMA, tied=None)
-_MISTRAL = Family(attentions=grouped(window_everywhere, kv_heads_stated=True))
+_MISTRAL = Family(attentions=grouped(window_everywhere, needs_kv_heads=True))
 _QWEN2 = Family(
-    attentions=grouped(window_after_max_window_layers, kv_heads_stated=True),
+    attentions=grouped(window_after_max_window_layers, needs_kv_heads=True),
     vectors=Vectors(qkv_bias=True),
 )
 _QWEN3 = replace(
     _QWEN2,
-    vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias", qk_norm_heads=True),
+    vectors=replace(_ATTENTION_BIAS, qk_norm_heads=True),
 )
-_QWEN3_MOE = replace(_QWEN3, ffns=routed(every_sparse_step), renamed=_EXPERTS)
+_QWEN3_MOE = replace(_QWEN3, ffns=routed(every_sparse_step), common_names=_EXPERTS)
 _QWEN3_NEXT = Family(
     attentions=gated_delta_net,
-    ffns=routed(every_sparse_step, shared=stated_shared("shared_expert_intermediate_size")),
+    ffns=routed(every_sparse_step, shared=width_at("shared_expert_intermediate_size")),
     vectors=Vectors(qkv_bias="attention_bias", qk_norm_heads=True, shared_gate=True),
     must_be={"attn_output_gate": True, "mtp_use_dedicated_embeddings": False},
     ignored=frozenset(
@@ -88,15 +122,15 @@ _QWEN3_NEXT = Family(
         }
     ),
 )
-_GEMMA = Family(vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias"), tied=True)
+_GEMMA = Family(vectors=_ATTENTION_BIAS, tied=True)
 _GEMMA2 = replace(
     _GEMMA,
-    attentions=grouped(window_in_even_layers, kv_heads_stated=True),
+    attentions=grouped(window_in_even_layers, needs_kv_heads=True),
     vectors=replace(_GEMMA.vectors, norms=4),
 )
 _GEMMA3 = replace(
     _GEMMA2,
-    attentions=grouped(full_in_every_nth_layer(6), kv_heads_stated=True),
+    attentions=grouped(full_in_every_nth_layer(6), needs_kv_heads=True),
     vectors=replace(_GEMMA2.vectors, qk_norm_heads=True),
     # Files of Gemma 3 leave out what equals the defaults of transformers' Gemma3TextConfig.
     defaults={
@@ -111,19 +145,19 @@ _GEMMA3 = replace(
 _DEEPSEEK_V2 = Family(
     attentions=latent,
     ffns=routed(after_first_k_dense, shared=counted_shared),
-    vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias"),
-    renamed=_EXPERTS,
+    vectors=_ATTENTION_BIAS,
+    common_names=_EXPERTS,
     ignored=frozenset(
         {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"}
     ),
 )
 _DEEPSEEK_V3 = replace(
     _DEEPSEEK_V2,
-    vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias", router_bias=True),
+    vectors=replace(_ATTENTION_BIAS, router_bias=True),
 )
 _GLM4_MOE = replace(
     _DEEPSEEK_V3,
-    attentions=grouped(no_window, kv_heads_stated=True),
+    attentions=grouped(no_window, needs_kv_heads=True),
     vectors=Vectors(qkv_bias="attention_bias", qk_norm_heads="use_qk_norm", router_bias=True),
 )
 _OLMO2 = replace(LLAMA, vectors=replace(LLAMA.vectors, mlp_bias=False, qk_norm_wide=True))
@@ -135,18 +169,18 @@ FAMILIES: Mapping[str, Family] = {
     "mixtral": replace(
         _MISTRAL,
         ffns=routed(everywhere, width="intermediate_size"),
-        renamed=_EXPERTS,
+        common_names=_EXPERTS,
         defaults={"sliding_window": None},
     ),
     "phi3": Family(attentions=grouped(window_everywhere), defaults={"sliding_window": None}),
     "phi": Family(
         ffns=dense(gated=False),
         vectors=replace(_BIASED, norms=1, head_bias=True),
-        parallel=lambda fields: True,
+        parallel=True,
         must_be={"qk_layernorm": False},
     ),
     "starcoder2": Family(
-        attentions=grouped(window_everywhere, kv_heads_stated=True),
+        attentions=grouped(window_everywhere, needs_kv_heads=True),
         ffns=dense(gated=False),
         vectors=Vectors(
             norm_bias=True, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias"
@@ -155,14 +189,12 @@ FAMILIES: Mapping[str, Family] = {
         tied=True,
         must_be={"mlp_type": "default", "norm_type": "layer_norm"},
     ),
-    "qwen2": _QWEN2,
-    "qwen2_vl": _QWEN2,
-    "qwen2_5_vl": _QWEN2,
-    "qwen2_vl_text": _QWEN2,
-    "qwen2_5_vl_text": _QWEN2,
+    **dict.fromkeys(
+        ("qwen2", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text"), _QWEN2
+    ),
     "qwen2_moe": replace(
         _QWEN2,
-        ffns=routed(every_sparse_step, shared=stated_shared("shared_expert_intermediate_size")),
+        ffns=routed(every_sparse_step, shared=width_at("shared_expert_intermediate_size")),
         vectors=Vectors(qkv_bias="qkv_bias", shared_gate=True),
         defaults={"qkv_bias": True},
     ),
@@ -182,46 +214,38 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,
     "deepseek_v2": _DEEPSEEK_V2,
-    "deepseek_v3": _DEEPSEEK_V3,
-    "deepseek_v32": _DEEPSEEK_V3,
-    "kimi_k2": _DEEPSEEK_V3,
-    "glm4_moe_lite": _DEEPSEEK_V3,
-    "glm_moe_dsa": _DEEPSEEK_V3,
+    **dict.fromkeys(
+        ("deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite", "glm_moe_dsa"), _DEEPSEEK_V3
+    ),
     "glm4_moe": _GLM4_MOE,
     "glm4": Family(vectors=Vectors(norms=4, qkv_bias="attention_bias")),
     "gpt_oss": Family(
-        attentions=grouped(window_in_even_layers, kv_heads_stated=True),
+        attentions=grouped(window_in_even_layers, needs_kv_heads=True),
         ffns=routed(everywhere, width="intermediate_size"),
-        vectors=Vectors(
-            qkv_bias="attention_bias",
-            output_bias="attention_bias",
-            sinks=True,
-            router_bias=True,
-            expert_bias=True,
-        ),
-        renamed={**_EXPERTS, "experts_per_token": "num_experts_per_tok"},
+        vectors=replace(_ATTENTION_BIAS, sinks=True, router_bias=True, expert_bias=True),
+        common_names={**_EXPERTS, "experts_per_token": "num_experts_per_tok"},
         defaults={"attention_bias": True},
         ignored=frozenset({"initial_context_length"}),
     ),
     "llama4_text": Family(
-        attentions=grouped(chunks_in_rotary_layers, kv_heads_stated=True),
+        attentions=grouped(chunks_in_rotary_layers, needs_kv_heads=True),
         ffns=routed(
             interleaved,
             width="intermediate_size",
             shared=one_shared,
             dense_width="intermediate_size_mlp",
         ),
-        vectors=Vectors(qkv_bias="attention_bias", output_bias="attention_bias"),
-        renamed=_EXPERTS,
+        vectors=_ATTENTION_BIAS,
+        common_names=_EXPERTS,
         ignored=frozenset({"use_qk_norm", "for_llm_compressor"}),
     ),
     "minimax_m2": Family(
-        attentions=grouped(no_lightning, kv_heads_stated=True),
+        attentions=grouped(no_lightning, needs_kv_heads=True),
         ffns=routed(
-            everywhere, width="intermediate_size", shared=stated_shared("shared_intermediate_size")
+            everywhere, width="intermediate_size", shared=width_at("shared_intermediate_size")
         ),
         vectors=Vectors(qk_norm_wide="use_qk_norm", router_bias=True),
-        renamed=_EXPERTS,
+        common_names=_EXPERTS,
         defaults={"use_qk_norm": True},
         must_be={"qk_norm_type": "per_layer", "use_routing_bias": True},
         # Left over from MiniMax-01, where lightning attention had its own scales.
@@ -243,7 +267,7 @@ FAMILIES: Mapping[str, Family] = {
     "granite": LLAMA,
     "smollm3": replace(
         LLAMA,
-        attentions=grouped(window_after_max_window_layers, kv_heads_stated=True),
+        attentions=grouped(window_after_max_window_layers, needs_kv_heads=True),
         tied=True,
         ignored=frozenset({"no_rope_layers", "no_rope_layer_interval"}),
     ),
@@ -257,34 +281,24 @@ FAMILIES: Mapping[str, Family] = {
     "nemotron": replace(
         LLAMA,
         ffns=dense(gated=False),
-        vectors=Vectors(
-            norm_bias=True,
-            qkv_bias="attention_bias",
-            output_bias="attention_bias",
-            mlp_bias="mlp_bias",
-        ),
+        vectors=replace(LLAMA.vectors, norm_bias=True),
     ),
     "cohere": Family(
-        vectors=Vectors(
-            norms=1,
-            qkv_bias="attention_bias",
-            output_bias="attention_bias",
-            qk_norm_wide="use_qk_norm",
-        ),
+        vectors=replace(_ATTENTION_BIAS, norms=1, qk_norm_wide="use_qk_norm"),
         tied=True,
-        parallel=lambda fields: True,
+        parallel=True,
     ),
     "cohere2": Family(
         attentions=grouped(full_in_every_nth_layer(4)),
-        vectors=Vectors(norms=1, qkv_bias="attention_bias", output_bias="attention_bias"),
+        vectors=replace(_ATTENTION_BIAS, norms=1),
         tied=True,
-        parallel=lambda fields: True,
+        parallel=True,
         ignored=frozenset({"order_of_interleaved_layers", "use_parallel_block"}),
     ),
     "gpt2": Family(
         ffns=dense(gated=False, times_hidden=4),
         vectors=_BIASED,
-        renamed=_GPT2_NAMES,
+        common_names=_GPT2_NAMES,
         tied=True,
         position_offset=0,
     ),
@@ -292,7 +306,7 @@ FAMILIES: Mapping[str, Family] = {
         attentions=bigcode,
         ffns=dense(gated=False, times_hidden=4),
         vectors=_BIASED,
-        renamed=_GPT2_NAMES,
+        common_names=_GPT2_NAMES,
         tied=True,
         position_offset=0,
         ignored=frozenset({"num_key_value_heads"}),  # follows from multi_query
@@ -300,8 +314,8 @@ FAMILIES: Mapping[str, Family] = {
     "gptj": Family(
         ffns=dense(gated=False, times_hidden=4),
         vectors=Vectors(norms=1, norm_bias=True, mlp_bias=True, head_bias=True),
-        renamed=_GPT2_NAMES,
-        parallel=lambda fields: True,
+        common_names=_GPT2_NAMES,
+        parallel=True,
     ),
     "gpt_neox": Family(
         ffns=dense(gated=False),
@@ -313,7 +327,7 @@ FAMILIES: Mapping[str, Family] = {
         attentions=opt,
         ffns=dense(gated=False),
         vectors=_BIASED,
-        renamed={"ffn_dim": "intermediate_size"},
+        common_names={"ffn_dim": "intermediate_size"},
         tied=True,
         position_offset=2,  # transformers' OPTLearnedPositionalEmbedding
         must_be={
@@ -326,7 +340,7 @@ FAMILIES: Mapping[str, Family] = {
     "bloom": Family(
         ffns=dense(gated=False, times_hidden=4),
         vectors=replace(_BIASED, embedding_norm=True),
-        renamed={**_GPT2_NAMES, "n_embed": "hidden_size"},
+        common_names={**_GPT2_NAMES, "n_embed": "hidden_size"},
         tied=True,
         ignored=frozenset(
             {"apply_residual_connection_post_layernorm", "attention_softmax_in_fp32"}
@@ -336,23 +350,23 @@ FAMILIES: Mapping[str, Family] = {
         attentions=falcon,
         ffns=dense(gated=False, times_hidden=4),
         vectors=Vectors(
-            norms=lambda fields: 1 + (_falcon_newer(fields) | (not _falcon_parallel(fields))),
+            norms=lambda fields: 1 + (_falcon_is_newer(fields) | (not _falcon_is_parallel(fields))),
             norm_bias=True,
             qkv_bias="bias",
             output_bias="bias",
             mlp_bias="bias",
         ),
-        renamed={
+        common_names={
             **_GPT2_NAMES,
             "num_kv_heads": "num_key_value_heads",
             "n_head_kv": "num_key_value_heads",
             "ffn_hidden_size": "intermediate_size",
         },
         tied=True,
-        parallel=lambda fields: _falcon_newer(fields) | _falcon_parallel(fields),
+        parallel=lambda fields: _falcon_is_newer(fields) | _falcon_is_parallel(fields),
         must_be={"num_ln_in_parallel_attn": 2},
         ignored=frozenset({"apply_residual_connection_post_layernorm"}),
     ),
     # Not of transformers: the form in which the catalogue writes down the paper's table.
-    "palm": Family(vectors=Vectors(norms=1), tied=True, parallel=lambda fields: True),
+    "palm": Family(vectors=Vectors(norms=1), tied=True, parallel=True),
 }

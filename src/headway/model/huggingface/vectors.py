@@ -16,10 +16,10 @@ from headway.model.attention import (
     LinearAttention,
 )
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
-from headway.model.hf_fields import Fields
+from headway.model.huggingface.fields import Fields
 
-Switch = bool | str
-"""On, off, or the name of the field that says so (off where it is missing)."""
+Switch = bool | str | Callable[[Fields], bool]
+"""On, off, the name of the field that says so (off where it is missing), or a reader of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Vectors:
     head_bias: bool = False
 
     def in_layer(self, fields: Fields, hidden_size: int, attention: Attention, ffn: Ffn) -> int:
-        """Elements of all vectors in one layer."""
+        """Return the elements of all vectors in one layer."""
         norms = self.norms if isinstance(self.norms, int) else self.norms(fields)
         return (
             norms * hidden_size * (2 if self.norm_bias else 1)
@@ -62,20 +62,21 @@ class Vectors:
         )
 
     def outside(self, hidden_size: int, vocab_size: int) -> int:
-        """Elements of all vectors outside the layers."""
+        """Return the elements of all vectors outside the layers."""
         norms = int(self.final_norm) + int(self.embedding_norm)
         return norms * hidden_size * (2 if self.norm_bias else 1) + self.head_bias * vocab_size
 
     def _in_attention(self, fields: Fields, hidden_size: int, attention: Attention) -> int:
-        qkv_bias, output_bias = _on(fields, self.qkv_bias), _on(fields, self.output_bias)
+        qkv_bias, output_bias = is_on(self.qkv_bias, fields), is_on(self.output_bias, fields)
+
         match attention:
             case GroupedQueryAttention(heads, kv_heads, head_dim):
                 q, kv = heads * head_dim, kv_heads * head_dim
                 return (
                     qkv_bias * (q * (2 if attention.gated else 1) + 2 * kv)
                     + output_bias * hidden_size
-                    + _on(fields, self.qk_norm_heads) * 2 * head_dim
-                    + _on(fields, self.qk_norm_wide) * (q + kv)
+                    + is_on(self.qk_norm_heads, fields) * 2 * head_dim
+                    + is_on(self.qk_norm_wide, fields) * (q + kv)
                     + self.sinks * heads
                 )
             case LatentAttention():
@@ -90,15 +91,18 @@ class Vectors:
         match ffn:
             case DenseFfn(width):
                 inner = (ffn.num_matrices - 1) * width
-                return _on(fields, self.mlp_bias) * (inner + hidden_size)
+                return is_on(self.mlp_bias, fields) * (inner + hidden_size)
             case MoeFfn():
                 inner = (ffn.num_matrices - 1) * ffn.intermediate_size
                 return (
-                    _on(fields, self.router_bias) * ffn.num_experts
+                    is_on(self.router_bias, fields) * ffn.num_experts
                     + self.expert_bias * ffn.num_experts * (inner + hidden_size)
                     + self.shared_gate * hidden_size
                 )
 
 
-def _on(fields: Fields, switch: Switch) -> bool:
-    return fields.flag(switch, False) if isinstance(switch, str) else switch
+def is_on(switch: Switch, fields: Fields) -> bool:
+    """Whether ``switch`` is on in a configuration."""
+    if isinstance(switch, str):
+        return fields.flag(switch, False)
+    return switch if isinstance(switch, bool) else switch(fields)

@@ -11,7 +11,7 @@ from headway.model.attention import (
     LatentAttention,
     LinearAttention,
 )
-from headway.model.hf_fields import Fields
+from headway.model.huggingface.fields import Fields
 
 Windows = Callable[[Fields, int], tuple[int | None, ...]]
 Attentions = Callable[[Fields, int], tuple[Attention, ...]]
@@ -21,15 +21,15 @@ _LINEAR = "linear_attention"
 _INDEXED = ("deepseek_sparse_attention", "indexed_attention")
 
 
-def grouped(windows: Windows, *, kv_heads_stated: bool = False, gated: bool = False) -> Attentions:
-    """Grouped-query attention, limited to ``windows``.
+def grouped(windows: Windows, *, needs_kv_heads: bool = False, gated: bool = False) -> Attentions:
+    """Return a reader of grouped-query attention, limited to ``windows``.
 
-    ``kv_heads_stated`` where the family's own default is not one KV head per query head, so that a
+    ``needs_kv_heads`` where the family's own default is not one KV head per query head, so that a
     missing field must not be read as that.
     """
 
     def read(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
-        attention = _grouped_query(fields, kv_heads_stated, gated)
+        attention = _grouped_query(fields, needs_kv_heads, gated)
         return tuple(
             replace(attention, window_tokens=window) for window in windows(fields, num_layers)
         )
@@ -42,8 +42,9 @@ def falcon(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     heads = fields.size("num_attention_heads")
     newer = fields.flag("new_decoder_architecture", False)
     multi_query = fields.flag("multi_query", True)
-    stated = fields.size_or("num_key_value_heads", heads)
-    kv_heads = stated if newer else 1 if multi_query else heads
+    newer_kv_heads = fields.size_or("num_key_value_heads", heads)
+    kv_heads = newer_kv_heads if newer else 1 if multi_query else heads
+
     if heads % kv_heads:
         raise fields.error(f"num_kv_heads ({kv_heads}) must divide num_attention_heads ({heads})")
     attention = GroupedQueryAttention(heads, kv_heads, _head_dim(fields, heads))
@@ -59,11 +60,12 @@ def bigcode(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
 
 def opt(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     """OPT: plain multi-head attention, but the 350M model projects its embeddings."""
-    embedded, hidden = fields.size_or_none("word_embed_proj_dim"), fields.size("hidden_size")
-    if embedded not in (None, hidden):
+    embedding_size = fields.size_or_none("word_embed_proj_dim")
+    hidden_size = fields.size("hidden_size")
+    if embedding_size not in (None, hidden_size):
         raise fields.unsupported(
-            f"'word_embed_proj_dim' ({embedded}) differs from hidden_size ({hidden}), and the "
-            f"projection between them is not counted"
+            f"'word_embed_proj_dim' ({embedding_size}) differs from hidden_size ({hidden_size}), "
+            f"and the projection between them is not counted"
         )
     return grouped(no_window)(fields, num_layers)
 
@@ -71,13 +73,18 @@ def opt(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
 def latent(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     """Multi-head latent attention, with an indexer where ``index_topk`` is given."""
     heads = fields.size("num_attention_heads")
+
+    # Fields that repeat others.
     fields.raw("num_key_value_heads")  # repeats the heads: the cache is the latent, not heads
     fields.raw("head_dim")  # what transformers rotates, not a size of its own
     fields.raw("qk_head_dim")
+
+    # Sparse attention: which layers choose tokens, and which share an earlier layer's choice.
     sparse = fields.has("index_topk")
-    chosen_by = fields.per_layer("indexer_types", num_layers, "full", "shared")
+    indexer_kinds = fields.per_layer("indexer_types", num_layers, "full", "shared")
     fields.raw("index_topk_freq")  # spelled out by indexer_types
     fields.per_layer("layer_types", num_layers, *(_INDEXED if sparse else (_FULL,)))
+
     attention = LatentAttention(
         num_heads=heads,
         q_lora_rank=fields.size_or_none("q_lora_rank"),
@@ -89,10 +96,10 @@ def latent(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
         index_head_dim=fields.size("index_head_dim") if sparse else 0,
         index_topk=fields.size("index_topk") if sparse else 0,
     )
-    if chosen_by is None:
+    if indexer_kinds is None:
         return (attention,) * num_layers
-    without = replace(attention, index_num_heads=0, index_head_dim=0)
-    return tuple(attention if kind == "full" else without for kind in chosen_by)
+    sharing = replace(attention, index_num_heads=0, index_head_dim=0)
+    return tuple(attention if kind == "full" else sharing for kind in indexer_kinds)
 
 
 def gated_delta_net(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
@@ -102,6 +109,7 @@ def gated_delta_net(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
         interval = fields.size("full_attention_interval")
         kinds = tuple(_LINEAR if (layer + 1) % interval else _FULL for layer in range(num_layers))
     fields.raw("full_attention_interval")
+
     linear = LinearAttention(
         num_key_heads=fields.size("linear_num_key_heads"),
         num_value_heads=fields.size("linear_num_value_heads"),
@@ -109,7 +117,7 @@ def gated_delta_net(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
         value_head_dim=fields.size("linear_value_head_dim"),
         conv_kernel_dim=fields.size("linear_conv_kernel_dim"),
     )
-    full = _grouped_query(fields, kv_heads_stated=True, gated=True)
+    full = _grouped_query(fields, needs_kv_heads=True, gated=True)
     return tuple(linear if kind == _LINEAR else full for kind in kinds)
 
 
@@ -129,13 +137,13 @@ def no_lightning(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
 
 def window_everywhere(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
     """Mistral v0.1: where there is a window, every layer has it."""
-    window = _stated_window(fields)
+    window = _window_or_null(fields)
     return _by_layer_types(fields, num_layers) or (window,) * num_layers
 
 
 def window_in_even_layers(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
     """Gemma 2, gpt-oss: the first layer has the window, the second has not, and so on."""
-    window = _stated_window(fields)
+    window = _window_or_null(fields)
     fields.raw("sliding_window_size")  # Gemma 2 repeats the window under this name
     return _by_layer_types(fields, num_layers) or tuple(
         None if layer % 2 else window for layer in range(num_layers)
@@ -146,12 +154,12 @@ def full_in_every_nth_layer(n: int) -> Windows:
     """Gemma 3 (``n`` = 6), Cohere 2 (4): full attention in layers n, 2n, ..., else a window."""
 
     def read(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
-        window = _stated_window(fields)
-        every = fields.size_or(
+        window = _window_or_null(fields)
+        interval = fields.size_or(
             "sliding_window_pattern", fields.size_or("_sliding_window_pattern", n)
         )
         return _by_layer_types(fields, num_layers) or tuple(
-            window if (layer + 1) % every else None for layer in range(num_layers)
+            window if (layer + 1) % interval else None for layer in range(num_layers)
         )
 
     return read
@@ -159,12 +167,13 @@ def full_in_every_nth_layer(n: int) -> Windows:
 
 def window_after_max_window_layers(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
     """Qwen: a window only with ``use_sliding_window``, and only from ``max_window_layers`` on."""
-    used = fields.flag("use_sliding_window", False)
-    stated = fields.raw("sliding_window")
+    has_window = fields.flag("use_sliding_window", False)
+    window = fields.raw("sliding_window")
     fields.raw("max_window_layers")
-    if not used or stated is None:
+    if not has_window or window is None:
         return no_window(fields, num_layers)
-    size, first = fields.size("sliding_window"), fields.size("max_window_layers", least=0)
+
+    size, first = fields.size("sliding_window"), fields.size("max_window_layers", minimum=0)
     return _by_layer_types(fields, num_layers) or tuple(
         size if layer >= first else None for layer in range(num_layers)
     )
@@ -179,9 +188,10 @@ def chunks_in_rotary_layers(fields: Fields, num_layers: int) -> tuple[int | None
     chunk = fields.size_or_none("attention_chunk_size")
     rotary = fields.numbers("no_rope_layers")  # 1 marks a layer that does rotate
     interval = fields.size_or("no_rope_layer_interval", 4)
-    types = _by_layer_types(fields, num_layers)
-    if types is not None:
-        return types
+    windows = _by_layer_types(fields, num_layers)
+    if windows is not None:
+        return windows
+
     if not rotary:
         rotary = tuple(int((layer + 1) % interval != 0) for layer in range(num_layers))
     if len(rotary) != num_layers:
@@ -189,9 +199,9 @@ def chunks_in_rotary_layers(fields: Fields, num_layers: int) -> tuple[int | None
     return tuple(chunk if rotates else None for rotates in rotary)
 
 
-def _stated_window(fields: Fields) -> int | None:
+def _window_or_null(fields: Fields) -> int | None:
     # These families have a window by default, so that a missing field is not the same as a null.
-    if not fields.stated("sliding_window"):
+    if not fields.has_key("sliding_window"):
         raise fields.error("'sliding_window' is missing; null means that there is none")
     return fields.size_or_none("sliding_window")
 
@@ -200,6 +210,7 @@ def _by_layer_types(fields: Fields, num_layers: int) -> tuple[int | None, ...] |
     kinds = fields.per_layer("layer_types", num_layers, _FULL, _SLIDING, _CHUNKED)
     if kinds is None:
         return None
+
     sizes: dict[str, int | None] = {_FULL: None}
     if _SLIDING in kinds:
         sizes[_SLIDING] = fields.size("sliding_window")
@@ -208,11 +219,11 @@ def _by_layer_types(fields: Fields, num_layers: int) -> tuple[int | None, ...] |
     return tuple(sizes[kind] for kind in kinds)
 
 
-def _grouped_query(fields: Fields, kv_heads_stated: bool, gated: bool) -> GroupedQueryAttention:
+def _grouped_query(fields: Fields, needs_kv_heads: bool, gated: bool) -> GroupedQueryAttention:
     heads = fields.size("num_attention_heads")
     kv_heads = (
         fields.size("num_key_value_heads")
-        if kv_heads_stated
+        if needs_kv_heads
         else fields.size_or("num_key_value_heads", heads)
     )
     head_dim = _head_dim(fields, heads)
@@ -224,13 +235,14 @@ def _grouped_query(fields: Fields, kv_heads_stated: bool, gated: bool) -> Groupe
 
 
 def _head_dim(fields: Fields, heads: int) -> int:
-    stated = fields.size_or_none("head_dim")
-    if stated is not None:
-        return stated
-    hidden = fields.size("hidden_size")
-    if hidden % heads:
+    head_dim = fields.size_or_none("head_dim")
+    if head_dim is not None:
+        return head_dim
+
+    hidden_size = fields.size("hidden_size")
+    if hidden_size % heads:
         raise fields.error(
-            f"hidden_size ({hidden}) must be a multiple of num_attention_heads ({heads}) "
+            f"hidden_size ({hidden_size}) must be a multiple of num_attention_heads ({heads}) "
             f"where head_dim is not given"
         )
-    return hidden // heads
+    return hidden_size // heads

@@ -1,0 +1,1 @@
+"""From Hugging Face's `config.json` to a `ModelArchitecture` and its precision."""
