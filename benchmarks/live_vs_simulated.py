@@ -63,15 +63,15 @@ from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
 from headway.schedule.view import LEVELS, ServiceTime, View
 from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine
 from headway.sim.experiment import Experiment
 from headway.sim.laws import check as check_laws
-from headway.sim.simulate import simulate
-from headway.sim.skill import quantiles, shuffled, view_of
-from headway.sim.state import BUSY_NS, STEPS_DONE, Floats
+from headway.sim.outcome import simulate_trace
+from headway.sim.predictions import quantiles, shuffled, view_of
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.sim.tune import tune
+from headway.sim.world import Floats
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile
 from headway.workload.request import Request
@@ -237,10 +237,10 @@ class Asked:
 # what is told
 
 
-def simulated_engine(times: PassFit) -> Cluster:
+def simulated_engine(times: PassFit) -> Site:
     """Asynchronous: a place that falls free in one step is filled from outside after the next."""
     engine = Engine(SLOTS, BUDGET, num_kv_blocks=4096, asynchronous=True)
-    return Cluster((Pool(engine, tabulate(times, engine)),))
+    return Site((Pool(engine, tabulate(times, engine)),))
 
 
 def of_mean(measurements: tuple[Measurement, ...]) -> PassFit:
@@ -249,10 +249,10 @@ def of_mean(measurements: tuple[Measurement, ...]) -> PassFit:
     return PassFit().fit(usual)
 
 
-def saturation_rps(trace: Trace, cluster: Cluster) -> float:
+def saturation_rps(trace: Trace, cluster: Site) -> float:
     """Requests per second of the middle of a run in which all are there at once."""
     at_once = Trace(np.zeros(len(trace)), trace.prompt_tokens, trace.output_tokens)
-    ends = np.sort(simulate(at_once, cluster).records.last_s)
+    ends = np.sort(simulate_trace(at_once, cluster).records.last_s)
     low, high = len(ends) // 5, 4 * len(ends) // 5
     return float((high - low) / (ends[high] - ends[low]))
 
@@ -273,15 +273,17 @@ def live_figures(outcome: Outcome, log: list[Row]) -> dict[str, float]:
 def simulated_figures(
     asked: Asked, times: PassFit, policy: OrderPolicy, rows: Floats
 ) -> dict[str, float]:
-    outcome = simulate(asked.trace, simulated_engine(times), policy, view_of(asked.trace, rows))
+    outcome = simulate_trace(
+        asked.trace, simulated_engine(times), policy, view_of(asked.trace, rows)
+    )
     check_laws(outcome)
-    records, engine = outcome.records, outcome.rows[0]
+    records, engine = outcome.records, outcome.replicas[0]
     return {
         "e2e_mean_s": float(records.e2e_s.mean()),
         "e2e_p99_s": float(np.quantile(records.e2e_s, 0.99)),
         "ttft_mean_s": float(records.ttft_s.mean()),
-        "steps": float(engine[STEPS_DONE]),
-        "step_s": float(engine[BUSY_NS] / engine[STEPS_DONE]) * 1e-9,
+        "steps": float(engine["steps_done"]),
+        "step_s": float(engine["busy_ns"] / engine["steps_done"]) * 1e-9,
     }
 
 

@@ -31,9 +31,9 @@ import numpy.typing as npt
 from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
 
 from headway.cli.simulate_options import engine_of
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.laws import check
-from headway.sim.simulate import simulate
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, Exchange, OperatorStepTime
@@ -136,7 +136,7 @@ def replay(
     )
     model = replace(OperatorStepTime.read(data / "operators", deployment), exchange=exchange)
     table_of_times = tabulate(Slower(model, factor), engine)
-    outcome = simulate(trace, Cluster((Pool(engine, table_of_times),)))
+    outcome = simulate_trace(trace, Site((Pool(engine, table_of_times),)))
     check(outcome)
     if not run.measured:
         return outcome.records, {}

@@ -38,8 +38,8 @@ from headway.schedule.order import (
 from headway.schedule.policies import policies
 from headway.schedule.view import View
 from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment
+from headway.sim.site import Site
 from headway.sim.tune import tune
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import Difference, paired
@@ -91,7 +91,7 @@ def main() -> None:
     began = time.process_time()
     built = parse_deployment(given.deployment)
     engine = engine_of(built, max_num_seqs=given.slots, prefix_cache=True)
-    cluster = Cluster((pool_of(built, engine, 1),))
+    cluster = Site((pool_of(built, engine, 1),))
     result: dict[str, dict[str, object]] = {}
     met = possible = 0
     print(f"{given.deployment}, {given.slots} slots, {given.seeds} seeds of {given.requests}")

@@ -24,7 +24,7 @@ from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy
 from headway.schedule.uncertain import HighestPriorityPoint, LeastUncertain, UncertaintyAware
 from headway.schedule.view import ServiceTime, View
-from headway.sim.skill import quantiles, shuffled, view_of
+from headway.sim.predictions import quantiles, shuffled, view_of
 from headway.sim.static_batch import BatchTime, serve_batches
 from headway.workload.aggregate import paired
 from headway.workload.oracle import Floats, Trace

@@ -29,13 +29,13 @@ from headway.schedule.policies import policies
 from headway.schedule.route import LowestScore
 from headway.schedule.view import View
 from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster
 from headway.sim.experiment import Case, Experiment
 from headway.sim.kernel import run
 from headway.sim.laws import check
 from headway.sim.layout import prepare
-from headway.sim.simulate import outcome, simulate
-from headway.sim.skill import quantiles, view_of
+from headway.sim.outcome import outcome_of, simulate_trace
+from headway.sim.predictions import quantiles, view_of
+from headway.sim.site import Site
 from headway.sim.sweep import run_all
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import summary
@@ -48,16 +48,16 @@ PEERS = {"Vidur": 350.0, "DynoSim": 12_000.0}
 
 
 def least_cpu_s(
-    trace: Trace, cluster: Cluster, policy: OrderPolicy, view: View | None, repeats: int
+    trace: Trace, cluster: Site, policy: OrderPolicy, view: View | None, repeats: int
 ) -> float:
-    simulate(trace, cluster, policy, view)
+    simulate_trace(trace, cluster, policy, view)
     best = float("inf")
     for _ in range(repeats):
-        world, rejected = prepare(trace, cluster, policy, view)
+        world, numbers = prepare(trace, cluster, policy, view)
         began = time.process_time()
         events = run(world)
         best = min(best, time.process_time() - began)
-    check(outcome(trace, world, rejected, events))
+    check(outcome_of(trace, world, numbers, events))
     return best
 
 
@@ -79,7 +79,7 @@ def cold_start() -> tuple[float, float]:
         "from headway.steptime.deployment_name import parse_deployment\n"
         "d = parse_deployment('llama-3.1-8b@h100:tp1')\n"
         "t = Workload.of('azure-conv', 19366).draw(0, None)\n"
-        "simulate(t, Cluster((pool_of(d, engine_of(d), 1),)))\n"
+        "simulate_trace(t, Site((pool_of(d, engine_of(d), 1),)))\n"
         "print(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,7 +90,7 @@ def cold_start() -> tuple[float, float]:
 
 
 def sweep(
-    trace: Trace, cluster: Cluster, workers: int, engine: str = "threads"
+    trace: Trace, cluster: Site, workers: int, engine: str = "threads"
 ) -> tuple[float, float, str]:
     """Wall and CPU seconds of 64 runs of the hour: 4 policies, 4 loads, 4 seeds; their digest."""
     known = policies(1.0, 0.03)
@@ -123,10 +123,10 @@ def main() -> None:
     given = parser.parse_args()
     whole = read_trace(given.trace) if given.trace else find_profile("azure-conv").generate(0, HOUR)
     built = parse_deployment("llama-3.1-8b@h100:tp1")
-    plain = Cluster((pool_of(built, engine_of(built), 1),))
+    plain = Site((pool_of(built, engine_of(built), 1),))
     engine = engine_of(built, prefix_cache=True, asynchronous=True)
     place = LowestScore(1.0, 0.001, 1 / 512, "everything")
-    full = Cluster((pool_of(built, engine, 4),), place)
+    full = Site((pool_of(built, engine, 4),), place)
     shared = with_prefixes(whole)
     view = view_of(shared, quantiles(shared.output_tokens, 0.4, 0))
     result: dict[str, float] = {}
@@ -143,7 +143,7 @@ def main() -> None:
         print(f"{name:<34}{per_s / 1e6:6.2f} M requests/CPU-s   {ratios}")
     shown = len(result)
     began = time.process_time()
-    summary(simulate(whole, plain).records)
+    summary(simulate_trace(whole, plain).records)
     result["simulate and quantiles, ms"] = (time.process_time() - began) * 1e3
     result["cold start, CPU s"], result["its peak memory, MB"] = min(cold_start() for _ in range(2))
     wall, cpu, digest = sweep(whole, plain, 2)

@@ -8,12 +8,12 @@ from headway.cli.simulate_options import (
 )
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster
 from headway.sim.experiment import Experiment, compare
+from headway.sim.site import Site
 from headway.steptime.deployment_name import parse_deployment
 
 deployment = parse_deployment("llama-3.1-8b@h100:tp1")
-cluster = Cluster((pool_of(deployment, engine_of(deployment), replicas=1),))
+cluster = Site((pool_of(deployment, engine_of(deployment), replicas=1),))
 workload = Workload.of("azure-code", requests=2000)
 rate = 0.9 * saturation_rps(workload.draw(0, None), cluster)
 traces = tuple(workload.draw(seed, rate) for seed in range(3))

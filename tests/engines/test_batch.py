@@ -13,10 +13,9 @@ from headway.engines.batch import Piece, Pipeline, Work, in_thread
 from headway.engines.chunks import Chunks, as_step
 from headway.engines.steplog import LoggedPipeline, as_steps
 from headway.engines.timed import TimedPipeline
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine
-from headway.sim.simulate import simulate
-from headway.sim.state import STEPS_DONE
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.workload.oracle import Trace
 
@@ -53,9 +52,9 @@ def test_it_steps_as_the_simulator_does(shapes: list[tuple[int, int]], budget: i
         steps += 1
     prompts, outputs = np.array(shapes).T
     engine = Engine(12, budget, num_kv_blocks=4096)
-    cluster = Cluster((Pool(engine, tabulate(Linear(1e-3), engine)),))
-    outcome = simulate(Trace(np.zeros(len(shapes)), prompts, outputs), cluster)
-    assert outcome.rows[0, STEPS_DONE] == steps
+    cluster = Site((Pool(engine, tabulate(Linear(1e-3), engine)),))
+    outcome = simulate_trace(Trace(np.zeros(len(shapes)), prompts, outputs), cluster)
+    assert outcome.replicas["steps_done"][0] == steps
 
 
 class Watched(TimedPipeline):

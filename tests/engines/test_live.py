@@ -26,11 +26,11 @@ from headway.load.run import Server, open_loop, run
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.view import LEVELS, Floats
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine
 from headway.sim.laws import check
-from headway.sim.simulate import simulate
-from headway.sim.skill import quantiles, view_of
+from headway.sim.outcome import simulate_trace
+from headway.sim.predictions import quantiles, view_of
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.workload.oracle import Trace
 from headway.workload.request import Request
@@ -114,8 +114,8 @@ def test_live_is_as_simulated(served: Served, policy: OrderPolicy) -> None:
     # Other work on the machine makes steps longer than they were to be: the log knows by how much.
     times = PassFit().fit_steps(*as_steps(logged.rows))
     engine = Engine(SLOTS, BUDGET, num_kv_blocks=1024, asynchronous=True)
-    cluster = Cluster((Pool(engine, tabulate(times, engine)),))
-    simulated = simulate(trace, cluster, policy, view_of(trace, rows))
+    cluster = Site((Pool(engine, tabulate(times, engine)),))
+    simulated = simulate_trace(trace, cluster, policy, view_of(trace, rows))
     check(simulated)
     live_s = np.mean([answer.token_s[-1] - answer.due_s for answer in outcome.answers])
     assert float(simulated.records.e2e_s.mean()) == pytest.approx(live_s, rel=0.15)

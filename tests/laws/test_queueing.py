@@ -8,12 +8,11 @@ from tests.sim.worlds import LinearStepTime, pool
 
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob, ShortestRemaining
 from headway.schedule.view import ServiceTime
-from headway.sim.cluster import Cluster
 from headway.sim.engine import Engine
 from headway.sim.laws import check
-from headway.sim.simulate import simulate
-from headway.sim.skill import quantiles, shuffled, view_of
-from headway.sim.state import LAST_
+from headway.sim.outcome import simulate_trace
+from headway.sim.predictions import quantiles, shuffled, view_of
+from headway.sim.site import Site
 from headway.workload.aggregate import paired, t_quantile
 from headway.workload.oracle import Trace
 
@@ -22,9 +21,9 @@ CONSTANT = LinearStepTime(STEP_S, 0.0, 0.0)
 COUNT, SEEDS = 20_000, 12
 
 
-def one_slot(slots: int = 1) -> Cluster:
+def one_slot(slots: int = 1) -> Site:
     engine = Engine(max_num_seqs=slots, max_num_batched_tokens=4096, num_kv_blocks=10_000)
-    return Cluster((pool(engine, CONSTANT),))
+    return Site((pool(engine, CONSTANT),))
 
 
 def arrivals(load: float, mean_tokens: float, seed: int) -> tuple[np.ndarray, np.random.Generator]:
@@ -35,7 +34,7 @@ def arrivals(load: float, mean_tokens: float, seed: int) -> tuple[np.ndarray, np
 def sojourn(times: np.ndarray, outputs: np.ndarray, policy: OrderPolicy, seed: int = 0) -> float:
     trace = Trace(times, np.ones(COUNT, dtype=np.int64), outputs)
     view = view_of(trace, quantiles(trace.output_tokens, 1.0, seed))
-    outcome = simulate(trace, one_slot(), policy, view)
+    outcome = simulate_trace(trace, one_slot(), policy, view)
     check(outcome)
     return float(outcome.records.e2e_s.mean())
 
@@ -102,9 +101,9 @@ def test_a_batch_of_one_replica_with_constant_steps_is_the_closed_form() -> None
         np.ones(slots * waves, dtype=np.int64),
         np.full(slots * waves, length),
     )
-    outcome = simulate(trace, one_slot(slots))
+    outcome = simulate_trace(trace, one_slot(slots))
     ends = np.repeat(np.arange(1, waves + 1) * length, slots) * 1_000_000
-    assert outcome.q[:, LAST_].tolist() == ends.tolist()
+    assert outcome.requests["last_ns"].tolist() == ends.tolist()
 
 
 def test_shuffled_predictions_gain_nothing() -> None:
@@ -117,7 +116,7 @@ def test_shuffled_predictions_gain_nothing() -> None:
         service = ServiceTime(0.0, 0.0, STEP_S)
         e2e = [
             float(
-                simulate(
+                simulate_trace(
                     trace, one_slot(), policy, view_of(trace, rows, service)
                 ).records.e2e_s.mean()
             )

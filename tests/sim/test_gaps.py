@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool, world
 
-from headway.sim.cluster import Cluster, Disaggregation
 from headway.sim.engine import Engine
 from headway.sim.figures import between_tokens
 from headway.sim.gaps import BINS, Gaps, count_gaps, place_of
-from headway.sim.simulate import simulate
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Disaggregation, Site
 from headway.workload.oracle import Trace
 
 
@@ -35,7 +35,9 @@ def test_larger_gaps_stand_no_lower(a: int, b: int) -> None:
 
 def test_a_run_of_equal_steps_has_equal_gaps() -> None:
     trace = Trace(np.zeros(3), np.full(3, 10), np.full(3, 50))
-    outcome = simulate(trace, world(Engine(num_kv_blocks=200), LinearStepTime(0.01, 0.0, 0.0)))
+    outcome = simulate_trace(
+        trace, world(Engine(num_kv_blocks=200), LinearStepTime(0.01, 0.0, 0.0))
+    )
     row = between_tokens(outcome.gaps, outcome.records)
     assert len(outcome.gaps) == 3 * 49
     for which in ("mean", "p50", "p90", "p99", "max"):
@@ -44,12 +46,12 @@ def test_a_run_of_equal_steps_has_equal_gaps() -> None:
 
 def test_the_gap_of_a_transfer_and_of_a_preemption_are_gaps() -> None:
     engine = Engine(num_kv_blocks=3000)
-    split = Cluster((pool(engine), pool(engine)), disaggregation=Disaggregation(0.5, 0.0))
-    outcome = simulate(poisson(20, 1.0, 0, output=20), split)
+    split = Site((pool(engine), pool(engine)), disaggregation=Disaggregation(0.5, 0.0))
+    outcome = simulate_trace(poisson(20, 1.0, 0, output=20), split)
     assert (outcome.gaps.max_s or 0) > 0.5
     # Two sequences outgrow the cache: one waits until the other has ended.
     tight = Engine(num_kv_blocks=12, max_num_seqs=4)
     trace = Trace(np.zeros(2), np.full(2, 16), np.full(2, 150))
-    squeezed = simulate(trace, world(tight))
-    assert squeezed.q[:, 0].size == 2
+    squeezed = simulate_trace(trace, world(tight))
+    assert len(squeezed.requests) == 2
     assert (squeezed.gaps.max_s or 0) > 20 * (squeezed.gaps.quantile_s(0.5) or 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,11 +26,10 @@ from headway.schedule.route import (
     RoundRobin,
 )
 from headway.schedule.view import LEVELS, View
-from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
 from headway.sim.laws import laws
-from headway.sim.simulate import Outcome, simulate
-from headway.sim.state import CACHED_, LAST_, PREEMPTIONS_, ROUTED
+from headway.sim.outcome import Outcome, simulate_trace
+from headway.sim.site import Disaggregation, Outage, Site
 from headway.workload.oracle import Trace
 
 POLICIES: list[OrderPolicy] = [
@@ -58,7 +59,7 @@ def seen(trace: Trace, seed: int = 0) -> View:
 
 def hold(outcome: Outcome) -> None:
     for law in laws(outcome):
-        assert law.holds, f"{law.name}: {law.said}"
+        assert law.holds, f"{law.name}: {law.evidence}"
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,37 +95,37 @@ def test_laws_hold_whatever_is_on(
     engine = Engine(12, 128, blocks, 16, chunked, reserve, asynchronous, prefix_cache)
     pools = (pool(engine, MODEL, replicas), pool(engine, MODEL, 1))[: 2 if split else 1]
     outages = (Outage(0, 0.3, 0.9), Outage(replicas - 1, 1.5, 1.6)) if breaks else ()
-    cluster = Cluster(pools, placement, Disaggregation(1e-3, 1e-6) if split else None, outages)
-    outcome = simulate(trace, cluster, policy, seen(trace))
+    cluster = Site(pools, placement, Disaggregation(1e-3, 1e-6) if split else None, outages)
+    outcome = simulate_trace(trace, cluster, policy, seen(trace))
     hold(outcome)
-    again = simulate(trace, cluster, policy, seen(trace))
-    assert again.q.tobytes() == outcome.q.tobytes()
-    assert again.rows.tobytes() == outcome.rows.tobytes()
+    again = simulate_trace(trace, cluster, policy, seen(trace))
+    assert again.requests.tobytes() == outcome.requests.tobytes()
+    assert again.replicas.tobytes() == outcome.replicas.tobytes()
 
 
 def test_prefix_cache_saves_prefill_and_is_counted() -> None:
     trace = poisson(300, 20, 1, prompt=300, output=20, hashes=3)
     outcomes = [
-        simulate(trace, Cluster((pool(Engine(num_kv_blocks=2000, prefix_cache=on), MODEL),)))
+        simulate_trace(trace, Site((pool(Engine(num_kv_blocks=2000, prefix_cache=on), MODEL),)))
         for on in (False, True)
     ]
     without, cached = outcomes
-    assert without.q[:, CACHED_].sum() == 0
-    assert cached.q[:, CACHED_].sum() > 0.5 * trace.prompt_tokens.sum()
+    assert without.requests["cached_tokens"].sum() == 0
+    assert cached.requests["cached_tokens"].sum() > 0.5 * trace.prompt_tokens.sum()
     assert np.nanmean(cached.records.ttft_s) < np.nanmean(without.records.ttft_s)
 
 
 def test_least_loaded_counts_running_requests_too() -> None:
     """A burst is spread evenly; a router that counts only waiting requests piles it on one."""
     trace = Trace(np.zeros(80), np.full(80, 10), np.full(80, 50))
-    cluster = Cluster((pool(Engine(num_kv_blocks=2000), MODEL, 8),), LEAST_LOADED)
-    outcome = simulate(trace, cluster)
-    assert outcome.rows[:, ROUTED].tolist() == [10] * 8
+    cluster = Site((pool(Engine(num_kv_blocks=2000), MODEL, 8),), LEAST_LOADED)
+    outcome = simulate_trace(trace, cluster)
+    assert outcome.replicas["num_routed"].tolist() == [10] * 8
 
 
 def test_a_request_that_never_fits_is_rejected_and_the_rest_is_served() -> None:
     trace = Trace(np.array([0.0, 0.1]), np.array([5000, 10]), np.array([1, 5]))
-    outcome = simulate(trace, Cluster((pool(Engine(num_kv_blocks=40), MODEL),)))
+    outcome = simulate_trace(trace, Site((pool(Engine(num_kv_blocks=40), MODEL),)))
     hold(outcome)
     assert outcome.records.rejected.tolist() == [True, False]
     assert outcome.records.done.tolist() == [False, True]
@@ -133,11 +134,11 @@ def test_a_request_that_never_fits_is_rejected_and_the_rest_is_served() -> None:
 def test_a_failed_replica_loses_time_but_no_request() -> None:
     trace = poisson(200, 40, 3)
     engine = Engine(num_kv_blocks=2000)
-    healthy = simulate(trace, Cluster((pool(engine, MODEL, 2),)))
-    broken = simulate(trace, Cluster((pool(engine, MODEL, 2),), outages=(Outage(1, 1.0, 3.0),)))
+    healthy = simulate_trace(trace, Site((pool(engine, MODEL, 2),)))
+    broken = simulate_trace(trace, Site((pool(engine, MODEL, 2),), outages=(Outage(1, 1.0, 3.0),)))
     hold(broken)
     assert broken.records.done.all()
-    assert broken.q[:, PREEMPTIONS_].sum() > 0
+    assert broken.requests["num_preemptions"].sum() > 0
     assert broken.records.e2e_s.mean() > healthy.records.e2e_s.mean()
 
 
@@ -148,18 +149,31 @@ def test_asynchronous_planning_delays_the_first_token_by_a_step() -> None:
     model = LinearStepTime(10e-3, 0.0, 0.0)
     first = []
     for on in (False, True):
-        outcome = simulate(
-            trace, Cluster((pool(Engine(num_kv_blocks=200, asynchronous=on), model),))
+        outcome = simulate_trace(
+            trace, Site((pool(Engine(num_kv_blocks=200, asynchronous=on), model),))
         )
         hold(outcome)
         first.append(float(outcome.records.first_s[1]))
     assert first == pytest.approx([0.07, 0.08])
 
 
+def test_what_an_engine_adds_to_a_request_delays_it_alone() -> None:
+    """The second request has the shorter prompt, and overtakes the first on the way in."""
+    trace = Trace(np.array([0.0, 0.001]), np.array([1000, 10]), np.array([5, 5]))
+    plain = Engine(max_num_seqs=1, num_kv_blocks=200)
+    slow = replace(plain, request_overhead_s=2e-3, prompt_token_overhead_s=1e-5)
+    before, after = (simulate_trace(trace, Site((pool(e, MODEL),))) for e in (plain, slow))
+    hold(after)
+    assert after.requests["admitted_ns"][1] == 3_100_000
+    assert after.requests["admitted_ns"][0] == after.requests["last_ns"][1]
+    alone = simulate_trace(trace.take(np.array([0])), Site((pool(slow, MODEL),)))
+    assert alone.requests["first_ns"][0] - before.requests["first_ns"][0] == 12_000_000
+
+
 def test_a_long_outage_ends_nowhere_else_and_the_law_says_so() -> None:
     trace = poisson(50, 50, 0)
-    outcome = simulate(
-        trace, Cluster((pool(Engine(num_kv_blocks=2000), MODEL),), outages=(Outage(0, 0.2, 50.0),))
+    outcome = simulate_trace(
+        trace, Site((pool(Engine(num_kv_blocks=2000), MODEL),), outages=(Outage(0, 0.2, 50.0),))
     )
     hold(outcome)
-    assert outcome.q[:, LAST_].max() > 50e9
+    assert outcome.requests["last_ns"].max() > 50e9

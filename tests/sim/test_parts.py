@@ -14,16 +14,15 @@ from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.schedule.route import PREDICTED_WORK
 from headway.schedule.view import LEVELS, ServiceTime
-from headway.sim.alone import alone_ns, explain, share_of_work
-from headway.sim.cluster import Cluster, Disaggregation, Outage
+from headway.sim.alone import alone_ns, share_of_work
+from headway.sim.breakdown import explain
 from headway.sim.engine import Engine
 from headway.sim.experiment import Case, Experiment, compare
-from headway.sim.simulate import simulate
-from headway.sim.skill import kendall_tau, quantiles, shuffled, view_of
-from headway.sim.state import LAST_, ROUTED
+from headway.sim.outcome import simulate_trace
+from headway.sim.predictions import kendall_tau, quantiles, shuffled, view_of
+from headway.sim.site import Disaggregation, Outage, Site
 from headway.sim.static_batch import BatchTime, serve_batches
 from headway.sim.sweep import run_all
-from headway.sim.times import decode_ns, mixed_ns
 from headway.sim.tune import tune
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
@@ -39,13 +38,13 @@ def test_tables_say_what_the_model_says() -> None:
     for _ in range(300):
         n = int(random.integers(1, 101))
         kv = int(random.integers(n, engine.kv_tokens))
-        said = decode_ns(made.decode_ns[None], 0, made.shift, n, kv)
+        said = made.decode_step_ns(n, kv)
         asked = MODEL.step_time(Step.decode(n, kv / n)).expected_s * 1e9
         assert said == pytest.approx(float(asked), rel=0.01)
         new = int(random.integers(1, 1001 - n))
         old = int(random.integers(0, 3000))
         pairs = new * old + new * (new + 1) // 2
-        said = mixed_ns(made.mixed_ns[None], 0, n, kv, new, pairs)
+        said = made.mixed_step_ns(n, kv, new, pairs)
         both = Step.decode(n, kv / n).with_group(Step.prefill(1, old + new, old))
         asked = MODEL.step_time(both).expected_s * 1e9
         assert said == pytest.approx(float(asked), rel=0.02)
@@ -54,7 +53,7 @@ def test_tables_say_what_the_model_says() -> None:
 def test_a_breakdown_adds_up_and_alone_means_alone() -> None:
     cluster = world(Engine(num_kv_blocks=3000), MODEL)
     trace = poisson(200, 30, 0)
-    outcome = simulate(trace, cluster)
+    outcome = simulate_trace(trace, cluster)
     for i in range(0, 200, 17):
         parts = explain(outcome, trace, cluster, i)
         assert parts is not None
@@ -62,18 +61,18 @@ def test_a_breakdown_adds_up_and_alone_means_alone() -> None:
         assert total + parts.preemption_s + parts.transfer_s == pytest.approx(parts.e2e_s)
         assert parts.interference_s > -1e-6
     single = Trace(np.zeros(1), np.array([700]), np.array([40]))
-    lonely = simulate(single, cluster)
+    lonely = simulate_trace(single, cluster)
     prefill, decode = alone_ns(single.prompt_tokens, single.output_tokens, cluster.pools[0])
-    assert int(lonely.q[0, LAST_]) == int(prefill[0] + decode[0])
+    assert int(lonely.requests["last_ns"][0]) == int(prefill[0] + decode[0])
 
 
 def test_a_transfer_between_pools_is_part_of_the_time() -> None:
     engine = Engine(num_kv_blocks=3000)
-    split = Cluster(
+    split = Site(
         (pool(engine, MODEL), pool(engine, MODEL)), disaggregation=Disaggregation(5e-3, 1e-6)
     )
     trace = poisson(100, 20, 0)
-    outcome = simulate(trace, split)
+    outcome = simulate_trace(trace, split)
     i = int(np.argmax(trace.output_tokens))
     parts = explain(outcome, trace, split, i)
     assert parts is not None
@@ -122,7 +121,7 @@ def test_routing_by_predicted_work_is_given_predictions_under_every_order() -> N
     trace = Trace(np.zeros(9), np.full(9, 10), np.array([900, *[30] * 8]))
     service = share_of_work(cluster.pools[0], trace)
     outcome = Experiment((trace,), two, service, 1.0).outcome(Case(Fcfs(), 0))
-    assert sorted(outcome.rows[:, ROUTED].tolist()) == [1, 8]
+    assert sorted(outcome.replicas["num_routed"].tolist()) == [1, 8]
 
 
 def test_threads_give_the_same_bytes_as_one_after_the_other() -> None:
@@ -149,15 +148,15 @@ def test_impossible_clusters_are_refused() -> None:
     engine = Engine(num_kv_blocks=100)
     one = pool(engine, MODEL)
     with pytest.raises(InputError, match="two pools"):
-        Cluster((one,), disaggregation=Disaggregation())
+        Site((one,), disaggregation=Disaggregation())
     with pytest.raises(InputError, match="replica 3"):
-        Cluster((one,), outages=(Outage(3, 0.0, 1.0),))
+        Site((one,), outages=(Outage(3, 0.0, 1.0),))
     with pytest.raises(InputError, match="power of 2"):
         Engine(kv_block_tokens=12)
     with pytest.raises(InputError, match="at least"):
         Engine(max_num_seqs=4096)
     with pytest.raises(InputError, match="needs a view"):
-        simulate(poisson(5, 1, 0), Cluster((one,)), ShortestJob())
+        simulate_trace(poisson(5, 1, 0), Site((one,)), ShortestJob())
 
 
 def test_static_batches_last_as_long_as_their_longest_answer() -> None:

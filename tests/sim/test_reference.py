@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reference.plain_replica import Job, Replica
+from tests.reference.plain_site import PlainSite, reference
 from tests.sim.worlds import pool
 
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import LEAST_LOADED, RoundRobin
 from headway.schedule.view import LEVELS, View
-from headway.sim.cluster import Cluster, Disaggregation, Outage
 from headway.sim.engine import Engine
 from headway.sim.gaps import BINS, count_gaps
 from headway.sim.laws import check
-from headway.sim.reference import Job, Replica
-from headway.sim.reference_site import Site, reference
-from headway.sim.simulate import simulate
-from headway.sim.state import FIRST_, LAST_, PREEMPTIONS_
-from headway.sim.times import decode_ns, mixed_ns, stack
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Disaggregation, Outage, Site
 from headway.workload.oracle import BlockHashes, Trace
 
 ENGINES = [
@@ -85,21 +83,21 @@ def held_to_the_reference(
     trace = Trace(arrivals, np.array(prompts), np.array(outputs), "made up", prefixes)
     pools = (pool(engine, replicas=replicas), pool(engine))[: 2 if split else 1]
     number = sum(p.replicas for p in pools)
-    cluster = Cluster(
+    cluster = Site(
         pools,
         LEAST_LOADED if least_loaded else RoundRobin(),
         Disaggregation(2e-3, 1e-5) if split else None,
         tuple(Outage(r % number, t * 1e-3, (t + d) * 1e-3) for t, d, r in outages),
     )
-    times = stack([cluster.pools[0].table])
+    table = cluster.pools[0].table
 
     def step_ns(decodes: int, kv: int, new: int, pairs: int) -> int:
         if new == 0:
-            return int(decode_ns(times.decode_ns, 0, int(times.shift[0]), decodes, kv))
-        return int(mixed_ns(times.mixed_ns, 0, decodes, kv, new, pairs))
+            return table.decode_step_ns(decodes, kv)
+        return table.mixed_step_ns(decodes, kv, new, pairs)
 
     policy: OrderPolicy = ByNumber(tuple(keys)) if by_key else Fcfs()
-    got = simulate(trace, cluster, policy, blind(trace))
+    got = simulate_trace(trace, cluster, policy, blind(trace))
     check(got)
     jobs = [
         Job(i, int(a), int(p), int(o), float(k), tuple(h))
@@ -108,7 +106,7 @@ def held_to_the_reference(
         )
         if -(-(p + o - 1) // engine.kv_block_tokens) <= engine.num_kv_blocks
     ]
-    site = Site(
+    site = PlainSite(
         [
             Replica(engine, step_ns, by_key, hash_tokens, hands_over=split and k < replicas)
             for k in range(number)
@@ -124,8 +122,8 @@ def held_to_the_reference(
     reference(jobs, site, breaks)
     counts = np.zeros(BINS + 1, dtype=np.int64)
     for job in jobs:
-        row = got.q[job.number]
-        assert (row[FIRST_], row[LAST_], row[PREEMPTIONS_]) == (
+        row = got.requests[job.number]
+        assert (row["first_ns"], row["last_ns"], row["num_preemptions"]) == (
             job.tokens[0],
             job.tokens[-1],
             job.preemptions,

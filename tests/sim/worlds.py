@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine
+from headway.sim.site import Pool, Site
 from headway.sim.times import StepTable, tabulate
 from headway.steptime.roofline import Basis, TimeEstimate
 from headway.workload.oracle import BlockHashes, Trace
@@ -30,9 +30,9 @@ class LinearStepTime:
         return TimeEstimate(zero, zero, zero, total, total, total, total, Basis.ASSUMED)
 
 
-def world(engine: Engine | None = None, model: LinearStepTime | None = None) -> Cluster:
+def world(engine: Engine | None = None, model: LinearStepTime | None = None) -> Site:
     engine = engine or Engine(num_kv_blocks=20_000)
-    return Cluster((pool(engine, model),))
+    return Site((pool(engine, model),))
 
 
 def pool(engine: Engine, model: LinearStepTime | None = None, replicas: int = 1) -> Pool:

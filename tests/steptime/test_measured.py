@@ -10,9 +10,9 @@ import pytest
 
 from headway.cli.simulate_options import engine_of
 from headway.errors import InputError
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.laws import check
-from headway.sim.simulate import simulate
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, OperatorStepTime, padded
@@ -120,7 +120,7 @@ def test_real_runs_come_out_as_they_were(
         built, max_num_seqs=slots, num_kv_blocks=blocks, prefix_cache=True, asynchronous=True
     )
     times = tabulate(OperatorStepTime.read(SHARED / "operators", built), engine)
-    outcome = simulate(read_trace(file), Cluster((Pool(engine, times),)))
+    outcome = simulate_trace(read_trace(file), Site((Pool(engine, times),)))
     check(outcome)
     table = parquet.read_table(file)
     start, first, last = (

@@ -16,10 +16,10 @@ from headway.cli.simulate_cost import PricedPool, priced
 from headway.cli.simulate_tables import columns
 from headway.errors import InputError
 from headway.report.report import Report, Row, Value
-from headway.sim.alone import explain as break_down
-from headway.sim.cluster import Disaggregation
+from headway.sim.breakdown import explain as break_down
 from headway.sim.experiment import Case, compare
 from headway.sim.scenario import EngineScenario, PoolScenario, Scenario, read_scenario
+from headway.sim.site import Disaggregation
 from headway.workload.profile import find_profile, profile_names
 from headway.workload.request import Slo
 

@@ -26,9 +26,9 @@ from headway.schedule.route import (
 )
 from headway.schedule.view import ServiceTime
 from headway.sim.alone import share_of_work
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.experiment import Case, Experiment
 from headway.sim.scenario import OffloadScenario, PoolScenario, Scenario
+from headway.sim.site import Pool, Site
 from headway.sim.static_batch import batch_time
 from headway.sim.tune import tune
 from headway.steptime.deployment import Deployment
@@ -109,10 +109,10 @@ def _deployment(pool: PoolScenario) -> Deployment:
     return replace(built, cluster=built.cluster.at_price(pool.usd_per_accelerator_hour))
 
 
-def _cluster(scenario: Scenario, deployments: tuple[Deployment, ...]) -> Cluster:
+def _cluster(scenario: Scenario, deployments: tuple[Deployment, ...]) -> Site:
     if scenario.route not in ROUTES:
         raise UnknownNameError("route", scenario.route, ROUTES)
-    return Cluster(
+    return Site(
         tuple(_pool(scenario, *pair) for pair in zip(scenario.pools, deployments, strict=True)),
         ROUTES[scenario.route],
         scenario.disaggregation,
@@ -180,7 +180,7 @@ def _tenants(scenario: Scenario, trace: Trace) -> tuple[tuple[str, Slo], ...]:
     )
 
 
-def _service(scenario: Scenario, cluster: Cluster, trace: Trace) -> ServiceTime:
+def _service(scenario: Scenario, cluster: Site, trace: Trace) -> ServiceTime:
     """What orders take a request to cost, from the step times of the pools it passes."""
     if scenario.batch is not None:
         fast = batch_time(cluster.pools[0], trace, scenario.batch.max_batch)
@@ -192,7 +192,7 @@ def _service(scenario: Scenario, cluster: Cluster, trace: Trace) -> ServiceTime:
     return ServiceTime(0.0, first.prompt_token_s, second.output_token_s)
 
 
-def _saturation_rps(scenario: Scenario, trace: Trace, cluster: Cluster) -> float:
+def _saturation_rps(scenario: Scenario, trace: Trace, cluster: Site) -> float:
     if scenario.batch is None:
         fast = cluster if scenario.offload is None else replace(cluster, pools=cluster.pools[:1])
         return saturation_rps(trace, replace(fast, outages=()))

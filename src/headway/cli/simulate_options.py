@@ -12,10 +12,9 @@ from headway.cli.recorded import is_record, recorded_trace
 from headway.errors import InputError
 from headway.predict import LengthPredictor, load
 from headway.predict.default import default_predictor
-from headway.sim.cluster import Cluster, Pool
 from headway.sim.engine import Engine, kv_blocks
-from headway.sim.simulate import simulate
-from headway.sim.state import LAST_
+from headway.sim.outcome import simulate_trace
+from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import shipped
@@ -127,12 +126,12 @@ def parse_times(text: str, deployment: Deployment) -> StepTimeModel:
     return CalibratedStepTime(deployment, text)
 
 
-def saturation_rps(trace: Trace, cluster: Cluster) -> float:
+def saturation_rps(trace: Trace, cluster: Site) -> float:
     """Requests per second when all are there at once: the middle of that run."""
     at_once = Trace(
         np.zeros(len(trace)), trace.prompt_tokens, trace.output_tokens, trace.name, trace.prefixes
     )
-    ends = np.sort(simulate(at_once, cluster).q[:, LAST_]) * 1e-9
+    ends = np.sort(simulate_trace(at_once, cluster).requests["last_ns"]) * 1e-9
     ends = ends[ends > 0]
     low, high = len(ends) // 5, 4 * len(ends) // 5
     if high <= low or ends[high] <= ends[low]:

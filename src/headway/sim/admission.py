@@ -2,146 +2,137 @@
 
 from __future__ import annotations
 
-from headway.sim import prefix as cache
 from headway.sim.compile import compiled
-from headway.sim.memory import blocks_of, hashed_blocks
-from headway.sim.preemption import preempt, take_back, worst_place
-from headway.sim.queue import remove
-from headway.sim.state import (
-    ADMITTED_,
-    BASE_,
-    CACHED_,
-    CARRIED_,
-    CHUNKED,
-    COMPUTED_,
-    FINISHING,
-    FINISHING_AT,
-    FREE,
-    HASH_BLOCKS,
-    HASH_TOKENS,
-    HIT_TOKENS,
-    JOINED,
-    JOINED_AT,
-    NEVER,
-    NONE,
-    ORDER,
-    PARTIAL,
-    PREFILL_TOKENS,
-    PREFILLED,
-    PREFIXES,
-    RESERVE,
-    RUNNING,
-    SLOTS,
-    STACK,
-    STACK_AT,
-    TODO_,
-    Ints,
-    World,
+from headway.sim.memory import (
+    blocks_of,
+    cached_prefix,
+    evict,
+    hashed_blocks,
+    hold,
+    unused_blocks,
 )
+from headway.sim.preemption import place_to_preempt, preempt, take_back_block
+from headway.sim.queue import remove
 from headway.sim.steps import start_decoding
+from headway.sim.world import NEVER, NONE, PREFILLED, ReplicaState, World
 
 
 @compiled
-def continue_prefill(w: World, row: Ints, budget: int, now: int) -> tuple[int, int, bool]:
-    """Give the cut-off prefill its share; return tokens, scored pairs, whether it was preempted."""
-    q, rules = w.q, w.rules
-    i = row[PARTIAL]
-    done = q[i, COMPUTED_]
-    chunk = min(q[i, TODO_] - done, budget)
+def continue_prefill(
+    w: World, replica: ReplicaState, budget: int, now: int
+) -> tuple[int, int, bool]:
+    """Give the cut-off prefill its share of ``budget``.
+
+    Return tokens, scored pairs of query and key, and whether somebody was preempted for it.
+    """
+    i = replica.partial
+    start = w.requests[i].computed_tokens
+    chunk = min(w.requests[i].todo_tokens - start, budget)
     if chunk <= 0:
         return 0, 0, False
-    more = blocks_of(rules, done + chunk) - blocks_of(rules, done)
-    stopped = False
-    while more > row[FREE]:
-        place = worst_place(w, row)
-        j = row[row[STACK_AT] + place]
-        stopped = True
-        take_back(q, row, rules, j)
-        preempt(w, row, place, now)
+
+    need = blocks_of(w.rules, start + chunk) - blocks_of(w.rules, start)
+    preempted = False
+    while need > replica.free_blocks:
+        place = place_to_preempt(w, replica)
+        j = w.stack[replica.number, place]
+        preempted = True
+        take_back_block(w, replica, j)
+        preempt(w, replica, place, now)
         if j == i:
             return 0, 0, True
-    row[FREE] -= more
-    _computed(w, row, i, done + chunk)
-    return chunk, chunk * done + chunk * (chunk + 1) // 2, stopped
+
+    replica.free_blocks -= need
+    _extend_prefill(w, replica, i, start + chunk)
+    return chunk, chunk * start + chunk * (chunk + 1) // 2, preempted
 
 
 @compiled
-def admit(w: World, row: Ints, i: int, budget: int, now: int) -> tuple[int, int]:
+def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tuple[int, int]:
     """Start request ``i`` if it fits; return its tokens of this step, or -1, and scored pairs."""
-    q, keys, rules = w.q, w.keys, w.rules
-    todo, done, reused, hits = q[i, TODO_], q[i, CARRIED_], 0, 0
-    if rules[PREFIXES] and done == 0:
-        hits = cache.matched(w, row, i)
-        done = hits * rules[HASH_TOKENS]
-        reused = cache.unused(w, row, i, hits) * rules[HASH_BLOCKS]
-    chunk = min(todo - done, budget)
-    if not rules[CHUNKED]:
-        if chunk < todo - done and row[FINISHING] > 0:
+    rules, request = w.rules, w.requests[i]
+
+    # What is in the cache already: carried from the prefill pool, or a prefix that others left.
+    todo, start, reused, hits = request.todo_tokens, request.carried_tokens, 0, 0
+    if rules.prefix_cache and start == 0:
+        hits = cached_prefix(w, replica, i)
+        start = hits * rules.hash_tokens
+        reused = unused_blocks(w, replica, i, hits) * rules.hash_blocks
+
+    # How much of the rest is prefilled in this step.
+    chunk = min(todo - start, budget)
+    if not rules.chunked_prefill:
+        if chunk < todo - start and replica.num_finishing > 0:
             return -1, 0
-        chunk = todo - done
+        chunk = todo - start
+
+    # Whether there is memory for it.
     if chunk == 0:  # it comes with its cache, and decodes in this very step
-        here = blocks_of(rules, todo + 1)
-        whole = here
+        need = blocks_of(rules, todo + 1)
+        need_whole = need
     else:
-        here = blocks_of(rules, done + chunk) - blocks_of(rules, done) + reused
-        whole = blocks_of(rules, todo) - blocks_of(rules, done) + reused
-    if (whole if rules[RESERVE] else here) > row[FREE]:
+        need = blocks_of(rules, start + chunk) - blocks_of(rules, start) + reused
+        need_whole = blocks_of(rules, todo) - blocks_of(rules, start) + reused
+    if (need_whole if rules.reserve_full_prompt else need) > replica.free_blocks:
         return -1, 0
-    remove(q, keys, row, rules[ORDER], i)
-    row[RUNNING] += 1
-    row[FREE] -= here
-    _admit_to_stack(q, row, i)
-    q[i, BASE_] = 0
-    if q[i, ADMITTED_] == NONE:
-        q[i, ADMITTED_] = now
-        q[i, CACHED_] = done
-    row[HIT_TOKENS] += done if q[i, CARRIED_] == 0 else 0
-    q[i, COMPUTED_] = 0
+
+    remove(w, replica, i)
+    replica.num_running += 1
+    replica.free_blocks -= need
+    _push_to_stack(w, replica, i)
+    request.base = 0
+    if request.admitted_ns == NONE:
+        request.admitted_ns = now
+        request.cached_tokens = start
+    replica.hit_tokens += start if request.carried_tokens == 0 else 0
     if hits > 0:
-        cache.hold(w, row, i, 0, hits)
-    q[i, COMPUTED_] = done
+        hold(w, replica, i, 0, hits)
+    request.computed_tokens = start
+
     if chunk == 0:
-        if rules[PREFIXES]:
-            count = hashed_blocks(q, rules, i, todo)
-            row[FREE] += cache.hold(w, row, i, 0, count)
-            cache.evict(w, row)
-        start_decoding(q, row, rules, i)
-        row[row[JOINED_AT] + row[JOINED]] = i
-        row[JOINED] += 1
+        if rules.prefix_cache:
+            count = hashed_blocks(rules, request, todo)
+            replica.free_blocks += hold(w, replica, i, 0, count)
+            evict(w, replica)
+        start_decoding(w, replica, i)
+        w.joined[replica.number, replica.num_joined] = i
+        replica.num_joined += 1
         return 0, 0
-    _computed(w, row, i, done + chunk)
-    return chunk, chunk * done + chunk * (chunk + 1) // 2
+    _extend_prefill(w, replica, i, start + chunk)
+    return chunk, chunk * start + chunk * (chunk + 1) // 2
 
 
 @compiled
-def _computed(w: World, row: Ints, i: int, tokens: int) -> None:
+def _extend_prefill(w: World, replica: ReplicaState, i: int, tokens: int) -> None:
     """Note that the prefill of ``i`` reaches ``tokens`` with the step that is being planned."""
-    q, rules = w.q, w.rules
-    if rules[PREFIXES]:
-        start = hashed_blocks(q, rules, i, q[i, COMPUTED_])
-        stop = hashed_blocks(q, rules, i, tokens)
-        row[FREE] += cache.hold(w, row, i, start, stop)
-        cache.evict(w, row)
-    row[PREFILL_TOKENS] += tokens - q[i, COMPUTED_]
-    q[i, COMPUTED_] = tokens
-    if tokens == q[i, TODO_]:
-        q[i, COMPUTED_] = PREFILLED
-        row[row[FINISHING_AT] + row[FINISHING]] = i
-        row[FINISHING] += 1
-        row[PARTIAL] = NONE
+    request = w.requests[i]
+    if w.rules.prefix_cache:
+        start = hashed_blocks(w.rules, request, request.computed_tokens)
+        stop = hashed_blocks(w.rules, request, tokens)
+        replica.free_blocks += hold(w, replica, i, start, stop)
+        evict(w, replica)
+
+    replica.prefill_tokens += tokens - request.computed_tokens
+    request.computed_tokens = tokens
+    if tokens == request.todo_tokens:
+        request.computed_tokens = PREFILLED
+        w.finishing[replica.number, replica.num_finishing] = i
+        replica.num_finishing += 1
+        replica.partial = NONE
     else:
-        row[PARTIAL] = i
+        replica.partial = i
 
 
 @compiled
-def _admit_to_stack(q: Ints, row: Ints, i: int) -> None:
-    stack = row[STACK_AT]
-    if row[STACK] == 2 * row[SLOTS]:
-        kept = 0
-        for k in range(stack, stack + row[STACK]):
-            if q[row[k], BASE_] != NEVER:
-                row[stack + kept] = row[k]
-                kept += 1
-        row[STACK] = kept
-    row[stack + row[STACK]] = i
-    row[STACK] += 1
+def _push_to_stack(w: World, replica: ReplicaState, i: int) -> None:
+    """Put ``i`` on the stack of running requests, clearing away those that ended if it is full."""
+    stack = w.stack[replica.number]
+    if replica.stack_size == 2 * replica.slots:
+        size = 0
+        for k in range(replica.stack_size):
+            if w.requests[stack[k]].base != NEVER:
+                stack[size] = stack[k]
+                size += 1
+        replica.stack_size = size
+    stack[replica.stack_size] = i
+    replica.stack_size += 1

@@ -12,7 +12,7 @@ from headway.steptime.deployment import Deployment
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How one replica forms its steps.
+    """How one replica forms its steps; limits have vLLM's names.
 
     Attributes:
         max_num_seqs: sequences that may run at once.
@@ -26,6 +26,8 @@ class Engine:
         asynchronous: plan a step while the one before it executes (vLLM's ``async_scheduling``):
             a request that arrives during a step waits for the end of the next one.
         prefix_cache: whether blocks of finished prompts are kept and shared.
+        request_overhead_s: between arrival and the queue, whatever the load.
+        prompt_token_overhead_s: the same, for every token of the prompt.
 
     """
 
@@ -37,6 +39,8 @@ class Engine:
     reserve_full_prompt: bool = True
     asynchronous: bool = False
     prefix_cache: bool = False
+    request_overhead_s: float = 0.0
+    prompt_token_overhead_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "num_kv_blocks", "kv_block_tokens"):
@@ -49,6 +53,13 @@ class Engine:
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
                 f"max_num_seqs ({self.max_num_seqs})"
             )
+        for overhead_s in (self.request_overhead_s, self.prompt_token_overhead_s):
+            if not 0 <= overhead_s <= 60:
+                raise InputError(f"an overhead must be from 0 to 60 s, not {overhead_s:g}")
+
+    def overhead_s(self, prompt_tokens: int) -> float:
+        """Seconds between the arrival of a request and its place in the queue."""
+        return self.request_overhead_s + self.prompt_token_overhead_s * prompt_tokens
 
     @property
     def kv_tokens(self) -> int:
@@ -57,19 +68,21 @@ class Engine:
 
 
 def kv_blocks(deployment: Deployment, kv_block_tokens: int = 16) -> int:
-    """Blocks that fit beside the weights on every accelerator of ``deployment``.
+    """Return the blocks that fit beside the weights on every accelerator of ``deployment``.
 
     Raises:
         DoesNotFitError: not even one does.
 
     """
-    free = -float(np.max(deployment.missing_bytes(0, 0)))
-    fits = float(deployment.max_sequences(kv_block_tokens, most=2.0**30)) if free > 0 else 0.0
-    if fits < 1:
+    free_bytes = -float(np.max(deployment.missing_bytes(0, 0)))
+    blocks = 0.0
+    if free_bytes > 0:
+        blocks = float(deployment.max_sequences(kv_block_tokens, most=2.0**30))
+    if blocks < 1:
         raise DoesNotFitError(
             f"{deployment.model.name} leaves no memory for a KV cache on "
             f"{deployment.parallelism.num_accelerators:g} {deployment.cluster.name}; use more "
             "accelerators or a smaller precision",
-            -free,
+            -free_bytes,
         )
-    return int(min(fits, 2**31 - 1))
+    return int(min(blocks, 2**31 - 1))

@@ -15,14 +15,14 @@ from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.route import LowestScore
 from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import alone_ns
-from headway.sim.cluster import Cluster
 from headway.sim.figures import Figures, between_tokens, figures, use_of
 from headway.sim.laws import check
-from headway.sim.simulate import Outcome, simulate
-from headway.sim.skill import predicted_by, quantiles, shuffled, view_of
-from headway.sim.state import Floats, Ints
+from headway.sim.outcome import Outcome, simulate_trace
+from headway.sim.predictions import predicted_by, quantiles, shuffled, view_of
+from headway.sim.site import Site
 from headway.sim.static_batch import batch_time, serve_batches
 from headway.sim.sweep import run_all
+from headway.sim.world import Floats, Ints
 from headway.workload.aggregate import averaged, paired
 from headway.workload.oracle import Trace
 from headway.workload.record import Records
@@ -63,7 +63,7 @@ class Experiment:
     """
 
     traces: tuple[Trace, ...]
-    cluster: Cluster
+    cluster: Site
     service: ServiceTime
     tau: float = 0.4
     slo: Slo = NO_OBJECTIVES
@@ -92,10 +92,10 @@ class Experiment:
         place = self.cluster.placement
         routed = isinstance(place, LowestScore) and place.per_token != 0  # by predicted work
         if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed:
-            outcome = simulate(trace, self.cluster, case.policy)
+            outcome = simulate_trace(trace, self.cluster, case.policy)
         else:
             view = self._view(case)
-            outcome = simulate(trace, self.cluster, case.policy, view, self._bound(view))
+            outcome = simulate_trace(trace, self.cluster, case.policy, view, self._bound(view))
         if self.lawful:
             check(outcome)
         return outcome

@@ -7,138 +7,123 @@ the step after it was planned.
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.preemption import leave, produced_since
+from headway.sim.preemption import note_pause, tokens_since
 from headway.sim.queue import peek, remove
-from headway.sim.state import (
-    ASYNCHRONOUS,
-    BASE_,
-    BLOCK_SHIFT,
-    CACHED,
-    CAPACITY,
-    CARRIED_,
-    CLOCK,
-    COMPLETIONS,
-    COMPUTED_,
-    DECODES,
-    DECODING,
-    END,
-    FINISHING,
-    FREE,
-    HOLDERS,
-    JOINED,
-    KEY,
-    KV,
-    LOST_,
-    LRU_NEW,
-    LRU_OLD,
-    NEVER,
-    NEXT_,
-    NONE,
-    NUMBER,
-    ORDER,
-    PARTIAL,
-    PHASES_AT,
-    PREEMPTIONS_,
-    PRODUCED_,
-    PROGRESS,
-    PROMPT_,
-    RUNNING,
-    STACK,
-    STACK_AT,
-    START,
-    STEP_NS,
-    STEPS,
-    TODO_,
-    UP,
-    WAITING,
-    WORK,
-    Ints,
-    World,
-)
 from headway.sim.steps import apply, settle
+from headway.sim.world import DECODING, NEVER, NONE, OutageState, ReplicaState, Table, World
 
 
 @compiled
-def step_end(row: Ints, rules: Ints, now: int) -> int:
-    """When a replica that should fail at ``now`` does: then, or when its step under way ends."""
-    if not rules[ASYNCHRONOUS]:
+def failure_ns(w: World, replica: ReplicaState, now: int) -> int:
+    """Return when a replica that should fail at ``now`` does: then, or when its step ends."""
+    if not w.rules.asynchronous:
         return now
-    if row[STEPS] == 0:
-        return int(max(now, row[END]))
-    passed = max(now - row[START], 0)
-    return int(row[START] + (passed + row[STEP_NS] - 1) // row[STEP_NS] * row[STEP_NS])
+    if replica.num_steps == 0:
+        return max(now, replica.end_ns)
+    passed_ns = max(now - replica.start_ns, 0)
+    steps = (passed_ns + replica.step_ns - 1) // replica.step_ns
+    return replica.start_ns + steps * replica.step_ns
 
 
 @compiled
-def postpone(outages: Ints, at: int, until: int) -> None:
-    """Let the failure in row ``at``, and what follows it there, not happen before ``until``."""
+def postpone(outages: Table[OutageState], at: int, until_ns: int) -> None:
+    """Let failure ``at``, and what follows it on its replica, not happen before ``until_ns``."""
     for k in range(at, len(outages)):
-        if outages[k, 1] == outages[at, 1]:
-            outages[k, 0] = max(outages[k, 0], until)
+        if outages[k].replica == outages[at].replica:
+            outages[k].at_ns = max(outages[k].at_ns, until_ns)
+
+    # Keep them in time order, by insertion.
     for last in range(at + 1, len(outages)):
         k = last
-        while k > at and outages[k, 0] < outages[k - 1, 0]:
-            for column in range(3):
-                moved = outages[k, column]
-                outages[k, column] = outages[k - 1, column]
-                outages[k - 1, column] = moved
+        while k > at and outages[k].at_ns < outages[k - 1].at_ns:
+            _swap(outages[k], outages[k - 1])
             k -= 1
 
 
 @compiled
-def fail(w: World, row: Ints, now: int, lost: int) -> int:
-    """Stop a replica at ``now``; return the list ``lost``, through `next`, with its requests.
+def _swap(a: OutageState, b: OutageState) -> None:
+    at_ns, replica, fails = a.at_ns, a.replica, a.fails
+    a.at_ns, a.replica, a.fails = b.at_ns, b.replica, b.fails
+    b.at_ns, b.replica, b.fails = at_ns, replica, fails
+
+
+@compiled
+def fail(w: World, replica: ReplicaState, now: int, lost: int) -> int:
+    """Stop a replica at ``now``; return the list ``lost``, through ``next``, with its requests.
 
     Tokens that came out before stay out: a request goes on from there, its cache recomputed. Of
     what was planned, the steps that end by ``now`` count.
     """
-    q, keys, blocks, rules, weights = w.q, w.keys, w.blocks[row[NUMBER]], w.rules, w.weights
-    if row[UP] == 0:
+    if replica.is_up == 0:
         return lost
-    if row[STEPS] > 0 and row[END] > now:
-        row[STEPS] = max((now - row[START]) // row[STEP_NS], 0)
-        row[END] = row[START] + row[STEPS] * row[STEP_NS]
-    apply(w, row)
-    settle(w, row, NEVER)
-    for k in range(row[STACK]):
-        i = row[row[STACK_AT] + k]
-        if q[i, BASE_] == NEVER:
+    if replica.num_steps > 0 and replica.end_ns > now:
+        replica.num_steps = max((now - replica.start_ns) // replica.step_ns, 0)
+        replica.end_ns = replica.start_ns + replica.num_steps * replica.step_ns
+    apply(w, replica)
+    settle(w, replica, NEVER)
+
+    # Whoever runs, oldest first, then whoever waits, in order.
+    stack = w.stack[replica.number]
+    for k in range(replica.stack_size):
+        request = w.requests[stack[k]]
+        if request.base == NEVER:
             continue
-        since = produced_since(q, row, i)
-        keys[i, KEY] -= weights[PROGRESS] * since
-        if q[i, COMPUTED_] == DECODING:
-            q[i, PRODUCED_] += since - 1
-            q[i, LOST_] -= now
-            leave(q, row, i)
-        q[i, PREEMPTIONS_] += 1
-        q[i, BASE_] = NEVER
-        lost = _drop(q, i, lost)
-    while row[WAITING] > 0:
-        i = peek(q, keys, row, rules[ORDER], now)
-        remove(q, keys, row, rules[ORDER], i)
-        lost = _drop(q, i, lost)
-    for field in (COMPLETIONS, DECODES, FINISHING, JOINED, KV, RUNNING, STACK, WORK, CACHED):
-        row[field] = 0
-    row[STEPS] = row[UP] = 0
-    for field in (LRU_NEW, LRU_OLD, PARTIAL):
-        row[field] = NONE
-    row[CLOCK] = NEVER
-    row[FREE] = row[CAPACITY]
-    row[PHASES_AT : PHASES_AT + (1 << rules[BLOCK_SHIFT])] = 0
-    blocks[:, HOLDERS] = NONE
+        tokens = tokens_since(w, replica, stack[k])
+        request.key -= w.rules.key_per_token * tokens
+        if request.computed_tokens == DECODING:
+            request.produced_tokens += tokens - 1
+            request.lost_ns -= now
+            note_pause(w, replica, stack[k])
+        request.num_preemptions += 1
+        request.base = NEVER
+        lost = _drop(w, stack[k], lost)
+    while replica.num_waiting > 0:
+        i = peek(w, replica, now)
+        remove(w, replica, i)
+        lost = _drop(w, i, lost)
+
+    _clear(w, replica)
     return lost
 
 
 @compiled
-def _drop(q: Ints, i: int, lost: int) -> int:
-    q[i, COMPUTED_] = 0
-    q[i, CARRIED_] = 0
-    q[i, TODO_] = q[i, PROMPT_] + q[i, PRODUCED_]
-    q[i, NEXT_] = lost
+def _drop(w: World, i: int, lost: int) -> int:
+    """Let ``i`` start again, and put it in front of the list ``lost``; return the list."""
+    request = w.requests[i]
+    request.computed_tokens = 0
+    request.carried_tokens = 0
+    request.todo_tokens = request.prompt_tokens + request.produced_tokens
+    request.next = lost
     return i
 
 
 @compiled
-def restore(row: Ints) -> None:
+def _clear(w: World, replica: ReplicaState) -> None:
+    """Leave a replica down, with nothing in it."""
+    replica.is_up = 0
+    replica.clock = NEVER
+    replica.num_steps = 0
+    replica.num_decodes = 0
+    replica.num_running = 0
+    replica.num_completions = 0
+    replica.num_finishing = 0
+    replica.num_joined = 0
+    replica.stack_size = 0
+    replica.partial = NONE
+    replica.predicted_tokens = 0
+
+    replica.kv_tokens = 0
+    replica.free_blocks = replica.num_blocks
+    replica.cached_blocks = 0
+    replica.oldest_block = NONE
+    replica.newest_block = NONE
+    w.phases[replica.number, :] = 0
+    blocks = w.blocks[replica.number]
+    for h in range(len(blocks)):
+        blocks[h].holders = NONE
+
+
+@compiled
+def restore(replica: ReplicaState) -> None:
     """Let a replica serve again, its cache empty."""
-    row[UP] = 1
+    replica.is_up = 1

@@ -6,19 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headway.sim.cluster import Cluster
 from headway.sim.gaps import Gaps
-from headway.sim.simulate import Outcome
-from headway.sim.state import (
-    BUSY_NS,
-    DECODE_TOKENS,
-    POOL,
-    PREEMPTIONS,
-    PREFILL_TOKENS,
-    STEPS_DONE,
-    Floats,
-    Ints,
-)
+from headway.sim.outcome import Outcome
+from headway.sim.site import Site
+from headway.sim.world import Floats
 from headway.workload.aggregate import QUANTILES, meets, span_s, statistics, summary
 from headway.workload.oracle import Trace
 from headway.workload.record import Bools, Records
@@ -67,18 +58,18 @@ def between_tokens(gaps: Gaps, records: Records) -> Figures:
     return row
 
 
-def use_of(outcome: Outcome, cluster: Cluster) -> Figures:
+def use_of(outcome: Outcome, cluster: Site) -> Figures:
     """How busy replicas were, and what each pool did: for utilisation, power and price."""
-    rows = outcome.rows
-    busy_s = rows[:, BUSY_NS] * 1e-9
+    replicas = outcome.replicas
+    busy_s = replicas["busy_ns"] * 1e-9
     row: Figures = {
         "utilisation": float(busy_s.mean()) / span_s(outcome.records),
-        "preemptions": float(rows[:, PREEMPTIONS].sum()),
+        "preemptions": float(replicas["num_preemptions"].sum()),
     }
     for number in range(len(cluster.pools)):
-        of: Ints = rows[rows[:, POOL] == number]
-        row[f"pool{number}_busy_s"] = float(of[:, BUSY_NS].sum()) * 1e-9
-        row[f"pool{number}_steps"] = float(of[:, STEPS_DONE].sum())
-        row[f"pool{number}_decode_tokens"] = float(of[:, DECODE_TOKENS].sum())
-        row[f"pool{number}_prompt_tokens"] = float(of[:, PREFILL_TOKENS].sum())
+        own = replicas[replicas["pool"] == number]
+        row[f"pool{number}_busy_s"] = float(own["busy_ns"].sum()) * 1e-9
+        row[f"pool{number}_steps"] = float(own["steps_done"].sum())
+        row[f"pool{number}_decode_tokens"] = float(own["decode_tokens"].sum())
+        row[f"pool{number}_prompt_tokens"] = float(own["prefill_tokens"].sum())
     return row

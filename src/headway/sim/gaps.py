@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.sim.compile import compiled
-from headway.sim.state import Ints
+from headway.sim.world import Ints
 
 FINE = 7  # bins per power of two, as a power of two
 BINS = (64 - FINE) << FINE

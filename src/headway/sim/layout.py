@@ -1,8 +1,9 @@
-"""A trace, a cluster and a policy laid out as the arrays that the compiled loop reads."""
+"""A trace, a site and a policy laid out as the records that the compiled loop reads."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,235 +11,203 @@ from headway.errors import InputError
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import LowestScore
 from headway.schedule.view import View
-from headway.sim.cluster import Cluster
 from headway.sim.gaps import BINS
-from headway.sim.state import (
-    ADMITTED_,
-    ARRIVAL_,
-    ASYNCHRONOUS,
-    BASE_,
-    BLOCK_SHIFT,
-    BUDGET,
+from headway.sim.site import Site
+from headway.sim.times import stack
+from headway.sim.world import (
     BY_KEY,
-    BY_LARGEST,
     BY_LINE,
-    CAPACITY,
-    CHUNKED,
-    CLOCK,
-    COLUMNS_,
-    DECODE_POOL,
-    ENDED_AT,
     FIFO,
-    FINISHING_AT,
-    FIRST_,
-    FREE,
-    HASH_BLOCKS,
-    HASH_TOKENS,
-    HASHES_START_,
-    HASHES_STOP_,
-    HEAD,
-    HEAP_AT,
-    JOINED_AT,
-    LAST_,
-    LEAST_FREE,
-    LRU_NEW,
-    LRU_OLD,
     NEVER,
-    NEXT_,
     NONE,
-    NUMBER,
-    ORDER,
-    OUTPUT_,
-    OVERTAKE,
-    PARTIAL,
-    PER_HIT,
-    PER_REQUEST,
-    PER_TOKEN,
-    PHASES_AT,
-    POOL,
-    POOL_,
-    PREDICTED_,
-    PREFILL_POOL,
-    PREFIXES,
-    PREVIOUS_,
-    PROGRESS,
-    PROMPT_,
-    REPLICA_,
-    RESERVE,
-    RULES,
-    SCORED,
-    SHIFT,
-    SLOTS,
-    STACK_AT,
-    TAIL,
-    TODO_,
-    TRANSFER_FIXED_NS,
-    TRANSFER_TOKEN_PS,
-    UP,
+    BlockState,
     Floats,
     Ints,
+    OutageState,
+    ReplicaState,
+    RequestState,
+    Rules,
     World,
+    dtype_of,
 )
-from headway.sim.times import Times, stack
 from headway.workload.oracle import BlockHashes, Trace
 
 
 def prepare(
     trace: Trace,
-    cluster: Cluster,
+    site: Site,
     policy: OrderPolicy | None = None,
     view: View | None = None,
     pools: Ints | None = None,
 ) -> tuple[World, Ints]:
-    """Lay out the arrays of a run; also return the requests that can never be served."""
+    """Lay out the world of a run; also return which request of ``trace`` each of its is.
+
+    Requests that can never be served are not among them.
+    """
     policy = policy or Fcfs()
     n = len(trace)
     if view is not None and len(view) != n:
         raise InputError(f"a view of {len(view)} requests does not go with a trace of {n}")
-    fifo = isinstance(policy, Fcfs)
-    if view is None and not fifo:
+    if view is None and not isinstance(policy, Fcfs):
         raise InputError(f"policy {policy.name} needs a view of what is known of the requests")
+    bound = np.full(n, NONE, dtype=np.int64) if pools is None else np.asarray(pools, dtype=np.int64)
+    if np.any(bound >= len(site.pools)):
+        raise InputError("a request is bound to a pool that does not exist")
+
+    # The order of service.
     keys = Keys(trace.arrival_s) if view is None else policy.keys(view)
-    order = FIFO if fifo else BY_KEY if keys.slope is None else BY_LINE
+    order = BY_KEY if keys.slope is None else BY_LINE
+    if isinstance(policy, Fcfs):
+        order = FIFO
     if policy.preempts and order != BY_KEY:
         raise InputError(f"policy {policy.name} preempts, so its keys must not change with time")
-    predicted = np.zeros(n) if view is None else view.mean_tokens
-    bound = np.full(n, NONE, dtype=np.int64) if pools is None else np.asarray(pools, dtype=np.int64)
-    if np.any(bound >= len(cluster.pools)):
-        raise InputError("a request is bound to a pool that does not exist")
-    hopeless = _hopeless(trace, cluster, bound)
-    keep = np.setdiff1d(np.arange(n), hopeless)
-    engine = cluster.pools[0].engine
+
+    # The prefix cache.
+    engine = site.pools[0].engine
     prefixes = trace.prefixes if engine.prefix_cache else None
     if prefixes is not None and prefixes.tokens % engine.kv_block_tokens:
         raise InputError(
             f"hashed blocks of {prefixes.tokens} tokens must be whole cache blocks of "
             f"{engine.kv_block_tokens}"
         )
-    q = _requests(trace, np.rint(predicted), bound, prefixes)[keep]
-    slope = np.zeros(n) if keys.slope is None else keys.slope
-    times = stack([pool.table for pool in cluster.pools])
     num_hashes = 0 if prefixes is None else int(prefixes.hashes.max(initial=-1)) + 1
-    blocks = np.full((cluster.num_replicas, max(num_hashes, 1), 3), NONE, dtype=np.int64)
-    rules, weights = _rules(cluster, policy, order, prefixes)
+
+    # The requests, in the order in which they reach the router.
+    predicted_tokens = np.zeros(n) if view is None else np.rint(view.mean_tokens)
+    requests = _requests(trace, predicted_tokens, bound, keys, prefixes)
+    requests["arrival_ns"] += _overhead_ns(trace, site)
+    numbers = np.argsort(requests["arrival_ns"], kind="stable")
+    numbers = numbers[_fits(trace, site, bound)[numbers]]
+
+    replicas = _replicas(site)
+    count, slots = len(replicas), int(replicas["slots"].max())
+    times = stack([pool.table for pool in site.pools])
+    replicas["context_shift"] = times.shift[replicas["pool"]]
+    blocks = np.zeros((count, max(num_hashes, 1)), dtype=dtype_of(BlockState))
+    blocks[:] = (NONE, NONE, NONE)
+
+    def lists(length: int) -> Ints:
+        return np.zeros((count, length), dtype=np.int64)
+
+    structured: dict[str, Any] = {  # what compiled code sees as tables of records
+        "requests": requests[numbers],
+        "replicas": replicas,
+        "blocks": blocks,
+        "outages": _outages(site),
+    }
     world = World(
-        q,
-        np.ascontiguousarray(np.stack([keys.key, slope], axis=1)[keep], dtype=np.float64),
-        _rows(cluster, times),
-        np.zeros(1, dtype=np.int64) if prefixes is None else prefixes.hashes,
-        blocks,
-        rules,
-        weights,
-        np.zeros(n + 2 if cluster.disaggregation else 2, dtype=np.int64),
-        times.decode_ns,
-        times.mixed_ns,
-        _outages(cluster),
-        np.zeros(BINS + 1, dtype=np.int64),
+        **structured,
+        rules=_rules(site, policy, order, prefixes),
+        completions=lists(slots + 1),
+        stack=lists(2 * slots + 2),
+        finishing=lists(slots + 1),
+        ended=lists(2 * slots + 2),
+        joined=lists(slots + 1),
+        phases=lists(engine.kv_block_tokens),
+        hashes=np.zeros(1, dtype=np.int64) if prefixes is None else prefixes.hashes,
+        transfers=np.zeros(n + 2 if site.disaggregation else 2, dtype=np.int64),
+        decode_table=times.decode_ns,
+        mixed_table=times.mixed_ns,
+        gaps=np.zeros(BINS + 1, dtype=np.int64),
     )
-    return world, hopeless
+    return world, numbers
 
 
 def nanoseconds(seconds: Floats) -> Ints:
-    """Rounded up, so that nothing positive becomes 0; exact multiples of a nanosecond stay."""
+    """Return ``seconds`` in nanoseconds, rounded up unless they are whole within a thousandth."""
     scaled = np.asarray(seconds, dtype=np.float64) * 1e9
     nearest = np.rint(scaled)
     return np.where(np.abs(scaled - nearest) < 1e-3, nearest, np.ceil(scaled)).astype(np.int64)
 
 
-def _hopeless(trace: Trace, cluster: Cluster, bound: Ints) -> Ints:
-    """Requests that no allowed replica can hold to their last token."""
-    need = trace.prompt_tokens + trace.output_tokens - 1
-    fits = np.zeros(len(trace), dtype=bool)
-    for number, pool in enumerate(cluster.pools):
-        size = pool.engine.kv_block_tokens
-        blocks = -(-need // size)
-        ok = blocks <= pool.engine.num_kv_blocks
-        if cluster.disaggregation is not None:
-            fits = ok if number == 0 else fits & ok
-        else:
-            # Routing looks at load, not at size: an unbound request must fit everywhere.
-            ok |= (bound != NONE) & (bound != number)
-            fits = ok if number == 0 else fits & ok
-    return np.flatnonzero(~fits)
+def _overhead_ns(trace: Trace, site: Site) -> Ints:
+    """Return what passes between the arrival of each request and the router."""
+    engine = site.pools[0].engine
+    prompt_tokens = trace.prompt_tokens.astype(np.float64)
+    return nanoseconds(engine.request_overhead_s + engine.prompt_token_overhead_s * prompt_tokens)
 
 
-def _requests(trace: Trace, predicted: Floats, bound: Ints, prefixes: BlockHashes | None) -> Ints:
-    q = np.zeros((len(trace), COLUMNS_), dtype=np.int64)
-    q[:, ARRIVAL_] = nanoseconds(trace.arrival_s)
-    q[:, PROMPT_] = trace.prompt_tokens
-    q[:, TODO_] = trace.prompt_tokens
-    q[:, OUTPUT_] = trace.output_tokens
-    q[:, PREDICTED_] = predicted
-    q[:, POOL_] = bound
-    q[:, BASE_] = NEVER
-    q[:, [FIRST_, LAST_, ADMITTED_, REPLICA_, NEXT_, PREVIOUS_]] = NONE
+def _fits(trace: Trace, site: Site, bound: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which requests every replica that may get them can hold to their last token."""
+    tokens = trace.prompt_tokens + trace.output_tokens - 1
+    fits = np.ones(len(trace), dtype=np.bool_)
+    for number, pool in enumerate(site.pools):
+        blocks = -(-tokens // pool.engine.kv_block_tokens)
+        elsewhere = (bound != NONE) & (bound != number) & (site.disaggregation is None)
+        fits &= (blocks <= pool.engine.num_kv_blocks) | elsewhere
+    return fits
+
+
+def _requests(
+    trace: Trace, predicted_tokens: Floats, bound: Ints, keys: Keys, prefixes: BlockHashes | None
+) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    requests = np.zeros(len(trace), dtype=dtype_of(RequestState))
+    requests["arrival_ns"] = nanoseconds(trace.arrival_s)
+    requests["prompt_tokens"] = requests["todo_tokens"] = trace.prompt_tokens
+    requests["output_tokens"] = trace.output_tokens
+    requests["predicted_tokens"] = predicted_tokens
+    requests["pool"] = bound
+    requests["base"] = NEVER
+    for name in ("first_ns", "last_ns", "admitted_ns", "replica", "next", "previous"):
+        requests[name] = NONE
+
+    requests["key"] = keys.key
+    requests["slope"] = 0.0 if keys.slope is None else keys.slope
     if prefixes is not None:
-        q[:, HASHES_START_] = prefixes.first[:-1]
-        q[:, HASHES_STOP_] = prefixes.first[1:]
-    return q
+        requests["hashes_start"] = prefixes.first[:-1]
+        requests["hashes_stop"] = prefixes.first[1:]
+    return requests
 
 
-def _rows(cluster: Cluster, times: Times) -> Ints:
-    pools = [k for k, pool in enumerate(cluster.pools) for _ in range(pool.replicas)]
-    engines = [cluster.pools[k].engine for k in pools]
-    slots = max(e.max_num_seqs for e in engines)
-    heap_at = PHASES_AT + engines[0].kv_block_tokens
-    stack_at = heap_at + slots + 1
-    finishing_at = stack_at + 2 * slots + 2
-    ended_at = finishing_at + slots + 1
-    joined_at = ended_at + 2 * slots + 2
-    rows = np.zeros((len(pools), joined_at + slots + 1), dtype=np.int64)
-    rows[:, CLOCK] = NEVER
-    rows[:, [PARTIAL, HEAD, TAIL, LRU_OLD, LRU_NEW]] = NONE
-    rows[:, UP] = 1
-    rows[:, [HEAP_AT, STACK_AT, FINISHING_AT]] = heap_at, stack_at, finishing_at
-    rows[:, [ENDED_AT, JOINED_AT]] = ended_at, joined_at
-    rows[:, SLOTS] = [e.max_num_seqs for e in engines]
-    rows[:, BUDGET] = [e.max_num_batched_tokens for e in engines]
-    rows[:, CAPACITY] = [e.num_kv_blocks for e in engines]
-    rows[:, FREE] = rows[:, LEAST_FREE] = rows[:, CAPACITY]
-    rows[:, POOL] = pools
-    rows[:, NUMBER] = np.arange(len(pools))
-    rows[:, SHIFT] = times.shift[pools]
-    return rows
+def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    pools = [number for number, pool in enumerate(site.pools) for _ in range(pool.replicas)]
+    engines = [site.pools[number].engine for number in pools]
+    replicas = np.zeros(len(pools), dtype=dtype_of(ReplicaState))
+    replicas["number"] = np.arange(len(pools))
+    replicas["pool"] = pools
+    replicas["clock"] = NEVER
+    replicas["is_up"] = 1
+    for name in ("partial", "head", "tail", "oldest_block", "newest_block"):
+        replicas[name] = NONE
+
+    replicas["slots"] = [engine.max_num_seqs for engine in engines]
+    replicas["token_budget"] = [engine.max_num_batched_tokens for engine in engines]
+    for name in ("num_blocks", "free_blocks", "min_free_blocks"):
+        replicas[name] = [engine.num_kv_blocks for engine in engines]
+    return replicas
 
 
-def _rules(
-    cluster: Cluster, policy: OrderPolicy, order: int, prefixes: BlockHashes | None
-) -> tuple[Ints, Floats]:
-    engine = cluster.pools[0].engine
-    place, split = cluster.placement, cluster.disaggregation
-    rules = np.zeros(RULES, dtype=np.int64)
-    rules[ORDER] = order
-    rules[BLOCK_SHIFT] = engine.kv_block_tokens.bit_length() - 1
-    rules[CHUNKED] = engine.chunked_prefill
-    rules[RESERVE] = engine.reserve_full_prompt
-    rules[ASYNCHRONOUS] = engine.asynchronous
-    rules[BY_LARGEST] = order == BY_KEY
-    rules[OVERTAKE] = policy.preempts
-    rules[SCORED] = isinstance(place, LowestScore)
-    rules[[PREFILL_POOL, DECODE_POOL]] = NONE
-    if prefixes is not None:
-        rules[PREFIXES] = 1
-        rules[HASH_TOKENS] = prefixes.tokens
-        rules[HASH_BLOCKS] = prefixes.tokens // engine.kv_block_tokens
-    if split is not None:
-        rules[[PREFILL_POOL, DECODE_POOL]] = 0, 1
-        rules[TRANSFER_FIXED_NS] = math.ceil(split.transfer_s * 1e9)
-        rules[TRANSFER_TOKEN_PS] = math.ceil(split.transfer_token_s * 1e12)
-    weights = np.zeros(4)
-    weights[PROGRESS] = policy.progress
-    if isinstance(place, LowestScore):
-        weights[[PER_REQUEST, PER_TOKEN, PER_HIT]] = (
-            place.per_request,
-            place.per_token,
-            place.per_hit,
-        )
-    return rules, weights
+def _rules(site: Site, policy: OrderPolicy, order: int, prefixes: BlockHashes | None) -> Rules:
+    engine, split = site.pools[0].engine, site.disaggregation
+    score = site.placement if isinstance(site.placement, LowestScore) else None
+    return Rules(
+        order=order,
+        key_per_token=float(policy.progress),
+        overtakes=bool(policy.preempts),
+        asynchronous=engine.asynchronous,
+        chunked_prefill=engine.chunked_prefill,
+        reserve_full_prompt=engine.reserve_full_prompt,
+        block_shift=engine.kv_block_tokens.bit_length() - 1,
+        prefix_cache=prefixes is not None,
+        hash_tokens=prefixes.tokens if prefixes else 0,
+        hash_blocks=prefixes.tokens // engine.kv_block_tokens if prefixes else 0,
+        scored=score is not None,
+        per_request=float(score.per_request) if score else 0.0,
+        per_token=float(score.per_token) if score else 0.0,
+        per_hit=float(score.per_hit) if score else 0.0,
+        prefill_pool=0 if split else NONE,
+        decode_pool=1 if split else NONE,
+        transfer_fixed_ns=math.ceil(split.transfer_s * 1e9) if split else 0,
+        transfer_token_ps=math.ceil(split.transfer_token_s * 1e12) if split else 0,
+    )
 
 
-def _outages(cluster: Cluster) -> Ints:
-    rows = [(o.start_s, o.replica, 1) for o in cluster.outages]
-    rows += [(o.stop_s, o.replica, 0) for o in cluster.outages]
-    table = np.array(sorted(rows), dtype=np.float64).reshape(-1, 3)
-    return np.stack([nanoseconds(table[:, 0]), *table[:, 1:].astype(np.int64).T], axis=1)
+def _outages(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    events = [(outage.start_s, outage.replica, 1) for outage in site.outages]
+    events += [(outage.stop_s, outage.replica, 0) for outage in site.outages]
+    outages = np.zeros(len(events), dtype=dtype_of(OutageState))
+    if events:
+        at_s, replica, fails = map(np.array, zip(*sorted(events), strict=True))
+        outages["at_ns"] = nanoseconds(at_s)
+        outages["replica"], outages["fails"] = replica, fails
+    return outages

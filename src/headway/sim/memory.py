@@ -1,67 +1,149 @@
-"""Blocks of the KV cache: how many tokens take, who needs one now, and giving them back."""
+"""Blocks of the KV cache of one replica, and its prefix cache.
+
+The prefix cache holds whole hashed blocks, the least recently used leave first. A block that a
+running sequence uses is held; one that nobody uses stays cached and counts as free until the memory
+is needed. Of a prompt only its leading blocks can be found, and at least one token is computed
+anew, as in vLLM.
+"""
 
 from __future__ import annotations
 
-from headway.sim import prefix as cache
 from headway.sim.compile import compiled
-from headway.sim.state import (
-    BASE_,
-    BLOCK_SHIFT,
-    DECODES,
-    FREE,
-    HASH_TOKENS,
-    HASHES_START_,
-    HASHES_STOP_,
-    PHASES_AT,
-    PREFIXES,
-    PROMPT_,
-    STEP_NUMBER,
-    Ints,
-    World,
-)
+from headway.sim.world import NONE, ReplicaState, RequestState, Rules, World
 
 
 @compiled
-def blocks_of(rules: Ints, tokens: int) -> int:
-    """Blocks that ``tokens`` take."""
-    return int((tokens + (1 << rules[BLOCK_SHIFT]) - 1) >> rules[BLOCK_SHIFT])
+def blocks_of(rules: Rules, tokens: int) -> int:
+    """Return the blocks that ``tokens`` take."""
+    return (tokens + (1 << rules.block_shift) - 1) >> rules.block_shift
 
 
 @compiled
-def phase_of(rules: Ints, base: int) -> int:
-    """The residue of the step number at which a sequence's cache fills a whole block."""
-    return int(-base & ((1 << rules[BLOCK_SHIFT]) - 1))
+def phase_of(rules: Rules, base: int) -> int:
+    """Return the residue of the step at which the cache of a sequence fills a whole block."""
+    return -base & ((1 << rules.block_shift) - 1)
 
 
 @compiled
-def fills(q: Ints, row: Ints, rules: Ints, i: int) -> bool:
-    """Whether decoding request ``i`` needs a block for the step that is being planned."""
-    return bool((q[i, BASE_] + row[STEP_NUMBER]) & ((1 << rules[BLOCK_SHIFT]) - 1) == 0)
-
-
-@compiled
-def hashed_blocks(q: Ints, rules: Ints, i: int, tokens: int) -> int:
-    """Hashed blocks of request ``i`` that its first ``tokens`` tokens fill."""
-    known = q[i, HASHES_STOP_] - q[i, HASHES_START_]
-    return int(min(known, min(tokens, q[i, PROMPT_]) // rules[HASH_TOKENS]))
-
-
-@compiled
-def give_back(w: World, row: Ints, i: int, ctx: int) -> None:
-    """Free the blocks of request ``i``, whose cache holds ``ctx`` tokens."""
-    q, rules = w.q, w.rules
-    row[FREE] += blocks_of(rules, ctx)
-    if rules[PREFIXES]:
-        count = hashed_blocks(q, rules, i, ctx)
-        row[FREE] -= cache.release(w, row, i, count)
-
-
-@compiled
-def blocks_needed(row: Ints, rules: Ints, first: int, steps: int) -> int:
-    """Blocks that the present decodes take in ``steps`` steps from step number ``first`` on."""
-    shift = rules[BLOCK_SHIFT]
+def blocks_needed(w: World, replica: ReplicaState, first: int, steps: int) -> int:
+    """Return the blocks that the decodes take in ``steps`` steps from step ``first`` on."""
+    shift = w.rules.block_shift
     mask = (1 << shift) - 1
-    taken = (steps >> shift) * row[DECODES]
-    for d in range(first, first + (steps & mask)):
-        taken += row[PHASES_AT + (d & mask)]
-    return int(taken)
+    phases = w.phases[replica.number]
+    needed = (steps >> shift) * replica.num_decodes
+    for step in range(first, first + (steps & mask)):
+        needed += phases[step & mask]
+    return needed
+
+
+@compiled
+def hashed_blocks(rules: Rules, request: RequestState, tokens: int) -> int:
+    """Return how many hashed blocks of ``request`` its first ``tokens`` tokens fill."""
+    num_hashes = request.hashes_stop - request.hashes_start
+    return min(num_hashes, min(tokens, request.prompt_tokens) // rules.hash_tokens)
+
+
+@compiled
+def give_back(w: World, replica: ReplicaState, i: int, tokens: int) -> None:
+    """Free the blocks of request ``i``, whose cache holds ``tokens`` tokens."""
+    replica.free_blocks += blocks_of(w.rules, tokens)
+    if w.rules.prefix_cache:
+        count = hashed_blocks(w.rules, w.requests[i], tokens)
+        replica.free_blocks -= _release(w, replica, i, count)
+
+
+@compiled
+def cached_prefix(w: World, replica: ReplicaState, i: int) -> int:
+    """Return the number of leading hashed blocks of request ``i`` that the replica caches."""
+    request, hashes, blocks = w.requests[i], w.hashes, w.blocks[replica.number]
+    start = request.hashes_start
+    most = min(request.hashes_stop - start, (request.todo_tokens - 1) // w.rules.hash_tokens)
+    count = 0
+    while count < most and blocks[hashes[start + count]].holders != NONE:
+        count += 1
+    return count
+
+
+@compiled
+def unused_blocks(w: World, replica: ReplicaState, i: int, count: int) -> int:
+    """Return how many of the first ``count`` hashed blocks nobody uses: they count as free."""
+    hashes, blocks = w.hashes, w.blocks[replica.number]
+    start = w.requests[i].hashes_start
+    unused = 0
+    for k in range(start, start + count):
+        unused += blocks[hashes[k]].holders == 0
+    return unused
+
+
+@compiled
+def hold(w: World, replica: ReplicaState, i: int, start: int, stop: int) -> int:
+    """Use hashed blocks ``start`` to ``stop`` of request ``i``; return blocks that others share.
+
+    A block that is not cached yet becomes so: the request's own block is then the cached one.
+    """
+    hashes, blocks = w.hashes, w.blocks[replica.number]
+    first = w.requests[i].hashes_start
+    shared = 0
+    for k in range(first + start, first + stop):
+        block = blocks[hashes[k]]
+        if block.holders == 0:
+            _unlink(w, replica, hashes[k])
+            replica.cached_blocks -= w.rules.hash_blocks
+        elif block.holders > 0:
+            shared += w.rules.hash_blocks
+        block.holders = max(block.holders, 0) + 1
+    return shared
+
+
+@compiled
+def _release(w: World, replica: ReplicaState, i: int, count: int) -> int:
+    """Stop using the first ``count`` hashed blocks of ``i``; return blocks that others still use.
+
+    The last block of the prompt becomes the oldest, so that prefixes outlive what follows them.
+    """
+    hashes, blocks = w.hashes, w.blocks[replica.number]
+    start = w.requests[i].hashes_start
+    shared = 0
+    for k in range(start + count - 1, start - 1, -1):
+        block = blocks[hashes[k]]
+        block.holders -= 1
+        if block.holders > 0:
+            shared += w.rules.hash_blocks
+            continue
+
+        # Nobody uses it any more: it becomes the newest of the cached blocks.
+        replica.cached_blocks += w.rules.hash_blocks
+        newest = replica.newest_block
+        block.older = newest
+        block.newer = NONE
+        if newest == NONE:
+            replica.oldest_block = hashes[k]
+        else:
+            blocks[newest].newer = hashes[k]
+        replica.newest_block = hashes[k]
+    return shared
+
+
+@compiled
+def _unlink(w: World, replica: ReplicaState, h: int) -> None:
+    """Take block ``h`` out of the list of cached blocks."""
+    blocks = w.blocks[replica.number]
+    older, newer = blocks[h].older, blocks[h].newer
+    if older == NONE:
+        replica.oldest_block = newer
+    else:
+        blocks[older].newer = newer
+    if newer == NONE:
+        replica.newest_block = older
+    else:
+        blocks[newer].older = older
+
+
+@compiled
+def evict(w: World, replica: ReplicaState) -> None:
+    """Drop the least recently used blocks until no more are cached than are free."""
+    while replica.cached_blocks > replica.free_blocks:
+        h = replica.oldest_block
+        _unlink(w, replica, h)
+        w.blocks[replica.number][h].holders = NONE
+        replica.cached_blocks -= w.rules.hash_blocks

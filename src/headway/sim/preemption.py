@@ -3,133 +3,102 @@
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.completions import LOW, remove_completion
-from headway.sim.memory import fills, give_back, phase_of
+from headway.sim.memory import give_back, phase_of
 from headway.sim.queue import push
-from headway.sim.state import (
-    BASE_,
-    BY_LARGEST,
-    CARRIED_,
-    COMPLETIONS,
-    COMPUTED_,
-    DECODES,
-    DECODING,
-    END,
-    FREE,
-    HEAP_AT,
-    KEY,
-    KV,
-    LAST_,
-    LEFT_,
-    LOST_,
-    NEVER,
-    NONE,
-    ORDER,
-    PARTIAL,
-    PHASES_AT,
-    PREEMPTIONS,
-    PREEMPTIONS_,
-    PREFILLED,
-    PRODUCED_,
-    PROGRESS,
-    PROMPT_,
-    RUNNING,
-    STACK,
-    STACK_AT,
-    STEP_NUMBER,
-    TODO_,
-    Ints,
-    World,
-)
+from headway.sim.steps import LOW, remove_completion
+from headway.sim.world import BY_KEY, DECODING, NEVER, NONE, PREFILLED, ReplicaState, World
 
 
 @compiled
-def standing(w: World, row: Ints, i: int) -> float:
-    """The key of a running request: it falls as tokens are produced."""
-    q, keys, weights = w.q, w.keys, w.weights
-    if weights[PROGRESS] == 0.0:
-        return float(keys[i, KEY])
-    return float(keys[i, KEY] - weights[PROGRESS] * produced_since(q, row, i))
+def running_key(w: World, replica: ReplicaState, i: int) -> float:
+    """Return the key of a running request: it falls as tokens are produced."""
+    per_token = w.rules.key_per_token
+    if per_token == 0.0:
+        return w.requests[i].key
+    return w.requests[i].key - per_token * tokens_since(w, replica, i)
 
 
 @compiled
-def produced_since(q: Ints, row: Ints, i: int) -> int:
-    """Tokens that a running request produced since it was admitted."""
-    if q[i, COMPUTED_] != DECODING:
+def tokens_since(w: World, replica: ReplicaState, i: int) -> int:
+    """Return the tokens that a running request produced since it was admitted."""
+    request = w.requests[i]
+    if request.computed_tokens != DECODING:
         return 0
-    return int(q[i, BASE_] + row[STEP_NUMBER] - q[i, TODO_] + 1)
+    return request.base + replica.step - request.todo_tokens + 1
 
 
 @compiled
-def worst_place(w: World, row: Ints) -> int:
-    """Where in the stack the running request stands that is preempted first, or NONE."""
-    q, rules = w.q, w.rules
-    stack = row[STACK_AT]
-    worst = NONE
-    for k in range(row[STACK] - 1, -1, -1):
-        i = row[stack + k]
-        ended = q[i, BASE_] == NEVER or q[i, LAST_] != NONE
-        if ended or q[i, COMPUTED_] == PREFILLED:
+def place_to_preempt(w: World, replica: ReplicaState) -> int:
+    """Return where the running request that is preempted first stands in the stack, or NONE."""
+    stack = w.stack[replica.number]
+    worst, max_key = NONE, 0.0
+    for k in range(replica.stack_size - 1, -1, -1):
+        request = w.requests[stack[k]]
+        ended = request.base == NEVER or request.last_ns != NONE
+        if ended or request.computed_tokens == PREFILLED:
             continue
-        if worst == NONE:
-            worst = k
-            if not rules[BY_LARGEST]:
-                break
-        key, most = (
-            standing(w, row, i),
-            standing(w, row, row[stack + worst]),
-        )
-        if key > most or (key == most and i > row[stack + worst]):
-            worst = k
+        if w.rules.order != BY_KEY:
+            return k
+
+        key = running_key(w, replica, stack[k])
+        if worst == NONE or key > max_key or (key == max_key and stack[k] > stack[worst]):
+            worst, max_key = k, key
     return worst
 
 
 @compiled
-def preempt(w: World, row: Ints, place: int, now: int) -> int:
+def preempt(w: World, replica: ReplicaState, place: int, now: int) -> int:
     """Drop the cache of the request at ``place`` in the stack and let it wait; return it."""
-    q, keys, rules, weights = w.q, w.keys, w.rules, w.weights
-    stack = row[STACK_AT]
-    i = row[stack + place]
-    for k in range(stack + place, stack + row[STACK] - 1):
-        row[k] = row[k + 1]
-    row[STACK] -= 1
-    keys[i, KEY] -= weights[PROGRESS] * produced_since(q, row, i)
-    if row[PARTIAL] == i:
-        row[PARTIAL] = NONE
-        ctx = q[i, COMPUTED_]
+    stack = w.stack[replica.number]
+    i = stack[place]
+    request = w.requests[i]
+    for k in range(place, replica.stack_size - 1):
+        stack[k] = stack[k + 1]
+    replica.stack_size -= 1
+    request.key -= w.rules.key_per_token * tokens_since(w, replica, i)
+
+    # Stop its prefill or its decode.
+    if replica.partial == i:
+        replica.partial = NONE
+        kv_tokens = request.computed_tokens
     else:
-        ctx = q[i, BASE_] + row[STEP_NUMBER]
-        leave(q, row, i)
-        q[i, PRODUCED_] += produced_since(q, row, i) - 1
-        row[DECODES] -= 1
-        row[KV] -= ctx
-        row[PHASES_AT + phase_of(rules, q[i, BASE_])] -= 1
-        for k in range(row[COMPLETIONS]):
-            if row[row[HEAP_AT] + k] & LOW == i:
-                remove_completion(row, k)
+        kv_tokens = request.base + replica.step
+        note_pause(w, replica, i)
+        request.produced_tokens += tokens_since(w, replica, i) - 1
+        request.lost_ns -= now
+        replica.num_decodes -= 1
+        replica.kv_tokens -= kv_tokens
+        w.phases[replica.number, phase_of(w.rules, request.base)] -= 1
+        heap = w.completions[replica.number]
+        for k in range(replica.num_completions):
+            if heap[k] & LOW == i:
+                remove_completion(heap, replica, k)
                 break
-        q[i, LOST_] -= now
-    q[i, COMPUTED_] = 0
-    give_back(w, row, i, ctx)
-    row[RUNNING] -= 1
-    row[PREEMPTIONS] += 1
-    q[i, PREEMPTIONS_] += 1
-    q[i, BASE_] = NEVER
-    q[i, TODO_] = q[i, PROMPT_] + q[i, PRODUCED_]
-    q[i, CARRIED_] = 0
-    push(q, keys, row, rules[ORDER], i, True)
+
+    # Its blocks are free; prompt and answer so far must be prefilled again.
+    request.computed_tokens = 0
+    give_back(w, replica, i, kv_tokens)
+    replica.num_running -= 1
+    replica.num_preemptions += 1
+    request.num_preemptions += 1
+    request.base = NEVER
+    request.todo_tokens = request.prompt_tokens + request.produced_tokens
+    request.carried_tokens = 0
+    push(w, replica, i, True)
     return int(i)
 
 
 @compiled
-def leave(q: Ints, row: Ints, i: int) -> None:
+def note_pause(w: World, replica: ReplicaState, i: int) -> None:
     """Note when the last token of decoding request ``i`` came out, before it stops running."""
-    if q[i, CARRIED_] == 0 or produced_since(q, row, i) > 1:  # else it has not decoded here yet
-        q[i, LEFT_] = row[END]
+    # A request that came with its cache has not decoded here before its second token.
+    if w.requests[i].carried_tokens == 0 or tokens_since(w, replica, i) > 1:
+        w.requests[i].pause_ns = replica.end_ns
 
 
 @compiled
-def take_back(q: Ints, row: Ints, rules: Ints, i: int) -> None:
+def take_back_block(w: World, replica: ReplicaState, i: int) -> None:
     """Take back the block that ``i`` got for the decode of the step that is being planned."""
-    if q[i, COMPUTED_] == DECODING:
-        row[FREE] += fills(q, row, rules, i)
+    if w.requests[i].computed_tokens == DECODING:
+        mask = (1 << w.rules.block_shift) - 1
+        replica.free_blocks += (w.requests[i].base + replica.step) & mask == 0

@@ -1,139 +1,127 @@
 """Waiting requests of one replica, linked through the requests themselves.
 
 `FIFO` and `BY_LINE` are doubly linked lists, `BY_KEY` is a pairing heap (Fredman et al. 1986) in
-the same two columns: ``next`` is a node's first child, ``previous`` its next sibling. Ties go to
+the same two fields: ``next`` is a node's first child, ``previous`` its next sibling. Ties go to
 the earlier arrival, whose number is smaller.
 """
 
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.state import (
-    BY_KEY,
-    BY_LINE,
-    HEAD,
-    KEY,
-    NEXT_,
-    NONE,
-    PREDICTED_,
-    PREVIOUS_,
-    READY_,
-    REPLICA_,
-    SLOPE,
-    TAIL,
-    WAITING,
-    WORK,
-    Floats,
-    Ints,
-)
+from headway.sim.world import BY_KEY, BY_LINE, NONE, ReplicaState, RequestState, Table, World
 
 
 @compiled
-def _before(q: Ints, keys: Floats, a: int, b: int) -> bool:
-    return bool(keys[a, KEY] < keys[b, KEY] or (keys[a, KEY] == keys[b, KEY] and a < b))
-
-
-@compiled
-def _meld(q: Ints, keys: Floats, a: int, b: int) -> int:
-    if _before(q, keys, b, a):
+def _meld(requests: Table[RequestState], a: int, b: int) -> int:
+    """Join two heaps; return the root."""
+    key_a, key_b = requests[a].key, requests[b].key
+    if key_b < key_a or (key_b == key_a and b < a):
         a, b = b, a
-    q[b, PREVIOUS_] = q[a, NEXT_]
-    q[a, NEXT_] = b
+    requests[b].previous = requests[a].next
+    requests[a].next = b
     return a
 
 
 @compiled
-def push(q: Ints, keys: Floats, row: Ints, order: int, i: int, first: bool) -> None:
-    """Let ``i`` wait at replica ``row``; in an unordered queue ahead of all others if ``first``."""
-    row[WAITING] += 1
-    head = row[HEAD]
-    q[i, NEXT_] = NONE
-    q[i, PREVIOUS_] = NONE
+def push(w: World, replica: ReplicaState, i: int, first: bool) -> None:
+    """Let ``i`` wait at ``replica``; in an unordered queue ahead of all others if ``first``."""
+    requests = w.requests
+    replica.num_waiting += 1
+    requests[i].next = NONE
+    requests[i].previous = NONE
+
+    head = replica.head
     if head == NONE:
-        row[HEAD] = i
-        row[TAIL] = i
-    elif order == BY_KEY:
-        row[HEAD] = _meld(q, keys, head, i)
+        replica.head = i
+        replica.tail = i
+    elif w.rules.order == BY_KEY:
+        replica.head = _meld(requests, head, i)
     elif first:
-        q[i, NEXT_] = head
-        q[head, PREVIOUS_] = i
-        row[HEAD] = i
+        requests[i].next = head
+        requests[head].previous = i
+        replica.head = i
     else:
-        tail = row[TAIL]
-        q[tail, NEXT_] = i
-        q[i, PREVIOUS_] = tail
-        row[TAIL] = i
+        requests[replica.tail].next = i
+        requests[i].previous = replica.tail
+        replica.tail = i
 
 
 @compiled
-def peek(q: Ints, keys: Floats, row: Ints, order: int, now: int) -> int:
-    """The request that goes next at ``now``, or NONE."""
-    best = row[HEAD]
-    if order != BY_LINE or best == NONE:
-        return int(best)
+def peek(w: World, replica: ReplicaState, now: int) -> int:
+    """Return the request that goes next at ``now``, or NONE."""
+    best = replica.head
+    if w.rules.order != BY_LINE or best == NONE:
+        return best
+
+    # Keys move along lines, so the smallest changes with time: look at all.
     now_s = now * 1e-9
-    least = keys[best, KEY] + keys[best, SLOPE] * now_s
-    i = q[best, NEXT_]
+    min_key = w.requests[best].key + w.requests[best].slope * now_s
+    i = w.requests[best].next
     while i != NONE:
-        key = keys[i, KEY] + keys[i, SLOPE] * now_s
-        if key < least or (key == least and i < best):
-            best, least = i, key
-        i = q[i, NEXT_]
-    return int(best)
+        key = w.requests[i].key + w.requests[i].slope * now_s
+        if key < min_key or (key == min_key and i < best):
+            best, min_key = i, key
+        i = w.requests[i].next
+    return best
 
 
 @compiled
-def remove(q: Ints, keys: Floats, row: Ints, order: int, i: int) -> None:
+def remove(w: World, replica: ReplicaState, i: int) -> None:
     """Take ``i``, which `peek` returned, out of the queue."""
-    row[WAITING] -= 1
-    if order == BY_KEY:
-        row[HEAD] = _children(q, keys, q[i, NEXT_])
+    requests = w.requests
+    replica.num_waiting -= 1
+    if w.rules.order == BY_KEY:
+        replica.head = _meld_siblings(requests, requests[i].next)
         return
-    before, after = q[i, PREVIOUS_], q[i, NEXT_]
+
+    before, after = requests[i].previous, requests[i].next
     if before == NONE:
-        row[HEAD] = after
+        replica.head = after
     else:
-        q[before, NEXT_] = after
+        requests[before].next = after
     if after == NONE:
-        row[TAIL] = before
+        replica.tail = before
     else:
-        q[after, PREVIOUS_] = before
+        requests[after].previous = before
 
 
 @compiled
-def _children(q: Ints, keys: Floats, i: int) -> int:
-    """Meld a list of siblings in two passes: in pairs, then from the last pair to the first."""
+def _meld_siblings(requests: Table[RequestState], i: int) -> int:
+    """Meld a list of siblings in two passes; return the root, NONE of no sibling."""
+    # From the first to the last, in pairs: the pairs form a list in reverse.
     pairs = NONE
     while i != NONE:
-        j = q[i, PREVIOUS_]
+        j = requests[i].previous
         if j == NONE:
-            q[i, PREVIOUS_] = pairs
+            requests[i].previous = pairs
             pairs = i
             break
-        rest = q[j, PREVIOUS_]
-        q[i, PREVIOUS_] = NONE
-        q[j, PREVIOUS_] = NONE
-        i = _meld(q, keys, i, j)
-        q[i, PREVIOUS_] = pairs
+        rest = requests[j].previous
+        requests[i].previous = NONE
+        requests[j].previous = NONE
+        i = _meld(requests, i, j)
+        requests[i].previous = pairs
         pairs = i
         i = rest
     if pairs == NONE:
         return NONE
+
+    # From the last pair to the first, into one.
     root = pairs
-    i = q[root, PREVIOUS_]
-    q[root, PREVIOUS_] = NONE
+    i = requests[root].previous
+    requests[root].previous = NONE
     while i != NONE:
-        rest = q[i, PREVIOUS_]
-        q[i, PREVIOUS_] = NONE
-        root = _meld(q, keys, root, i)
+        rest = requests[i].previous
+        requests[i].previous = NONE
+        root = _meld(requests, root, i)
         i = rest
     return root
 
 
 @compiled
-def enqueue(q: Ints, keys: Floats, row: Ints, order: int, r: int, i: int, now: int) -> None:
-    """Let request ``i`` join the end of replica ``r``'s queue at ``now``."""
-    q[i, READY_] = now
-    q[i, REPLICA_] = r
-    row[WORK] += q[i, PREDICTED_]
-    push(q, keys, row, order, i, False)
+def enqueue(w: World, replica: ReplicaState, i: int, now: int) -> None:
+    """Let request ``i`` join the end of the queue of ``replica`` at ``now``."""
+    w.requests[i].ready_ns = now
+    w.requests[i].replica = replica.number
+    replica.predicted_tokens += w.requests[i].predicted_tokens
+    push(w, replica, i, False)

@@ -5,157 +5,156 @@ waiting requests are admitted while slots, tokens and blocks last. When the deco
 blocks than are free, the latest admission (or, by key, the largest key) is preempted: its cache is
 dropped and recomputed later. Nothing is admitted in a step that preempted.
 
-No loop runs over the batch: `KV` is the sum of the caches, `phases` counts the decodes by the step
-at which each fills its block, completions wait in a heap under the number of their last step. Steps
-that only decode and cost the same are planned together.
+No loop runs over the batch: `kv_tokens` is the sum of the caches, `phases` counts the decodes by
+the step at which each fills its block, completions wait in a heap under the number of their last
+step. Steps that only decode and cost the same are planned together.
 """
 
 from __future__ import annotations
 
-from headway.sim import prefix as cache
 from headway.sim.admission import admit, continue_prefill
 from headway.sim.compile import compiled
-from headway.sim.memory import blocks_needed
-from headway.sim.preemption import preempt, standing, take_back, worst_place
+from headway.sim.memory import blocks_needed, evict
+from headway.sim.preemption import place_to_preempt, preempt, running_key, take_back_block
 from headway.sim.queue import peek
-from headway.sim.state import (
-    ASYNCHRONOUS,
-    BLOCK_SHIFT,
-    BUDGET,
-    BY_LINE,
-    CLOCK,
-    COMPUTED_,
-    DECODES,
-    DECODING,
-    END,
-    ENDED,
-    FREE,
-    HEAP_AT,
-    IDLE_VIOLATIONS,
-    JUMPS,
-    KEY,
-    KV,
-    LEAST_FREE,
-    NEVER,
-    NONE,
-    ORDER,
-    OVERTAKE,
-    PARTIAL,
-    POOL,
-    PREFIXES,
-    RUNNING,
-    SHIFT,
-    SLOTS,
-    STACK_AT,
-    START,
-    STEP_NS,
-    STEP_NUMBER,
-    STEPS,
-    WAITING,
-    Ints,
-    World,
-)
 from headway.sim.steps import settle
 from headway.sim.times import decode_ns, mixed_ns
+from headway.sim.world import BY_LINE, DECODING, NEVER, NONE, ReplicaState, World
 
 
 @compiled
-def plan(w: World, row: Ints, now: int) -> None:
+def plan(w: World, replica: ReplicaState, now: int) -> None:
     """Plan the next step of a replica, or a run of equal ones, and set its clock."""
-    q, keys, rules = w.q, w.keys, w.rules
-    if row[ENDED]:
-        settle(w, row, now)
+    if replica.num_ended:
+        settle(w, replica, now)
+
+    # Decodes first: each needs a block where its last one is full.
     preempted = False
-    if row[DECODES] > 0:
-        need = blocks_needed(row, rules, row[STEP_NUMBER], 1)
-        while need > row[FREE]:
-            place = worst_place(w, row)
-            preempt(w, row, place, now)
-            preempted = True
-            need = blocks_needed(row, rules, row[STEP_NUMBER], 1)
-        row[FREE] -= need
-        if rules[PREFIXES]:
-            cache.evict(w, row)
-    budget = row[BUDGET] - row[DECODES]
+    if replica.num_decodes > 0:
+        preempted = _make_room_for_decodes(w, replica, now)
+    budget = replica.token_budget - replica.num_decodes
+
+    # Then the prefill that was cut off.
     new = 0
     pairs = 0
-    if row[PARTIAL] != NONE:
-        new, pairs, stopped = continue_prefill(w, row, budget, now)
+    if replica.partial != NONE:
+        new, pairs, stopped = continue_prefill(w, replica, budget, now)
         budget -= new
         preempted = preempted or stopped
+
+    # Then those that wait, in order.
     blocked = False
-    if not preempted and row[PARTIAL] == NONE:
-        while row[WAITING] > 0 and budget > 0 and row[PARTIAL] == NONE:
-            i = peek(q, keys, row, rules[ORDER], now)
-            if row[RUNNING] < row[SLOTS]:
-                chunk, scored = admit(w, row, i, budget, now)
+    if not preempted and replica.partial == NONE:
+        while replica.num_waiting > 0 and budget > 0 and replica.partial == NONE:
+            i = peek(w, replica, now)
+            if replica.num_running < replica.slots:
+                chunk, scored = admit(w, replica, i, budget, now)
                 if chunk >= 0:
                     new += chunk
                     pairs += scored
                     budget -= max(chunk, 1)
                     continue
                 blocked = True
-            if not rules[OVERTAKE]:
+
+            # No room: only a running request with a larger key makes way.
+            if not w.rules.overtakes:
                 break
-            place = worst_place(w, row)
-            j = row[row[STACK_AT] + place]
-            if place == NONE or keys[i, KEY] >= standing(w, row, j):
+            place = place_to_preempt(w, replica)
+            j = w.stack[replica.number, place]
+            if place == NONE or w.requests[i].key >= running_key(w, replica, j):
                 break
-            take_back(q, row, rules, j)
-            budget += q[j, COMPUTED_] == DECODING
-            preempt(w, row, place, now)
-    _launch(w, row, now, new, pairs, blocked)
+            take_back_block(w, replica, j)
+            budget += w.requests[j].computed_tokens == DECODING
+            preempt(w, replica, place, now)
+    _launch(w, replica, now, new, pairs, blocked)
 
 
 @compiled
-def _launch(w: World, row: Ints, now: int, new: int, pairs: int, blocked: bool) -> None:
-    """Set duration, end and clock of what was planned."""
-    rules, decode_table, mixed_table = w.rules, w.decode_table, w.mixed_table
-    row[LEAST_FREE] = min(row[LEAST_FREE], row[FREE])
-    decodes = row[DECODES]
-    start = max(now, row[END])
+def _make_room_for_decodes(w: World, replica: ReplicaState, now: int) -> bool:
+    """Reserve the blocks of the next decodes; return whether somebody was preempted for it."""
+    preempted = False
+    need = blocks_needed(w, replica, replica.step, 1)
+    while need > replica.free_blocks:
+        preempt(w, replica, place_to_preempt(w, replica), now)
+        preempted = True
+        need = blocks_needed(w, replica, replica.step, 1)
+
+    replica.free_blocks -= need
+    if w.rules.prefix_cache:
+        evict(w, replica)
+    return preempted
+
+
+@compiled
+def _launch(w: World, replica: ReplicaState, now: int, new: int, pairs: int, blocked: bool) -> None:
+    """Set duration, end and clock of a step with ``new`` prompt tokens, which score ``pairs``."""
+    replica.min_free_blocks = min(replica.min_free_blocks, replica.free_blocks)
+    decodes, kv_tokens = replica.num_decodes, replica.kv_tokens
+    start_ns = max(now, replica.end_ns)
+
+    # Nothing to execute: ended requests may still hold what the next one waits for.
     if new == 0 and decodes == 0:
-        # Nothing to execute. Ended requests may still hold what the next one waits for.
-        busy = row[END] > now
-        row[CLOCK] = row[END] if busy and (row[WAITING] > 0 or row[ENDED] > 0) else NEVER
-        row[IDLE_VIOLATIONS] += row[WAITING] > 0 and not busy
+        busy = replica.end_ns > now
+        again = busy and (replica.num_waiting > 0 or replica.num_ended > 0)
+        replica.clock = replica.end_ns if again else NEVER
+        replica.idle_violations += replica.num_waiting > 0 and not busy
         return
-    row[JUMPS] += 1
+
+    replica.num_plans += 1
     steps = 1
     if new > 0:
-        step_ns = mixed_ns(mixed_table, row[POOL], decodes, row[KV], new, pairs)
+        step_ns = mixed_ns(w.mixed_table, replica.pool, decodes, kv_tokens, new, pairs)
     else:
-        step_ns = decode_ns(decode_table, row[POOL], row[SHIFT], decodes, row[KV])
-        steps = (row[row[HEAP_AT]] >> 32) - row[STEP_NUMBER]
-        if rules[ASYNCHRONOUS] and row[WAITING] > 0 and row[ENDED] > 0:
-            steps = 1
-        if blocked and rules[ORDER] == BY_LINE:  # another request may come to the front, and fit
-            steps = 1
-        edge = ((row[KV] >> row[SHIFT]) + 1) << row[SHIFT]
-        steps = min(steps, (edge - row[KV] + decodes - 1) // decodes)
-        if steps > 1:
-            rest = row[FREE]
-            if rest < decodes * (((steps - 1) >> rules[BLOCK_SHIFT]) + 1) and (
-                blocks_needed(row, rules, row[STEP_NUMBER] + 1, steps - 1) > rest
-            ):
-                steps = 1
-    row[START] = start
-    row[STEP_NS] = step_ns
-    row[STEPS] = steps
-    row[END] = start + steps * step_ns
-    row[CLOCK] = row[END] - step_ns if rules[ASYNCHRONOUS] else row[END]
+        step_ns = decode_ns(w.decode_table, replica.pool, replica.context_shift, decodes, kv_tokens)
+        steps = _equal_steps(w, replica, blocked)
+
+    replica.start_ns = start_ns
+    replica.step_ns = step_ns
+    _set_steps(w, replica, steps)
 
 
 @compiled
-def cut_short(row: Ints, rules: Ints, now: int) -> None:
+def _equal_steps(w: World, replica: ReplicaState, blocked: bool) -> int:
+    """Return how many steps from now on decode the same sequences in the same time."""
+    # Where somebody may be admitted, or another request may come to the front and fit: one.
+    if w.rules.asynchronous and replica.num_waiting > 0 and replica.num_ended > 0:
+        return 1
+    if blocked and w.rules.order == BY_LINE:
+        return 1
+
+    # Until the first of them ends, and until their cache outgrows its bucket of the table.
+    decodes, kv_tokens = replica.num_decodes, replica.kv_tokens
+    steps = (w.completions[replica.number, 0] >> 32) - replica.step
+    edge = ((kv_tokens >> replica.context_shift) + 1) << replica.context_shift
+    steps = min(steps, (edge - kv_tokens + decodes - 1) // decodes)
+
+    # And only if there are blocks for all of them.
+    if steps > 1:
+        bound = decodes * (((steps - 1) >> w.rules.block_shift) + 1)
+        if replica.free_blocks < bound and (
+            blocks_needed(w, replica, replica.step + 1, steps - 1) > replica.free_blocks
+        ):
+            return 1
+    return int(steps)
+
+
+@compiled
+def _set_steps(w: World, replica: ReplicaState, steps: int) -> None:
+    """Set the number of planned steps, their end, and when the next one is planned."""
+    replica.num_steps = steps
+    replica.end_ns = replica.start_ns + steps * replica.step_ns
+    ahead_ns = replica.step_ns if w.rules.asynchronous else 0
+    replica.clock = replica.end_ns - ahead_ns
+
+
+@compiled
+def cut_short(w: World, replica: ReplicaState, now: int) -> None:
     """End a run of equal steps where a request that arrives at ``now`` can be looked at."""
-    steps = row[STEPS]
-    if steps <= 1 or (row[RUNNING] >= row[SLOTS] and not rules[OVERTAKE]):
+    full = replica.num_running >= replica.slots and not w.rules.overtakes
+    if replica.num_steps <= 1 or full:
         return
-    passed = now - row[START]
-    wanted = (passed + row[STEP_NS] - 1) // row[STEP_NS] if passed > 0 else 0
-    wanted = max(1, wanted + rules[ASYNCHRONOUS])
-    if wanted < steps:
-        row[STEPS] = wanted
-        row[END] = row[START] + wanted * row[STEP_NS]
-        row[CLOCK] = row[END] - row[STEP_NS] if rules[ASYNCHRONOUS] else row[END]
+    passed_ns = now - replica.start_ns
+    steps = (passed_ns + replica.step_ns - 1) // replica.step_ns if passed_ns > 0 else 0
+    steps = max(1, steps + w.rules.asynchronous)
+    if steps < replica.num_steps:
+        _set_steps(w, replica, steps)

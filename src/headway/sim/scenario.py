@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from headway.errors import InputError, UnknownNameError, reason
 from headway.schedule.consolidate import Consolidation
-from headway.sim.cluster import Disaggregation, Outage
+from headway.sim.site import Disaggregation, Outage
 from headway.units import check_positive
 
 Part = TypeVar("Part")

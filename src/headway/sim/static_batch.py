@@ -16,8 +16,7 @@ from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import OrderPolicy, order
 from headway.schedule.view import Floats, Ints, View
-from headway.sim.cluster import Pool
-from headway.sim.times import decode_ns, mixed_ns
+from headway.sim.site import Pool
 from headway.workload.oracle import Trace
 from headway.workload.record import Records
 
@@ -49,9 +48,9 @@ def batch_time(pool: Pool, trace: Trace, max_batch: int) -> BatchTime:
     table, new = pool.table, max(1, int(prompt * max_batch))
     most = pool.engine.max_num_batched_tokens if pool.engine.chunked_prefill else new
     chunk = min(new, most)
-    one = int(mixed_ns(table.mixed_ns[None], 0, 0, 0, chunk, int(chunk * prompt / 2)))
+    one = table.mixed_step_ns(0, 0, chunk, int(chunk * prompt / 2))
     kv = int(max_batch * context)
-    step = int(decode_ns(table.decode_ns[None], 0, table.shift, max_batch, kv))
+    step = table.decode_step_ns(max_batch, kv)
     return BatchTime(one * max(new / most, 1.0) * 1e-9, step * 1e-9)
 
 

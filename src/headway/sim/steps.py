@@ -2,152 +2,168 @@
 
 from __future__ import annotations
 
-from headway.sim import prefix as cache
 from headway.sim.compile import compiled
-from headway.sim.completions import LOW, push_completion, remove_completion
 from headway.sim.gaps import count_gaps, move_gap
-from headway.sim.memory import blocks_needed, give_back, phase_of
-from headway.sim.state import (
-    BASE_,
-    BUSY_NS,
-    COMPLETIONS,
-    COMPUTED_,
-    DECODE_TOKENS,
-    DECODES,
-    DECODING,
-    END,
-    ENDED,
-    ENDED_AT,
-    FINISHING,
-    FINISHING_AT,
-    FIRST_,
-    FREE,
-    HEAP_AT,
-    JOINED,
-    JOINED_AT,
-    KV,
-    LAST_,
-    LEAST_FREE,
-    LEFT_,
-    LOST_,
-    NEVER,
-    NONE,
-    OUTPUT_,
-    PHASES_AT,
-    POOL,
-    PREDICTED_,
-    PREEMPTIONS_,
-    PREFILL_POOL,
-    PREFIXES,
-    PRODUCED_,
-    PROMPT_,
-    RUNNING,
-    STEP_NS,
-    STEP_NUMBER,
-    STEPS,
-    STEPS_DONE,
-    TODO_,
-    WORK,
-    Ints,
-    World,
-)
+from headway.sim.memory import blocks_needed, evict, give_back, phase_of
 from headway.sim.transfer import forget, send
+from headway.sim.world import DECODING, NEVER, NONE, Ints, ReplicaState, World
+
+LOW = (1 << 32) - 1  # the request in an entry of the heap of completions
 
 
 @compiled
-def apply(w: World, row: Ints) -> None:
+def apply(w: World, replica: ReplicaState) -> None:
     """Let what was planned happen: tokens appear, requests end, prefills become decodes."""
-    q, rules = w.q, w.rules
-    steps = row[STEPS]
+    steps = replica.num_steps
     if steps == 0:
         return
-    row[STEPS] = 0
-    end = row[END]
-    row[STEPS_DONE] += steps
-    row[BUSY_NS] += steps * row[STEP_NS]
-    decodes = row[DECODES]
-    if decodes > 0:
+    replica.num_steps = 0
+    replica.steps_done += steps
+    replica.busy_ns += steps * replica.step_ns
+
+    # Every decoding sequence gets a token per step, after the same gap.
+    tokens = replica.num_decodes * steps
+    if tokens > 0:
         if steps > 1:
-            row[FREE] -= blocks_needed(row, rules, row[STEP_NUMBER] + 1, steps - 1)
-            row[LEAST_FREE] = min(row[LEAST_FREE], row[FREE])
-            if rules[PREFIXES]:
-                cache.evict(w, row)
-        row[KV] += decodes * steps
-        row[DECODE_TOKENS] += decodes * steps
-        count_gaps(w.gaps, row[STEP_NS], decodes * steps)
-    first = end - (steps - 1) * row[STEP_NS]
-    for k in range(row[JOINED]):
-        i = row[row[JOINED_AT] + k]
-        move_gap(w.gaps, row[STEP_NS], first - q[i, LEFT_])
-    row[JOINED] = 0
-    row[STEP_NUMBER] += steps
-    number = row[STEP_NUMBER]
-    heap = row[HEAP_AT]
-    while row[COMPLETIONS] > 0 and row[heap] >> 32 <= number:
-        i = row[heap] & LOW
-        remove_completion(row, 0)
-        row[DECODES] -= 1
-        row[KV] -= q[i, BASE_] + number
-        row[PHASES_AT + phase_of(rules, q[i, BASE_])] -= 1
-        q[i, PRODUCED_] = q[i, OUTPUT_]
-        _end(q, row, i, end)
-    for k in range(row[FINISHING]):
-        i = row[row[FINISHING_AT] + k]
-        q[i, PRODUCED_] += 1
-        if q[i, FIRST_] == NONE:
-            q[i, FIRST_] = end
+            replica.free_blocks -= blocks_needed(w, replica, replica.step + 1, steps - 1)
+            replica.min_free_blocks = min(replica.min_free_blocks, replica.free_blocks)
+            if w.rules.prefix_cache:
+                evict(w, replica)
+        replica.kv_tokens += tokens
+        replica.decode_tokens += tokens
+        count_gaps(w.gaps, replica.step_ns, tokens)
+
+    # Requests that joined with their cache had their last token elsewhere, earlier.
+    first_end_ns = replica.end_ns - (steps - 1) * replica.step_ns
+    joined = w.joined[replica.number]
+    for k in range(replica.num_joined):
+        move_gap(w.gaps, replica.step_ns, first_end_ns - w.requests[joined[k]].pause_ns)
+    replica.num_joined = 0
+
+    replica.step += steps
+    _complete(w, replica)
+    _finish_prefills(w, replica)
+
+
+@compiled
+def _complete(w: World, replica: ReplicaState) -> None:
+    """End the decodes whose last step this was."""
+    heap = w.completions[replica.number]
+    while replica.num_completions > 0 and heap[0] >> 32 <= replica.step:
+        i = heap[0] & LOW
+        request = w.requests[i]
+        remove_completion(heap, replica, 0)
+        replica.num_decodes -= 1
+        replica.kv_tokens -= request.base + replica.step
+        w.phases[replica.number, phase_of(w.rules, request.base)] -= 1
+        request.produced_tokens = request.output_tokens
+        _end(w, replica, i)
+
+
+@compiled
+def _finish_prefills(w: World, replica: ReplicaState) -> None:
+    """Give the requests whose prompt is through a token, and let them decode or end."""
+    finishing = w.finishing[replica.number]
+    hands_over = w.rules.prefill_pool != NONE and replica.pool == w.rules.prefill_pool
+    for k in range(replica.num_finishing):
+        i = finishing[k]
+        request = w.requests[i]
+        request.produced_tokens += 1
+        if request.first_ns == NONE:
+            request.first_ns = replica.end_ns
         else:
-            count_gaps(w.gaps, end - q[i, LEFT_], 1)
-            if q[i, PREEMPTIONS_] > 0:
-                q[i, LOST_] += end
-        if q[i, PRODUCED_] >= q[i, OUTPUT_] or (
-            rules[PREFILL_POOL] != NONE and row[POOL] == rules[PREFILL_POOL]
-        ):
-            _end(q, row, i, end)
+            count_gaps(w.gaps, replica.end_ns - request.pause_ns, 1)
+            if request.num_preemptions > 0:
+                request.lost_ns += replica.end_ns
+
+        if request.produced_tokens >= request.output_tokens or hands_over:
+            _end(w, replica, i)
         else:
-            start_decoding(q, row, rules, i)
-    row[FINISHING] = 0
+            start_decoding(w, replica, i)
+    replica.num_finishing = 0
 
 
 @compiled
-def _end(q: Ints, row: Ints, i: int, end: int) -> None:
-    """Request ``i`` is through at ``end``; its slot and blocks are given back when that is seen."""
-    q[i, LAST_] = end
-    row[row[ENDED_AT] + row[ENDED]] = i
-    row[ENDED] += 1
+def _end(w: World, replica: ReplicaState, i: int) -> None:
+    """Note that ``i`` is through; its slot and blocks are given back when that is seen."""
+    w.requests[i].last_ns = replica.end_ns
+    w.ended[replica.number, replica.num_ended] = i
+    replica.num_ended += 1
 
 
 @compiled
-def start_decoding(q: Ints, row: Ints, rules: Ints, i: int) -> None:
-    """Request ``i`` has its prompt in the cache and decodes from the next step on."""
-    base = q[i, TODO_] - row[STEP_NUMBER]
-    q[i, BASE_] = base
-    q[i, COMPUTED_] = DECODING
-    row[KV] += q[i, TODO_]
-    row[DECODES] += 1
-    row[PHASES_AT + phase_of(rules, base)] += 1
-    last_step = row[STEP_NUMBER] + q[i, OUTPUT_] - q[i, PRODUCED_]
-    push_completion(row, (last_step << 32) | i)
+def start_decoding(w: World, replica: ReplicaState, i: int) -> None:
+    """Let request ``i``, whose prompt is in the cache, decode from the next step on."""
+    request = w.requests[i]
+    request.base = request.todo_tokens - replica.step
+    request.computed_tokens = DECODING
+    replica.kv_tokens += request.todo_tokens
+    replica.num_decodes += 1
+    w.phases[replica.number, phase_of(w.rules, request.base)] += 1
+
+    last_step = replica.step + request.output_tokens - request.produced_tokens
+    _push_completion(w.completions[replica.number], replica, (last_step << 32) | i)
 
 
 @compiled
-def settle(w: World, row: Ints, now: int) -> None:
+def settle(w: World, replica: ReplicaState, now: int) -> None:
     """Give back what requests that ended by ``now`` held."""
-    q = w.q
-    kept = 0
-    for k in range(row[ENDED]):
-        i = row[row[ENDED_AT] + k]
-        if q[i, LAST_] > now:
-            row[row[ENDED_AT] + kept] = i
-            kept += 1
+    ended = w.ended[replica.number]
+    later = 0
+    for k in range(replica.num_ended):
+        i = ended[k]
+        request = w.requests[i]
+        if request.last_ns > now:
+            ended[later] = i
+            later += 1
             continue
+
         # The last token was never fed back, so it is not in the cache.
-        ctx = q[i, PROMPT_] + q[i, PRODUCED_] - 1
-        give_back(w, row, i, ctx)
-        row[RUNNING] -= 1
-        row[WORK] -= q[i, PREDICTED_]
-        q[i, BASE_] = NEVER  # no longer running: the stack of admissions forgets it
-        if q[i, PRODUCED_] < q[i, OUTPUT_]:
-            forget(row, i)
+        give_back(w, replica, i, request.prompt_tokens + request.produced_tokens - 1)
+        replica.num_running -= 1
+        replica.predicted_tokens -= request.predicted_tokens
+        request.base = NEVER  # no longer running: the stack of admissions forgets it
+        if request.produced_tokens < request.output_tokens:
+            forget(w, replica, i)
             send(w, i)
-    row[ENDED] = kept
+    replica.num_ended = later
+
+
+@compiled
+def _push_completion(heap: Ints, replica: ReplicaState, value: int) -> None:
+    """Add ``value`` to the heap of completions."""
+    at = replica.num_completions
+    replica.num_completions += 1
+    while at > 0:
+        parent = (at - 1) >> 1
+        if heap[parent] <= value:
+            break
+        heap[at] = heap[parent]
+        at = parent
+    heap[at] = value
+
+
+@compiled
+def remove_completion(heap: Ints, replica: ReplicaState, at: int) -> None:
+    """Remove entry ``at`` of the heap of completions."""
+    size = replica.num_completions - 1
+    replica.num_completions = size
+    value = heap[size]
+    if at == size:
+        return
+
+    # The last entry takes the empty place, and moves up or down from there.
+    while at > 0 and heap[(at - 1) >> 1] > value:
+        heap[at] = heap[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value

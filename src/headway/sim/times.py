@@ -17,7 +17,7 @@ import numpy as np
 from headway.errors import InputError
 from headway.sim.compile import compiled
 from headway.sim.engine import Engine
-from headway.sim.state import Floats, Ints
+from headway.sim.world import Floats, Ints
 from headway.steptime.step_time import StepTimeModel
 from headway.workload.step import Step
 
@@ -49,6 +49,14 @@ class StepTable:
     shift: int
     mixed_ns: Floats
 
+    def decode_step_ns(self, sequences: int, kv_tokens: int) -> int:
+        """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
+        return int(decode_ns(self.decode_ns[None], 0, self.shift, sequences, kv_tokens))
+
+    def mixed_step_ns(self, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
+        """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
+        return int(mixed_ns(self.mixed_ns[None], 0, sequences, kv_tokens, new, pairs))
+
 
 def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
     """Ask ``model`` on the grid that ``engine`` can reach.
@@ -58,43 +66,57 @@ def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
 
     """
     shift = max(0, math.ceil(math.log2(max(engine.kv_tokens, 1) / BUCKETS)))
-    n = np.arange(engine.max_num_seqs + 1, dtype=np.float64)[:, None]
-    middle = (np.arange(BUCKETS) + 0.5)[None, :] * 2.0**shift
-    # A sequence holds at least one token, and none more than the whole cache.
-    context = np.maximum(middle / np.maximum(n, 1), 1.0)
-    decode_s = model.step_time(Step.decode(np.maximum(n, 1) + 0 * context, context)).expected_s
-
-    sequences = _counts(engine.max_num_seqs)
-    contexts = _contexts()
-    # A prompt that may not be cut is as long as the cache can hold, plus the step it ends in.
-    whole = 0 if engine.chunked_prefill else engine.kv_tokens
-    prompts = _prompts(engine.max_num_batched_tokens + whole)
-    shape = (len(sequences), OCTAVES, len(prompts), OCTAVES)
-    batch, held, new, attended = np.broadcast_arrays(
-        *np.ix_(sequences, contexts, prompts, np.maximum(contexts, 0.5))
-    )
-    # Prompts that attend to less than half their tokens are several: the same pairs, no cache.
-    several = np.maximum(new / (2 * attended), 1.0)
-    each = new / several
-    cached = np.maximum(attended - new / 2, 0.0)
-    step = Step.decode(batch, np.maximum(held, 1.0)).with_group(
-        Step(several[..., None], each[..., None], cached[..., None], np.minimum(each, 1)[..., None])
-    )
-    mixed_s = np.broadcast_to(model.step_time(step).expected_s, shape)
-    for times in (decode_s, mixed_s):
-        if not (np.all(np.isfinite(times)) and np.all(times > 0)):
+    decode_s = _decode_s(model, engine, shift)
+    mixed_s = _mixed_s(model, engine)
+    for times_s in (decode_s, mixed_s):
+        if not (np.all(np.isfinite(times_s)) and np.all(times_s > 0)):
             raise InputError("a step-time model must give positive, finite times")
     return StepTable(
         np.ceil(decode_s * 1e9).astype(np.int64), shift, np.ascontiguousarray(mixed_s * 1e9)
     )
 
 
+def _decode_s(model: StepTimeModel, engine: Engine, shift: int) -> Floats:
+    """Return seconds of pure decodes, by sequences and bucket of the cache."""
+    sequences = np.arange(engine.max_num_seqs + 1, dtype=np.float64)[:, None]
+    middle = (np.arange(BUCKETS) + 0.5)[None, :] * 2.0**shift
+    # A sequence holds at least one token, and none more than the whole cache.
+    context = np.maximum(middle / np.maximum(sequences, 1), 1.0)
+    step = Step.decode(np.maximum(sequences, 1) + 0 * context, context)
+    return model.step_time(step).expected_s
+
+
+def _mixed_s(model: StepTimeModel, engine: Engine) -> Floats:
+    """Return seconds of steps with prefill on the grid of the four axes."""
+    # A prompt that may not be cut is as long as the cache can hold, plus the step it ends in.
+    whole = 0 if engine.chunked_prefill else engine.kv_tokens
+    sequences = _counts(engine.max_num_seqs)
+    contexts = _contexts()
+    prompts = _prompts(engine.max_num_batched_tokens + whole)
+    batch, context, new, attended = np.broadcast_arrays(
+        *np.ix_(sequences, contexts, prompts, np.maximum(contexts, 0.5))
+    )
+
+    # Prompts that attend to less than half their tokens are several: the same pairs, no cache.
+    several = np.maximum(new / (2 * attended), 1.0)
+    each = new / several
+    cached = np.maximum(attended - new / 2, 0.0)
+    prefill = Step(
+        num_sequences=several[..., None],
+        scheduled_tokens=each[..., None],
+        computed_tokens=cached[..., None],
+        sampled_tokens=np.minimum(each, 1)[..., None],
+    )
+    step = Step.decode(batch, np.maximum(context, 1.0)).with_group(prefill)
+    return np.broadcast_to(model.step_time(step).expected_s, batch.shape)
+
+
 def stack(tables: list[StepTable]) -> Times:
-    """The tables of several pools as one, padded to the largest."""
-    most_n = max(t.decode_ns.shape[0] for t in tables)
-    shapes = [max(t.mixed_ns.shape[i] for t in tables) for i in range(4)]
-    decode = np.zeros((len(tables), most_n, BUCKETS), dtype=np.int64)
-    mixed = np.zeros((len(tables), *shapes))
+    """Return the tables of several pools as one, padded to the largest."""
+    max_rows = max(t.decode_ns.shape[0] for t in tables)
+    shape = [max(t.mixed_ns.shape[axis] for t in tables) for axis in range(4)]
+    decode = np.zeros((len(tables), max_rows, BUCKETS), dtype=np.int64)
+    mixed = np.zeros((len(tables), *shape))
     for i, table in enumerate(tables):
         decode[i, : table.decode_ns.shape[0]] = table.decode_ns
         a, b, c, d = table.mixed_ns.shape
@@ -102,28 +124,28 @@ def stack(tables: list[StepTable]) -> Times:
     return Times(decode, np.array([t.shift for t in tables], dtype=np.int64), mixed)
 
 
-def _counts(most: int) -> Floats:
-    return np.array([0.0, *2.0 ** np.arange(math.ceil(math.log2(most)) + 2)])
+def _counts(max_count: int) -> Floats:
+    return np.array([0.0, *2.0 ** np.arange(math.ceil(math.log2(max_count)) + 2)])
 
 
 def _contexts() -> Floats:
     return np.array([0.0, *SMALL * 2.0 ** np.arange(OCTAVES - 1)])
 
 
-def _prompts(most: int) -> Floats:
-    octaves = math.ceil(math.log2(most)) + 1
+def _prompts(max_tokens: int) -> Floats:
+    octaves = math.ceil(math.log2(max_tokens)) + 1
     return np.array([2.0**k * (1 + i / FINE) for k in range(octaves) for i in range(FINE)])
 
 
 @compiled
-def decode_ns(table: Ints, pool: int, shift: int, sequences: int, kv: int) -> int:
-    """Nanoseconds of a step in which ``sequences`` decode with ``kv`` tokens of cache."""
-    return int(table[pool, sequences, min(kv >> shift, BUCKETS - 1)])
+def decode_ns(table: Ints, pool: int, shift: int, sequences: int, kv_tokens: int) -> int:
+    """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
+    return int(table[pool, sequences, min(kv_tokens >> shift, BUCKETS - 1)])
 
 
 @compiled
 def _octave(value: float, unit: float) -> tuple[int, float]:
-    """Cell and place in it on the axis 0, unit, 2 unit, 4 unit, ..."""
+    """Return cell, and place in it, on the axis 0, unit, 2 unit, 4 unit, ..."""
     if value < unit:
         return 0, value / unit
     mantissa, exponent = math.frexp(value / unit)
@@ -131,15 +153,18 @@ def _octave(value: float, unit: float) -> tuple[int, float]:
 
 
 @compiled
-def mixed_ns(grid: Floats, pool: int, sequences: int, kv: int, new: int, pairs: int) -> int:
-    """Nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``, beside decodes."""
+def mixed_ns(grid: Floats, pool: int, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
+    """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
+    # Where the step lies on each axis: the cell, and the place in it.
     n, n_part = _octave(float(sequences), 1.0)
-    c, c_part = _octave(kv / sequences if sequences else 0.0, SMALL)
+    c, c_part = _octave(kv_tokens / sequences if sequences else 0.0, SMALL)
     a, a_part = _octave(pairs / new, SMALL)
     mantissa, exponent = math.frexp(float(new))
     place = (2 * mantissa - 1) * FINE
     p = (exponent - 1) * FINE + int(place)
     p_part = place - int(place)
+
+    # Linear in all four: corners without weight may lie beyond the grid.
     total = 0.0
     for i in range(2):
         n_weight = n_part if i else 1 - n_part
@@ -149,15 +174,10 @@ def mixed_ns(grid: Floats, pool: int, sequences: int, kv: int, new: int, pairs: 
             c_weight = c_part if j else 1 - c_part
             if c_weight == 0.0:
                 continue
-            weight = n_weight * c_weight
-            low = (
-                grid[pool, n + i, c + j, p, a] * (1 - a_part)
-                + grid[pool, n + i, c + j, p, a + 1] * a_part
-            )
-            high = (
-                grid[pool, n + i, c + j, p + 1, a] * (1 - a_part)
-                + grid[pool, n + i, c + j, p + 1, a + 1] * a_part
-            )
-            total += weight * (low * (1 - p_part) + high * p_part)
+            corner = grid[pool, n + i, c + j]
+            low = corner[p, a] * (1 - a_part) + corner[p, a + 1] * a_part
+            high = corner[p + 1, a] * (1 - a_part) + corner[p + 1, a + 1] * a_part
+            total += n_weight * c_weight * (low * (1 - p_part) + high * p_part)
+
     # Whole nanoseconds stay whole, whichever way the last bits of the sum were rounded.
     return math.ceil(total - 1e-3)

@@ -13,7 +13,7 @@ import numpy as np
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.uncertain import Headway, WaitOverWork
 from headway.sim.experiment import Case, Experiment
-from headway.sim.simulate import Outcome
+from headway.sim.outcome import Outcome
 
 POWERS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 EXPONENTS = (0.3, 0.5, 0.7, 1.0, 1.4)

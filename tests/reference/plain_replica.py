@@ -1,6 +1,6 @@
 """The engine model once more, plainly: a loop over every request of every step.
 
-With `headway.sim.reference_site` it is the specification that the compiled loop is held to, event
+With `tests.reference.plain_site` it is the specification that the compiled loop is held to, event
 by event, on traces that hypothesis makes up; it is far too slow for anything else.
 """
 

@@ -1,15 +1,15 @@
-"""Several plain replicas: routes, caches in transfer, failures; see `headway.sim.reference`."""
+"""Several plain replicas: routes, caches in transfer, failures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headway.sim.reference import FOREVER, Job, Replica
+from tests.reference.plain_replica import FOREVER, Job, Replica
 
 
 @dataclass(slots=True)
-class Site:
+class PlainSite:
     """Several replicas, and what connects them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Site:
 Outages = Sequence[tuple[int, int, bool]]
 
 
-def reference(jobs: Sequence[Job], site: Site, outages: Outages = ()) -> None:
+def reference(jobs: Sequence[Job], site: PlainSite, outages: Outages = ()) -> None:
     """Serve ``jobs``, in the order of arrival; the jobs hold the result.
 
     Outages are (time, replica, whether it fails or comes back).

@@ -9,6 +9,8 @@ from headway.schedule.route import LEAST_LOADED, Placement
 from headway.sim.engine import Engine
 from headway.sim.times import StepTable
 
+MAX_REPLICAS = 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
@@ -20,8 +22,8 @@ class Pool:
     name: str = "pool"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.replicas <= 4096:
-            raise InputError(f"a pool has 1 to 4096 replicas, not {self.replicas}")
+        if not 1 <= self.replicas <= MAX_REPLICAS:
+            raise InputError(f"a pool has 1 to {MAX_REPLICAS} replicas, not {self.replicas}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cluster:
+class Site:
     """Everything that serves.
 
     Attributes:
@@ -74,19 +76,26 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if not self.pools:
-            raise InputError("a cluster needs at least one pool")
+            raise InputError("a site needs at least one pool")
         if self.disaggregation is not None and len(self.pools) != 2:
             raise InputError("disaggregation needs two pools: prefill first, then decode")
-        sizes = {pool.engine.kv_block_tokens for pool in self.pools}
-        shared = [
-            (e.chunked_prefill, e.reserve_full_prompt, e.asynchronous, e.prefix_cache)
-            for e in (pool.engine for pool in self.pools)
-        ]
-        if len(sizes) > 1 or len(set(shared)) > 1:
+
+        shared = {
+            (
+                engine.kv_block_tokens,
+                engine.chunked_prefill,
+                engine.reserve_full_prompt,
+                engine.asynchronous,
+                engine.prefix_cache,
+            )
+            for engine in (pool.engine for pool in self.pools)
+        }
+        if len(shared) > 1:
             raise InputError(
                 "pools may differ in slots, token budget, blocks and step times, but must share "
                 "block size, chunked prefill, reservation, asynchronous planning and prefix cache"
             )
+
         for outage in self.outages:
             if not 0 <= outage.replica < self.num_replicas:
                 raise InputError(f"an outage names replica {outage.replica} of {self.num_replicas}")

@@ -1,0 +1,223 @@
+"""What the simulated world remembers: records with named fields that compiled code touches.
+
+One record per request, one per replica, one per replica and hashed block. Times are whole
+nanoseconds; tokens, blocks and requests are counts. Whoever says "request i" means its number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Records = npt.NDArray[np.void]  # a structured array, as NumPy sees it
+
+NEVER = 2**62
+NONE = -1
+
+# How waiting requests are ordered.
+FIFO, BY_KEY, BY_LINE = 0, 1, 2
+
+# What `computed_tokens` says of a request whose prompt is in the cache.
+PREFILLED, DECODING = -1, -2
+
+
+class RequestState:
+    """One request; the fields of the beaten path come first, so that they share cache lines."""
+
+    arrival_ns: int  # when it reaches the router
+    prompt_tokens: int
+    output_tokens: int
+    todo_tokens: int  # to prefill: the prompt, and after a preemption what was produced
+    computed_tokens: int  # of them, so far; or PREFILLED, or DECODING
+    produced_tokens: int  # that were out when it began to decode
+    base: int  # while decoding: tokens in the cache less the replica's step; NEVER: not running
+    first_ns: int  # first token
+    last_ns: int  # last token, NONE while it has not ended
+    admitted_ns: int
+    carried_tokens: int  # whose cache comes with the request (disaggregated prefill)
+    predicted_tokens: int  # that the router counts on
+    next: int  # in a list of requests, or the first child in a heap
+    previous: int  # in a list of requests, or the next sibling in a heap
+    ready_ns: int  # when it joined its present queue
+    replica: int
+    cached_tokens: int  # of the prompt, on first admission
+    num_preemptions: int
+    pool: int  # where it must go, or NONE
+    lost_ns: int  # between preemption and the next token
+    transfer_ns: int
+    hashes_start: int  # its part of `World.hashes`
+    hashes_stop: int
+    pause_ns: int  # when its last token came out before it was preempted, moved or dropped
+    key: float  # smaller goes first
+    slope: float  # of the key, per second
+
+
+class ReplicaState:
+    """One engine."""
+
+    clock: int  # when the next step is planned, NEVER while there is nothing to do
+    start_ns: int  # when the planned steps begin to execute
+    step_ns: int  # how long each of them takes
+    num_steps: int  # planned; above 1 only where all of them are the same pure decode
+    end_ns: int  # when the last planned step ends
+    step: int  # number of steps so far: completions are keyed by it
+    num_decodes: int  # sequences that decode
+    kv_tokens: int  # in their caches
+    free_blocks: int  # free, or cached and evictable
+    num_running: int  # sequences that hold a slot
+    num_waiting: int
+    partial: int  # the request whose prefill is cut off by the token budget, or NONE
+    head: int  # of the queue
+    tail: int
+    predicted_tokens: int  # of requests that wait or run here
+    num_completions: int  # in the heap `World.completions`
+    stack_size: int  # in `World.stack`
+    num_finishing: int
+    num_ended: int
+    num_joined: int
+    cached_blocks: int  # that only the prefix cache holds
+    oldest_block: int  # ends of the list of cached blocks by use
+    newest_block: int
+    is_up: int
+    slots: int  # limits of the engine
+    token_budget: int
+    num_blocks: int
+    pool: int
+    context_shift: int  # of the pool's table of decode times
+    number: int
+    # What laws and reports read afterwards.
+    num_routed: int
+    steps_done: int
+    busy_ns: int
+    min_free_blocks: int
+    num_preemptions: int
+    num_plans: int
+    hit_tokens: int
+    idle_violations: int
+    decode_tokens: int
+    prefill_tokens: int
+
+
+class BlockState:
+    """One hashed block on one replica."""
+
+    holders: int  # sequences that use it, NONE where it is not cached
+    older: int  # neighbours in the list of cached blocks by use
+    newer: int
+
+
+class OutageState:
+    """A replica fails, or comes back."""
+
+    at_ns: int
+    replica: int
+    fails: int
+
+
+Row = TypeVar("Row", covariant=True)
+
+
+class Table(Protocol[Row]):
+    """A structured array, as the type checker sees it: a row's fields are its attributes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+class Grid(Protocol[Row]):
+    """A structured array of two dimensions."""
+
+    def __getitem__(self, index: int, /) -> Table[Row]: ...
+
+
+def dtype_of(state: type) -> np.dtype[np.void]:
+    """Return the structured type whose fields are those of ``state``."""
+    kinds = {"int": np.int64, "float": np.float64}
+    return np.dtype([(name, kinds[kind]) for name, kind in state.__annotations__.items()])
+
+
+class Rules(NamedTuple):
+    """What does not change during a run.
+
+    Attributes:
+        order: FIFO, BY_KEY or BY_LINE.
+        key_per_token: by how much a running request's key falls with every token.
+        overtakes: whether a waiting request may preempt a running one with a larger key.
+        asynchronous: plan a step while the one before it executes.
+        chunked_prefill: prefills may be cut off by the token budget.
+        reserve_full_prompt: admit only where the whole prompt fits.
+        block_shift: a block holds two to this power of tokens.
+        prefix_cache: whether hashed blocks of ``hash_tokens`` tokens are shared, each of
+            ``hash_blocks`` blocks.
+        scored: routing by score instead of round robin; the weights of the score follow.
+        prefill_pool, decode_pool: NONE unless prefill and decode are disaggregated.
+        transfer_fixed_ns, transfer_token_ps: of a cache from the one to the other.
+
+    """
+
+    order: int
+    key_per_token: float
+    overtakes: bool
+    asynchronous: bool
+    chunked_prefill: bool
+    reserve_full_prompt: bool
+    block_shift: int
+    prefix_cache: bool
+    hash_tokens: int
+    hash_blocks: int
+    scored: bool
+    per_request: float
+    per_token: float
+    per_hit: float
+    prefill_pool: int
+    decode_pool: int
+    transfer_fixed_ns: int
+    transfer_token_ps: int
+
+
+class World(NamedTuple):
+    """Everything that a run reads and writes: used once, then spent.
+
+    Attributes:
+        requests: in the order in which they reach the router.
+        replicas: of all pools.
+        rules: what stays.
+        completions: ``(replicas, slots + 1)``, heaps of (step of the last token << 32 | request).
+        stack: ``(replicas, 2 slots + 2)``, running requests, oldest admission first; those that
+            ended are dropped lazily.
+        finishing: ``(replicas, slots + 1)``, requests whose prefill ends with the planned step.
+        ended: ``(replicas, 2 slots + 2)``, requests that are through but hold slot and blocks.
+        joined: ``(replicas, slots + 1)``, requests that came with their cache and decode in the
+            planned step.
+        phases: ``(replicas, tokens of a block)``, decodes by the step at which they fill a block.
+        hashes: of all requests' prompts, one after the other.
+        blocks: ``(replicas, hashed blocks)``.
+        transfers: the number of requests in transfer, then a heap of them.
+        decode_table: ``(pools, sequences, buckets)``, nanoseconds.
+        mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
+        outages: in time order.
+        gaps: between tokens, counted by size (`headway.sim.gaps`).
+
+    """
+
+    requests: Table[RequestState]
+    replicas: Table[ReplicaState]
+    rules: Rules
+    completions: Ints
+    stack: Ints
+    finishing: Ints
+    ended: Ints
+    joined: Ints
+    phases: Ints
+    hashes: Ints
+    blocks: Grid[BlockState]
+    transfers: Ints
+    decode_table: Ints
+    mixed_table: Floats
+    outages: Table[OutageState]
+    gaps: Ints
