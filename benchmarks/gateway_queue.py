@@ -16,7 +16,7 @@ from time import process_time
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.predict_lengths import elicited
+from tools.length_data import elicited
 
 from headway.gateway.config import Fairness
 from headway.gateway.dispatch import COMPANY_IN_CROWD

@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from benchmarks.predict_lengths import (
+from tools.length_data import (
     alpaca,
     dialogue,
     instructions_split,

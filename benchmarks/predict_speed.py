@@ -4,7 +4,7 @@ Run: OMP_NUM_THREADS=1 python -m benchmarks.predict_speed
 
 Process CPU time, because the machine is shared: the best of several rounds, and for one prompt also
 the 99th percentile of all. The prompts are the 292 of
-`predict_elicited.jsonl`, and adversarial ones of a megabyte.
+`elicited_lengths.jsonl`, and adversarial ones of a megabyte.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from benchmarks.predict_lengths import elicited
+from tools.length_data import elicited
 
 from headway.predict import load
 from headway.predict.default import DEFAULT

@@ -30,10 +30,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tools.published_points import ML_ENERGY, read_points
+from tools.serving_coefficients import pooled, predict, take
 
-from headway.measure.fit_points import ServingPoint, stack_points
-from headway.measure.fit_serving import pooled, predict, take
-from headway.measure.validate_data import ML_ENERGY, read_points
+from headway.measure.serving_point import ServingPoint, stack_points
 from headway.model.ffn import MoeFfn
 
 WANTED, SEED = 200, 20261120

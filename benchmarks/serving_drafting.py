@@ -18,17 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tools.serving_coefficients import pooled, predict, take
 
 from headway.errors import InputError
-from headway.measure import validate_data as data
-from headway.measure.fit_points import ServingPoint, stack_points
-from headway.measure.fit_serving import pooled, predict, subject, take
+from headway.measure.serving_point import ServingPoint, stack_points, subject
 from headway.serving.estimate import ServingQuestion, answer
 from headway.serving.one_engine import DRAFT_S, DRAFT_SEQUENCE_S, serving_times
 from headway.steptime.acceptance import Acceptance, acceptance_of
 from headway.steptime.calibration import shipped
 from headway.steptime.speculative import Speculation, mtp_draft
 from headway.steptime.work import Array
+from tools import published_points as data
 
 
 def drafted_by(row: data.Row, point: ServingPoint) -> int:

@@ -36,7 +36,7 @@ def test_an_engine_twice_as_slow_is_learned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "mine.json"
-    arguments = [str(_bench(tmp_path / "bench.jsonl", 2.0)), *SERVED, "--output", str(made)]
+    arguments = [str(_bench(tmp_path / "bench.jsonl", 2.0)), *SERVED, "-o", str(made)]
     calibrate.main(args=arguments, standalone_mode=False)
     assert "5 points" in capsys.readouterr().out
     asked = ["llama-3.1-8b", "--on", "h100", "--precision", "bf16", "--engine", "vllm"]
@@ -59,9 +59,29 @@ def test_validate_shows_every_split(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("in sample", "hardware", "model", "cell", "tpot", "throughput", "energy"):
         assert word in out
     validate.main(args=["--by"], standalone_mode=False)
-    assert "engine vllm" in capsys.readouterr().out
+    assert "old source" in capsys.readouterr().out
 
 
-def test_validate_refuses_what_is_no_data(tmp_path: Path) -> None:
+def test_validate_scores_own_measurements(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = str(_bench(tmp_path / "bench.jsonl", 2.0))
+    own = str(tmp_path / "mine.json")
+    validate.main(args=[slow, *SERVED, "--json", "-"], standalone_mode=False)
+    shipped = Report.from_json(capsys.readouterr().out).rows[0]
+    assert (shipped.split, shipped.quantity, shipped.points) == ("own points", "tpot", 5)
+    assert shipped.bias < -0.3  # twice as slow as it should be
+
+    calibrate.main(args=[slow, *SERVED, "-o", own], standalone_mode=False)
+    capsys.readouterr()
+    validate.main(args=[slow, *SERVED, "--calibration", own, "--json", "-"], standalone_mode=False)
+    calibrated = Report.from_json(capsys.readouterr().out).rows[0]
+    assert calibrated.mape < 0.05
+    assert calibrated.coverage == 1
+
+
+def test_validate_wants_to_know_what_was_measured(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--model, --on and --engine"):
+        validate.main(args=[str(tmp_path / "bench.json")], standalone_mode=False)
     with pytest.raises(InputError, match="cannot be read"):
-        validate.main(args=["--data", str(tmp_path / "none.csv.gz")], standalone_mode=False)
+        validate.main(args=[str(tmp_path / "none.json"), *SERVED], standalone_mode=False)

@@ -91,7 +91,7 @@ def guidellm() -> dict[str, object]:
 
 def _calibrated(folder: Path, files: list[Path]) -> dict[str, float]:
     made = folder / "made.json"
-    arguments = [*map(str, files), *SERVED, "--output", str(made)]
+    arguments = [*map(str, files), *SERVED, "-o", str(made)]
     calibrate.main(args=arguments, standalone_mode=False)
     tree = json.loads(made.read_text())
     assert tree["points"] == len(POINTS)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
-from headway.measure.fit_own import fit_own
-from headway.measure.fit_points import ServingPoint
+from headway.measure.calibrate import fit_own
+from headway.measure.serving_point import ServingPoint
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.serving.estimate import ServingEstimate, ServingQuestion, answer

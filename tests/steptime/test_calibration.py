@@ -61,7 +61,7 @@ def test_it_reads_what_it_writes() -> None:
 def test_it_says_where_it_comes_from() -> None:
     kept = shipped().provenance
     assert kept["points"] > 4000
-    assert kept["fitted_by"] == "benchmarks/serving_fit.py"
+    assert kept["fitted_by"] == "tools/fit_serving.py"
     licences = ("Apache-2.0", "BSD-3-Clause", "MIT")
     assert all(any(name in text for name in licences) for text in kept["sources"].values())
 

@@ -2,85 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-from headway.cli.options import find_clusters, layout_of, layout_options, only
-from headway.cli.show import number
-from headway.measure.fit_own import fit_own
-from headway.measure.fit_points import ServingPoint
-from headway.measure.fit_read import read_bench
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import find_clusters, layout_options, only
+from headway.cli.show import show
+from headway.measure.calibrate import calibration_report, fit_own, read_serving_points
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
 from headway.report.files import write_atomically
-from headway.serving.one_engine import UNMIXED, Limits, Load, as_run
+from headway.serving.one_engine import as_run
 from headway.steptime.calibration import own_to_json, shipped
 from headway.steptime.deployment import Deployment
+from headway.steptime.parallelism import Parallelism
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def served_options(required: bool) -> Callable[[Command], Command]:
+    """Add --model, --on, --engine, --precision and the layout: what the FILES were measured on."""
+
+    def add(command: Any) -> Any:
+        command = click.option(
+            "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
+        )(layout_options(command))
+        for flag, help in (
+            ("--engine", "By which engine: vllm, sglang or tensorrt-llm."),
+            ("--on", "On which accelerator."),
+            ("--model", "What was served: a name, or a config.json."),
+        ):
+            command = click.option(flag, required=required, metavar="NAME", help=help)(command)
+        return click.argument(
+            "benchmarks", metavar="FILES", nargs=-1, required=required, type=FILE
+        )(command)
+
+    return add
+
+
+def served(
+    model: str, on: str, precision: str | None, degrees: Mapping[str, int | None]
+) -> Deployment:
+    """Return the deployment that the options name."""
+    cluster = only(find_clusters(on))
+    stored = Precision.parse(precision) if precision else find_precision(model)
+    layout = Parallelism(**{name: degree or 1 for name, degree in degrees.items()})
+    return Deployment(cluster, find_model(model), as_run(stored, cluster.accelerator), layout)
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=FILE)
-@click.option("--model", required=True, help="What was served: a name, or a config.json.")
-@click.option("--on", required=True, metavar="NAME", help="On which accelerator.")
-@click.option("--engine", required=True, help="By which engine: vllm, sglang or tensorrt-llm.")
-@click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
-@layout_options
+@served_options(required=True)
 @click.option(
-    "--output",
+    "-o",
+    "output",
     type=FILE,
     default=Path("headway-calibration.json"),
     show_default=True,
+    metavar="FILE",
     help="Where the calibration goes.",
 )
+@answer_files
 def calibrate(
-    files: tuple[Path, ...],
+    benchmarks: tuple[Path, ...],
     model: str,
     on: str,
     engine: str,
     precision: str | None,
-    tp: int | None,
-    pp: int | None,
-    dp: int | None,
-    ep: int | None,
     output: Path,
+    files: AnswerFiles,
+    **degrees: int | None,
 ) -> None:
     """Fit the shipped calibration to your own benchmark FILES: 5 to 10 loads are enough.
 
     FILES are results of vLLM bench serve, SGLang bench_serving, InferenceX, guidellm or aiperf.
-    Give what comes out to headway estimate --engine as --calibration.
+    Give what comes out to any command that takes --calibration.
     """
     calibration = shipped()
     calibration.check_engine(engine)
-    cluster = only(find_clusters(on))
-    chosen = Precision.parse(precision) if precision else find_precision(model)
-    deployment = Deployment(
-        cluster,
-        find_model(model),
-        as_run(chosen, cluster.accelerator),
-        layout_of(tp, pp, dp, ep),
-    )
-    points = [
-        ServingPoint(
-            source=path.name,
-            engine=engine,
-            model=deployment.model.name,
-            deployment=deployment,
-            load=Load(bench.prompt_tokens, bench.output_tokens, bench.concurrency),
-            limits=Limits(mixes=engine not in UNMIXED),
-            tpot_s=bench.tpot_s,
-            ttft_s=bench.ttft_s,
-            mean_ttft_s=bench.mean_ttft_s,
-        )
-        for path in files
-        for bench in read_bench(path)
-    ]
+    deployment = served(model, on, precision, degrees)
+    points = read_serving_points(benchmarks, deployment=deployment, engine=engine)
     own = fit_own(points, calibration)
     write_atomically(output, own_to_json(own))
-    click.echo(
-        f"{own.points} points, mean error of the time per output token after the fit "
-        f"{number(own.error * 100)}%"
-    )
+    show(calibration_report(points, calibration, calibration.with_own(own)), files)
     click.echo(f"wrote {output}", err=True)

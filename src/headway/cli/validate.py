@@ -1,70 +1,49 @@
-"""`headway validate`: held-out error and interval coverage of the calibrated model."""
+"""`headway validate`: error and interval coverage of the calibrated model."""
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import click
 
-from headway.cli.options import report_options
-from headway.cli.show import Column, deliver, number
-from headway.report.report import Report, Row
-
-
-def _percent(name: str) -> Column:
-    return (">", name.replace("_", " "), lambda row: _of(row, name))
-
-
-def _of(row: Row, name: str) -> str:
-    value = row[name]
-    return "-" if value is None else f"{float(value) * 100:.1f}%"
-
-
-COLUMNS: tuple[Column, ...] = (
-    ("<", "left out", lambda row: str(row["split"])),
-    ("<", "quantity", lambda row: str(row["quantity"])),
-    ("<", "of", lambda row: f"{row['by']} {row['group']}".strip()),
-    (">", "points", lambda row: number(row["points"])),
-    _percent("mape"),
-    _percent("median"),
-    _percent("within_25"),
-    _percent("bias"),
-    _percent("coverage"),
-    (">", "width", lambda row: f"x{number(row['width'])}"),
-)
+from headway.cli.calibrate import FILE, served, served_options
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.show import show
+from headway.errors import InputError
+from headway.measure.accuracy import score, shipped_accuracy
+from headway.measure.calibrate import read_serving_points
+from headway.steptime.calibration import read_calibration, shipped
 
 
 @click.command()
-@click.option(
-    "--data",
-    "data_path",
-    type=click.Path(exists=False, dir_okay=False, path_type=Path),
-    help="Score anew on this measured.csv.gz (minutes); without it, show the scores that ship.",
-)
+@served_options(required=False)
+@click.option("--calibration", type=FILE, metavar="FILE", help="Yours, from headway calibrate.")
 @click.option("--by/--no-by", default=False, help="Also by group and old source.")
-@report_options
+@answer_files
 def validate(
-    data_path: Path | None,
+    benchmarks: tuple[Path, ...],
+    model: str | None,
+    on: str | None,
+    engine: str | None,
+    precision: str | None,
+    calibration: Path | None,
     by: bool,
-    json_path: str | None,
-    html_path: Path | None,
-    png_path: Path | None,
+    files: AnswerFiles,
+    **degrees: int | None,
 ) -> None:
-    """Print how far the calibrated model is off on points it had not seen, and what it covers.
+    """Print how far the calibrated model is off, and how often its intervals hold.
 
-    Each split leaves out whole groups: one accelerator, one model, or one pair of both.
+    Without FILES: on points it had not seen, as shipped; each split leaves out whole groups, one
+    accelerator, one model, or pairs of both. With FILES (benchmark results, as for calibrate) and
+    what they were measured on: on these.
     """
-    if data_path is None:
-        folder = resources.files("headway.steptime") / "coefficients"
-        report = Report.from_json((folder / "accuracy.json").read_text("utf-8"))
-    else:
-        from headway.measure.validate import report as score_report
-        from headway.measure.validate import score_all
-        from headway.measure.validate_data import read_points
-        from headway.measure.validate_static import read_static
-
-        points = read_points(data_path)[0] + read_static(data_path)[0]
-        report = score_report(points, list(score_all(points)))
-    shown = [i for i, row in enumerate(report.rows) if by or row["by"] == "all"]
-    deliver(report, COLUMNS, json_path, html_path, png_path, shown)
+    if not benchmarks:
+        report = shipped_accuracy()
+        show(report, files, [i for i, row in enumerate(report.rows) if by or row.by == "all"])
+        return
+    if model is None or on is None or engine is None:
+        raise InputError("FILES need --model, --on and --engine: what they were measured on")
+    points = read_serving_points(
+        benchmarks, deployment=served(model, on, precision, degrees), engine=engine
+    )
+    show(score(points, read_calibration(calibration) if calibration else shipped()), files)

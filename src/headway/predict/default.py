@@ -1,6 +1,6 @@
 """The predictor that ships: weak, and honest about it, until it has seen the user's own traffic.
 
-`python -m benchmarks.predict_train_default` makes the folder;
+`python -m tools.train_default_predictor` makes the folder;
 its card names the data and the licences.
 """
 

@@ -18,7 +18,7 @@ import numpy as np
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
-from headway.measure.fit_points import ServingPoint
+from headway.measure.serving_point import ServingPoint
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision

@@ -1,8 +1,8 @@
 """Train the predictor that ships, on permissively licensed data only, and write its card.
 
-Run: python -m benchmarks.predict_train_default
+Run: python -m tools.train_default_predictor
 
-Data: 292 prompts written for Headway with lengths estimated by hand (`predict_elicited.jsonl`),
+Data: 292 prompts written for Headway with lengths estimated by hand (`elicited_lengths.jsonl`),
 GPTeacher (MIT), Arena-Hard (Apache-2.0), ZeroEval (Apache-2.0). No source may outweigh the
 others by far: 400 prompts of each kind of GPTeacher, 100 of each of ZeroEval, and what was elicited
 four times over. Of seven such mixtures this one was chosen with Arena-Hard left out and scored, so
@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.predict_lengths import alpaca, at_most, dialogue, elicited, mixed, zeroeval
-
 from headway.predict import Observation, TextPredictor, save
 from headway.predict.default import DEFAULT
 from headway.predict.report import card_for, scores_by_source
+from tools.length_data import alpaca, at_most, dialogue, elicited, mixed, zeroeval
 
 PARTS = ("elicited", "GPTeacher", "arena-hard", "ZeroEval")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
-from headway.measure.fit_points import ServingPoint
-from headway.measure.fit_serving import OLD
-from headway.measure.validate_data import HARDWARE, MS, Row, find_measured, impossible, rows_of
+from headway.measure.serving_point import ServingPoint
 from headway.model.precision import Precision
 from headway.serving.one_engine import Limits, Load
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
+from tools.published_points import HARDWARE, MS, Row, find_measured, impossible, rows_of
+from tools.serving_coefficients import OLD
 
 ARGONNE, SPLITWISE = OLD
 ENGINES = {"vLLM": "vllm", "vLLM (2023 fork)": "vllm", "TensorRT-LLM": "tensorrt-llm"}

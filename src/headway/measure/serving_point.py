@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from headway.serving.one_engine import Limits, Load, ServingTable, tabulate_serving
+from headway.steptime.calibration import Subject
 from headway.steptime.deployment import Deployment
 from headway.steptime.speculative import Speculation
+from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable, stack
 
 
@@ -61,6 +63,17 @@ class ServingPoint:
         return tabulate_serving(
             self.deployment, self.load, self.limits, self.speculation, self.drafted
         )
+
+
+def subject(point: ServingPoint) -> Subject:
+    """Return the names by which a calibration looks the point up."""
+    deployment = point.deployment
+    return Subject.of(deployment.cluster.accelerator, point.engine, deployment.model, point.weights)
+
+
+def logs(values: Sequence[float | None]) -> Array:
+    """Return natural logarithms, ``nan`` where there is no value."""
+    return np.log(np.array([np.nan if v is None else v for v in values], dtype=np.float64))
 
 
 def stack_points(points: Sequence[ServingPoint]) -> ServingTable:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headway.measure.fit import Level, Observed, PooledFit
-from headway.measure.fit_kernels import kernel_factors
-from headway.measure.fit_points import ServingPoint
+from headway.measure.coefficient_fit import Observed
+from headway.measure.serving_point import ServingPoint, logs, subject
 from headway.serving.estimate import extent, uses
 from headway.serving.one_engine import Load, ServingTable, ServingTimes, serving_times
-from headway.steptime.calibration import Calibration, Subject
+from headway.steptime.calibration import Calibration
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
+from tools.kernel_factors import kernel_factors
+from tools.pooled_fit import Level, PooledFit
 
 # How far a group is expected to stray from what it belongs to. Chosen once, by the sum of the two
 # leave-one-group-out errors over a grid of nine; the result is flat around them.
@@ -47,12 +48,6 @@ OLD = ("llm_inference_bench_anl", "splitwise_a100_h100")
 OLD_WEIGHT = 0.1
 GROUP_POINTS = 50.0
 Rows = npt.NDArray[np.int64]
-
-
-def subject(point: ServingPoint) -> Subject:
-    """The names of a point."""
-    d = point.deployment
-    return Subject.of(d.cluster.accelerator, point.engine, d.model, point.weights)
 
 
 def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
@@ -89,11 +84,6 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
     )
 
 
-def logs(values: Sequence[float | None]) -> Array:
-    """Natural logarithms, ``nan`` where there is no value."""
-    return np.log(np.array([np.nan if v is None else v for v in values], dtype=np.float64))
-
-
 def _cell(point: ServingPoint) -> tuple[str, ...]:
     return point.hardware, point.engine, point.model, point.weights
 
@@ -125,10 +115,10 @@ def take(table: ServingTable, rows: Rows) -> ServingTable:
 
 def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
     """Fit coefficients to ``points``, whose stacked table is given; copies count as one."""
-    given = {("kernels", name): factors for name, factors in kernel_factors().items()}
+    kernels = {("kernels", name): factors for name, factors in kernel_factors().items()}
     rows, seen = merged(points)
     kept = [points[i] for i in rows]
-    return PooledFit(LEVELS, STRETCHES, given=given).fit(take(table, rows), groups(kept), seen)
+    return PooledFit(LEVELS, STRETCHES, fixed=kernels).fit(take(table, rows), groups(kept), seen)
 
 
 def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
@@ -229,6 +219,7 @@ def assemble(
     fit: PooledFit,
     points: Sequence[ServingPoint],
     table: ServingTable,
+    *,
     quantiles: Mapping[str, Mapping[str, tuple[float, float]]],
     centers: Mapping[str, float],
     provenance: Mapping[str, object],
@@ -251,7 +242,7 @@ def assemble(
         prior=fit.prior,
         factors={
             **{key: found for key, found in fit.coefficients_.items() if key[0] != "harness"},
-            **fit.given,
+            **fit.fixed,
         },
         stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},
         hardware=frozenset(point.hardware for point in serving),

@@ -14,27 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headway.measure.fit_points import ServingPoint, stack_points
-from headway.measure.fit_serving import (
-    OLD,
-    Rows,
-    coefficients,
-    fit_power,
-    logs,
-    measured_power,
-    pooled,
-    predict,
-    take,
-)
-from headway.report.report import Report, Row
+from headway.measure.accuracy import LEVEL, AccuracyRow, accuracy_row
+from headway.measure.serving_point import ServingPoint, logs, stack_points
+from headway.report.report import Report
 from headway.serving.estimate import uses
 from headway.serving.one_engine import ServingTable, ServingTimes, serving_times
 from headway.steptime.calibration import BOTH, CELL, HARDWARE, MODEL, QUANTITIES
 from headway.steptime.kernel_coefficients import NAMES
 from headway.steptime.power import PowerModel
 from headway.steptime.work import Array
+from tools.serving_coefficients import (
+    OLD,
+    Rows,
+    coefficients,
+    fit_power,
+    measured_power,
+    pooled,
+    predict,
+    take,
+)
 
-LEVEL = 0.8
 Labels = npt.NDArray[np.str_]
 CELL_FOLDS = 12
 IN_SAMPLE = "in sample"
@@ -90,31 +89,38 @@ def folds(split: str, points: Sequence[ServingPoint]) -> list[str]:
 def _scored(
     split: str, points: Sequence[ServingPoint], table: ServingTable, fold: Sequence[str]
 ) -> Scored:
+    """Fit without each group of ``fold``, and predict the group by that fit."""
     labels = np.array(fold)
     theta, scale = np.zeros((len(points), len(NAMES))), np.ones(len(points))
-    models: dict[str, PowerModel] = {}
+    power_models: dict[str, PowerModel] = {}
     for group in dict.fromkeys(fold):
-        tested: Rows = np.flatnonzero(labels == group).astype(np.int64)
+        test: Rows = np.flatnonzero(labels == group).astype(np.int64)
         others: Rows = np.flatnonzero(labels != group).astype(np.int64)
-        trained = tested if split == IN_SAMPLE else others
-        seen, seen_table = [points[i] for i in trained], take(table, trained)
-        fit = pooled(seen, seen_table)
-        models[group] = fit_power(seen, seen_table, predict(fit, seen, seen_table))
-        theta[tested], scale[tested] = coefficients(fit, [points[i] for i in tested])
-    off = logs([p.tpot_s for p in points]) - np.log(serving_times(table, theta, scale).tpot_s)
-    old = np.array([point.source in OLD for point in points])
-    for group in models if split in (HARDWARE, MODEL) else ():
-        scale[labels == group] *= np.exp(np.nanmedian(off[(labels != group) & ~old]))
+        train = test if split == IN_SAMPLE else others
+        train_points, train_table = [points[i] for i in train], take(table, train)
+
+        fit = pooled(train_points, train_table)
+        train_times = predict(fit, train_points, train_table)
+        power_models[group] = fit_power(train_points, train_table, train_times)
+        theta[test], scale[test] = coefficients(fit, [points[i] for i in test])
+
+    # What is new is off alike: take out the median error of all other groups.
+    measured = logs([p.tpot_s for p in points])
+    off = measured - np.log(serving_times(table, theta, scale).tpot_s)
+    is_old = np.array([point.source in OLD for point in points])
+    for group in power_models if split in (HARDWARE, MODEL) else ():
+        scale[labels == group] *= np.exp(np.nanmedian(off[(labels != group) & ~is_old]))
+
     times = serving_times(table, theta, scale)
     arithmetic, memory = uses(table, times)
     watts = np.array(
         [
-            float(models[group].power_w(p.deployment.cluster.accelerator, a, m))
+            float(power_models[group].power_w(p.deployment.cluster.accelerator, a, m))
             for p, group, a, m in zip(points, fold, arithmetic, memory, strict=True)
         ]
     )
-    run = np.array([models[group].run for group in fold])
-    center = float(np.nanmedian(off[~old])) if split in (HARDWARE, MODEL) else 0.0
+    run = np.array([power_models[group].run for group in fold])
+    center = float(np.nanmedian(off[~is_old])) if split in (HARDWARE, MODEL) else 0.0
     return Scored(split, tuple(fold), _errors(points, table, times, watts, run), center)
 
 
@@ -139,47 +145,49 @@ def _errors(
 
 
 def quantiles(scored: Sequence[Scored]) -> dict[str, dict[str, tuple[float, float]]]:
-    """The 10% and 90% quantile of held-out errors by novelty and quantity.
+    """Return the 10% and 90% quantile of held-out errors by novelty and quantity.
 
     Where both hardware and model are new, the two deviations add as independent ones do.
     """
-    by_split = {found.split: found for found in scored}
-    made: dict[str, dict[str, tuple[float, float]]] = {}
+    by_split = {scores.split: scores for scores in scored}
+    by_novelty: dict[str, dict[str, tuple[float, float]]] = {}
     for novelty in (CELL, HARDWARE, MODEL):
-        found = by_split[novelty]
-        labels = np.array(found.fold)
-        made[novelty] = {name: _pair(found.errors[name], labels) for name in QUANTITIES}
-    made[BOTH] = {}
+        scores = by_split[novelty]
+        labels = np.array(scores.fold)
+        by_novelty[novelty] = {name: _pair(scores.errors[name], labels) for name in QUANTITIES}
+
+    by_novelty[BOTH] = {}
     for name in QUANTITIES:
-        (a, b), (c, d) = made[HARDWARE][name], made[MODEL][name]
-        made[BOTH][name] = (-float(np.hypot(a, c)), float(np.hypot(b, d)))
-    return made
+        (a, b), (c, d) = by_novelty[HARDWARE][name], by_novelty[MODEL][name]
+        by_novelty[BOTH][name] = (-float(np.hypot(a, c)), float(np.hypot(b, d)))
+    return by_novelty
 
 
 def centers(scored: Sequence[Scored]) -> dict[str, float]:
-    """By novelty, the median log-error that is taken out of predictions."""
-    made = {found.split: found.center for found in scored if found.split in (HARDWARE, MODEL)}
-    return {**made, BOTH: sum(made.values())}
+    """Return, by novelty, the median log-error that is taken out of predictions."""
+    own = {scores.split: scores.center for scores in scored if scores.split in (HARDWARE, MODEL)}
+    return {**own, BOTH: sum(own.values())}
 
 
 def _pair(errors: Array, labels: Labels) -> tuple[float, float]:
-    """The 10% and 90% quantile, wider the fewer groups there are to tell of the next one."""
-    known = np.isfinite(errors)
-    low, high = np.quantile(errors[known], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    wider = 1 + 0.5 / len(set(labels[known]))
+    """Return the 10% and 90% quantile, wider the fewer groups there are to tell of the next."""
+    is_measured = np.isfinite(errors)
+    low, high = np.quantile(errors[is_measured], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    wider = 1 + 0.5 / len(set(labels[is_measured]))
     return float(min(low, 0.0)) * wider, float(max(high, 0.0)) * wider
 
 
-def covered(scored: Scored, quantity: str) -> tuple[Array, Array]:
-    """Where the interval made of the other groups' errors holds, and its width, high over low."""
+def covered(scored: Scored, quantity: str) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Return where the interval of the other groups' errors holds, and its width, high over low."""
     errors, labels = scored.errors[quantity], np.array(scored.fold)
-    known = np.flatnonzero(np.isfinite(errors))
-    inside, width = np.zeros(len(known), dtype=bool), np.zeros(len(known))
-    for group in dict.fromkeys(labels[known]):
-        own = labels[known] == group
-        others = known if own.all() else known[~own]
+    measured = np.flatnonzero(np.isfinite(errors))
+    inside, width = np.zeros(len(measured), dtype=bool), np.zeros(len(measured))
+
+    for group in dict.fromkeys(labels[measured]):
+        own = labels[measured] == group
+        others = measured if own.all() else measured[~own]
         low, high = _pair(errors[others], labels[others])
-        inside[own] = (errors[known][own] >= low) & (errors[known][own] <= high)
+        inside[own] = (errors[measured][own] >= low) & (errors[measured][own] <= high)
         width[own] = np.exp(high - low)
     return inside, width
 
@@ -189,50 +197,54 @@ def serving_rows(points: Sequence[ServingPoint]) -> Rows:
     return np.flatnonzero([point.source not in OLD for point in points]).astype(np.int64)
 
 
-def report(points: Sequence[ServingPoint], scored: Sequence[Scored]) -> Report:
-    """Errors and coverage, all points first, then by vendor, engine, hardware and model.
+def report(points: Sequence[ServingPoint], scored: Sequence[Scored]) -> Report[AccuracyRow]:
+    """Return errors and coverage: of all points, then by vendor, engine, hardware and model.
 
     Old static batches come last, by source and hardware, and are in no other row.
     """
-    serving = serving_rows(points)
+    rows_of_serving = serving_rows(points)
     older = [
-        _row(found, quantity, slicing, name, rows)
-        for found in scored
+        _row(scores, quantity, slicing=slicing, name=name, rows=rows)
+        for scores in scored
         for quantity in ("tpot", "ttft")
         for slicing, name, rows in _older(points)
     ]
-    points = [points[i] for i in serving]
-    scored = [found.take(serving) for found in scored]
-    everyone: Rows = np.arange(len(points), dtype=np.int64)
-    rows: list[Row] = [
-        _row(found, quantity, "all", "", everyone)
-        for found in scored
+
+    serving = [points[i] for i in rows_of_serving]
+    serving_scores = [scores.take(rows_of_serving) for scores in scored]
+    everyone: Rows = np.arange(len(serving), dtype=np.int64)
+    rows = [
+        _row(scores, quantity, slicing="all", name="", rows=everyone)
+        for scores in serving_scores
         for quantity in (*QUANTITIES, "mean_ttft", "power")
     ]
-    for found in scored:
-        if found.split in (HARDWARE, MODEL):
-            for slicing, group in SLICES.items():
-                names = np.array([group(point) for point in points])
-                rows += [
-                    _row(
-                        found,
-                        "tpot",
-                        slicing,
-                        str(name),
-                        everyone[names == name],
-                    )
-                    for name in sorted(set(names))
-                ]
+    for scores in serving_scores:
+        if scores.split in (HARDWARE, MODEL):
+            rows += _sliced(scores, serving)
+
     return Report(
-        kind="validation",
-        title=f"Held-out error of the calibrated model on {len(points)} measured points",
-        question={"points": len(points), "interval": LEVEL},
-        rows=tuple(row for row in (*rows, *older) if row["points"]),
+        kind="validate",
+        title=f"Held-out error of the calibrated model on {len(serving)} measured points",
+        question={"points": len(serving), "interval": LEVEL},
+        rows=tuple(row for row in (*rows, *older) if row is not None),
         notes=(
             "errors are |predicted / measured - 1|; a split leaves out whole groups, and "
             "intervals are made of the errors of the other groups",
         ),
     )
+
+
+def _sliced(scores: Scored, points: Sequence[ServingPoint]) -> list[AccuracyRow | None]:
+    rows = []
+    for slicing, group in SLICES.items():
+        names = np.array([group(point) for point in points])
+        rows += [
+            _row(
+                scores, "tpot", slicing=slicing, name=str(name), rows=np.flatnonzero(names == name)
+            )
+            for name in sorted(set(names))
+        ]
+    return rows
 
 
 def _older(points: Sequence[ServingPoint]) -> Iterator[tuple[str, str, Rows]]:
@@ -246,24 +258,22 @@ def _older(points: Sequence[ServingPoint]) -> Iterator[tuple[str, str, Rows]]:
             yield slicing, str(name), np.flatnonzero(names == name).astype(np.int64)
 
 
-def _row(found: Scored, quantity: str, slicing: str, name: str, rows: Rows) -> Row:
-    errors = found.errors[quantity][rows]
-    known = np.isfinite(errors)
-    if not known.any():
-        return {"split": found.split, "quantity": quantity, "by": slicing, "points": 0}
-    off = np.abs(np.exp(-errors[known]) - 1)
-    inside, width = covered(found, quantity)
-    among = np.isin(np.flatnonzero(np.isfinite(found.errors[quantity])), rows)
-    return {
-        "split": found.split,
-        "quantity": quantity,
-        "by": slicing,
-        "group": name,
-        "points": int(known.sum()),
-        "mape": float(off.mean()),
-        "median": float(np.median(off)),
-        "within_25": float(np.mean(off <= 0.25)),
-        "bias": float(np.exp(-np.median(errors[known])) - 1),
-        "coverage": float(inside[among].mean()),
-        "width": float(np.median(width[among])),
-    }
+def _row(
+    scores: Scored, quantity: str, *, slicing: str, name: str, rows: Rows
+) -> AccuracyRow | None:
+    errors = scores.errors[quantity][rows]
+    is_measured = np.isfinite(errors)
+    if not is_measured.any():
+        return None
+
+    inside, width = covered(scores, quantity)
+    among = np.isin(np.flatnonzero(np.isfinite(scores.errors[quantity])), rows)
+    return accuracy_row(
+        split=scores.split,
+        quantity=quantity,
+        by=slicing,
+        group=name,
+        errors=errors[is_measured],
+        inside=inside[among],
+        width=width[among],
+    )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tools.held_out import Scored, centers, covered, folds, quantiles, serving_rows
+from tools.published_points import read_points
+from tools.static_batches import read_static
 
 from headway.errors import InputError
-from headway.measure.validate import Scored, centers, covered, folds, quantiles, serving_rows
-from headway.measure.validate_data import read_points
-from headway.measure.validate_static import read_static
-from headway.report.report import Report
+from headway.measure.accuracy import shipped_accuracy
 from headway.steptime.calibration import CELL, HARDWARE, MODEL, QUANTITIES
 
 
@@ -51,19 +50,16 @@ def test_two_novelties_add_as_independent_ones() -> None:
 
 
 def test_the_shipped_scores_meet_the_bars_they_are_said_to_meet() -> None:
-    folder = resources.files("headway.steptime") / "coefficients"
-    report = Report.from_json((folder / "accuracy.json").read_text("utf-8"))
-    rows = {(row["split"], row["quantity"]): row for row in report.rows if row["by"] == "all"}
-    assert float(rows["model", "tpot"]["mape"] or 1) <= 0.20
-    assert float(rows["hardware", "tpot"]["within_25"] or 0) >= 0.80
-    assert float(rows["hardware", "throughput"]["mape"] or 1) <= 0.15
-    assert float(rows["hardware", "ttft"]["median"] or 1) <= 0.25
+    rows = {(row.split, row.quantity): row for row in shipped_accuracy().rows if row.by == "all"}
+    assert rows["model", "tpot"].mape <= 0.20
+    assert rows["hardware", "tpot"].within_25 >= 0.80
+    assert rows["hardware", "throughput"].mape <= 0.15
+    assert rows["hardware", "ttft"].median <= 0.25
     for split in ("hardware", "model"):
-        assert float(rows[split, "throughput"]["within_25"] or 0) >= 0.80
-        assert float(rows[split, "energy"]["mape"] or 1) <= 0.20
-        assert 0.75 <= float(rows[split, "tpot"]["coverage"] or 0) <= 0.85
-    in_sample = float(rows["in sample", "tpot"]["mape"] or 1)
-    assert in_sample < float(rows["hardware", "tpot"]["mape"] or 0)
+        assert rows[split, "throughput"].within_25 >= 0.80
+        assert rows[split, "energy"].mape <= 0.20
+        assert 0.75 <= rows[split, "tpot"].coverage <= 0.85
+    assert rows["in sample", "tpot"].mape < rows["hardware", "tpot"].mape
 
 
 def test_what_is_taken_out_for_two_novelties_is_the_sum() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from headway.predict import Observation
 
 LENGTHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lengths"
-ELICITED = Path(__file__).with_name("predict_elicited.jsonl")
+ELICITED = Path(__file__).with_name("elicited_lengths.jsonl")
 
 
 def rows(name: str) -> Iterator[dict[str, Any]]:

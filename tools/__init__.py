@@ -1,0 +1,1 @@
+"""What makes the files that Headway ships: fits, validation, training; not part of the package."""
