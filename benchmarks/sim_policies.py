@@ -55,6 +55,7 @@ class WorkRemaining:
     token_s: float
     name: str = "srpt on work"
     preempts: bool = True
+    uses_predictions: bool = True
 
     @property
     def progress(self) -> float:
@@ -136,7 +137,7 @@ def main() -> None:
             print(
                 f"\n{key}: {rate:.2f} requests/s, fcfs mean {base[0].mean():.2f} s of which wait "
                 f"{wait / base[0].mean():.0%}, P99 {base[1].mean():.1f} s; "
-                f"{ours.said}"
+                f"{ours.setting}"
             )
             rows: dict[str, dict[str, float]] = {}
             for label, where, policy, control in contenders:

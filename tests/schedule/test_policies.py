@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from headway.errors import InputError, UnknownNameError
 from headway.predict.prediction import LengthPrediction
-from headway.schedule.check import check_policy
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
@@ -17,9 +16,9 @@ from headway.schedule.order import (
     ShortestRemaining,
     order,
 )
-from headway.schedule.policies import find_policy, policies
+from headway.schedule.policies import check_policy, find_policy, policies
 from headway.schedule.uncertain import Boost, Gittins, Headway, TailInflated, UncertaintyAware
-from headway.schedule.view import LEVELS, ServiceTime, View
+from headway.schedule.view import LEVELS, ServiceTime, View, quantiles_of
 from headway.workload.request import Request, Slo
 
 ALL = list(policies().values())
@@ -168,12 +167,21 @@ def test_a_view_is_made_of_requests_and_predictions() -> None:
         LengthPrediction(((0.1, 10.0), (0.5, 20.0), (0.9, 40.0))),
         LengthPrediction(((0.1, 100.0), (0.5, 200.0), (0.9, 400.0))),
     ]
-    seen = View.of(requests, predictions)
+    quantiles = np.array([quantiles_of(prediction) for prediction in predictions])
+    seen = View.of(requests, quantiles)
     assert seen.deadline_s.tolist() == [4.0, np.inf]
     assert seen.at(0.5) == pytest.approx([20, 200])
     assert order(ShortestJob(), seen, 3.0).tolist() == [0, 1]
-    with pytest.raises(InputError, match="as many predictions"):
-        View.of(requests, predictions[:1])
+    with pytest.raises(InputError, match="shape"):
+        View.of(requests, quantiles[:1])
+
+
+@pytest.mark.parametrize("policy", ALL, ids=lambda p: p.name)
+def test_a_policy_says_whether_it_uses_predictions(policy: OrderPolicy) -> None:
+    arrival_s, tokens = [0.0, 1.0, 2.0], [100.0, 400.0, 30.0]
+    keys = policy.keys(view(arrival_s, tokens, 2.0)).at(9.0)
+    shuffled = policy.keys(view(arrival_s, tokens[1:] + tokens[:1], 2.0)).at(9.0)
+    assert (keys.tolist() != shuffled.tolist()) == policy.uses_predictions
 
 
 def test_bad_views_and_names_are_refused() -> None:

@@ -50,6 +50,7 @@ class ByNumber:
     name: str = "given"
     preempts: bool = False
     progress: float = 0.0
+    uses_predictions: bool = False
 
     def keys(self, view: View) -> Keys:
         return Keys(np.array(self.given, dtype=np.float64))

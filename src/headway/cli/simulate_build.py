@@ -240,5 +240,5 @@ def _policies(
         return tuple(policies), ()
     tuned = tune(replace(experiment, traces=workload.training(rate), lawful=False))
     policies[scenario.policies.index("headway")] = tuned.policy
-    said = f"headway: {tuned.policy.said}, found by simulation on {workload.trained_on}"
+    said = f"headway: {tuned.policy.setting}, found by simulation on {workload.trained_on}"
     return tuple(policies), (said,)

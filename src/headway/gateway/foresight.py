@@ -12,7 +12,7 @@ from headway.gateway.waiting import Ticket
 from headway.predict.prediction import LengthPrediction
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy
-from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, View
+from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, View, quantiles_of
 from headway.workload.request import Request
 
 _log = logging.getLogger("headway.gateway")
@@ -61,7 +61,7 @@ def predict(waiters: Sequence[Foreseen], predictor: LengthPredictor) -> Floats:
     except Exception:  # whatever a predictor of someone's own does, no request may be lost by it
         _log.exception("the predictor failed; %d requests go without a prediction", len(requests))
         predictions = [UNKNOWN] * len(requests)
-    rows = np.array([_quantiles(prediction) for prediction in predictions])
+    rows = np.array([quantiles_of(prediction) for prediction in predictions])
     means = (rows @ MEAN_WEIGHTS).tolist()
     span_s = (began_s, monotonic())
     for waiter, mean, row in zip(waiters, means, rows.tolist(), strict=True):
@@ -71,29 +71,11 @@ def predict(waiters: Sequence[Foreseen], predictor: LengthPredictor) -> Floats:
     return rows
 
 
-def view_of(waiters: Sequence[Foreseen], quantiles: Floats, service: ServiceTime) -> View:
-    """What a policy may know of ``waiters``; tenants are numbered as they come."""
-    requests = [waiter.request for waiter in waiters]
-    tenants: dict[str, int] = {}
-    return View(
-        np.array([r.arrival_s for r in requests], dtype=np.float64),
-        np.array([r.prompt_tokens for r in requests], dtype=np.float64),
-        quantiles,
-        np.array(
-            [r.arrival_s + r.slo.e2e_s if r.slo.e2e_s is not None else np.inf for r in requests],
-            dtype=np.float64,
-        ),
-        np.zeros(len(requests)),
-        np.array([tenants.setdefault(r.tenant, len(tenants)) for r in requests], dtype=np.int64),
-        service,
-    )
-
-
 def give_keys(
     waiters: Sequence[Foreseen], quantiles: Floats, policy: OrderPolicy, service: ServiceTime
 ) -> None:
     """Set key, slope and work of everyone, as ``policy`` orders them."""
-    view = view_of(waiters, quantiles, service)
+    view = View.of([waiter.request for waiter in waiters], quantiles, service)
     keys = policy.keys(view)
     slopes = np.zeros(len(view)) if keys.slope is None else keys.slope
     rows = zip(waiters, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
@@ -101,16 +83,4 @@ def give_keys(
         waiter.key, waiter.slope, waiter.work_s = key, slope, work_s
 
 
-def _quantiles(prediction: LengthPrediction) -> list[float]:
-    known = dict(prediction.quantiles)
-    if known.keys() >= _WANTED and prediction.at_least == 0:
-        most = prediction.max_tokens if prediction.max_tokens is not None else np.inf
-        return [min(known[level], most) for level in LEVELS]
-    row: list[float] = []
-    for level in LEVELS:
-        row.append(max(prediction.at(level), row[-1] if row else 0.0))
-    return row
-
-
-_WANTED = frozenset(LEVELS)
 _P50, _P90 = LEVELS.index(0.5), LEVELS.index(0.9)

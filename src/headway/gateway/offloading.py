@@ -18,7 +18,6 @@ import numpy as np
 from headway.gateway.config import GatewayConfig
 from headway.gateway.exchange import Exchange
 from headway.gateway.fleet import Fleet
-from headway.gateway.foresight import view_of
 from headway.gateway.pools import Overflow
 from headway.gateway.waiting import Waiting
 from headway.schedule.offload import Offload
@@ -88,7 +87,8 @@ class Offloading:
         if not rows:
             return
         service = fleet.service(rule.slow)
-        view = view_of([exchanges[row] for row in rows], quantiles[rows], fleet.service(rule.fast))
+        requests = [exchanges[row].request for row in rows]
+        view = View.of(requests, quantiles[rows], fleet.service(rule.fast))
         offload = Offload(self._threshold(rule, view), service, rule.level)
         long = offload.long(view).tolist()
         fast_works = view.service_s.tolist()

@@ -8,6 +8,7 @@ so there is nothing to consolidate; what remains of the idea is to admit by pred
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from headway.errors import InputError
@@ -26,7 +27,7 @@ class Consolidation:
     """
 
     max_batch: int = 8
-    ratio: float = float("inf")
+    ratio: float = math.inf
     window_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -37,15 +38,16 @@ class Consolidation:
             )
 
     def batch(self, ordered: Ints, predicted_tokens: Floats) -> list[int]:
-        """Of ``ordered`` rows, those that go together now; the first always goes."""
-        chosen: list[int] = []
-        low = high = 0.0
+        """Return the rows of one batch, of the rows ``ordered``; the first always goes."""
+        batch: list[int] = []
+        shortest, longest = math.inf, 0.0
         for row in ordered:
             tokens = max(float(predicted_tokens[row]), 1e-9)
-            if chosen and max(high, tokens) > self.ratio * min(low, tokens):
+            if batch and max(longest, tokens) > self.ratio * min(shortest, tokens):
                 continue
-            low, high = (min(low, tokens), max(high, tokens)) if chosen else (tokens, tokens)
-            chosen.append(int(row))
-            if len(chosen) == self.max_batch:
+
+            shortest, longest = min(shortest, tokens), max(longest, tokens)
+            batch.append(int(row))
+            if len(batch) == self.max_batch:
                 break
-        return chosen
+        return batch

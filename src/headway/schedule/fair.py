@@ -33,14 +33,14 @@ class FairShares(NonPreemptive):
             raise InputError("weights of tenants must be above 0")
 
     def keys(self, view: View) -> Keys:
-        """Virtual start times."""
+        """Return virtual start times."""
         weights = dict(self.weights)
-        ends: dict[int, float] = {}
-        keys = np.empty(len(view))
-        work = view.service_s
+        work_s = view.service_s
+
+        last_end_s: dict[int, float] = {}
+        start_s = np.empty(len(view))
         for row in np.argsort(view.arrival_s, kind="stable"):
             tenant = int(view.tenants[row])
-            start = max(float(view.arrival_s[row]), ends.get(tenant, -np.inf))
-            ends[tenant] = start + float(work[row]) / weights.get(tenant, 1.0)
-            keys[row] = start
-        return Keys(keys)
+            start_s[row] = max(float(view.arrival_s[row]), last_end_s.get(tenant, -np.inf))
+            last_end_s[tenant] = start_s[row] + float(work_s[row]) / weights.get(tenant, 1.0)
+        return Keys(start_s)

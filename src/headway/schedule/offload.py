@@ -35,20 +35,23 @@ class Offload:
 
     @classmethod
     def at_share(cls, predicted: Floats, share: float, slow: ServiceTime) -> Offload:
-        """The threshold that ``share`` of the ``predicted`` lengths pass."""
+        """Return the rule whose threshold ``share`` of the ``predicted`` lengths pass."""
         if not 0 < share < 1:
             raise InputError(f"share must lie between 0 and 1, not at {share}")
-        return cls(max(float(np.quantile(predicted, 1 - share)), 1e-9), slow)
+        threshold_tokens = float(np.quantile(predicted, 1 - share))
+        return cls(max(threshold_tokens, 1e-9), slow)
 
     def long(self, view: View) -> Ints:
-        """1 for every request that passes the threshold, 0 for the others."""
+        """Return 1 for every request that passes the threshold, 0 for the others."""
         return (view.at(self.level) > self.threshold_tokens).astype(np.int64)
 
     def pays(self, view: View, row: int, fast_backlog_s: float, slow_backlog_s: float) -> bool:
-        """Whether request ``row`` ends sooner, counting what it would hold up, on the slow pool."""
+        """Return whether request ``row`` ends sooner on the slow pool, backlogs included."""
         tokens = view.at(self.level)[row]
         if tokens <= self.threshold_tokens:
             return False
-        prompt = view.prompt_tokens[row]
-        slow_s = float(self.slow.of(prompt, tokens)) + slow_backlog_s
-        return fast_backlog_s + float(view.service.of(prompt, tokens)) > slow_s
+
+        prompt_tokens = view.prompt_tokens[row]
+        fast_s = fast_backlog_s + float(view.service.of(prompt_tokens, tokens))
+        slow_s = slow_backlog_s + float(self.slow.of(prompt_tokens, tokens))
+        return fast_s > slow_s

@@ -30,12 +30,16 @@ class Keys:
                 raise InputError("a policy gave a key that is not finite")
 
     def at(self, now_s: float) -> Floats:
-        """The keys at ``now_s``."""
+        """Return the keys at ``now_s``."""
         return self.key if self.slope is None else np.asarray(self.key + self.slope * now_s)
 
 
 class OrderPolicy(Protocol):
-    """The seam: one method. ``name`` is for tables, the other two say how running work counts."""
+    """The seam: one method, `keys`; the rest says what it is called and how it is used.
+
+    A policy of your own is a frozen dataclass that extends `NonPreemptive` and has a ``name``. A
+    line in `headway.schedule.policies` lets the command line find it by that name.
+    """
 
     @property
     def name(self) -> str:
@@ -52,20 +56,30 @@ class OrderPolicy(Protocol):
         """By how much the key of a running request falls with every token it produces."""
         ...
 
+    @property
+    def uses_predictions(self) -> bool:
+        """Whether keys depend on predicted lengths; if so, a control is fed shuffled ones."""
+        ...
+
     def keys(self, view: View) -> Keys:
-        """A finite key for every request of ``view``, from nothing but that request's row."""
+        """Return a finite key for every request, from nothing but that request's row."""
         ...
 
 
 def order(policy: OrderPolicy, view: View, now_s: float) -> Ints:
-    """The rows of ``view`` from first to last; ties go to the earlier arrival, then to the row."""
+    """Return the rows of ``view`` from first to last; ties go to the earlier arrival, then row."""
     keys = policy.keys(view).at(now_s)
     return np.lexsort((np.arange(len(view)), view.arrival_s, keys))
 
 
 @dataclass(frozen=True, slots=True)
 class NonPreemptive:
-    """Common ground of policies that do not preempt."""
+    """What policies that do not preempt have in common."""
+
+    @property
+    def uses_predictions(self) -> bool:
+        """Most do."""
+        return True
 
     @property
     def preempts(self) -> bool:
@@ -84,8 +98,13 @@ class Fcfs(NonPreemptive):
 
     name: str = "fcfs"
 
+    @property
+    def uses_predictions(self) -> bool:
+        """Arrivals are known."""
+        return False
+
     def keys(self, view: View) -> Keys:
-        """The arrival."""
+        """Return the arrivals."""
         return Keys(view.arrival_s)
 
 
@@ -97,7 +116,7 @@ class ShortestJob(NonPreemptive):
     name: str = "sjf"
 
     def keys(self, view: View) -> Keys:
-        """Seconds of service at ``level``."""
+        """Return the seconds of service at ``level``."""
         return Keys(view.service.of(view.prompt_tokens, view.at(self.level)))
 
 
@@ -112,6 +131,11 @@ class ShortestRemaining:
     name: str = "srpt"
 
     @property
+    def uses_predictions(self) -> bool:
+        """What remains is predicted."""
+        return True
+
+    @property
     def preempts(self) -> bool:
         """A shorter one may take a running one's place."""
         return True
@@ -122,7 +146,7 @@ class ShortestRemaining:
         return 1.0
 
     def keys(self, view: View) -> Keys:
-        """Tokens that are left."""
+        """Return the predicted tokens that remain."""
         return Keys(view.mean_tokens - view.produced_tokens)
 
 
@@ -133,7 +157,7 @@ class HighestResponseRatio(NonPreemptive):
     name: str = "hrrn"
 
     def keys(self, view: View) -> Keys:
-        """The ratio, negated: it grows along a line."""
+        """Return the ratio, negated: it grows along a line."""
         service_s = np.maximum(view.service_s, 1e-9)
         return Keys(view.arrival_s / service_s, -1 / service_s)
 
@@ -145,8 +169,13 @@ class EarliestDeadline(NonPreemptive):
     default_s: float = 30.0
     name: str = "edf"
 
+    @property
+    def uses_predictions(self) -> bool:
+        """Deadlines are known."""
+        return False
+
     def keys(self, view: View) -> Keys:
-        """The deadline; ``default_s`` after arrival where nobody set one."""
+        """Return the deadline; ``default_s`` after arrival where nobody set one."""
         return Keys(_deadline(view, self.default_s))
 
 
@@ -158,7 +187,7 @@ class LeastSlack(NonPreemptive):
     name: str = "slack"
 
     def keys(self, view: View) -> Keys:
-        """The latest time to start."""
+        """Return the latest time to start."""
         return Keys(_deadline(view, self.default_s) - view.service_s)
 
 
@@ -178,11 +207,10 @@ class Aging(NonPreemptive):
         check_positive(self.rate, "aging rate")
 
     def keys(self, view: View) -> Keys:
-        """Service plus ``rate`` times arrival: the order of service less waiting never changes."""
+        """Return service plus ``rate`` times arrival: service less waiting, up to a constant."""
         return Keys(view.service_s + self.rate * view.arrival_s)
 
 
 def _deadline(view: View, default_s: float) -> Floats:
-    return np.where(
-        np.isfinite(view.deadline_s), view.deadline_s, view.arrival_s + default_s
-    ).astype(np.float64)
+    has_deadline = np.isfinite(view.deadline_s)
+    return np.where(has_deadline, view.deadline_s, view.arrival_s + default_s)

@@ -1,8 +1,13 @@
-"""Every order by its name, each with what it needs to be told about the place it runs in."""
+"""Every order policy by its name, its time constants set for the place that it runs in.
+
+A new policy is its own file and one line in `policies`.
+"""
 
 from __future__ import annotations
 
-from headway.errors import UnknownNameError
+import numpy as np
+
+from headway.errors import InputError, UnknownNameError
 from headway.schedule.fair import FairShares
 from headway.schedule.order import (
     Aging,
@@ -13,6 +18,7 @@ from headway.schedule.order import (
     OrderPolicy,
     ShortestJob,
     ShortestRemaining,
+    order,
 )
 from headway.schedule.uncertain import (
     Boost,
@@ -23,35 +29,56 @@ from headway.schedule.uncertain import (
     TailInflated,
     UncertaintyAware,
 )
+from headway.schedule.view import View
 
 
 def policies(usual_wait_s: float = 5.0, usual_work_s: float = 0.05) -> dict[str, OrderPolicy]:
-    """All policies, their time constants set for a place with this wait and work per request."""
-    wait, work = max(usual_wait_s, 1e-3), max(usual_work_s, 1e-6)
-    return {
-        "fcfs": Fcfs(),
-        "sjf": ShortestJob(),
-        "srpt": ShortestRemaining(),
-        "hrrn": HighestResponseRatio(),
-        "edf": EarliestDeadline(2 * wait),
-        "slack": LeastSlack(2 * wait),
-        "rt-lm": UncertaintyAware(0.5, 2 * wait, 0.0, work),
-        "luf": LeastUncertain(),
-        "muf": LeastUncertain(True, "muf"),
-        "hpf": HighestPriorityPoint(wait / 1000),
-        "tie": TailInflated(),
-        "gittins": Gittins(),
-        "boost": Boost(1 / wait),
-        "boost-blind": Boost(1 / wait, predicted=False, name="boost-blind"),
-        "aging": Aging(work / wait),
-        "fair": FairShares(),
-        "headway": Headway(wait, work),
-    }
+    """Return all policies by name, for a place with this wait and work of a request."""
+    wait_s, work_s = max(usual_wait_s, 1e-3), max(usual_work_s, 1e-6)
+
+    objects: tuple[OrderPolicy, ...] = (
+        Fcfs(),
+        ShortestJob(),
+        ShortestRemaining(),
+        HighestResponseRatio(),
+        EarliestDeadline(default_s=2 * wait_s),
+        LeastSlack(default_s=2 * wait_s),
+        # Policies that use the doubt of a prediction, not only its middle.
+        UncertaintyAware(alpha=0.5, slack_s=2 * wait_s, mean_service_s=work_s),
+        LeastUncertain(),
+        LeastUncertain(longest_first=True, name="muf"),
+        HighestPriorityPoint(prompt_token_s=wait_s / 1000),
+        TailInflated(),
+        Gittins(),
+        Boost(gamma_per_s=1 / wait_s),
+        Boost(gamma_per_s=1 / wait_s, predicted=False, name="boost-blind"),
+        # Policies that keep anybody from waiting for ever, or from another's share.
+        Aging(rate=work_s / wait_s),
+        FairShares(),
+        Headway(window_s=wait_s, usual_work_s=work_s),
+    )
+    return {policy.name: policy for policy in objects}
 
 
 def find_policy(name: str, usual_wait_s: float = 5.0, usual_work_s: float = 0.05) -> OrderPolicy:
-    """The policy called ``name``; raise `UnknownNameError` with the nearest names."""
-    known = policies(usual_wait_s, usual_work_s)
-    if name not in known:
-        raise UnknownNameError("policy", name, known)
-    return known[name]
+    """Return the policy called ``name``; raise `UnknownNameError` with the nearest names."""
+    by_name = policies(usual_wait_s, usual_work_s)
+    if name not in by_name:
+        raise UnknownNameError("policy", name, by_name)
+    return by_name[name]
+
+
+def check_policy(policy: OrderPolicy, view: View, now_s: float = 0.0) -> None:
+    """Raise `InputError` unless ``policy`` orders ``view`` soundly, as it must before any traffic.
+
+    Every request must come out exactly once, the same question must get the same answer, and a
+    policy that preempts must keep its keys still.
+    """
+    rows, rows_again = order(policy, view, now_s), order(policy, view, now_s)
+
+    if not np.array_equal(np.sort(rows), np.arange(len(view))):
+        raise InputError(f"policy {policy.name} loses or repeats requests")
+    if not np.array_equal(rows, rows_again):
+        raise InputError(f"policy {policy.name} answers the same question differently")
+    if policy.preempts and policy.keys(view).slope is not None:
+        raise InputError(f"policy {policy.name} preempts with keys that change by themselves")

@@ -33,11 +33,8 @@ class RoundRobin:
     name: str = "round-robin"
 
     def choose(self, replicas: Sequence[ReplicaView], turn: int) -> int:
-        """The first from ``turn`` on that is up."""
-        for k in range(len(replicas)):
-            if replicas[(turn + k) % len(replicas)].up:
-                return (turn + k) % len(replicas)
-        raise InputError("no replica is up")
+        """Return the number of the first replica from ``turn`` on that is up."""
+        return _up_from(replicas, turn)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class LowestScore:
             raise InputError("weights of a placement rule must not be negative")
 
     def score(self, replica: ReplicaView) -> float:
-        """The weighted sum."""
+        """Return the weighted sum."""
         return (
             self.per_request * replica.requests
             + self.per_token * replica.predicted_tokens
@@ -70,16 +67,21 @@ class LowestScore:
         )
 
     def choose(self, replicas: Sequence[ReplicaView], turn: int) -> int:
-        """The number of the chosen replica."""
-        count = len(replicas)
-        turns = [(turn + k) % count for k in range(count)]
-        up = [r for r in turns if replicas[r].up]
-        if not up:
-            raise InputError("no replica is up")
-        return min(up, key=lambda r: self.score(replicas[r]))
+        """Return the number of the replica with the lowest score."""
+        return min(_up_from(replicas, turn), key=lambda number: self.score(replicas[number]))
+
+
+def _up_from(replicas: Sequence[ReplicaView], turn: int) -> list[int]:
+    """Return the numbers of the replicas that are up, from ``turn`` on."""
+    count = len(replicas)
+    numbers = [(turn + k) % count for k in range(count)]
+    up = [number for number in numbers if replicas[number].up]
+    if not up:
+        raise InputError("no replica is up")
+    return up
 
 
 Placement = RoundRobin | LowestScore
 LEAST_LOADED = LowestScore()
-PREDICTED_WORK = LowestScore(0.0, 1.0, 0.0, "predicted-work")
-PREFIX_AFFINE = LowestScore(1.0, 0.0, 1 / 512, "prefix-affine")
+PREDICTED_WORK = LowestScore(per_request=0.0, per_token=1.0, name="predicted-work")
+PREFIX_AFFINE = LowestScore(per_hit=1 / 512, name="prefix-affine")

@@ -8,7 +8,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.schedule.order import Keys, NonPreemptive
-from headway.schedule.view import LEVELS, Floats, ServiceTime, View
+from headway.schedule.view import LEVELS, Floats, View
 from headway.units import check_positive
 
 
@@ -43,24 +43,26 @@ class UncertaintyAware(NonPreemptive):
         check_positive(self.mean_service_s, "mean_service_s")
 
     def keys(self, view: View) -> Keys:
-        """The mix, at time 0."""
+        """Return the mix of slack and length, at time 0."""
         service_s = view.service.of(view.prompt_tokens, view.at(self.level))
-        promised = view.arrival_s + self.slack_s + self.prompt_token_s * view.prompt_tokens
-        deadline = np.where(np.isfinite(view.deadline_s), view.deadline_s, promised)
-        slack = (deadline - service_s) / self.slack_s
-        return Keys(self.alpha * slack + (1 - self.alpha) * service_s / self.mean_service_s)
+        usual_deadline_s = view.arrival_s + self.slack_s + self.prompt_token_s * view.prompt_tokens
+        deadline_s = np.where(np.isfinite(view.deadline_s), view.deadline_s, usual_deadline_s)
+
+        slack = (deadline_s - service_s) / self.slack_s
+        length = service_s / self.mean_service_s
+        return Keys(self.alpha * slack + (1 - self.alpha) * length)
 
 
 @dataclass(frozen=True, slots=True)
 class LeastUncertain(NonPreemptive):
     """Shortest (LUF) or longest (MUF) predicted answer first: the two ends RT-LM compares with."""
 
-    most: bool = False
+    longest_first: bool = False
     name: str = "luf"
 
     def keys(self, view: View) -> Keys:
-        """Predicted tokens, or their opposite."""
-        return Keys(-view.at(0.5) if self.most else view.at(0.5))
+        """Return the predicted tokens, or their opposite."""
+        return Keys(-view.at(0.5) if self.longest_first else view.at(0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,13 @@ class HighestPriorityPoint(NonPreemptive):
     prompt_token_s: float = 0.01
     name: str = "hpf"
 
+    @property
+    def uses_predictions(self) -> bool:
+        """Prompts are known."""
+        return False
+
     def keys(self, view: View) -> Keys:
-        """Arrival plus so much per prompt token."""
+        """Return the arrival plus so much per prompt token."""
         return Keys(view.arrival_s + self.prompt_token_s * view.prompt_tokens)
 
 
@@ -87,10 +94,10 @@ class TailInflated(NonPreemptive):
     name: str = "tie"
 
     def keys(self, view: View) -> Keys:
-        """Expected log service, inflated."""
-        logs = np.log(np.maximum(_service_quantiles(view), 1e-12))
-        centre = logs.mean(axis=1)
-        tail = logs[:, np.array(LEVELS) >= 0.9].mean(axis=1)
+        """Return the expected log service, inflated."""
+        log_service = np.log(_service_quantiles(view, view.quantiles))
+        centre = log_service.mean(axis=1)
+        tail = log_service[:, np.array(LEVELS) >= 0.9].mean(axis=1)
         return Keys(centre + self.weight * (tail - centre))
 
 
@@ -105,15 +112,18 @@ class Gittins(NonPreemptive):
     name: str = "gittins"
 
     def keys(self, view: View) -> Keys:
-        """The index of a request that has not run; after a preemption, of what is left."""
-        left = np.maximum(view.quantiles - view.produced_tokens[:, None], 0.0)
-        service = _service_quantiles(view, left)
+        """Return the index; of a preempted request, the index of what remains of it."""
+        remaining_tokens = np.maximum(view.quantiles - view.produced_tokens[:, None], 0.0)
+        service_s = _service_quantiles(view, remaining_tokens)
+
+        # Every level stands for the probability from halfway to its neighbours.
         levels = np.array(LEVELS)
         edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
-        mass = np.diff(edges)
-        below = np.cumsum(mass)
-        spent = np.cumsum(mass * service, axis=1) + (1 - below) * service
-        return Keys(np.min(spent / below, axis=1))
+        probability = np.diff(edges)
+        below = np.cumsum(probability)
+
+        expected_s = np.cumsum(probability * service_s, axis=1) + (1 - below) * service_s
+        return Keys(np.min(expected_s / below, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +147,19 @@ class Boost(NonPreemptive):
     def __post_init__(self) -> None:
         check_positive(self.gamma_per_s, "gamma_per_s")
 
+    @property
+    def uses_predictions(self) -> bool:
+        """Unless ``predicted`` is off."""
+        return self.predicted
+
     def keys(self, view: View) -> Keys:
-        """The boosted arrival."""
+        """Return the boosted arrivals."""
         service_s = view.service_s
         if not self.predicted:
             # Every answer counts as the usual one.
-            usual = 0.0 if view.history is None else float(np.mean(view.history))
-            service_s = view.service.of(view.prompt_tokens, usual)
+            usual_tokens = 0.0 if view.history is None else float(np.mean(view.history))
+            service_s = view.service.of(view.prompt_tokens, usual_tokens)
+
         service_s = np.maximum(service_s, 1e-9)
         boost_s = -np.log(-np.expm1(-self.gamma_per_s * service_s)) / self.gamma_per_s
         return Keys(view.arrival_s - boost_s)
@@ -181,15 +197,17 @@ class Headway(NonPreemptive):
             raise InputError(f"power must lie from -2 to 2, not at {self.power}")
 
     def keys(self, view: View) -> Keys:
-        """The moved arrival."""
-        relative = np.maximum(view.service_s, 1e-9) / self.usual_work_s
+        """Return the moved arrivals."""
+        relative_work = np.maximum(view.service_s, 1e-9) / self.usual_work_s
         if self.power == 0:
-            return Keys(view.arrival_s + self.window_s * np.log(relative))
-        return Keys(view.arrival_s + self.window_s * (relative**self.power - 1) / self.power)
+            shift = np.log(relative_work)
+        else:
+            shift = (relative_work**self.power - 1) / self.power
+        return Keys(view.arrival_s + self.window_s * shift)
 
     @property
-    def said(self) -> str:
-        """In words."""
+    def setting(self) -> str:
+        """Window and power in words."""
         return f"window {self.window_s:.3g} s, power {self.power:g}"
 
 
@@ -216,18 +234,16 @@ class WaitOverWork(NonPreemptive):
             raise InputError(f"exponent must lie from 0 to 4, not at {self.exponent}")
 
     def keys(self, view: View) -> Keys:
-        """Minus the wait over the work to the exponent: a line in time."""
-        relative = np.maximum(view.service_s, 1e-9) / self.usual_work_s
-        worth = relative**-self.exponent
+        """Return minus the wait over the work to the exponent: a line in time."""
+        relative_work = np.maximum(view.service_s, 1e-9) / self.usual_work_s
+        worth = relative_work**-self.exponent
         return Keys(view.arrival_s * worth, -worth)
 
     @property
-    def said(self) -> str:
-        """In words."""
+    def setting(self) -> str:
+        """The exponent in words."""
         return f"wait over work to the {self.exponent:g}"
 
 
-def _service_quantiles(view: View, tokens: Floats | None = None) -> Floats:
-    service: ServiceTime = view.service
-    tokens = view.quantiles if tokens is None else tokens
-    return np.maximum(service.of(view.prompt_tokens[:, None], tokens), 1e-12)
+def _service_quantiles(view: View, tokens: Floats) -> Floats:
+    return np.maximum(view.service.of(view.prompt_tokens[:, None], tokens), 1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ class ServiceTime:
             raise InputError("service times must not be negative, and not all 0")
 
     def of(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Floats:
-        """Seconds of service."""
+        """Return the seconds of service; arrays broadcast."""
         return np.asarray(
             self.fixed_s
             + self.prompt_token_s * np.asarray(prompt_tokens, dtype=np.float64)
@@ -53,11 +54,11 @@ class View:
     """Waiting requests as columns of shape ``(requests,)``.
 
     Attributes:
-        arrival_s: seconds on the clock that `now` is read from.
+        arrival_s: seconds on the clock that ``now_s`` is read from.
         prompt_tokens: known exactly.
         quantiles: predicted output tokens, ``(requests, len(LEVELS))``, rising along a row.
         deadline_s: when the answer should be complete; infinite where nobody said.
-        produced_tokens: tokens that are out already (a preempted request).
+        produced_tokens: tokens of the answer so far (of a preempted request).
         tenants: numbers from 0.
         service: what requests cost.
         history: quantiles of all answers seen so far, ``(len(LEVELS),)``: what a policy without
@@ -80,8 +81,10 @@ class View:
             raise InputError(
                 f"quantiles must have shape {(n, len(LEVELS))}, not {self.quantiles.shape}"
             )
+
         if np.any(np.diff(self.quantiles, axis=1) < 0) or np.any(self.quantiles < 0):
             raise InputError("predicted quantiles must rise with their level and not be negative")
+
         columns = (self.prompt_tokens, self.deadline_s, self.produced_tokens, self.tenants)
         if any(len(column) != n for column in columns):
             raise InputError("the columns of a view differ in length")
@@ -90,13 +93,15 @@ class View:
         return len(self.arrival_s)
 
     def at(self, level: float) -> Floats:
-        """Predicted output tokens at ``level``, interpolated between `LEVELS`."""
+        """Return the predicted output tokens at ``level``, interpolated between `LEVELS`."""
         if not LEVELS[0] <= level <= LEVELS[-1]:
             raise InputError(f"a level must lie from {LEVELS[0]} to {LEVELS[-1]}, not at {level}")
+
         place = float(np.interp(level, LEVELS, np.arange(len(LEVELS))))
         low = min(int(place), len(LEVELS) - 2)
         part = place - low
-        return np.asarray(self.quantiles[:, low] * (1 - part) + self.quantiles[:, low + 1] * part)
+        lower, upper = self.quantiles[:, low], self.quantiles[:, low + 1]
+        return np.asarray(lower * (1 - part) + upper * part)
 
     @property
     def mean_tokens(self) -> Floats:
@@ -110,40 +115,56 @@ class View:
 
     @classmethod
     def of(
-        cls,
-        requests: Sequence[Request],
-        predictions: Sequence[LengthPrediction],
-        service: ServiceTime | None = None,
-        produced_tokens: Sequence[int] | None = None,
-        tenants: Sequence[int] | None = None,
+        cls, requests: Sequence[Request], quantiles: Floats, service: ServiceTime | None = None
     ) -> View:
-        """What a gateway sees: requests and their predictions as objects."""
-        if len(requests) != len(predictions):
-            raise InputError(f"{len(requests)} requests need as many predictions")
-        n = len(requests)
-        deadlines = [
-            r.arrival_s + r.slo.e2e_s if r.slo.e2e_s is not None else np.inf for r in requests
+        """Return what a policy may know of ``requests``; tenants are numbered as they come.
+
+        ``quantiles`` (requests, levels) are those of `quantiles_of`, one row a request.
+        """
+        numbers: dict[str, int] = {}
+        tenants = [numbers.setdefault(request.tenant, len(numbers)) for request in requests]
+        deadlines_s = [
+            math.inf if request.slo.e2e_s is None else request.arrival_s + request.slo.e2e_s
+            for request in requests
         ]
+
         return cls(
-            np.array([r.arrival_s for r in requests], dtype=np.float64),
-            np.array([r.prompt_tokens for r in requests], dtype=np.float64),
-            np.array([[p.at(q) for q in LEVELS] for p in predictions]).reshape(n, len(LEVELS)),
-            np.array(deadlines, dtype=np.float64),
-            np.array(produced_tokens if produced_tokens is not None else [0] * n, dtype=np.float64),
-            np.array(tenants if tenants is not None else [0] * n, dtype=np.int64),
-            service or ServiceTime(),
+            arrival_s=np.array([r.arrival_s for r in requests], dtype=np.float64),
+            prompt_tokens=np.array([r.prompt_tokens for r in requests], dtype=np.float64),
+            quantiles=quantiles,
+            deadline_s=np.array(deadlines_s, dtype=np.float64),
+            produced_tokens=np.zeros(len(requests)),
+            tenants=np.array(tenants, dtype=np.int64),
+            service=service or ServiceTime(),
         )
 
 
+def quantiles_of(prediction: LengthPrediction) -> list[float]:
+    """Return the tokens of ``prediction`` at `LEVELS`, never falling."""
+    tokens_by_level = dict(prediction.quantiles)
+
+    # The usual case, without interpolation: the predictor predicts just these levels.
+    if tokens_by_level.keys() >= _LEVEL_SET and prediction.at_least == 0:
+        max_tokens = math.inf if prediction.max_tokens is None else prediction.max_tokens
+        return [min(tokens_by_level[level], max_tokens) for level in LEVELS]
+
+    row: list[float] = []
+    for level in LEVELS:
+        row.append(max(prediction.at(level), row[-1] if row else 0.0))
+    return row
+
+
 def _mean_weights() -> Floats:
-    """Weights of the trapezoid rule over the levels, the outermost quantiles held to the ends."""
+    """Return the weights of the trapezoid rule over the levels, the outermost values held."""
     levels = np.array(LEVELS)
     weights = np.zeros(len(levels))
     weights[:-1] += np.diff(levels) / 2
     weights[1:] += np.diff(levels) / 2
+
     weights[0] += levels[0]
     weights[-1] += 1 - levels[-1]
     return weights
 
 
 MEAN_WEIGHTS = _mean_weights()
+_LEVEL_SET = frozenset(LEVELS)

@@ -28,7 +28,6 @@ from headway.workload.oracle import Trace
 from headway.workload.record import Records
 from headway.workload.request import Slo
 
-BLIND = frozenset({"fcfs", "hpf", "edf", "boost-blind"})  # orders that read no prediction
 NO_OBJECTIVES = Slo()
 COMPARED = ("e2e_mean_s", "e2e_p99_s", "e2e_max_s", "ttft_mean_s", "ttft_p99_s", "slowdown_mean")
 
@@ -166,7 +165,7 @@ def compare(
     for policy in policies:
         if policy.name != "fcfs":
             named += [(policy, False)]
-            named += [(policy, True)] if policy.name not in BLIND else []
+            named += [(policy, True)] if policy.uses_predictions else []
     cases = [Case(policy, seed, control) for policy, control in named for seed in seeds]
     found = run_all(experiment.run, cases, workers, engine)
     rows: list[dict[str, Value]] = []
@@ -174,7 +173,8 @@ def compare(
     for k, (policy, control) in enumerate(named):
         own = found[k * len(seeds) : (k + 1) * len(seeds)]
         made = f"tau {experiment.tau:g}" if experiment.predictor is None else "from the prompt"
-        shown = "-" if policy.name in BLIND else "shuffled" if control else made
+        blind = not policy.uses_predictions
+        shown = "-" if blind else "shuffled" if control else made
         row: dict[str, Value] = {"policy": policy.name, "predictions": shown}
         row |= averaged(own)
         for key in COMPARED:
