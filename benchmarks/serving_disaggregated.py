@@ -20,13 +20,13 @@ import numpy as np
 
 from headway.errors import HeadwayError, InputError
 from headway.hardware.cluster import Cluster, Link
-from headway.measure import validate_data as data
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
 from headway.serving.one_engine import Load, as_run
 from headway.serving.two_stages import Disaggregated, Workers
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.work import Array
+from tools import published_points as data
 
 YES = ("1.0", "1")
 SAME = (
