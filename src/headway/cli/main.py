@@ -42,6 +42,7 @@ GROUPS = {
     },
     "Look up": {
         "catalogue": "Models and accelerators that are known by name, with sources.",
+        "prices": "What accelerators cost, from whom, and when that was read.",
     },
     "Papers": {
         "closed-form": "The back of the envelope: N*, t_min and the cost at t_min.",

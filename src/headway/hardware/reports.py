@@ -1,0 +1,199 @@
+"""What the hardware catalogue holds, as answers: accelerators, prices, instances, one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from headway.dtypes import DType
+from headway.hardware.accelerator import Citation
+from headway.hardware.catalogue import entries, find_cluster, instances
+from headway.hardware.cluster import Cluster
+from headway.report.column import column
+from headway.report.fact import Fact
+from headway.report.report import Report
+from headway.units import GB, GIB, TFLOPS, US
+
+PRICE = "price_usd_per_accelerator_hour"
+
+
+def _rate(dtype: str) -> float | None:
+    meaning = f"dense peak rate in {dtype}"
+    rate: float | None = column(dtype, meaning, unit="TFLOPS", scale=1 / TFLOPS, detail=True)
+    return rate
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorRow:
+    """One accelerator as its data sheet describes it; what it does not state is ``None``."""
+
+    accelerator: str = column("accelerator", "name in the catalogue")
+    vendor: str = column("vendor", "who makes it", detail=True)
+    family: str = column("family", "chips of one architecture", detail=True)
+    flops_per_s: float = column(
+        "16-bit", "dense peak rate in bf16, or else fp16", unit="TFLOPS", scale=1 / TFLOPS
+    )
+    fp32_flops_per_s: float | None = _rate("fp32")
+    bf16_flops_per_s: float | None = _rate("bf16")
+    fp16_flops_per_s: float | None = _rate("fp16")
+    fp8_flops_per_s: float | None = column(
+        "fp8", "dense peak rate in fp8", unit="TFLOPS", scale=1 / TFLOPS
+    )
+    int8_flops_per_s: float | None = _rate("int8")
+    nvfp4_flops_per_s: float | None = _rate("nvfp4")
+    mxfp4_flops_per_s: float | None = _rate("mxfp4")
+    int4_flops_per_s: float | None = _rate("int4")
+    memory_bytes: float = column(
+        "memory", "device memory that software can use", unit="GiB", scale=1 / GIB
+    )
+    memory_bandwidth_bytes_per_s: float = column(
+        "bandwidth", "peak memory bandwidth", unit="GB/s", scale=1 / GB
+    )
+    domain_size: int = column("domain", "accelerators that the innermost link connects")
+    tdp_w: float | None = column("TDP", "power limit of the board", unit="W")
+    usd_per_accelerator_hour: float | None = column("$/h", "price of one for an hour")
+    title: str = column("", "as it is sold")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """What one accelerator costs, from whom, and when that was read."""
+
+    accelerator: str = column("accelerator", "name in the catalogue")
+    usd_per_accelerator_hour: float | None = column("$/h", "price of one for an hour")
+    terms: str | None = column("terms", "how it is sold, and by whom")
+    date: str | None = column("date", "when the source was read, or its own date")
+    source: str | None = column("source", "where it was read")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """What a cloud rents under one name."""
+
+    instance: str = column("instance", "name that the cloud gives; works wherever a cluster does")
+    cloud: str = column("cloud", "who rents it")
+    contents: str = column("contents", "accelerators in it, as a name for --on")
+    date: str = column("date", "when this was written down", detail=True)
+    source: str = column("source", "the cloud's page", detail=True)
+
+
+def accelerators_report(clusters: Iterable[Cluster]) -> Report[AcceleratorRow]:
+    """Return ``clusters`` with their dense rates, memory and price."""
+    rows = tuple(map(_accelerator_row, clusters))
+    title = f"{len(rows)} accelerators; rates are dense, links and sources with `show`"
+    return Report(kind="accelerators", title=title, question={}, rows=rows)
+
+
+def prices_report(clusters: Iterable[Cluster]) -> Report[PriceRow]:
+    """Return the price of each of ``clusters``, the cheapest first, with its source."""
+    rows = []
+    for cluster in clusters:
+        citation = cluster.sources.get(PRICE)
+        rows.append(
+            PriceRow(
+                accelerator=cluster.name,
+                usd_per_accelerator_hour=cluster.price_usd_per_accelerator_hour,
+                terms=citation.note if citation else None,
+                date=citation.date if citation else None,
+                source=citation.url if citation else None,
+            )
+        )
+
+    rows.sort(key=lambda row: row.usd_per_accelerator_hour or float("inf"))
+    return Report(
+        kind="prices",
+        title="what one accelerator costs for an hour, the cheapest first",
+        question={},
+        rows=tuple(rows),
+        notes=("list prices of one provider each; give your own with --price",),
+    )
+
+
+def instances_report() -> Report[InstanceRow]:
+    """Return the instances of clouds whose contents are known."""
+    rows = tuple(
+        InstanceRow(
+            instance=instance.name,
+            cloud=instance.cloud,
+            contents=instance.contents,
+            date=instance.source.date,
+            source=instance.source.url,
+        )
+        for instance in instances().values()
+    )
+    return Report(
+        kind="instances", title=f"{len(rows)} instances of clouds", question={}, rows=rows
+    )
+
+
+def accelerator_report(name: str) -> Report[Fact]:
+    """Return everything about one accelerator, a line each, with its sources.
+
+    Raises:
+        UnknownNameError: no such accelerator; carries the nearest names.
+
+    """
+    cluster = find_cluster(name)
+    chip = cluster.accelerator
+    return Report(
+        kind="accelerator",
+        title=f"{chip.name} ({_title(chip.name)})",
+        question={"name": name},
+        rows=tuple(_facts(cluster)),
+    )
+
+
+def _accelerator_row(cluster: Cluster) -> AcceleratorRow:
+    chip = cluster.accelerator
+    rates: Mapping[DType, float] = chip.peak_flops_per_s
+    wide = next(rates[d] for d in (DType.BF16, DType.FP16, *rates) if d in rates)
+    return AcceleratorRow(
+        accelerator=cluster.name,
+        vendor=chip.vendor,
+        family=chip.family,
+        flops_per_s=wide,
+        **{f"{dtype.value}_flops_per_s": rates.get(dtype) for dtype in DType},
+        memory_bytes=chip.memory_bytes,
+        memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s,
+        domain_size=cluster.links[0].domain_size,
+        tdp_w=chip.tdp_w,
+        usd_per_accelerator_hour=cluster.price_usd_per_accelerator_hour,
+        title=_title(cluster.name),
+    )
+
+
+def _title(name: str) -> str:
+    return next((entry.title for entry in entries() if entry.name == name), name)
+
+
+def _facts(cluster: Cluster) -> Iterator[Fact]:
+    chip, of_chip, outside = cluster.accelerator, cluster.accelerator.sources, cluster.sources
+    yield Fact("vendor", chip.vendor)
+    yield Fact("family", chip.family)
+    yield _fact("memory", f"{chip.memory_bytes / GIB:g} GiB", of_chip.get("memory_bytes"))
+
+    bandwidth = f"{chip.memory_bandwidth_bytes_per_s / GB:g} GB/s"
+    yield _fact("bandwidth", bandwidth, of_chip.get("memory_bandwidth_bytes_per_s"))
+    for dtype, rate in chip.peak_flops_per_s.items():
+        source = of_chip.get(f"peak_flops_per_s.{dtype.value}")
+        yield _fact(dtype.value, f"{rate / TFLOPS:g} TFLOPS dense", source)
+    for what, power_w in (("tdp", chip.tdp_w), ("idle", chip.idle_w)):
+        if power_w is not None:
+            yield _fact(what, f"{power_w:g} W", of_chip.get(f"{what}_w"))
+
+    yield Fact("exchanges", chip.exchanges)
+    for i, link in enumerate(cluster.links):
+        text = (
+            f"{link.name}: {link.bandwidth_bytes_per_s / GB:g} GB/s one way, "
+            f"{link.latency_s / US:g} us a hop, among {link.domain_size:,}"
+        )
+        yield _fact(f"link {i + 1}", text, outside.get(f"links.{i}.bandwidth_bytes_per_s"))
+    if cluster.price_usd_per_accelerator_hour is not None:
+        price = f"${cluster.price_usd_per_accelerator_hour:g} an hour"
+        yield _fact("price", price, outside.get(PRICE))
+
+
+def _fact(what: str, value: str, citation: Citation | None) -> Fact:
+    if citation is None:
+        return Fact(what, value)
+    return Fact(what, value, citation.note or None, citation.date, citation.url)
