@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.record.test_store import ENTRY as STORED
 
 from headway.cli.simulate import simulate
 from headway.errors import InputError
-from headway.gateway.entry import Entry
-from headway.gateway.store import open_store
+from headway.record.store import open_store
 from headway.report.report import Report
 
-ENTRY = Entry(
-    "hw-1", "done", "", 100.0, 100.1, 100.5, 102.5, 700, 50, None, 64, 4.0, 9.0, None, None, 3.0,
-    "t", "m", "chat", 1, "main", "http://x/v1", 1, 200, "ab", None,
-)  # fmt: skip
+ENTRY = replace(STORED, prompt_tokens=700, output_tokens=50)
 DEPLOYMENT = ["--deployment", "llama-3.1-8b@h100:tp1", "--seeds", "1", "--json", "-"]
 
 

@@ -20,8 +20,8 @@ from tests.gateway.conftest import live as live  # a fixture
 from headway.cli.serve import serve
 from headway.errors import InputError
 from headway.gateway.keys import key_hash
-from headway.gateway.store import read_entries
 from headway.http.fake import FakeSpeed
+from headway.record.store import read_entries
 
 START = "from headway.cli.serve import serve; serve()"
 SLOW = FakeSpeed(ttft_s=0.05, itl_s=0.05, tokens=16)

@@ -18,11 +18,11 @@ import pytest
 
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig, Limits, Timeouts
-from headway.gateway.entry import Entry
-from headway.gateway.sqlite import SqliteRecord
-from headway.gateway.store import Store, read_entries
 from headway.http.descriptors import Descriptors
 from headway.http.fake import FakeEngine, FakeSpeed
+from headway.record.entry import Entry
+from headway.record.sqlite import SqliteRecord
+from headway.record.store import Store, read_entries
 
 Value = TypeVar("Value")
 QUICK = Timeouts(
@@ -56,7 +56,7 @@ class Live:
         """Start a gateway; returns its port. Times out quickly, unless told otherwise."""
         predictor = settings.pop("predictor", None)
         endpoint = settings.pop("endpoint", {})
-        most_bytes = settings.pop("most_bytes", None)
+        max_bytes = settings.pop("max_bytes", None)
         database = settings.pop("database", None)
         wall = settings.pop("unix_s", time.time)
         descriptors = Descriptors(settings.pop("most_files", 0))
@@ -65,7 +65,7 @@ class Live:
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
         config = GatewayConfig(endpoints, port=0, **settings)
-        store = Store(database or SqliteRecord(self.record, most_bytes)) if record else None
+        store = Store(database or SqliteRecord(self.record, max_bytes)) if record else None
 
         async def start() -> int:
             gateway = Gateway(

@@ -16,9 +16,9 @@ from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, 
 
 from headway.gateway.config import Timeouts
 from headway.gateway.speed import MOST_PAUSE_S, Breaker
-from headway.gateway.sqlite import SqliteRecord
 from headway.http.descriptors import MOST_FILES, RESERVED
 from headway.http.fake import FakeSpeed
+from headway.record.sqlite import SqliteRecord
 
 STREAM = {**CHAT, "stream": True}
 DEAD = "http://127.0.0.1:9/v1"
@@ -280,7 +280,7 @@ def test_a_slow_reader_slows_its_own_engine_and_loses_nothing(live: Live) -> Non
 
 
 def test_a_full_disk_stops_no_request_and_loses_no_record(live: Live) -> None:
-    port = live.gateway(live.engine(), most_bytes=60_000, keep_prompts=True)
+    port = live.gateway(live.engine(), max_bytes=60_000, keep_prompts=True)
     store = live.gateways[0].store
     assert store is not None
     database = store.database

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.gateway.conftest import CHAT, Live, post
-from tests.gateway.test_store import ENTRY
+from tests.record.test_store import ENTRY
 
-from headway.cli.recorded import recorded_trace
 from headway.cli.report import report
 from headway.errors import InputError
-from headway.gateway.entry import OPEN
-from headway.gateway.postgres import PostgresRecord, shown
-from headway.gateway.store import open_store, read_entries
+from headway.record.entry import OPEN
+from headway.record.postgres import PostgresRecord, hide_password
+from headway.record.store import open_store, read_entries
+from headway.record.trace import recorded_trace
 from headway.report.report import Report
 
 
@@ -201,4 +201,4 @@ def test_a_database_without_a_record_is_refused(server: Server, url: str) -> Non
     ],
 )
 def test_an_address_is_shown_without_what_is_secret(url: str, expected: str) -> None:
-    assert shown(url).replace("///", "/") == expected
+    assert hide_password(url).replace("///", "/") == expected

@@ -19,12 +19,13 @@ from headway.errors import InputError
 from headway.predict.default import DEFAULT, default_predictor
 from headway.predict.embed import SentenceEmbedding
 from headway.predict.explain import reasons, request_reason
-from headway.predict.log import read_log
+from headway.predict.log import read_log, recorded_observations
 from headway.predict.observation import Observation
 from headway.predict.predictor import FEWEST_ROWS, FIT_STEPS, TextPredictor
 from headway.predict.report import baseline_scores, card_for, held_out, scores_by_source
 from headway.predict.storage import check_free, load, read_card, save
 from headway.predict.uncertainty import uncertainty_scores
+from headway.record.store import is_record
 
 
 class TextOrCommand(click.Group):
@@ -121,7 +122,7 @@ def train_command(
 ) -> None:
     """Learn from LOG and write a predictor.
 
-    LOG has one finished request a line, or is a gateway's record that kept its prompts (*.db).
+    LOG has one finished request a line, or is a gateway's record that kept its prompts.
 
     With a hold-out a first predictor is fitted without it and scored on it; what is written has
     learned from all lines.
@@ -204,8 +205,4 @@ def card_command(folder: Path | None) -> None:
 
 def _read(log: Path, tick: Callable[[int], None] | None = None) -> list[Observation]:
     """Finished requests of a log, or of a gateway's record."""
-    if log.suffix == ".db":
-        from headway.cli.recorded import recorded_observations
-
-        return recorded_observations(log)
-    return read_log(log, tick)
+    return recorded_observations(log) if is_record(log) else read_log(log, tick)

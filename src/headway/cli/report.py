@@ -16,7 +16,7 @@ from headway.errors import InputError
 from headway.report.report import Report, Row, Value, is_report
 
 if TYPE_CHECKING:  # needs the extra
-    from headway.gateway.entry import Entry
+    from headway.record.entry import Entry
 
 _GROUPS = ("tenant", "model", "backend", "pool", "api")
 
@@ -58,9 +58,8 @@ def _of_results(path: Path) -> Report:
 
 
 def _of_record(where: str, by: str | None) -> Report:
-    from headway.cli.recorded import record_name
-    from headway.gateway.entry import OPEN
-    from headway.gateway.store import read_entries
+    from headway.record.entry import OPEN
+    from headway.record.store import read_entries, record_name
 
     groups: dict[str, list[Entry]] = {}
     running = 0

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cli.recorded import is_record, recorded_trace
 from headway.errors import InputError
 from headway.predict import LengthPredictor, load
 from headway.predict.default import default_predictor
+from headway.record.store import is_record
+from headway.record.trace import recorded_trace
 from headway.sim.engine import Engine, kv_blocks
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Pool, Site

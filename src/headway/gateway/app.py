@@ -10,14 +10,12 @@ from headway.errors import InputError
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
 from headway.gateway.dispatch import Dispatcher
-from headway.gateway.entry import Entry
 from headway.gateway.exchange import Exchange
 from headway.gateway.fleet import Fleet
 from headway.gateway.foresight import Unpredicted
 from headway.gateway.keys import Doorkeeper
 from headway.gateway.ledger import Ledger
 from headway.gateway.reception import Reception
-from headway.gateway.store import Store
 from headway.gateway.tracing import Tracing
 from headway.gateway.waiting import Waiting
 from headway.gateway.watch import Watch
@@ -25,6 +23,8 @@ from headway.http.descriptors import UNLIMITED, Descriptors
 from headway.http.server import ServerConnection
 from headway.predict.prediction import MOST_TOKENS
 from headway.predict.predictor import LengthPredictor
+from headway.record.entry import Entry
+from headway.record.store import Store
 from headway.schedule.route import LEAST_LOADED, Placement
 from headway.workload.record import DONE
 

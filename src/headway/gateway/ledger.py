@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from headway.gateway.entry import OPEN, Entry
 from headway.gateway.exchange import ENDED, Exchange
-from headway.gateway.store import Store
 from headway.gateway.telemetry import Telemetry
 from headway.http.message import HttpRequest
 from headway.http.openai import PATHS
+from headway.record.entry import OPEN, Entry
+from headway.record.store import Store
 
 RECENT_ENTRIES = 500
 
@@ -64,35 +64,53 @@ class Ledger:
         self, incoming: HttpRequest, status: str, reason: str, code: int | None, tenant: str = ""
     ) -> None:
         """Write down a request that never became an exchange."""
-        now_s = time.monotonic() + self.anchor_s
         self._write(
             Entry(
-                self.new_id(), status, reason, now_s, None, None, None, 0, 0,
-                None, None, None, None, None, None, None, tenant, "",
-                PATHS.get(incoming.path, ""), 0, "", "", 0, code, "", None,
+                id=self.new_id(),
+                status=status,
+                reason=reason,
+                arrival_s=time.monotonic() + self.anchor_s,
+                tenant=tenant,
+                api=PATHS.get(incoming.path, ""),
+                code=code,
             )
-        )  # fmt: skip
+        )
 
     def _entry(self, exchange: Exchange, status: str, reason: str, code: int | None) -> Entry:
-        request, meter = exchange.request, exchange.meter
-        anchor_s = self.anchor_s
+        request, meter, asked = exchange.request, exchange.meter, exchange.asked
+        prompt = request.prompt.encode("utf-8", "surrogatepass")
 
         def unix_s(loop_s: float | None) -> float | None:
-            return None if loop_s is None else loop_s + anchor_s
+            return None if loop_s is None else loop_s + self.anchor_s
 
-        text = request.prompt.encode("utf-8", "surrogatepass")
-        kept = text.decode("utf-8", "replace") if self.keep_prompts else None
         return Entry(
-            request.id, status, reason, request.arrival_s + anchor_s, unix_s(exchange.sent_s),
-            unix_s(meter.first_s), unix_s(meter.last_s if meter.first_s is not None else None),
-            meter.prompt_tokens or request.prompt_tokens,
-            meter.output_tokens or meter.seen_tokens, meter.cached_tokens, request.max_tokens,
-            exchange.p50_tokens, exchange.p90_tokens,
-            request.slo.ttft_s, request.slo.tpot_s, request.slo.e2e_s,
-            request.tenant, request.model, exchange.asked.api, int(exchange.asked.stream),
-            exchange.pool, exchange.place, exchange.attempts, code,
-            hashlib.sha256(text).hexdigest()[:32], kept,
-        )  # fmt: skip
+            id=request.id,
+            status=status,
+            reason=reason,
+            arrival_s=request.arrival_s + self.anchor_s,
+            sent_s=unix_s(exchange.sent_s),
+            first_s=unix_s(meter.first_s),
+            last_s=unix_s(meter.last_s if meter.first_s is not None else None),
+            prompt_tokens=meter.prompt_tokens or request.prompt_tokens,
+            output_tokens=meter.output_tokens or meter.seen_tokens,
+            cached_tokens=meter.cached_tokens,
+            max_tokens=request.max_tokens,
+            p50_tokens=exchange.p50_tokens,
+            p90_tokens=exchange.p90_tokens,
+            slo_ttft_s=request.slo.ttft_s,
+            slo_tpot_s=request.slo.tpot_s,
+            slo_e2e_s=request.slo.e2e_s,
+            tenant=request.tenant,
+            model=request.model,
+            api=asked.api,
+            stream=int(asked.stream),
+            pool=exchange.pool,
+            backend=exchange.place,
+            attempts=exchange.attempts,
+            code=code,
+            prompt_hash=hashlib.sha256(prompt).hexdigest()[:32],
+            prompt=prompt.decode("utf-8", "replace") if self.keep_prompts else None,
+        )
 
     def _write(self, entry: Entry) -> None:
         self.telemetry.see(entry)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from headway.errors import HeadwayError
 from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
-from headway.gateway.store import open_store
 from headway.gateway.tracing import Tracing, exporting
 from headway.http.descriptors import Descriptors, allow_files
 from headway.predict.predictor import LengthPredictor
+from headway.record.store import open_store
 from headway.workload.request import Request
 
 _log = logging.getLogger("headway.gateway")

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
-from headway.gateway.entry import Entry
+from headway.record.entry import Entry
 from headway.workload.record import DONE
 
 _SECONDS = (

@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 from headway.errors import InputError, UnknownNameError, reason
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig, Limits, Tenant, Timeouts
 from headway.gateway.pools import Overflow, Pool
-from headway.gateway.store import is_postgres
+from headway.record.store import is_postgres
 from headway.schedule.order import OrderPolicy
 from headway.workload.request import Slo
 

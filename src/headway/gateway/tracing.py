@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import need
-from headway.gateway.entry import Entry
 from headway.http.message import HttpRequest
+from headway.record.entry import Entry
 from headway.workload.record import DONE
 
 if TYPE_CHECKING:  # the extra, and a module that imports this one

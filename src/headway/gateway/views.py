@@ -9,13 +9,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.gateway.config import is_loopback
-from headway.gateway.entry import Entry
 from headway.gateway.keys import NOBODY
 from headway.gateway.slo import NONE
 from headway.gateway.telemetry import label
 from headway.http.message import HttpRequest
 from headway.http.openai import error_body
 from headway.http.server import ServerConnection
+from headway.record.entry import Entry
 from headway.workload.record import DONE
 from headway.workload.request import Slo
 

@@ -17,6 +17,8 @@ from typing import Any
 from headway.errors import InputError
 from headway.predict.observation import Observation
 from headway.predict.text import request_text
+from headway.record.store import record_name
+from headway.record.trace import answered_entries
 
 MAX_LINE_BYTES = 32_000_000
 _TOKENS = ("output_tokens", "completion_tokens", "out_tokens")
@@ -32,6 +34,33 @@ def read_log(path: Path, tick: Callable[[int], None] | None = None) -> list[Obse
     observations = list(_observations(path, tick))
     if not observations:
         raise InputError(f"{path} holds no finished request")
+    return observations
+
+
+def recorded_observations(where: str | Path) -> list[Observation]:
+    """Return the answered requests of a gateway's record whose prompts were kept.
+
+    Raises:
+        InputError: it is no record, or no prompts were kept.
+
+    """
+    observations = [
+        Observation(
+            prompt=entry.prompt,
+            output_tokens=entry.output_tokens,
+            model=entry.model,
+            tenant=entry.tenant,
+            source="",
+            max_tokens=entry.max_tokens,
+        )
+        for entry in answered_entries(where)
+        if entry.prompt
+    ]
+    if not observations:
+        raise InputError(
+            f"{record_name(where)} holds no prompts to learn from: let the gateway keep them with "
+            "keep_prompts = true"
+        )
     return observations
 
 

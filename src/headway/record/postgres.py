@@ -13,29 +13,18 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from headway.errors import InputError, need
-from headway.gateway.entry import COLUMNS, OPEN, Entry, RecordError, Row
+from headway.record.entry import COLUMNS, OPEN, Entry, RecordError, Row, column_types
 from headway.workload.record import FAILED
 
 SCHEMES = ("postgresql://", "postgres://")
 PATIENCE_S = 10.0
-AT_ONCE = 5000
+ROWS_AT_ONCE = 5000
 _LOCKS = 0x68656164  # a number of our own among the advisory locks of a database
-_FLOATS = ("_s", "p50_tokens", "p90_tokens")
-_TEXTS = frozenset({
-    "id", "status", "reason", "tenant", "model", "api", "pool", "backend", "prompt_hash", "prompt",
-})  # fmt: skip
+_TYPES = column_types(real="double precision", whole="bigint", text="text")
 Value = TypeVar("Value")
-
-
-def _type(column: str) -> str:
-    if column.endswith(_FLOATS):
-        return "double precision"
-    return "text" if column in _TEXTS else "bigint"
-
-
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS headway_request (
-    {", ".join(f"{column} {_type(column)}" for column in COLUMNS)}, writer bigint NOT NULL,
+    {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())}, writer bigint NOT NULL,
     PRIMARY KEY (id));
 CREATE INDEX IF NOT EXISTS headway_request_arrival ON headway_request (arrival_s, id);
 CREATE INDEX IF NOT EXISTS headway_request_open ON headway_request (writer) WHERE status = '{OPEN}';
@@ -54,7 +43,7 @@ _READ = f"SELECT {', '.join(COLUMNS)} FROM headway_request ORDER BY arrival_s, i
 
 
 class PostgresRecord:
-    """One gateway's part of the database; see `headway.gateway.store.Database`."""
+    """One gateway's part of the database; see `headway.record.store.Database`."""
 
     def __init__(self, url: str) -> None:
         """Connect to ``url`` and make the table if it is not there.
@@ -62,6 +51,7 @@ class PostgresRecord:
         Raises:
             InputError: the database cannot be reached or used.
             MissingExtraError: the driver is not installed.
+
         """
         _driver()
         self._url = url
@@ -69,15 +59,16 @@ class PostgresRecord:
         # A loop of its own: it is used from the thread that writes, never from the gateway's.
         self._loop = asyncio.new_event_loop()
         self._connection: Any = None
+
         try:
             self._run(self._connect())
             self._run(self._give_up_orphans())
         except RecordError as error:
             self._loop.close()
-            raise InputError(f"cannot record in {shown(url)}: {error}") from None
+            raise InputError(f"cannot record in {hide_password(url)}: {error}") from None
 
     def write(self, rows: Collection[Row]) -> None:
-        """Write ``rows`` at once; raises `RecordError` if not all of them could be."""
+        """Write ``rows`` at once; raise `RecordError` if not all of them could be."""
         self._run(self._write([(*map(_storable, row), self._writer) for row in rows]))
 
     def close(self) -> None:
@@ -114,7 +105,7 @@ class PostgresRecord:
 
 
 def read_postgres(url: str) -> Iterator[Entry]:
-    """The entries in the database at ``url`` in the order of arrival.
+    """Yield the entries in the database at ``url`` in the order of arrival.
 
     Raises:
         InputError: it cannot be reached, or holds no record.
@@ -123,16 +114,17 @@ def read_postgres(url: str) -> Iterator[Entry]:
     _driver()
     loop = asyncio.new_event_loop()
     connection: Any = None
+
     try:
         connection = _run(loop, _connected(url))
         transaction = connection.transaction(readonly=True)
         _run(loop, transaction.start())
         cursor = _run(loop, _cursor(connection))
-        while rows := _run(loop, cursor.fetch(AT_ONCE)):
+        while rows := _run(loop, cursor.fetch(ROWS_AT_ONCE)):
             for row in rows:
-                yield Entry(*row)
+                yield Entry.from_row(tuple(row))
     except RecordError as error:
-        raise InputError(f"cannot read the record in {shown(url)}: {error}") from None
+        raise InputError(f"cannot read the record in {hide_password(url)}: {error}") from None
     finally:
         if connection is not None:
             connection.terminate()
@@ -140,8 +132,8 @@ def read_postgres(url: str) -> Iterator[Entry]:
         loop.close()
 
 
-def shown(url: str) -> str:
-    """``url`` as it may be shown: without a password, or anything that might hold one."""
+def hide_password(url: str) -> str:
+    """Return ``url`` as it may be shown: without a password, or anything that might hold one."""
     try:
         parts = urlsplit(url)
         name = f"{parts.username}@" if parts.username else ""

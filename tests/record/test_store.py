@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headway.errors import InputError
-from headway.gateway.entry import OPEN, Entry
-from headway.gateway.store import open_store, read_entries
+from headway.record.entry import OPEN, Entry
+from headway.record.store import is_record, open_store, read_entries
 
 ENTRY = Entry(
-    "hw-1", "done", "", 100.0, 100.1, 100.5, 102.5, 7, 5, None, 64, 4.0, 9.0, None, None, 3.0,
-    "t", "m", "chat", 1, "main", "http://x/v1", 1, 200, "ab", None,
-)  # fmt: skip
+    id="hw-1",
+    status="done",
+    arrival_s=100.0,
+    sent_s=100.1,
+    first_s=100.5,
+    last_s=102.5,
+    prompt_tokens=7,
+    output_tokens=5,
+    max_tokens=64,
+    p50_tokens=4.0,
+    p90_tokens=9.0,
+    slo_e2e_s=3.0,
+    tenant="t",
+    model="m",
+    api="chat",
+    stream=1,
+    pool="main",
+    backend="http://x/v1",
+    attempts=1,
+    code=200,
+    prompt_hash="ab",
+)
 
 
 def test_what_was_put_is_read_back(tmp_path: Path) -> None:
@@ -80,3 +100,24 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
 def test_an_open_request_is_no_record_yet() -> None:
     with pytest.raises(InputError, match="has not ended"):
         replace(ENTRY, status=OPEN).record  # noqa: B018
+
+
+def test_a_record_is_recognised_by_what_it_is_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "of-yesterday"
+    open_store(path).close()
+    (tmp_path / "text.db").write_text("no database")
+    assert is_record(path)
+    assert is_record("postgresql://host/database")
+    assert not is_record(tmp_path / "text.db")
+    assert not is_record(tmp_path / "none.db")
+
+
+def test_another_programs_database_is_refused_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE something (x)")
+        other.commit()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="something else"):
+        open_store(path)
+    assert path.read_bytes() == before

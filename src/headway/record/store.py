@@ -14,13 +14,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
-from headway.gateway.entry import COLUMNS, Entry, RecordError, Row
-from headway.gateway.postgres import SCHEMES, PostgresRecord, read_postgres
-from headway.gateway.sqlite import SqliteRecord, read_sqlite
+from headway.record.entry import COLUMNS, Entry, RecordError, Row
+from headway.record.postgres import SCHEMES, PostgresRecord, hide_password, read_postgres
+from headway.record.sqlite import SqliteRecord, is_sqlite, read_sqlite
 
 FLUSH_S = 0.5
-MOST_PENDING = 500_000
-_row = attrgetter(*COLUMNS)
+MAX_PENDING = 500_000
+_row_of = attrgetter(*COLUMNS)
 _log = logging.getLogger("headway.gateway")
 
 
@@ -32,6 +32,7 @@ class Database(Protocol):
 
         Raises:
             RecordError: they could not be written now; they will be offered again.
+
         """
         ...
 
@@ -41,12 +42,12 @@ class Database(Protocol):
 
 
 class Store:
-    """What waits to be written, and the thread that writes it.
+    """Entries that wait to be written, and the thread that writes them.
 
     Attributes:
-        unwritten: entries that wait to be written: many when the disk is full.
         dropped: entries that were given up because too many waited.
-        trouble: what the database last complained about; empty when all is well.
+        trouble: the database's last complaint; empty when all is well.
+
     """
 
     def __init__(self, database: Database) -> None:
@@ -54,7 +55,7 @@ class Store:
         self.database = database
         self.dropped = 0
         self.trouble = ""
-        self.writing = threading.Lock()  # held while the database is used
+        self.writing = threading.Lock()  # locked while the database is used
         self._pending: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -64,51 +65,55 @@ class Store:
 
     @property
     def unwritten(self) -> int:
-        """Entries that wait to be written."""
+        """Entries that wait to be written: many when the disk is full."""
         return len(self._pending)
 
     def put(self, entry: Entry) -> None:
         """Write ``entry`` soon; a later one with the same id replaces it."""
-        row = _row(entry)
+        row = _row_of(entry)
         with self._lock:
-            if len(self._pending) >= MOST_PENDING and entry.id not in self._pending:
+            if len(self._pending) >= MAX_PENDING and entry.id not in self._pending:
                 self._pending.pop(next(iter(self._pending)))
                 self.dropped += 1
             self._pending[entry.id] = row
 
     def flush(self) -> bool:
-        """Write what waits, now; whether that went well."""
+        """Write what waits, now; return whether that went well."""
         with self.writing:
-            return self._flush()
-
-    def _flush(self) -> bool:
-        with self._lock:
-            rows, self._pending = self._pending, {}
-        if not rows:
-            return True
-        try:
-            self.database.write(rows.values())
-        except RecordError as error:
-            with self._lock:
-                self._pending = rows | self._pending
-            if not self.trouble:
-                _log.error("cannot record (%s); requests are served, records wait", error)
-            self.trouble = str(error)
-            return False
-        if self.trouble:
-            _log.warning("recording again")
-        self.trouble = ""
-        return True
+            return self._write_pending()
 
     def close(self) -> None:
         """Write what waits and close."""
         self._stop = True
         self._wake.set()
         self._thread.join()
+
         self.flush()
         if self._pending:
             _log.error("%d records could not be written: %s", len(self._pending), self.trouble)
         self.database.close()
+
+    def _write_pending(self) -> bool:
+        with self._lock:
+            rows, self._pending = self._pending, {}
+        if not rows:
+            return True
+
+        try:
+            self.database.write(rows.values())
+        except RecordError as error:
+            # Newer rows of the same requests go before those that could not be written.
+            with self._lock:
+                self._pending = rows | self._pending
+            if not self.trouble:
+                _log.error("cannot record (%s); requests are served, records wait", error)
+            self.trouble = str(error)
+            return False
+
+        if self.trouble:
+            _log.warning("recording again")
+        self.trouble = ""
+        return True
 
     def _run(self) -> None:
         while not self._stop:
@@ -119,26 +124,38 @@ class Store:
 
 
 def is_postgres(where: str | Path) -> bool:
-    """Whether ``where`` is the address of a PostgreSQL database rather than a file."""
+    """Return whether ``where`` is the address of a PostgreSQL database rather than a file."""
     return str(where).startswith(SCHEMES)
 
 
+def is_record(where: str | Path) -> bool:
+    """Return whether ``where`` is a gateway's record, by its content: a database, not a name."""
+    return is_postgres(where) or is_sqlite(Path(where))
+
+
+def record_name(where: str | Path) -> str:
+    """Return the record's name as it may be shown: without folders, without a password."""
+    return hide_password(str(where)) if is_postgres(where) else Path(where).name
+
+
 def open_store(where: str | Path) -> Store:
-    """The record at ``where``: a file, or ``postgresql://user@host/database``.
+    """Open the record at ``where``: a file, or ``postgresql://user@host/database``.
 
     Raises:
         InputError: it cannot be used.
         MissingExtraError: it needs a driver that is not installed.
+
     """
     database = PostgresRecord(str(where)) if is_postgres(where) else SqliteRecord(Path(where))
     return Store(database)
 
 
 def read_entries(where: str | Path) -> Iterator[Entry]:
-    """The entries of the record at ``where`` in the order of arrival.
+    """Yield the entries of the record at ``where`` in the order of arrival.
 
     Raises:
         InputError: it is no record.
         MissingExtraError: it needs a driver that is not installed.
+
     """
     return read_postgres(str(where)) if is_postgres(where) else read_sqlite(Path(where))

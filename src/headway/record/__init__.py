@@ -1,0 +1,1 @@
+"""What a gateway wrote down: read by simulations, training and reports."""
