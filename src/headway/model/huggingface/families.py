@@ -102,10 +102,7 @@ _QWEN2 = Family(
     attentions=grouped(window_after_max_window_layers, needs_kv_heads=True),
     vectors=Vectors(qkv_bias=True),
 )
-_QWEN3 = replace(
-    _QWEN2,
-    vectors=replace(_ATTENTION_BIAS, qk_norm_heads=True),
-)
+_QWEN3 = replace(_QWEN2, vectors=replace(_ATTENTION_BIAS, qk_norm_heads=True))
 _QWEN3_MOE = replace(_QWEN3, ffns=routed(every_sparse_step), common_names=_EXPERTS)
 _QWEN3_NEXT = Family(
     attentions=gated_delta_net,
@@ -151,10 +148,7 @@ _DEEPSEEK_V2 = Family(
         {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"}
     ),
 )
-_DEEPSEEK_V3 = replace(
-    _DEEPSEEK_V2,
-    vectors=replace(_ATTENTION_BIAS, router_bias=True),
-)
+_DEEPSEEK_V3 = replace(_DEEPSEEK_V2, vectors=replace(_ATTENTION_BIAS, router_bias=True))
 _GLM4_MOE = replace(
     _DEEPSEEK_V3,
     attentions=grouped(no_window, needs_kv_heads=True),
@@ -205,9 +199,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_next": _QWEN3_NEXT,
     "qwen3_5_moe_text": _QWEN3_NEXT,
     "qwen3_5_text": replace(
-        _QWEN3_NEXT,
-        ffns=dense(),
-        vectors=Vectors(qkv_bias="attention_bias", qk_norm_heads=True),
+        _QWEN3_NEXT, ffns=dense(), vectors=Vectors(qkv_bias="attention_bias", qk_norm_heads=True)
     ),
     "mimo": replace(_QWEN2, vectors=Vectors(qkv_bias="attention_bias")),
     "gemma": _GEMMA,
@@ -279,9 +271,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "arcee": replace(LLAMA, ffns=dense(gated=False)),
     "nemotron": replace(
-        LLAMA,
-        ffns=dense(gated=False),
-        vectors=replace(LLAMA.vectors, norm_bias=True),
+        LLAMA, ffns=dense(gated=False), vectors=replace(LLAMA.vectors, norm_bias=True)
     ),
     "cohere": Family(
         vectors=replace(_ATTENTION_BIAS, norms=1, qk_norm_wide="use_qk_norm"),
