@@ -99,11 +99,11 @@ def table_of(name: str) -> dict[str, Any]:
 def numbers_of(table: dict[str, Any]) -> dict[str, Any]:
     """Every field that is a number or ought to be one, by a readable path."""
     words = ("name", "title", "vendor", "family", "exchanges", "aliases", "peak_tflops", "links")
-    found = {key: value for key, value in table.items() if key not in words}
-    found |= {f"peak_tflops.{key}": value for key, value in table["peak_tflops"].items()}
+    numbers = {key: value for key, value in table.items() if key not in words}
+    numbers |= {f"peak_tflops.{key}": value for key, value in table["peak_tflops"].items()}
     for link in table["links"]:
-        found |= {f"{link['name']}.{key}": value for key, value in link.items() if key != "name"}
-    return found
+        numbers |= {f"{link['name']}.{key}": value for key, value in link.items() if key != "name"}
+    return numbers
 
 
 def test_the_catalogue_holds_what_it_promises() -> None:
@@ -147,7 +147,7 @@ def test_no_name_stands_for_two_entries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("text", "name"),
     [
         ("H100", "h100"),
         ("h100-sxm", "h100"),
@@ -162,9 +162,9 @@ def test_no_name_stands_for_two_entries() -> None:
         (" mi300x ", "mi300x"),
     ],
 )
-def test_aliases_in_any_case(given: str, name: str) -> None:
-    assert find_cluster(given) == find_cluster(name)
-    assert find_entry(given).name == name
+def test_aliases_in_any_case(text: str, name: str) -> None:
+    assert find_cluster(text) == find_cluster(name)
+    assert find_entry(text).name == name
 
 
 def test_every_alias_leads_home() -> None:
@@ -173,26 +173,26 @@ def test_every_alias_leads_home() -> None:
             assert find_cluster(alias.upper()).name == entry.name
 
 
-@pytest.mark.parametrize(("given", "near"), [("h10", "h100"), ("b20", "b200"), ("mi300", "mi300x")])
-def test_an_unknown_name_is_met_with_near_ones(given: str, near: str) -> None:
+@pytest.mark.parametrize(("text", "near"), [("h10", "h100"), ("b20", "b200"), ("mi300", "mi300x")])
+def test_an_unknown_name_is_met_with_near_ones(text: str, near: str) -> None:
     with pytest.raises(UnknownNameError) as error:
-        find_cluster(given)
+        find_cluster(text)
     assert near in error.value.nearest
     assert near in str(error.value)
 
 
-@pytest.mark.parametrize("given", ["", "   ", "..", "x" * 10_000, "h100\x00", "日本"])
-def test_a_senseless_name_is_an_unknown_one(given: str) -> None:
+@pytest.mark.parametrize("text", ["", "   ", "..", "x" * 10_000, "h100\x00", "日本"])
+def test_a_senseless_name_is_an_unknown_one(text: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown hardware"):
-        find_cluster(given)
+        find_cluster(text)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_narrower_formats_are_no_slower(name: str) -> None:
     rates = find_cluster(name).accelerator.peak_flops_per_s
     widest_first = (DType.FP32, DType.FP16, DType.FP8, DType.MXFP4)
-    given = [rates[dtype] for dtype in widest_first if dtype in rates]
-    assert given == sorted(given)
+    in_order = [rates[dtype] for dtype in widest_first if dtype in rates]
+    assert in_order == sorted(in_order)
     if DType.BF16 in rates:
         assert rates[DType.BF16] == rates.get(DType.FP16, rates[DType.BF16])
     if DType.NVFP4 in rates:

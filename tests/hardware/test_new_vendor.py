@@ -50,6 +50,17 @@ def chip(folder: Path, exchanges: str = "library") -> Cluster:
     return find_cluster(str(path))
 
 
+def all_reduce(message_bytes: float) -> Collective:
+    return Collective(
+        "all-reduce",
+        Pattern.ALL_REDUCE,
+        ranks=8,
+        stride=1.0,
+        message_bytes=message_bytes,
+        count=1.0,
+    )
+
+
 def test_the_file_says_how_its_exchanges_go(tmp_path: Path) -> None:
     assert exchange_model(chip(tmp_path)) is LIBRARY
     assert exchange_model(chip(tmp_path, "direct")) is DIRECT
@@ -57,7 +68,7 @@ def test_the_file_says_how_its_exchanges_go(tmp_path: Path) -> None:
     assert exchange_model(find_cluster("mi300x")) is LIBRARY
     assert exchange_model(find_cluster("tpu-v6e")) is COMPILED
 
-    small = Collective("all-reduce", Pattern.ALL_REDUCE, 8, 1.0, 1e3, 1.0)
+    small = all_reduce(message_bytes=1e3)
     library_s, compiled_s, direct_s = (
         sum(collective_time(small, chip(tmp_path, exchanges), 1.0))
         for exchanges in ("library", "compiled", "direct")
@@ -103,7 +114,7 @@ def test_a_new_model_of_an_all_reduce_is_one_class(h100: Cluster) -> None:
             return np.asarray(2 * link.latency_s), moving_s / bandwidth_fraction
 
     model: ExchangeModel = InNetworkReduction()
-    one = Collective("all-reduce", Pattern.ALL_REDUCE, 8, 1.0, 1e6, 1.0)
+    one = all_reduce(message_bytes=1e6)
     hops_s, moving_s = model.exchange_s(one, h100, 1.0)
     assert float(hops_s) == pytest.approx(1.2e-6)
     assert float(moving_s) == pytest.approx(1e6 / 450e9)

@@ -103,7 +103,7 @@ def test_a_date_needs_no_quotes(write: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('name = "mine"\n', "", "mine.toml lacks name"),
         ("memory_gib = 64\n", "", "mine.toml lacks memory_gib"),
@@ -161,9 +161,9 @@ def test_a_date_needs_no_quotes(write: Callable[[str], Path]) -> None:
         ("[peak_tflops]\n", "peak_tflops = 400\n[other]\n", "unknown field in mine.toml 'other'"),
     ],
 )
-def test_a_mistake_is_named(write: Callable[[str], Path], old: str, new: str, said: str) -> None:
+def test_a_mistake_is_named(write: Callable[[str], Path], old: str, new: str, message: str) -> None:
     assert old in PLAIN
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_cluster(write(PLAIN.replace(old, new, 1)))
     assert "mine.toml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -179,7 +179,7 @@ def test_links_must_be_tables(write: Callable[[str], Path], links: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "lacks name, memory_gib"),
         (b"name = ", "is not TOML: "),
@@ -191,10 +191,10 @@ def test_links_must_be_tables(write: Callable[[str], Path], links: str) -> None:
         (b"#" * 16_001, "is larger than 16000 bytes"),
     ],
 )
-def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_cluster(path)
     assert "bad.toml" in str(error.value)
     assert "\n" not in str(error.value)

@@ -38,11 +38,11 @@ def test_accelerators_are_listed_in_si_units() -> None:
 def test_prices_rise_and_name_their_source() -> None:
     rows = prices_report(find_clusters("all")).rows
     prices = [row.usd_per_accelerator_hour for row in rows]
-    known = [price for price in prices if price is not None]
-    assert known == sorted(known)
-    assert prices[: len(known)] == known
-    assert all(row.source and row.date and row.terms for row in rows[: len(known)])
-    assert {row.accelerator for row in rows[len(known) :]} >= {"h20", "groq-lpu"}
+    stated = [price for price in prices if price is not None]
+    assert stated == sorted(stated)
+    assert prices[: len(stated)] == stated
+    assert all(row.source and row.date and row.terms for row in rows[: len(stated)])
+    assert {row.accelerator for row in rows[len(stated) :]} >= {"h20", "groq-lpu"}
 
 
 def test_instances_are_listed() -> None:

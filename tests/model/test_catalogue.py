@@ -49,7 +49,7 @@ def test_aliases_are_lower_case_and_mean_one_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "name"),
+    ("text", "name"),
     [
         ("llama-3.1-70b", "llama-3.1-70b"),
         ("meta-llama/Llama-3.1-70B", "llama-3.1-70b"),
@@ -63,17 +63,17 @@ def test_aliases_are_lower_case_and_mean_one_model() -> None:
         ("bigscience/bloom", "bloom-176b"),
     ],
 )
-def test_names_aliases_and_hugging_face_ids(asked: str, name: str) -> None:
-    assert find_model(asked).name == name
+def test_names_aliases_and_hugging_face_ids(text: str, name: str) -> None:
+    assert find_model(text).name == name
 
 
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"llama-3\.1-70b") as caught:
         find_model("llama-3.1-70")
     assert "llama-3.1-70b" in caught.value.nearest
-    for asked in ("", "a/b", "x" * 10_000, "null\0character", "../../etc/passwd-not-there"):
+    for text in ("", "a/b", "x" * 10_000, "null\0character", "../../etc/passwd-not-there"):
         with pytest.raises(UnknownNameError):
-            find_model(asked)
+            find_model(text)
 
 
 def test_a_path_is_read_and_a_name_wins_over_an_empty_folder(

@@ -245,9 +245,9 @@ class _Table:
 
         # Compared before it is converted or shown: TOML integers have no bound, floats do.
         if not quantity.minimum <= value <= quantity.maximum:
-            shown = f", not {value:g}" if abs(value) < 1e300 or isinstance(value, float) else ""
+            actual = f", not {value:g}" if abs(value) < 1e300 or isinstance(value, float) else ""
             raise self.error(
-                f"{key} must be from {quantity.minimum:g} to {quantity.maximum:g}{shown}"
+                f"{key} must be from {quantity.minimum:g} to {quantity.maximum:g}{actual}"
             )
         return float(value) * quantity.scale
 

@@ -28,14 +28,14 @@ class GroupedQueryAttention:
     shared_kv: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "num_heads", "num_kv_heads", "head_dim")
+        _check_positive(self, "num_heads", "num_kv_heads", "head_dim")
         if self.num_heads % self.num_kv_heads:
             raise InputError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "
                 f"({self.num_kv_heads})"
             )
         if self.window_tokens is not None:
-            _positive(self, "window_tokens")
+            _check_positive(self, "window_tokens")
 
     def params(self, hidden_size: int) -> int:
         """Weights of one layer."""
@@ -70,17 +70,18 @@ class LatentAttention:
     index_topk: int = 0
 
     def __post_init__(self) -> None:
-        _positive(
-            self, "num_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"
-        )
+        _check_positive(self, "num_heads", "kv_lora_rank", "v_head_dim")
+        _check_positive(self, "qk_nope_head_dim", "qk_rope_head_dim")
         if self.q_lora_rank is not None:
-            _positive(self, "q_lora_rank")
-        sparse = (self.index_num_heads, self.index_head_dim, self.index_topk)
-        own_indexer = all(n > 0 for n in sparse)
-        borrowed = sparse[:2] == (0, 0) and self.index_topk >= 0
-        if not (own_indexer or borrowed):
+            _check_positive(self, "q_lora_rank")
+
+        # An indexer is whole, or absent, or an earlier layer's.
+        indexer = (self.index_num_heads, self.index_head_dim, self.index_topk)
+        has_own = all(n > 0 for n in indexer)
+        has_none = indexer[:2] == (0, 0) and self.index_topk >= 0
+        if not (has_own or has_none):
             raise InputError(
-                f"an indexer needs heads, head_dim and topk, all above 0, not {sparse}"
+                f"an indexer needs heads, head_dim and topk, all above 0, not {indexer}"
             )
 
     @property
@@ -97,13 +98,18 @@ class LatentAttention:
 
     def params(self, hidden_size: int) -> int:
         """Weights of one layer."""
-        h, qk = self.num_heads, self.qk_nope_head_dim + self.qk_rope_head_dim
-        q_in = hidden_size if self.q_lora_rank is None else self.q_lora_rank
-        q = q_in * h * qk + (0 if self.q_lora_rank is None else hidden_size * self.q_lora_rank)
+        # Queries, through their own latent where there is one.
+        heads, qk_dim = self.num_heads, self.qk_nope_head_dim + self.qk_rope_head_dim
+        if self.q_lora_rank is None:
+            q = hidden_size * heads * qk_dim
+        else:
+            q = self.q_lora_rank * heads * qk_dim + hidden_size * self.q_lora_rank
+
+        # Keys and values, down to the latent and up from it.
         kv_down = hidden_size * (self.kv_lora_rank + self.qk_rope_head_dim)
-        kv_up = self.kv_lora_rank * h * (self.qk_nope_head_dim + self.v_head_dim)
-        out = h * self.v_head_dim * hidden_size
-        return q + kv_down + kv_up + out + self.index_params(hidden_size)
+        kv_up = self.kv_lora_rank * heads * (self.qk_nope_head_dim + self.v_head_dim)
+        output = heads * self.v_head_dim * hidden_size
+        return q + kv_down + kv_up + output + self.index_params(hidden_size)
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -126,8 +132,8 @@ class LinearAttention:
     conv_kernel_dim: int = 4
 
     def __post_init__(self) -> None:
-        _positive(self, "num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim")
-        _positive(self, "conv_kernel_dim")
+        _check_positive(self, "num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim")
+        _check_positive(self, "conv_kernel_dim")
 
     @property
     def qkv_size(self) -> int:
@@ -158,7 +164,7 @@ class LinearAttention:
 Attention = GroupedQueryAttention | LatentAttention | LinearAttention
 
 
-def _positive(owner: object, *names: str) -> None:
+def _check_positive(owner: object, *names: str) -> None:
     for name in names:
         if getattr(owner, name) < 1:
             raise InputError(f"{name} must be at least 1, not {getattr(owner, name)}")

@@ -51,19 +51,19 @@ MLA: Config = {
 
 def windows(config: Config) -> list[int | None]:
     """The window of each layer, in the order of the groups."""
-    found: list[int | None] = []
+    by_layer: list[int | None] = []
     for group in architecture_from_config(config, "test").layers:
         assert isinstance(group.attention, GroupedQueryAttention)
-        found += [group.attention.window_tokens] * group.count
-    return found
+        by_layer += [group.attention.window_tokens] * group.count
+    return by_layer
 
 
 def kinds(config: Config) -> dict[str, int]:
     """How many layers have a dense block, and how many experts."""
-    found = {"dense": 0, "moe": 0}
+    counts = {"dense": 0, "moe": 0}
     for group in architecture_from_config(config, "test").layers:
-        found["moe" if isinstance(group.ffn, MoeFfn) else "dense"] += group.count
-    return found
+        counts["moe" if isinstance(group.ffn, MoeFfn) else "dense"] += group.count
+    return counts
 
 
 def test_dense_model_counted_by_hand() -> None:
