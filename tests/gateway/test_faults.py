@@ -154,7 +154,7 @@ def test_a_connection_the_engine_closed_while_idle_is_replaced(live: Live) -> No
     async def cut() -> None:
         # The moment before the gateway hears of it: only the engine's half is closed, after
         # the request is sent.
-        for connection in list(live.engines[0]._open):
+        for connection in list(live.engines[0].connections):
             connection.transport.abort()
 
     live.run(cut())

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import Live, get, post, request_bytes
 
 from headway.errors import InputError
-from headway.gateway.meter import Meter
 from headway.http.message import BrokenAnswerError
-from headway.http.openai import PATHS, read_asked
+from headway.http.meter import TokenMeter
+from headway.http.openai import PATHS, read_request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -68,7 +68,7 @@ def test_any_bytes_get_an_answer_or_a_close(live: Live) -> None:
 @given(st.sampled_from(sorted(set(PATHS.values()))), BODY)
 def test_any_request_is_read(api: str, body: dict[str, object]) -> None:
     try:
-        asked = read_asked(api, json.dumps(body).encode())
+        asked = read_request(api, json.dumps(body).encode())
     except InputError:
         return
     assert asked.prompt_tokens(4.0) >= 1
@@ -77,7 +77,7 @@ def test_any_request_is_read(api: str, body: dict[str, object]) -> None:
 @SOME
 @given(st.sampled_from(sorted(set(PATHS.values()))), st.lists(JSON, max_size=4))
 def test_any_events_are_counted_or_refused(api: str, events: list[object]) -> None:
-    meter = Meter(api)
+    meter = TokenMeter(api)
     try:
         for i, event in enumerate(events):
             meter.see(b"data: " + json.dumps(event).encode() + b"\n\n", float(i))

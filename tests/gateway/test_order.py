@@ -92,7 +92,7 @@ def test_a_static_batch_holds_answers_of_one_length(live: Live) -> None:
     order = burst(live, port, ["a 1000", "b 10", "c 1100", "d 90", "e 12", "f 100"])
     batches = [set(order[i : i + 2]) for i in (0, 2, 4)]
     assert batches == [{"b 10", "e 12"}, {"d 90", "f 100"}, {"a 1000", "c 1100"}]
-    assert live.engines[0].most_running == 2
+    assert live.engines[0].max_running == 2
 
 
 def test_a_static_batch_is_over_before_the_next_begins(live: Live) -> None:

@@ -38,7 +38,7 @@ def test_it_counts_tokens_not_events(live: Live) -> None:
     assert {len(a.token_s) for a in outcome.answers} == {8}
     row = measured(outcome)
     assert (row["requests"], row["failed"]) == (20, 0)
-    assert live.engines[0].most_running == 4
+    assert live.engines[0].max_running == 4
     body = json.loads(live.engines[0].bodies[-1])
     assert (body["max_tokens"], body["ignore_eos"], body["stream"]) == (12, True, True)
 

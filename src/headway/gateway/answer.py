@@ -9,9 +9,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol
 
-from headway.gateway.meter import Meter
 from headway.http.events import EventReader
 from headway.http.message import BrokenAnswerError
+from headway.http.meter import TokenMeter
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
@@ -77,7 +77,7 @@ class Answer:
         self._length = 0
         self._events = EventReader()
         self.mid_event = False
-        self.meter = Meter(api)
+        self.meter = TokenMeter(api)
         self.streaming = False
 
     def let_go(self) -> None:
@@ -175,7 +175,7 @@ class Answer:
         status = self._status
         if status in RETRIED and self._asker.retry():
             return
-        if status == 200 and not self.meter.whole(body, monotonic()):
+        if status == 200 and not self.meter.read_whole(body, monotonic()):
             self._asker.attempt_failed("the backend's answer is not JSON", 502)
             return
         if 300 <= status < 400:

@@ -182,8 +182,8 @@ class Gateway:
 
     def _learn(self, exchange: Exchange, entry: Entry) -> None:
         meter, request = exchange.meter, exchange.request
-        if meter.prompt_tokens and len(request.prompt) >= 40 and not exchange.asked.images:
-            seen = len(request.prompt) / meter.prompt_tokens
+        if meter.usage.prompt_tokens and len(request.prompt) >= 40 and not exchange.asked.images:
+            seen = len(request.prompt) / meter.usage.prompt_tokens
             usual = self.reception.characters_per_token
             self.reception.characters_per_token += 0.02 * (min(max(seen, 0.5), 16.0) - usual)
         if 0 < entry.output_tokens <= MOST_TOKENS:

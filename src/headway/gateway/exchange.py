@@ -15,11 +15,11 @@ from headway.gateway.answer import Answer
 from headway.gateway.backend import Backend
 from headway.gateway.config import GatewayConfig
 from headway.gateway.foresight import Foreseen
-from headway.gateway.meter import Meter
 from headway.gateway.tracing import Trace
 from headway.http.client import ClientConnection
 from headway.http.message import HttpRequest
-from headway.http.openai import Asked, error_body, error_event, with_priority
+from headway.http.meter import TokenMeter
+from headway.http.openai import GenerationRequest, error_body, error_event, with_priority
 from headway.http.server import Reply, ServerConnection
 from headway.workload.record import DONE, FAILED, REJECTED
 from headway.workload.request import Request
@@ -79,8 +79,8 @@ class Exchange(Foreseen):
     )  # fmt: skip
 
     def __init__(
-        self, desk: Desk, connection: ServerConnection, incoming: HttpRequest, asked: Asked,
-        request: Request, forward: bytes,
+        self, desk: Desk, connection: ServerConnection, incoming: HttpRequest,
+        asked: GenerationRequest, request: Request, forward: bytes,
     ) -> None:  # fmt: skip
         """Come into being as ``request`` arrives; ``forward`` are header lines for the engine."""
         super().__init__(request)
@@ -114,7 +114,7 @@ class Exchange(Foreseen):
         return Answer(self, self._reply, self.asked.api, self._desk.config.limits.answer_bytes)
 
     @property
-    def meter(self) -> Meter:
+    def meter(self) -> TokenMeter:
         """The tokens of the latest attempt."""
         return self.answer.meter
 

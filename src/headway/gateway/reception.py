@@ -13,8 +13,8 @@ from headway.gateway.slo import read_slo
 from headway.gateway.tracing import CARRIED
 from headway.gateway.views import answer_view
 from headway.http.message import HttpRequest
-from headway.http.openai import PATHS, error_body, read_asked
-from headway.http.server import ServerConnection
+from headway.http.openai import PATHS, error_body, read_request
+from headway.http.server import Application, ServerConnection
 from headway.workload.record import FAILED, REJECTED
 from headway.workload.request import Request
 
@@ -26,7 +26,7 @@ _INVALID = "invalid_request_error"
 _FULL = "the gateway has as many connections open as the system allows it"
 
 
-class Reception:
+class Reception(Application):
     """Takes requests off connections; see `headway.http.server.Application`.
 
     Attributes:
@@ -41,12 +41,12 @@ class Reception:
         self.characters_per_token = 4.0
 
     @property
-    def head_limit_bytes(self) -> int:
+    def max_head_bytes(self) -> int:
         """Most bytes of a request's head."""
         return self._gateway.config.limits.head_bytes
 
     @property
-    def body_limit_bytes(self) -> int:
+    def max_body_bytes(self) -> int:
         """Most bytes of a request's body."""
         return self._gateway.config.limits.body_bytes
 
@@ -123,7 +123,7 @@ class Reception:
         self, connection: ServerConnection, incoming: HttpRequest, tenant: Tenant
     ) -> Exchange:
         gateway = self._gateway
-        asked = read_asked(PATHS[incoming.path], incoming.body)
+        asked = read_request(PATHS[incoming.path], incoming.body)
         request = Request(
             gateway.ledger.new_id(), monotonic(), asked.prompt,
             asked.prompt_tokens(self.characters_per_token), asked.max_tokens, asked.model,

@@ -106,7 +106,7 @@ def payloads(events: bytes) -> list[bytes]:
 
 def num_events(events: bytes) -> int:
     """Return how many events with data there are in ``events``; one alone is counted unread."""
-    if events.startswith(b"data:") and events.count(b"\n\n") == 1 and events.endswith(b"\n\n"):
+    if events.count(b"\n\n") == 1 and events.startswith(b"data:") and b"\r" not in events:
         return 1
     return len(payloads(events))
 

@@ -1,63 +1,72 @@
-"""A fake engine: speaks OpenAI's API, waits as long as it is told to, and misbehaves on request.
+"""A fake engine: speaks OpenAI's API, takes as long as it is told to, and misbehaves on request.
 
-It ships with the gateway, so that tests meet real sockets and real faults instead of patches:
+It ships with Headway, so that tests meet real sockets and real faults instead of patches:
 ``FakeEngine(FakeSpeed(ttft_s=0.05, itl_s=0.01))``. A request's ``x-fake-tokens`` header says how
 long its answer is, ``x-fake-fault`` how it goes wrong; ``faults`` do so for the next requests.
+
+An answer is a script: bytes, each with the moment at which they are due. A timer of the kernel
+keeps these moments within tens of microseconds, so that clients' clocks can be held against it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
+import math
+import random
+import threading
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from time import monotonic
+from typing import NamedTuple
 
 from headway.errors import InputError, UnknownNameError
-from headway.http.message import LAST_CHUNK, HttpRequest, as_chunk
+from headway.http.alarm import Alarm
+from headway.http.message import (
+    JSON_HEADERS,
+    LAST_CHUNK,
+    STREAM_HEADERS,
+    HttpRequest,
+    as_chunk,
+)
 from headway.http.openai import (
     CHAT,
     PATHS,
-    RESPONSES,
-    Asked,
+    AnswerWriter,
+    GenerationRequest,
+    Usage,
     error_body,
-    read_asked,
+    models_body,
+    read_request,
 )
-from headway.http.server import ServerConnection
+from headway.http.server import Application, ServerConnection
 
 WORDS = ("the ", "a ", "line ", "of ", "words ", "that ", "means ", "nothing ")
-
+TEMPLATE_TOKENS = 7  # of every prompt, beside one for each word
+PAUSE_S = 0.005
+SPLIT_S = 0.002
+TEXT_HEADERS = b"Content-Type: text/plain\r\n"
 
 FAULTS = (
     "die", "die-in-event", "hang", "hang-midway", "garbage", "garbage-stream", "not-json",
-    "close-early", "close-before", "status-429", "status-500", "status-503", "html-500",
-    "no-done", "bad-chunk", "huge", "redirect", "split", "wrong-length",
+    "close-early", "close-before", "status-NNN", "html-500", "malformed", "no-done", "bad-chunk",
+    "huge", "redirect", "split", "rechunk", "wrong-length",
 )  # fmt: skip
-MIDWAY = frozenset({"die", "die-in-event", "hang-midway", "bad-chunk"})
+MIDWAY = frozenset({"die", "die-in-event", "hang-midway", "bad-chunk", "malformed"})
+RECHUNKED_BYTES = 50  # less than an event has
+
+GO_ON, FINISH, CLOSE, ABORT = range(4)
 
 
-def _plain(
-    status: bytes, body: bytes, kind: bytes = b"application/json", more: bytes = b""
-) -> bytes:
-    return b"HTTP/1.1 %b\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        status, kind, more, len(body), body,
-    )  # fmt: skip
+class Step(NamedTuple):
+    """A part of an answer: when it is due, its bytes, and what follows them."""
 
-
-CANNED = {
-    "garbage": b"\x00\x01\x02 what is this\r\n\r\n",
-    "garbage-stream": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n" + as_chunk(b"data: {not json\n\n") + LAST_CHUNK,
-    "not-json": _plain(b"200 OK", b"<html>hello</html>"),
-    "status-429": _plain(
-        b"429 Too Many Requests", error_body("slow down", "rate_limit_error", "rate"),
-        more=b"Retry-After: 1\r\n",
-    ),
-    "status-500": _plain(b"500 Internal", error_body("engine trouble", "server_error", None)),
-    "status-503": _plain(b"503 Unavailable", error_body("loading", "server_error", None)),
-    "html-500": _plain(b"500 Internal", b"<h1>Oops</h1>", b"text/html"),
-    "redirect": _plain(b"302 Found", b"", b"text/html", b"Location: http://127.0.0.1:1/\r\n"),
-}  # fmt: skip
+    due_s: float
+    data: bytes
+    action: int = GO_ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +77,46 @@ class FakeSpeed:
         ttft_s: from a request's start to its first token.
         itl_s: from token to token.
         prompt_token_s: added to the first token's time for each token of the prompt.
+        network_s: of a whole round trip, before anything else, and without inference, too.
+        busy: probability that a neighbour is at work during a request.
+        busy_s: what the neighbour then adds to the first token, exponential mean.
+        step_times: instead of ``ttft_s`` and the others of a token: given the tokens of prompt and
+            answer, returns the seconds of each token.
         max_num_seqs: requests that run at once; the others wait.
         tokens: of an answer, where the request does not say.
+        tokens_per_event: tokens that are sent together.
         token_bytes: added to the text of every token.
+
     """
 
     ttft_s: float = 0.001
     itl_s: float = 0.0005
     prompt_token_s: float = 0.0
+    network_s: float = 0.0
+    busy: float = 0.0
+    busy_s: float = 0.0
+    step_times: Callable[[int, int], Sequence[float]] | None = None
     max_num_seqs: int = 1_000_000
     tokens: int = 8
+    tokens_per_event: int = 1
     token_bytes: int = 0
+
+    def token_times(
+        self, prompt_tokens: int, tokens: int, source: random.Random
+    ) -> Iterator[float]:
+        """Yield when each token is there, in seconds after the request's start."""
+        now_s = self.network_s
+        if self.busy_s and source.random() < self.busy:
+            now_s += source.expovariate(1 / self.busy_s)
+
+        if self.step_times is not None:
+            for step_s in self.step_times(prompt_tokens, tokens)[:tokens]:
+                now_s += step_s
+                yield now_s
+            return
+        first_s = now_s + self.ttft_s + self.prompt_token_s * prompt_tokens
+        for number in range(tokens):
+            yield first_s + number * self.itl_s
 
 
 @dataclass(slots=True, eq=False)
@@ -87,172 +125,125 @@ class _Run:
 
     engine: FakeEngine
     connection: ServerConnection
-    incoming: HttpRequest
-    asked: Asked
+    request: HttpRequest
+    generation: GenerationRequest
     tokens: int
     fault: str
-    sent: int = 0
-    begun_s: float = 0.0
-    started: bool = False
-    timer: asyncio.TimerHandle | None = None
-    paused: bool = False
+    prompt_tokens: int = 0
+    begin_s: float = math.nan
+    script: Iterator[Step] = field(default_factory=lambda: iter(()))
+    step: Step | None = None
+    is_paused: bool = False
+    num_steps: int = 0
 
     def client_gone(self) -> None:
         self.engine.cancelled += 1
-        self._stop()
+        self.end()
 
     def client_full(self) -> None:
-        self.paused = True
+        self.is_paused = True
 
     def client_ready(self) -> None:
-        self.paused = False
+        self.is_paused = False
 
-    def start(self, now_s: float) -> None:
-        self.started = True
-        speed = self.engine.speed
-        prefill_s = speed.prompt_token_s * self.asked.prompt_tokens(4.0)
-        self.begun_s = now_s + speed.ttft_s + prefill_s
-        if self.fault != "hang":
-            self._at(self.begun_s, self._first)
-
-    def _at(self, when_s: float, what: Any) -> None:
-        self.timer = self.engine.loop.call_at(when_s, what)
-
-    def _stop(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+    def end(self) -> None:
+        """Do nothing more; a script and its request would else hold each other."""
+        self.step = None
+        self.script = iter(())
         self.engine.over(self)
 
-    def _first(self) -> None:
-        wrong = CANNED.get(self.fault)
-        if wrong is not None:
-            self.connection.exchange = None
-            self.connection.write(wrong)
-            self.connection.close_after()
-            self.connection.transport.close()
-            self._stop()
-        elif self.fault == "close-before":
-            self.connection.exchange = None
-            self.connection.transport.abort()
-            self._stop()
-        elif self.asked.stream:
-            head = (
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                b"Transfer-Encoding: chunked\r\n\r\n"
-            )
-            if self.asked.api == CHAT:
-                head += as_chunk(
-                    stream_event(self.asked, {"role": "assistant", "content": ""}, None)
-                )
-            self.connection.write(head)
-            self._token()
-        else:
-            # A whole answer is written when its last token would be.
-            speed = self.engine.speed
-            self._at(self.begun_s + (self.tokens - 1) * speed.itl_s, self._whole)
+    def advance(self) -> None:
+        """Find out what is to be done next, and when."""
+        self.step = next(self.script, None)
+        if self.step is not None:
+            self.engine.later(self.step.due_s, self.act)
 
-    def _token(self) -> None:
-        speed = self.engine.speed
-        halfway = self.sent >= max(1, self.tokens // 2)
-        if halfway and self.fault in MIDWAY:
-            self._go_wrong()
+    def act(self) -> None:
+        """Do what is due."""
+        step = self.step
+        if step is None:
             return
-        if self.paused:
-            self._at(self.engine.loop.time() + 0.005, self._token)
+        if self.is_paused:
+            self.engine.later(monotonic() + PAUSE_S, self.act)
             return
-        last = self.sent + 1 >= self.tokens
-        word = WORDS[self.sent % len(WORDS)] + "x" * speed.token_bytes
-        event = self.engine.token_event(self.asked, word)
-        self.sent += 1
-        if self.fault == "split":
-            self.engine.loop.call_later(0.002, self.connection.write, event[11:])
-            event = event[:11]
-        if not last:
-            self.connection.write(event)
-            next_s = self.begun_s + self.sent * speed.itl_s
-            if self.fault == "split":
-                next_s = max(next_s, self.engine.loop.time() + 0.006)
-            self._at(next_s, self._token)
-        elif self.fault == "split":
-            self.connection.write(event)
-            self.engine.loop.call_later(0.004, self._last, b"")
-        else:
-            self._last(event)
 
-    def _last(self, event: bytes) -> None:
-        if self.fault == "close-early":
-            self.connection.write(event + LAST_CHUNK)
-        else:
-            self.connection.write(event + last_events(self.asked, self.tokens, self.fault))
-        self._stop()
-        self.connection.finished(keep_alive=self.incoming.keep_alive)
-
-    def _go_wrong(self) -> None:
-        if self.fault == "hang-midway":
+        if not self.num_steps:
+            self.engine.ttfts_s.append(monotonic() - self.request.arrival_s)
+        self.num_steps += 1
+        transport = self.connection.transport
+        if step.data:
+            transport.write(step.data)
+        if step.action == GO_ON:
+            self.advance()
             return
-        if self.fault == "die-in-event":
-            self.connection.write(b'20\r\ndata: {"id":"x","choi')
-        elif self.fault == "bad-chunk":
-            self.connection.write(b"zz\r\nnonsense\r\n")
+
+        self.engine.late_s.append(monotonic() - step.due_s)
+        self.end()
+        if step.action == FINISH:
+            self.connection.finished(self.request.keep_alive)
+            return
         self.connection.exchange = None
-        self.connection.transport.close()
-        self._stop()
-
-    def _whole(self) -> None:
-        text = "".join(WORDS[i % len(WORDS)] for i in range(self.tokens))
-        if self.fault == "huge":
-            text = "x" * (12 * 2**20)
-        body = json.dumps(whole_answer(self.asked, text, self.tokens)).encode()
-        self._stop()
-        if self.fault in MIDWAY:
-            self.connection.exchange = None
-            self.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-            self.connection.write(body[: len(body) // 2])
-            self.connection.transport.close()
-            return
-        length = b""
-        if self.fault == "wrong-length":
-            length = b"Content-Length: 5\r\n"
-        headers = b"Content-Type: application/json\r\nx-fake-engine: yes\r\n" + length
-        self.connection.answer(200, headers, body, self.incoming.keep_alive)
+        if step.action == CLOSE:
+            transport.close()
+        else:
+            transport.abort()
 
 
 @dataclass(slots=True, eq=False)
-class FakeEngine:
+class FakeEngine(Application):
     """The engine; ``await start()`` returns its port.
 
     Attributes:
         speed: how long it takes.
         faults: what goes wrong with the next requests, the first one first; empty text: nothing.
         lengths: answers' tokens by prompt, which whoever asks need not know.
+        cached_tokens: of every prompt, as its usage says.
+        reasoning_tokens: generated and billed before the first token, never sent.
+        with_usage: whether it says how many tokens there were.
         bodies: of the requests that came, as they came, at most 1000.
+        ttfts_s: the engine's own: from a request's last byte to its first token's first.
+        late_s: by how much the end of each answer was sent later than it was due.
         cancelled: requests whose client went away.
+        num_requests: that asked for text.
+        accepted: connections.
+
     """
 
     speed: FakeSpeed = field(default_factory=FakeSpeed)
     faults: deque[str] = field(default_factory=deque)
     lengths: dict[str, int] = field(default_factory=dict)
     model: str = "fake"
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    with_usage: bool = True
+    seed: int = 0
     bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=1000))
     headers: deque[dict[bytes, bytes]] = field(default_factory=lambda: deque(maxlen=1000))
+    ttfts_s: deque[float] = field(default_factory=lambda: deque(maxlen=1_000_000))
+    late_s: deque[float] = field(default_factory=lambda: deque(maxlen=1_000_000))
     cancelled: int = 0
-    served: int = 0
-    most_running: int = 0
+    num_requests: int = 0
+    max_running: int = 0
     accepted: int = 0
-    head_limit_bytes: int = 65_536
-    body_limit_bytes: int = 64 * 2**20
-    loop: asyncio.AbstractEventLoop = field(init=False)
+    connections: set[ServerConnection] = field(default_factory=set)
+    _random: random.Random = field(init=False)
     _running: set[_Run] = field(default_factory=set)
     _waiting: deque[_Run] = field(default_factory=deque)
-    _open: set[ServerConnection] = field(default_factory=set)
+    _due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _number: int = 0
+    _free_s: float = -math.inf  # when a place was last given up
+    _alarm_s: float = math.inf
+    _alarm: Alarm = field(init=False)
     _server: asyncio.Server | None = None
-    _cached: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    _chunks: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
 
     async def start(self, port: int = 0) -> int:
         """Listen on the loopback address; returns the port."""
-        self.loop = asyncio.get_running_loop()
-        self._server = await self.loop.create_server(
-            lambda: ServerConnection(self, self.loop), "127.0.0.1", port, backlog=16_384
+        loop = asyncio.get_running_loop()
+        self._random = random.Random(self.seed)
+        self._alarm = Alarm(self._ring)
+        self._server = await loop.create_server(
+            lambda: ServerConnection(self, loop), "127.0.0.1", port, backlog=16_384
         )
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
@@ -261,77 +252,107 @@ class FakeEngine:
         """Close every connection."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._open):
+        for connection in list(self.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
+        self._alarm.close()
+
+    # time
+
+    def later(self, due_s: float, action: Callable[[], None]) -> None:
+        """Call ``action`` at ``due_s`` on the monotonic clock."""
+        self._number += 1
+        heapq.heappush(self._due, (due_s, self._number, action))
+        if due_s < self._alarm_s:
+            self._alarm_s = due_s
+            self._alarm.set(due_s)
+
+    def _ring(self) -> None:
+        due = self._due
+        self._alarm_s = -math.inf  # set once, below, whatever the actions add
+        while due and due[0][0] <= monotonic():
+            heapq.heappop(due)[2]()
+        self._alarm_s = due[0][0] if due else math.inf
+        if due:
+            self._alarm.set(self._alarm_s)
+
+    # the server's side
 
     def opened(self, connection: ServerConnection) -> None:
         """A client has connected."""
         self.accepted += 1
-        self._open.add(connection)
+        self.connections.add(connection)
 
     def closed(self, connection: ServerConnection) -> None:
-        """It has gone."""
-        self._open.discard(connection)
+        """A client has gone."""
+        self.connections.discard(connection)
 
-    def begun(self, connection: ServerConnection, incoming: HttpRequest) -> None:
-        """A request's head is complete."""
-
-    def abandoned(self, connection: ServerConnection, incoming: HttpRequest) -> None:
-        """A client went away in the middle of its request."""
-
-    def malformed(
-        self, connection: ServerConnection, incoming: HttpRequest | None, status: int, why: str
-    ) -> None:
-        """What came is no request."""
-        connection.refuse(status, b"", why.encode())
-
-    def received(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+    def received(self, connection: ServerConnection, request: HttpRequest) -> None:
         """A request is complete."""
-        api = PATHS.get(incoming.path)
-        keep = incoming.keep_alive
-        json_type = b"Content-Type: application/json\r\n"
-        if incoming.path == "/v1/models":
-            listed = [{"id": self.model, "object": "model", "created": 0, "owned_by": "headway"}]
-            body = json.dumps({"object": "list", "data": listed}).encode()
-            connection.answer(200, json_type, body, keep)
-            return
-        if incoming.path == "/metrics":
-            body = (
-                f'vllm:num_requests_running{{model_name="{self.model}"}} {len(self._running)}.0\n'
-                f'vllm:num_requests_waiting{{model_name="{self.model}"}} {len(self._waiting)}.0\n'
-            ).encode()
-            connection.answer(200, b"Content-Type: text/plain\r\n", body, keep)
-            return
-        if api is None:
-            connection.answer(404, json_type, error_body("no such path", "not_found", None), keep)
-            return
-        self.bodies.append(incoming.body)
-        self.headers.append(incoming.headers)
+        api = PATHS.get(request.path)
+        if api is not None:
+            self._generate(connection, request, api)
+        elif request.path == "/v1/models":
+            body = models_body({self.model: {}})
+            self._answer_later(connection, request, JSON_HEADERS, body)
+        elif request.path == "/metrics":
+            self._answer_later(connection, request, TEXT_HEADERS, self._metrics())
+        else:
+            body = error_body("no such path", "not_found", None)
+            connection.answer(404, JSON_HEADERS, body, request.keep_alive)
+
+    def _answer_later(
+        self, connection: ServerConnection, request: HttpRequest, headers: bytes, body: bytes
+    ) -> None:
+        """Answer after a round trip over the network."""
+
+        def answer() -> None:
+            if not connection.gone:
+                connection.answer(200, headers, body, request.keep_alive)
+
+        if self.speed.network_s:
+            self.later(monotonic() + self.speed.network_s, answer)
+        else:
+            answer()
+
+    def _metrics(self) -> bytes:
+        label = f'{{model_name="{self.model}"}}'
+        return (
+            f"vllm:num_requests_running{label} {len(self._running)}.0\n"
+            f"vllm:num_requests_waiting{label} {len(self._waiting)}.0\n"
+        ).encode()
+
+    def _generate(self, connection: ServerConnection, request: HttpRequest, api: str) -> None:
+        self.num_requests += 1
+        self.bodies.append(request.body)
+        self.headers.append(request.headers)
         try:
-            asked = read_asked(api, incoming.body)
+            generation = read_request(api, request.body)
         except InputError as error:
             body = error_body(str(error), "invalid_request_error", None)
-            connection.answer(400, json_type, body, keep)
+            connection.answer(400, JSON_HEADERS, body, request.keep_alive)
             return
-        fault = incoming.headers.get(b"x-fake-fault", b"").decode()
+
+        fault = request.headers.get(b"x-fake-fault", b"").decode()
         if not fault and self.faults:
             fault = self.faults.popleft()
-        if fault and fault not in FAULTS:
+        if fault and fault not in FAULTS and not fault.startswith("status-"):
             raise UnknownNameError("fault", fault, FAULTS)
-        wanted = incoming.headers.get(b"x-fake-tokens")
-        tokens = int(wanted) if wanted else self.lengths.get(asked.prompt, self.speed.tokens)
-        tokens = max(1, min(tokens, asked.max_tokens or tokens))
-        run = _Run(self, connection, incoming, asked, tokens, fault)
+
+        header = request.headers.get(b"x-fake-tokens")
+        tokens = int(header) if header else self.lengths.get(generation.prompt, self.speed.tokens)
+        tokens = max(1, min(tokens, generation.max_tokens or tokens))
+        run = _Run(self, connection, request, generation, tokens=tokens, fault=fault)
+        run.prompt_tokens = len(generation.prompt.split()) + TEMPLATE_TOKENS
         connection.exchange = run
         self._waiting.append(run)
         self._admit()
 
     def over(self, run: _Run) -> None:
         """A request is answered, or nobody wants the answer."""
-        self.served += run.started
         self._running.discard(run)
-        if not run.started and run in self._waiting:
+        self._free_s = monotonic()
+        if math.isnan(run.begin_s) and run in self._waiting:
             self._waiting.remove(run)
         self._admit()
 
@@ -339,86 +360,171 @@ class FakeEngine:
         while self._waiting and len(self._running) < self.speed.max_num_seqs:
             run = self._waiting.popleft()
             self._running.add(run)
-            self.most_running = max(self.most_running, len(self._running))
-            run.start(self.loop.time())
+            self.max_running = max(self.max_running, len(self._running))
+            run.begin_s = max(run.request.arrival_s, self._free_s)
+            run.script = self._script(run)
+            run.advance()
 
-    def token_event(self, asked: Asked, word: str) -> bytes:
-        """One token's event as a chunk."""
-        found = self._cached.get((asked.api, word))
-        if found is None:
-            found = as_chunk(stream_event(asked, {"content": word}, None))
-            self._cached[asked.api, word] = found
-        return found
+    # what is said
+
+    def _script(self, run: _Run) -> Iterator[Step]:
+        """Yield the parts of an answer; without an end the request hangs."""
+        fault = run.fault
+        hidden = min(self.reasoning_tokens, run.tokens - 1)
+        prompt_tokens = run.prompt_tokens - min(self.cached_tokens, run.prompt_tokens - 1)
+        times = self.speed.token_times(prompt_tokens, run.tokens, self._random)
+        for _ in range(hidden):
+            next(times)
+        if fault == "hang":
+            return
+
+        wrong = _canned(fault)
+        if wrong:
+            yield Step(run.begin_s + next(times), wrong, CLOSE)
+        elif fault == "close-before":
+            yield Step(run.begin_s + next(times), b"", ABORT)
+        elif run.generation.stream:
+            yield from self._stream(run, times, run.tokens - hidden)
+        else:
+            yield from self._whole(run, times)
+
+    def _stream(self, run: _Run, times: Iterator[float], tokens: int) -> Iterator[Step]:
+        fault, together = run.fault, self.speed.tokens_per_event
+        frame = _rechunked if fault == "rechunk" else as_chunk
+        writer = self._writer(run)
+        data = _head(STREAM_HEADERS + b"Transfer-Encoding: chunked\r\n")
+        if run.generation.api == CHAT:
+            data += frame(writer.delta("", opens=True))
+
+        due_s = run.begin_s
+        for number in range(0, tokens, together):
+            size = min(together, tokens - number)
+            for _ in range(size):
+                due_s = run.begin_s + next(times)
+            if fault in MIDWAY and number >= max(1, tokens // 2):
+                yield from _go_wrong(fault, due_s, data)
+                return
+
+            chunk = self._chunk(run, writer, number, size)
+            if fault == "split":
+                yield Step(due_s, data + chunk[:11])
+                data, chunk = b"", chunk[11:]
+                due_s += SPLIT_S
+            data += chunk
+            if number + size < tokens:
+                yield Step(due_s, data)
+                data = b""
+
+        usage = self._usage(run) if self.with_usage else None
+        end = b""
+        if fault != "close-early":
+            end = frame(writer.end("stop", usage, says_done=fault != "no-done"))
+        yield Step(due_s, data + end + LAST_CHUNK, FINISH)
+
+    def _chunk(self, run: _Run, writer: AnswerWriter, number: int, size: int) -> bytes:
+        """Return the event of some tokens as a chunk, or as several that cut it."""
+        api, model = run.generation.api, run.generation.model
+        text = "".join(WORDS[(number + i) % len(WORDS)] for i in range(size))
+        text += "x" * self.speed.token_bytes
+        if run.fault == "rechunk":
+            return _rechunked(writer.delta(text))
+
+        chunk = self._chunks.get((api, model, text))
+        if chunk is None:
+            chunk = as_chunk(writer.delta(text))
+            if len(self._chunks) < 1000:
+                self._chunks[api, model, text] = chunk
+        return chunk
+
+    def _whole(self, run: _Run, times: Iterator[float]) -> Iterator[Step]:
+        # A whole answer is written when its last token would be.
+        due_s = run.begin_s + list(times)[-1]
+        text = "".join(WORDS[i % len(WORDS)] for i in range(run.tokens))
+        if run.fault == "huge":
+            text = "x" * (12 * 2**20)
+        body = json.dumps(self._writer(run).whole(text, "stop", self._usage(run))).encode()
+        length = b"Content-Length: %d\r\n" % len(body)
+        if run.fault in MIDWAY:
+            yield Step(due_s, _head(length) + body[: len(body) // 2], CLOSE)
+            return
+
+        lines = JSON_HEADERS + b"x-fake-engine: yes\r\n"
+        if run.fault == "wrong-length":
+            lines += b"Content-Length: 5\r\n"
+        yield Step(due_s, _head(lines + length) + body, FINISH)
+
+    def _writer(self, run: _Run) -> AnswerWriter:
+        return AnswerWriter(api=run.generation.api, model=run.generation.model, id="fake")
+
+    def _usage(self, run: _Run) -> Usage:
+        return Usage(
+            prompt_tokens=run.prompt_tokens,
+            output_tokens=run.tokens,
+            cached_tokens=min(self.cached_tokens, run.prompt_tokens - 1),
+            reasoning_tokens=min(self.reasoning_tokens, run.tokens - 1),
+        )
 
 
-def last_events(asked: Asked, tokens: int, fault: str) -> bytes:
-    """What follows the last token."""
-    if asked.api == RESPONSES:
-        whole = whole_answer(asked, "", tokens)
-        event = {"type": "response.completed", "response": whole, "sequence_number": 99}
-        return as_chunk(_named("response.completed", event)) + LAST_CHUNK
-    finish = as_chunk(stream_event(asked, {}, "stop"))
-    prompt_tokens = asked.prompt_tokens(4.0)
-    usage = {"id": "fake", "object": "chat.completion.chunk", "created": 0,
-             "model": asked.model, "choices": [],
-             "usage": _usage(prompt_tokens, tokens)}  # fmt: skip
-    body = finish + as_chunk(b"data: " + json.dumps(usage).encode() + b"\n\n")
-    if fault != "no-done":
-        body += as_chunk(b"data: [DONE]\n\n")
-    return body + LAST_CHUNK
+def _head(lines: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%b\r\n" % lines
 
 
-def _usage(prompt_tokens: int, tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": tokens,
-        "total_tokens": prompt_tokens + tokens,
-    }
+def _rechunked(events: bytes) -> bytes:
+    """Return ``events`` in chunks that cut them, as a proxy before an engine may send them."""
+    places = range(0, len(events), RECHUNKED_BYTES)
+    return b"".join(as_chunk(events[at : at + RECHUNKED_BYTES]) for at in places)
 
 
-def _named(name: str, event: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(event).encode())
-
-
-def stream_event(asked: Asked, delta: dict[str, str], finish: str | None) -> bytes:
-    """One event of a stream, in the shape of its API."""
-    if asked.api == RESPONSES:
-        event = {"type": "response.output_text.delta", "delta": delta.get("content", ""),
-                 "item_id": "m", "output_index": 0, "content_index": 0,
-                 "sequence_number": 1, "logprobs": []}  # fmt: skip
-        return _named("response.output_text.delta", event)
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
-    if asked.api == CHAT:
-        choice["delta"] = delta
-        kind = "chat.completion.chunk"
+def _go_wrong(fault: str, due_s: float, data: bytes) -> Iterator[Step]:
+    """Yield the last steps of a stream that breaks off; none for one that hangs."""
+    if fault == "hang-midway":
+        yield Step(due_s, data)
+    elif fault == "malformed":
+        yield Step(due_s, data + as_chunk(b'data: {"choices": [{"delta"\n\n') + LAST_CHUNK, CLOSE)
     else:
-        choice["text"] = delta.get("content", "")
-        kind = "text_completion"
-    event = {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice]}
-    return b"data: " + json.dumps(event).encode() + b"\n\n"
+        ends = {"die-in-event": b'20\r\ndata: {"id":"x","choi', "bad-chunk": b"zz\r\nnonsense\r\n"}
+        yield Step(due_s, data + ends.get(fault, b""), CLOSE)
 
 
-def whole_answer(asked: Asked, text: str, tokens: int) -> dict[str, Any]:
-    """An answer in one, in the shape of its API."""
-    prompt_tokens = asked.prompt_tokens(4.0)
-    if asked.api == RESPONSES:
-        content = [{"type": "output_text", "text": text, "annotations": []}]
-        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
-                   "content": content}  # fmt: skip
-        return {
-            "id": "fake", "object": "response", "created_at": 0, "model": asked.model,
-            "status": "completed", "output": [message], "parallel_tool_calls": True,
-            "tool_choice": "auto", "tools": [],
-            "usage": {"input_tokens": prompt_tokens, "output_tokens": tokens,
-                      "total_tokens": prompt_tokens + tokens,
-                      "input_tokens_details": {"cached_tokens": 0},
-                      "output_tokens_details": {"reasoning_tokens": 0}},
-        }  # fmt: skip
-    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
-    if asked.api == CHAT:
-        choice["message"] = {"role": "assistant", "content": text}
-    else:
-        choice["text"] = text
-    kind = "chat.completion" if asked.api == CHAT else "text_completion"
-    return {"id": "fake", "object": kind, "created": 0, "model": asked.model, "choices": [choice],
-            "usage": _usage(prompt_tokens, tokens)}  # fmt: skip
+def _canned(fault: str) -> bytes:
+    """Return the whole answer that is a fault; empty for a fault of another kind."""
+    if fault == "garbage":
+        return b"\x00\x01\x02 what is this\r\n\r\n"
+    if fault == "garbage-stream":
+        head = _head(STREAM_HEADERS + b"Transfer-Encoding: chunked\r\n")
+        return head + as_chunk(b"data: {not json\n\n") + LAST_CHUNK
+    if fault == "not-json":
+        return _plain(b"200 OK", JSON_HEADERS, b"<html>hello</html>")
+    if fault == "html-500":
+        return _plain(b"500 Internal", b"Content-Type: text/html\r\n", b"<h1>Oops</h1>")
+    if fault == "redirect":
+        return _plain(b"302 Found", b"Location: http://127.0.0.1:1/\r\n", b"")
+    if not fault.startswith("status-"):
+        return b""
+
+    status = fault.removeprefix("status-")
+    if status == "429":
+        body = error_body(f"this is a {status}", "rate_limit_error", "rate")
+        return _plain(b"429 Too Many Requests", JSON_HEADERS + b"Retry-After: 1\r\n", body)
+    body = error_body(f"this is a {status}", "server_error", None)
+    return _plain(status.encode() + b" Fault", JSON_HEADERS, body)
+
+
+def _plain(status: bytes, lines: bytes, body: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, lines, len(body), body)
+
+
+@contextmanager
+def running(engine: FakeEngine) -> Iterator[str]:
+    """Run ``engine`` on a loop of its own in a thread; yield its address, such as ``.../v1``."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="fake engine")
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(engine.start(), loop).result(10)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        asyncio.run_coroutine_threadsafe(engine.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -11,6 +11,8 @@ from typing import Any
 from headway.errors import HeadwayError
 
 LAST_CHUNK = b"0\r\n\r\n"
+JSON_HEADERS = b"Content-Type: application/json\r\n"  # complete lines, as all header lines here
+STREAM_HEADERS = b"Content-Type: text/event-stream\r\n"
 REASONS = {
     200: b"OK", 204: b"No Content", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden",
     404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
@@ -37,6 +39,8 @@ class HttpRequest:
         body: as sent, chunks joined.
         version: ``1.1`` or ``1.0``.
         keep_alive: whether the connection may serve another request.
+        repeats_length: whether it says twice how long its body is.
+        arrival_s: when its last bytes came, on the monotonic clock.
 
     """
 
@@ -47,7 +51,8 @@ class HttpRequest:
     body: bytes = b""
     version: str = "1.1"
     keep_alive: bool = True
-    repeated: bool = False
+    repeats_length: bool = False
+    arrival_s: float = 0.0
 
 
 def as_chunk(body: bytes) -> bytes:
@@ -56,10 +61,10 @@ def as_chunk(body: bytes) -> bytes:
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes event loops: uvloop where it is installed."""
+    """Return what makes event loops: uvloop where it is installed."""
     try:
         uvloop: Any = import_module("uvloop")
     except ImportError:
         return asyncio.new_event_loop
-    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return made
+    make_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return make_loop

@@ -1,4 +1,9 @@
-"""HTTP/1.1 as a server speaks it: one connection, its requests in order, nothing but bytes out."""
+"""HTTP/1.1 as a server speaks it: one connection, its requests in order, nothing but bytes out.
+
+httptools takes requests apart, heads and bodies. A connection bounds what a client may send (head,
+body, trailers, pipelined requests) and knows the moment at which a request began, so that whoever
+looks after it can end one that does not come in time.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,9 @@ import httptools
 from headway.http.message import LAST_CHUNK, REASONS, HttpRequest, as_chunk
 
 HIGH_WATER_BYTES = 256 * 1024
-MOST_PIPELINED = 16
+MAX_PIPELINED = 16
 LINGER_S = 0.5
-DECLARED = (b"content-length", b"transfer-encoding")
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 class Exchange(Protocol):
@@ -33,67 +38,78 @@ class Exchange(Protocol):
         ...
 
 
-class Application(Protocol):
-    """What a connection serves."""
+class Application:
+    """What connections serve: override `received`, and whatever else matters."""
 
     @property
-    def head_limit_bytes(self) -> int:
-        """Most bytes of a request line with its headers."""
-        ...
+    def max_head_bytes(self) -> int:
+        """Bytes of a request line with its headers, or of trailers."""
+        return 65_536
 
     @property
-    def body_limit_bytes(self) -> int:
-        """Most bytes of a body."""
-        ...
+    def max_body_bytes(self) -> int:
+        """Bytes of a request's body."""
+        return 64 * 2**20
 
     def opened(self, connection: ServerConnection) -> None:
         """A client has connected."""
-        ...
 
     def closed(self, connection: ServerConnection) -> None:
-        """It has gone."""
-        ...
+        """A client has gone."""
 
-    def begun(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+    def begun(self, connection: ServerConnection, request: HttpRequest) -> None:
         """The head of a request is complete; a refusal here saves reading its body."""
-        ...
 
-    def received(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+    def received(self, connection: ServerConnection, request: HttpRequest) -> None:
         """A request is complete."""
-        ...
+        raise NotImplementedError
 
     def malformed(
-        self, connection: ServerConnection, incoming: HttpRequest | None, status: int, why: str
+        self, connection: ServerConnection, request: HttpRequest | None, status: int, why: str
     ) -> None:
         """What came is no request; answer with ``status`` and close."""
-        ...
+        connection.refuse(status, b"Content-Type: text/plain\r\n", why.encode())
 
-    def abandoned(self, connection: ServerConnection, incoming: HttpRequest) -> None:
+    def abandoned(self, connection: ServerConnection, request: HttpRequest) -> None:
         """The client went away between the head of a request and its end."""
-        ...
 
 
 class ServerConnection(asyncio.Protocol):
-    """One client's connection; requests are answered one after the other."""
+    """One client's connection; requests are answered one after the other.
+
+    Attributes:
+        began_s: when the first byte came of the request that is being received, else ``None``.
+        exchange: whoever answers the present request.
+        full: whether the client reads more slowly than it is sent to.
+
+    """
 
     __slots__ = (
-        "_app", "_body", "_closing", "_complete", "_incoming", "_length", "_loop", "_parser",
-        "_refused", "_seen", "_waiting", "began_s", "exchange", "full", "transport",
+        "_app", "_closing", "_head_bytes", "_length", "_loop", "_now_s", "_parser", "_parts",
+        "_progress", "_receiving", "_refused", "_request", "_url", "_waiting", "began_s",
+        "exchange", "full", "transport",
     )  # fmt: skip
 
     def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve ``app``; asyncio connects."""
         self._app = app
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
-        self._incoming: HttpRequest | None = None  # being received
-        self._body: list[bytes] = []
-        self._length = 0
-        self._seen = 0  # bytes of the head so far
-        self._complete = True
-        self._closing = False
+
+        # The request that is being received.
+        self._request: HttpRequest | None = None
+        self._receiving = False  # its head is complete, its body is not
         self._refused = False
+        self._url = b""
+        self._parts: list[bytes] = []
+        self._length = 0
+        self._head_bytes = 0  # of a head or of trailers so far
+        self._progress = False  # whether the newest bytes held more than a part of those
+        self._now_s = 0.0
+
+        self._closing = False
         self._waiting: deque[HttpRequest] = deque()
-        self.began_s: float | None = None  # first byte of the request being received
+        self.began_s: float | None = None
         self.exchange: Exchange | None = None
         self.full = False
         self.transport: asyncio.Transport
@@ -110,10 +126,9 @@ class ServerConnection(asyncio.Protocol):
         """Bytes came."""
         if self._closing:
             return
-        if self._complete:
-            if self.began_s is None:
-                self.began_s = monotonic()
-            self._seen += len(data)
+        self._now_s = monotonic()
+        self._progress = False
+
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -122,8 +137,12 @@ class ServerConnection(asyncio.Protocol):
             self._broken(400, f"the request cannot be read: {error.__context__}")
         except httptools.HttpParserError as error:
             self._broken(400, f"not an HTTP/1.1 request: {error}")
-        if self._complete and self._seen > self._app.head_limit_bytes and not self._closing:
-            self._broken(431, "the request's headers are too long")
+
+        # What is no body and completes nothing is a head, a trailer, or the line of a chunk's size.
+        if not self._progress:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._app.max_head_bytes:
+                self._broken(431, "the request's headers are too long")
 
     def eof_received(self) -> None:
         """Close: a client that stops sending has gone, as far as HTTP servers go."""
@@ -132,23 +151,28 @@ class ServerConnection(asyncio.Protocol):
         """The connection is closed."""
         self._closing = True
         if self.exchange is not None:
-            gone, self.exchange = self.exchange, None
-            gone.client_gone()
-        for incoming in (*self._waiting, *([] if self._complete else [self._incoming])):
-            if incoming is not None and not self._refused:
-                self._app.abandoned(self, incoming)
+            exchange, self.exchange = self.exchange, None
+            exchange.client_gone()
+
+        unanswered = list(self._waiting)
+        if self._receiving and self._request is not None:
+            unanswered.append(self._request)
+        for request in unanswered:
+            if not self._refused:
+                self._app.abandoned(self, request)
+
         self._waiting.clear()
         del self._parser  # the two would hold each other until the garbage collector comes
         self._app.closed(self)
 
     def pause_writing(self) -> None:
-        """The other side reads too slowly."""
+        """The client reads too slowly."""
         self.full = True
         if self.exchange is not None:
             self.exchange.client_full()
 
     def resume_writing(self) -> None:
-        """The other side has caught up."""
+        """The client has caught up."""
         self.full = False
         if self.exchange is not None:
             self.exchange.client_ready()
@@ -157,70 +181,83 @@ class ServerConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._incoming = HttpRequest()
-        self._body = []
+        self.began_s = self._now_s
+        self._request = HttpRequest()
+        self._url = b""
+        self._parts = []
         self._length = 0
+        self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of its address came."""
-        incoming = self._incoming
-        assert incoming is not None  # a message has begun
-        path, _, query = (incoming.path.encode("latin-1") + url).partition(b"?")
-        incoming.path, incoming.query = path.decode("latin-1"), query.decode("latin-1")
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers came."""
-        assert self._incoming is not None  # a message has begun
+        """One of its headers came; trailers are not wanted."""
+        if self._receiving:
+            return
+        assert self._request is not None  # a message has begun
         name = name.lower()
-        if name in DECLARED and name in self._incoming.headers:
-            self._incoming.repeated = True
-        self._incoming.headers[name] = value
+        headers = self._request.headers
+        if name in BODY_HEADERS and any(other in headers for other in BODY_HEADERS):
+            self._request.repeats_length = True
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """All of its headers are there."""
-        incoming = self._incoming
-        assert incoming is not None  # a message has begun
-        self._complete = False
+        request = self._request
+        assert request is not None  # a message has begun
+        self._receiving = self._progress = True
         self._refused = False
-        self._seen = 0
-        incoming.method = self._parser.get_method().decode("latin-1")
-        incoming.version = self._parser.get_http_version()
-        incoming.keep_alive = bool(self._parser.should_keep_alive())
-        if incoming.repeated or all(name in incoming.headers for name in DECLARED):
+        self._head_bytes = 0
+        request.method = self._parser.get_method().decode("latin-1")
+        request.version = self._parser.get_http_version()
+        request.keep_alive = bool(self._parser.should_keep_alive())
+        path, _, query = self._url.partition(b"?")
+        request.path, request.query = path.decode("latin-1"), query.decode("latin-1")
+
+        # Whoever says twice how long a body is means to be read in two ways.
+        if request.repeats_length:
             self._broken(400, "the request says twice how long its body is")
             return
-        length = incoming.headers.get(b"content-length")
-        if length is not None and int(length) > self._app.body_limit_bytes:
+        length = request.headers.get(b"content-length")
+        if length is not None and int(length) > self._app.max_body_bytes:
             self._too_large()
             return
-        if not self._waiting and self.exchange is None:
-            self._app.begun(self, incoming)
-        if not self._closing and incoming.headers.get(b"expect", b"").lower() == b"100-continue":
+
+        if self._waiting or self.exchange is not None:
+            return  # nothing is written into the answer that is under way
+        self._app.begun(self, request)
+        if not self._closing and request.headers.get(b"expect", b"").lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """A part of its body came."""
         if self._closing:
             return
+        self._progress = True
         self._length += len(body)
-        if self._length > self._app.body_limit_bytes:
+        if self._length > self._app.max_body_bytes:
             self._too_large()
             return
-        self._body.append(body)
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """All of it is there."""
-        if self._closing or self._incoming is None:
+        if self._closing or self._request is None:
             return
-        incoming, self._incoming = self._incoming, None
-        self._complete = True
+        request, self._request = self._request, None
+        request.body = b"".join(self._parts)
+        request.arrival_s = self._now_s
+        self._parts = []
+        self._receiving = False
+        self._progress = True
         self.began_s = None
-        incoming.body = b"".join(self._body)
-        self._body = []
+
         if self.exchange is None and not self._waiting:
-            self._app.received(self, incoming)
-        elif len(self._waiting) < MOST_PIPELINED:
-            self._waiting.append(incoming)
+            self._app.received(self, request)
+        elif len(self._waiting) < MAX_PIPELINED:
+            self._waiting.append(request)
         else:
             self._closing = True
             self.transport.abort()
@@ -232,25 +269,20 @@ class ServerConnection(asyncio.Protocol):
         """Whether nothing more can be sent."""
         return self.transport.is_closing()
 
-    def write(self, data: bytes) -> None:
-        """Send bytes of the answer."""
-        self.transport.write(data)
-
     def answer(
         self, status: int, headers: bytes, body: bytes, keep_alive: bool, head_only: bool = False
     ) -> None:
         """Send a whole answer; ``headers`` are complete lines."""
         close = b"" if keep_alive else b"Connection: close\r\n"
-        reason = REASONS.get(status, b"Status")
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b"
-            % (status, reason, headers, len(body), close, b"" if head_only else body)
-        )
+        head = _head(status, b"%bContent-Length: %d\r\n%b" % (headers, len(body), close))
+        self.transport.write(head if head_only else head + body)
         self.finished(keep_alive)
 
     def finished(self, keep_alive: bool) -> None:
         """The answer is complete: go on with the next request, or close."""
         self.exchange = None
+        if self.began_s is not None:
+            self.began_s = monotonic()  # the next request has all of its time from now on
         if not keep_alive or self._closing:
             self._closing = True
             self.transport.close()
@@ -267,55 +299,54 @@ class ServerConnection(asyncio.Protocol):
         """Answer before the request has come in completely; read no more of it, and close."""
         self._closing = True
         self._refused = True
-        reason = REASONS.get(status, b"Status")
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (status, reason, headers, len(body), body)
-        )
+        lines = b"%bContent-Length: %d\r\nConnection: close\r\n" % (headers, len(body))
+        self.transport.write(_head(status, lines) + body)
         # A close with unread bytes would reset the connection before the client reads the answer.
         self._loop.call_later(LINGER_S, self.transport.close)
 
     def request_timed_out(self) -> None:
-        """The rest of a request did not come in time."""
-        self._broken(408, "the request did not arrive completely in time")
+        """The rest of a request did not come in time; an answer that is under way goes on."""
+        if self.exchange is None:
+            self._broken(408, "the request did not arrive completely in time")
 
     def _next(self) -> None:
         if self._waiting and self.exchange is None and not self._closing:
-            incoming = self._waiting.popleft()
-            self._app.begun(self, incoming)
+            request = self._waiting.popleft()
+            self._app.begun(self, request)
             if not self._closing:
-                self._app.received(self, incoming)
+                self._app.received(self, request)
 
     def _too_large(self) -> None:
-        most = self._app.body_limit_bytes
-        self._broken(413, f"the body is larger than the limit of {most} bytes")
+        limit = self._app.max_body_bytes
+        self._broken(413, f"the body is larger than the limit of {limit} bytes")
 
     def _broken(self, status: int, why: str) -> None:
         if self._closing:
             return
         if self.exchange is None and not self._waiting:
-            self._app.malformed(self, self._incoming, status, why)
+            self._app.malformed(self, self._request, status, why)
         else:
             self._closing = True
             self.transport.close()
 
 
 class Reply:
-    """One answer to one client.
+    """One answer to one client: whole or in pieces, ended well or cut off.
 
     Attributes:
         begun: whether the client was sent anything of it.
         chunked: whether pieces are framed as chunks; a client of HTTP/1.0 is sent them bare.
+
     """
 
     __slots__ = ("_connection", "_keep_alive", "begun", "chunked")
 
-    def __init__(self, connection: ServerConnection, incoming: HttpRequest) -> None:
-        """Answer ``incoming`` over ``connection``."""
+    def __init__(self, connection: ServerConnection, request: HttpRequest) -> None:
+        """Answer ``request`` over ``connection``."""
         self._connection = connection
-        self._keep_alive = incoming.keep_alive
+        self._keep_alive = request.keep_alive
         self.begun = False
-        self.chunked = incoming.version == "1.1"
+        self.chunked = request.version == "1.1"
 
     def begin(self, status: int, lines: bytes, framed: bytes = b"") -> bool:
         """Send the head of an answer in pieces, and its first piece as it stands.
@@ -324,14 +355,11 @@ class Reply:
         """
         self.begun = True
         coding = b"Transfer-Encoding: chunked\r\n" if self.chunked else b"Connection: close\r\n"
-        self._connection.transport.write(
-            b"HTTP/1.1 %d %b\r\n%b%b\r\n%b"
-            % (status, REASONS.get(status, b"Status"), lines, coding, framed)
-        )
+        self._connection.transport.write(_head(status, lines + coding) + framed)
         return self._connection.full
 
     def framed(self, data: bytes) -> bytes:
-        """``data`` as one piece."""
+        """Return ``data`` as one piece."""
         return as_chunk(data) if self.chunked and data else data
 
     def piece(self, framed: bytes) -> None:
@@ -353,3 +381,8 @@ class Reply:
     def cut_off(self) -> None:
         """Close in the middle: there is no other way to tell that what follows is missing."""
         self._connection.transport.abort()
+
+
+def _head(status: int, lines: bytes) -> bytes:
+    reason = REASONS.get(status, b"Status")
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)

@@ -26,7 +26,7 @@ from headway.http.small import (
     as_chunk,
     fastest_loop,
 )
-from headway.load.alarm import Alarm
+from headway.http.alarm import Alarm
 
 
 def _event(text: str, finish: str | None = None) -> bytes:

@@ -12,7 +12,7 @@ from time import monotonic
 
 from headway.errors import InputError
 from headway.http.small import fastest_loop
-from headway.load.alarm import Alarm
+from headway.http.alarm import Alarm
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares

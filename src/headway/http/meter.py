@@ -1,0 +1,139 @@
+"""Tokens and their times, read off an answer as it passes.
+
+While a stream runs its events are counted, not decoded. Only the first ones are read, until a token
+is there, and the last ones, which hold the engine's own count: they were counted as tokens, too,
+and what is none of them is taken back.
+"""
+
+from __future__ import annotations
+
+from headway.http.events import num_events, payloads
+from headway.http.message import BrokenAnswerError
+from headway.http.openai import DONE, RESPONSES, AnswerEvent, Usage, read_event
+
+MAX_CLOSING = 8  # events after the last token: its finish, the usage, [DONE]
+
+# The bytes of one arrival, and how many tokens it was counted for.
+_Arrival = tuple[bytes, int]
+_NOTHING: _Arrival = (b"", 0)
+
+
+class TokenMeter:
+    """Counts the tokens of one answer.
+
+    Attributes:
+        first_s, last_s: when the first and the last token came, on the clock of who feeds it.
+        num_tokens: events with content so far; engines usually send one for each token.
+        usage: as the engine counts (known at the end).
+        finished: whether the answer said that it is complete (known at the end).
+        error: the engine's error (known at the end); empty for none.
+
+    """
+
+    __slots__ = (
+        "_mark", "_tail", "error", "finished", "first_s", "last_s", "num_tokens", "usage",
+    )  # fmt: skip
+
+    def __init__(self, api: str) -> None:
+        """Nothing has come yet."""
+        # Other events lie between the tokens of the Responses API.
+        self._mark = b'.delta"' if api == RESPONSES else None
+        self._tail: tuple[_Arrival, _Arrival, _Arrival] = (_NOTHING, _NOTHING, _NOTHING)
+        self.first_s: float | None = None
+        self.last_s = 0.0
+        self.num_tokens = 0
+        self.usage = Usage()
+        self.finished = False
+        self.error = ""
+
+    @property
+    def output_tokens(self) -> int:
+        """The engine's count of tokens if it gave one, else the events with content."""
+        return self.usage.output_tokens or self.num_tokens
+
+    def see(self, events: bytes, now_s: float) -> None:
+        """Count whole events that came at ``now_s``.
+
+        Raises:
+            BrokenAnswerError: one of the first is no JSON object.
+
+        """
+        count = num_events(events)
+        if not count:
+            return  # a comment keeps a connection alive, and says nothing
+
+        if self.first_s is None:
+            count = self._tokens_from_first(events)
+            self.first_s = now_s if count else None
+        elif self._mark is not None:
+            count = events.count(self._mark)
+
+        self._tail = (self._tail[1], self._tail[2], (events, count))
+        if count:
+            self.last_s = now_s
+            self.add(count, now_s)
+
+    def add(self, count: int, now_s: float) -> None:
+        """Count tokens; a meter that keeps times notes them here."""
+        self.num_tokens += count
+
+    def keep(self, are_tokens: list[bool]) -> None:
+        """Take back those of the last counted ones that are no tokens."""
+        self.num_tokens -= are_tokens.count(False)
+
+    def end_stream(self) -> None:
+        """The stream is over: read its last events, once."""
+        arrivals = [(payloads(events), count) for events, count in self._tail]
+        self._tail = (_NOTHING, _NOTHING, _NOTHING)
+        num_unread = sum(len(data) for data, _ in arrivals) - MAX_CLOSING
+
+        are_tokens: list[bool] = []
+        for data, count in arrivals:
+            flags = []
+            for payload in data:
+                num_unread -= 1
+                flags.append(num_unread >= 0 or self._read_closing(payload))
+            if self._mark is not None:
+                flags = [True] * count
+            are_tokens += flags[len(flags) - count :]
+        self.keep(are_tokens)
+
+    def read_whole(self, body: bytes, now_s: float) -> bool:
+        """Read an answer that came in one piece; return whether it is a JSON object."""
+        try:
+            event = read_event(body)
+        except BrokenAnswerError:
+            return False
+        self.first_s = self.last_s = now_s
+        self._note(event)
+        self.finished = True
+        self.add(1, now_s)
+        return True
+
+    def _tokens_from_first(self, events: bytes) -> int:
+        """Return how many tokens there are from the first event with content on."""
+        data = payloads(events)
+        for place, payload in enumerate(data):
+            if payload != DONE and read_event(payload).has_token:
+                rest = data[place + 1 :]
+                if self._mark is not None:
+                    rest = [other for other in rest if self._mark in other]
+                return 1 + len(rest)
+        return 0
+
+    def _read_closing(self, payload: bytes) -> bool:
+        """Read one of the last events; return whether it is a token."""
+        if payload == DONE:
+            self.finished = True
+            return False
+        try:
+            event = read_event(payload)
+        except BrokenAnswerError:
+            return False
+        self._note(event)
+        return event.has_token
+
+    def _note(self, event: AnswerEvent) -> None:
+        self.usage = event.usage or self.usage
+        self.error = self.error or event.error
+        self.finished |= event.finish is not None or bool(event.error)
