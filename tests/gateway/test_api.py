@@ -12,6 +12,7 @@ from tests.gateway.conftest import CHAT, Live, get, post, streamed
 
 from headway.gateway.answer import Answer
 from headway.gateway.exchange import Exchange
+from headway.http.fake import FakeSpeed
 from headway.http.server import ServerConnection
 
 
@@ -133,6 +134,20 @@ def test_the_stream_reaches_the_client_byte_for_byte(live: Live) -> None:
     body = {**CHAT, "stream": True}
     assert post(port, body)[2] == post(direct, body)[2]
     assert post(port, body, x_fake_fault="split")[2] == post(direct, body)[2]
+    assert post(port, body, x_fake_fault="rechunk")[2] == post(direct, body)[2]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+def test_events_of_a_megabyte_pass_whole_however_they_are_chunked(live: Live, path: str) -> None:
+    backend = live.engine(FakeSpeed(token_bytes=1_000_000, tokens=3))
+    port = live.gateway(backend)
+    direct = int(backend.rsplit(":", 1)[1].split("/")[0])
+    body = {**CHAT, "prompt": "x", "input": "x", "stream": True}
+    expected = post(direct, body, path)[2]
+    for fault in ("", "rechunk"):
+        assert post(port, body, path, x_fake_fault=fault)[2] == expected
+    assert [(e.status, e.output_tokens) for e in live.entries(2)] == [("done", 3)] * 2
+    assert next(iter(live.gateways[0].backends.values())).failed == 0
 
 
 def test_an_answer_too_long_to_hold_passes_through(live: Live) -> None:
