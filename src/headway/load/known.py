@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NamedTuple
 
+from headway.http.alarm import Alarm
 from headway.http.small import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -26,7 +27,6 @@ from headway.http.small import (
     as_chunk,
     fastest_loop,
 )
-from headway.http.alarm import Alarm
 
 
 def _event(text: str, finish: str | None = None) -> bytes:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from headway.errors import InputError
-from headway.http.small import fastest_loop
 from headway.http.alarm import Alarm
+from headway.http.small import fastest_loop
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares
