@@ -1,10 +1,15 @@
 """A plausible frontier, made here so that looking depends on nothing but the form of a report."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import pytest
 
+from headway.report.chart import Chart
+from headway.report.column import column
+from headway.report.estimate import Estimate
 from headway.report.report import Report
 
 # Peak FLOP/s, bytes/s, bytes and $/h in round numbers: for drawing only.
@@ -17,9 +22,54 @@ ACCELERATORS = {
 }
 BATCHES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 PARAMETERS, KV_BYTES = 70e9, 4096 * 0.16e6
+PARTS = ("arithmetic_s", "memory_s", "network_s", "latency_s")
 
 
-def _row(accelerator: str, tp: int, batch: int, draft_tokens: int) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class FrontierRow:
+    accelerator: str = column("accelerator", "what one buys")
+    model: str = column("model", "what one runs")
+    tok_per_s_per_user: Estimate = column("tok/s/user", "speed that one user sees")
+    usd_per_mtok: Estimate | None = column("$/Mtok", "all cost on output tokens")
+    num_accelerators: int = column("accelerators", "of one engine")
+    layout: str = column("layout", "tensor-parallel ranks")
+    batch: int = column("batch", "sequences in flight")
+    draft_tokens: int | None = column("draft", "tokens drafted per pass")
+    mfu: float = column("MFU", "model flops over peak", unit="%", scale=100, digits=2)
+    mbu: float = column("MBU", "bytes that must move over peak", unit="%", scale=100, digits=2)
+    binds: str = column("binds", "the component that takes longest")
+    step_s: float = column("step", "time of one pass", unit="ms", scale=1e3)
+    arithmetic_s: float = column("arithmetic", "alone", unit="ms", scale=1e3, detail=True)
+    memory_s: float = column("memory", "alone", unit="ms", scale=1e3, detail=True)
+    network_s: float = column("network", "alone", unit="ms", scale=1e3, detail=True)
+    latency_s: float = column("latency", "alone", unit="ms", scale=1e3, detail=True)
+    basis: str = column("basis", "how the numbers were reached")
+    on_front: bool = column("on front", "whether none is faster and cheaper", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateRow:
+    model: str = column("model", "what one runs")
+    step_s: float = column("step", "time of one pass", unit="ms", scale=1e3)
+    energy_j: float = column("energy", "of one pass", unit="J")
+    kv_bytes: float = column("KV cache", "of one token", unit="kB", scale=1e-3)
+    tpot_s: float | None = column("TPOT", "time per token", unit="ms", scale=1e3, default=None)
+
+
+CHART = Chart(
+    x="tok_per_s_per_user",
+    y="usd_per_mtok",
+    series="accelerator",
+    front="on_front",
+    legend="thick line: front over the accelerators shown  ·  ★ preferred: largest speed³ / price",
+    x_label="speed, tokens/s per user",
+    y_label="price, $ per million output tokens",
+    details=("num_accelerators", "layout", "batch"),
+    parts=PARTS,
+)
+
+
+def _row(accelerator: str, tp: int, batch: int, draft_tokens: int) -> FrontierRow | None:
     flops, bandwidth, memory, usd_per_hour = ACCELERATORS[accelerator]
     memory_bytes = (PARAMETERS + batch * KV_BYTES) / tp
     if memory_bytes > 0.9 * memory:
@@ -33,63 +83,65 @@ def _row(accelerator: str, tp: int, batch: int, draft_tokens: int) -> dict[str, 
     step_s = max(parts["arithmetic"], parts["memory"]) + parts["network"] + parts["latency"]
     speed = (1 + 0.6 * draft_tokens) / step_s
     price = usd_per_hour * tp / 3600 / (speed * batch) * 1e6
-    return {
-        "accelerator": accelerator,
-        "model": "llama-3.1-70b",
-        "tok_per_s_per_user": speed,
-        "tok_per_s_per_user_lower": speed * 0.62,
-        "tok_per_s_per_user_upper": speed * 1.18,
-        "usd_per_mtok": price,
-        "usd_per_mtok_lower": price / 1.18,
-        "usd_per_mtok_upper": price / 0.62,
-        "num_accelerators": tp,
-        "tp": tp,
-        "pp": 1,
-        "dp": 1,
-        "ep": 1,
-        "rows": batch * (1 + draft_tokens),
-        "batch": batch,
-        "draft_tokens": draft_tokens,
-        "draft_tp": tp if draft_tokens else None,
-        "draft_placement": "beside" if draft_tokens else None,
-        "mfu": parts["arithmetic"] * 0.75 / step_s,
-        "mbu": parts["memory"] * 0.8 / step_s,
-        "binds": max(parts, key=lambda name: parts[name]),
-        "step_s": step_s,
-        **{f"{name}_s": seconds for name, seconds in parts.items()},
-        "basis": "analytic",
-    }
+    return FrontierRow(
+        accelerator=accelerator,
+        model="llama-3.1-70b",
+        tok_per_s_per_user=Estimate(speed, speed * 0.62, speed * 1.18),
+        usd_per_mtok=Estimate(price, price / 1.18, price / 0.62),
+        num_accelerators=tp,
+        layout=f"tp{tp}",
+        batch=batch,
+        draft_tokens=draft_tokens or None,
+        mfu=parts["arithmetic"] * 0.75 / step_s,
+        mbu=parts["memory"] * 0.8 / step_s,
+        binds=max(parts, key=lambda name: parts[name]),
+        step_s=step_s,
+        arithmetic_s=parts["arithmetic"],
+        memory_s=parts["memory"],
+        network_s=parts["network"],
+        latency_s=parts["latency"],
+        basis="analytic",
+    )
 
 
-def _front(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    front: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (-row["tok_per_s_per_user"], row["usd_per_mtok"])):
-        if not front or row["usd_per_mtok"] < front[-1]["usd_per_mtok"]:
+def speed_of(row: FrontierRow) -> float:
+    return row.tok_per_s_per_user.expected
+
+
+def price_of(row: FrontierRow) -> float:
+    assert row.usd_per_mtok is not None
+    return row.usd_per_mtok.expected
+
+
+def _front(rows: list[FrontierRow]) -> list[FrontierRow]:
+    front: list[FrontierRow] = []
+    for row in sorted(rows, key=lambda row: (-speed_of(row), price_of(row))):
+        if not front or price_of(row) < price_of(front[-1]):
             front.append(row)
     return front[::-1]
 
 
 @pytest.fixture(scope="session")
-def frontier() -> Report:
+def frontier() -> Report[FrontierRow]:
     """Five accelerators, a few dozen layouts, everything that a frontier report may say."""
-    rows: list[dict[str, Any]] = []
+    rows: list[FrontierRow] = []
     for name in ACCELERATORS:
         tried = (_row(name, *at) for at in product((1, 2, 4, 8), BATCHES, (0, 3)))
         rows += _front([row for row in tried if row])
-    best = [id(row) for row in _front(rows)]
-    rows = [{**row, "on_front": id(row) in best} for row in rows]
+    best = _front(rows)
+    rows = [replace(row, on_front=row in best) for row in rows]
 
     def worth(n: int) -> float:
-        return float(rows[n]["tok_per_s_per_user"] ** 3 / rows[n]["usd_per_mtok"])
+        return speed_of(rows[n]) ** 3 / price_of(rows[n])
 
     own = {}
     for name in ACCELERATORS:
-        of_one = (n for n, row in enumerate(rows) if row["accelerator"] == name)
+        of_one = (n for n, row in enumerate(rows) if row.accelerator == name)
         own[f"preferred:{name}"] = max(of_one, key=worth)
     return Report(
-        "frontier",
-        "What does llama-3.1-70b cost at each speed, 4096 tokens of context, FP8?",
-        {
+        kind="frontier",
+        title="What does llama-3.1-70b cost at each speed, 4096 tokens of context, FP8?",
+        question={
             "model": "llama-3.1-70b",
             "context_tokens": 4096,
             "dtype": "fp8",
@@ -97,34 +149,32 @@ def frontier() -> Report:
             "draft_model": None,
             "accelerators": ", ".join(ACCELERATORS),
         },
-        tuple(rows),
-        {
+        rows=tuple(rows),
+        marks={
             "preferred": max(range(len(rows)), key=worth),
-            "cheapest": min(range(len(rows)), key=lambda n: float(rows[n]["usd_per_mtok"])),
-            "fastest": max(range(len(rows)), key=lambda n: float(rows[n]["tok_per_s_per_user"])),
+            "cheapest": min(range(len(rows)), key=lambda n: price_of(rows[n])),
+            "fastest": max(range(len(rows)), key=lambda n: speed_of(rows[n])),
             **own,
         },
-        (
+        notes=(
             "Decode only: the prompt's cost is not part of the price.",
             "Prices are on demand, per hour, for whole accelerators that are always busy.",
             "a100-80gb has no native FP8: its INT8 rate, see https://example.org/notes?a=1&b=2.",
             "Intervals: from what no such machine can beat to what poor kernels reach.",
         ),
-        {
+        sources={
             "h200-sxm": "https://example.org/h200-datasheet (2026-05-01)",
             "price h200-sxm": "https://example.org/pricing (2026-05-02)",
             "llama-3.1-70b": "config.json of the model",
         },
+        charts=(CHART,),
     )
 
 
 @pytest.fixture
-def estimate() -> Report:
-    """A report of a kind that has no chart, and of one row."""
-    row: dict[str, Any] = {
-        "model": "llama-3.1-8b",
-        "step_s": 0.0123,
-        "energy_j": 0.32,
-        "kv_bytes": 131072.0,
-    }
-    return Report("estimate", "One step of llama-3.1-8b", {"batch": 64}, (row | {"tpot_s": None},))
+def estimate() -> Report[EstimateRow]:
+    """A report without a chart, and of one row."""
+    row = EstimateRow(model="llama-3.1-8b", step_s=0.0123, energy_j=0.32, kv_bytes=131072.0)
+    return Report(
+        kind="estimate", title="One step of llama-3.1-8b", question={"batch": 64}, rows=(row,)
+    )

@@ -32,7 +32,7 @@ def test_every_report_that_is_written_can_be_read(
     notes: list[str],
 ) -> None:
     marks = {"first": 0} if answer else {}
-    report = Report(kind, title, question, tuple(answer), marks, tuple(notes), {"a": "b"})
+    report: Report = Report(kind, title, question, tuple(answer), marks, tuple(notes), {"a": "b"})
     assert Report.from_json(report.to_json()) == report
 
 

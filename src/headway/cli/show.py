@@ -31,13 +31,9 @@ def show(report: Report[Any], files: AnswerFiles, rows: Iterable[int] | None = N
     if files.json not in (None, "-"):
         contents[Path(str(files.json))] = report.to_json()
     if files.html is not None:
-        from headway.report.page import page
-
-        contents[files.html] = page(report)
+        contents[files.html] = report.html()
     if files.png is not None:
-        from headway.report.plot import png
-
-        contents[files.png] = png(report)
+        contents[files.png] = report.png()
     if files.csv is not None:
         contents[files.csv] = report.to_csv()
     write_together(contents)
@@ -92,13 +88,9 @@ def delivering(
     if json_path not in (None, "-"):
         files[Path(str(json_path))] = report.to_json()
     if html_path is not None:
-        from headway.report.page import page
-
-        files[html_path] = page(report)
+        files[html_path] = report.html()
     if png_path is not None:
-        from headway.report.plot import png
-
-        files[png_path] = png(report)
+        files[png_path] = report.png()
     write_together(files)
     if json_path == "-":
         click.echo(report.to_json().encode(), nl=False)  # UTF-8 whatever the terminal has

@@ -1,103 +1,100 @@
-"""Parts of a whole as bars with their intervals: where the time of an endpoint goes.
-
-One SVG without script or style of its own, so that it stands in a page under the strictest policy,
-and the same bars for a picture.
-"""
+"""Parts of a whole as bars with their intervals: where the time of an endpoint goes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import Any
 
 from headway.report.chart import Bars
 from headway.report.estimate import Estimate
-from headway.report.report import Report
-from headway.report.words import seconds
+from headway.report.figure import SIZE
+from headway.report.grid import Grid
+from headway.report.letters import shortened, text_width
+from headway.report.svg import coloured, element, path, text
 
-WIDTH, ROW, LEFT, RIGHT = 860.0, 34.0, 190.0, 190.0
+GAP = 10.0
+MAX_BAR = 34.0
+NAME_LETTERS = 28
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A part in seconds, from ``start_s`` on, with its interval; a ``whole`` is not in the sum."""
+class _Bar:
+    """A part from ``start`` on with the ends of its interval, on the shown scale."""
 
+    row: int
     name: str
-    start_s: float
-    value_s: float
-    lower_s: float
-    upper_s: float
-    whole: bool
-
-    @property
-    def said(self) -> str:
-        """The value with its interval, in words."""
-        ends = f"{seconds(self.lower_s)} to {seconds(self.upper_s)}"
-        return seconds(self.value_s) + ("" if self.lower_s == self.upper_s else f" ({ends})")
+    start: float
+    value: float
+    lower: float
+    upper: float
+    is_total: bool
+    words: str
 
 
-def bars_of(report: Report[Any]) -> tuple[Bar, ...]:
-    """The parts of an endpoint's time, each begun where the one before it ends; else none."""
-    declared = [chart for chart in report.charts if isinstance(chart, Bars)]
-    if declared and report.rows:
-        return _declared(report, declared[0])
-    if report.kind != "endpoint":
-        return ()
-    found, at = [], 0.0
-    for row in report.rows:
-        value = row.get("value")
-        if row.get("unit") != "s" or not isinstance(value, int | float):
+def bars_of(grid: Grid, chart: Bars) -> list[_Bar]:
+    """Return the rows that have a value; each part begins where the one before it ends."""
+    bars, end = [], 0.0
+    for number, row in enumerate(grid.rows):
+        value = grid.number(number, chart.value)
+        if value is None:
             continue
-        ends = [row.get(end) for end in ("lower", "upper")]
-        lower, upper = (float(e) if isinstance(e, int | float) else float(value) for e in ends)
-        whole = str(row["part"]) in ("raw", "idealized")
-        start = 0.0 if whole else at
-        found.append(Bar(str(row["part"]), start, float(value), lower, upper, whole))
-        at += 0.0 if whole else float(value)
-    return tuple(found)
 
-
-def _declared(report: Report[Any], chart: Bars) -> tuple[Bar, ...]:
-    bars, at = [], 0.0
-    for row in report.values:
-        value, is_total = row[chart.value], row[chart.total] is True
-        if isinstance(value, int | float):
-            value = Estimate(value, value, value)
-        if not isinstance(value, Estimate):
-            continue
-        start = 0.0 if is_total else at
+        is_total = row[chart.total] is True
+        lower, upper = grid.interval(number, chart.value) or (value, value)
+        words = grid.shown(number, chart.value)
+        cell = row[chart.value]
+        if isinstance(cell, Estimate) and lower < upper:
+            words += f" ({grid.columns[chart.value].format_range(cell)})"
         bars.append(
-            Bar(str(row[chart.name]), start, value.expected, value.lower, value.upper, is_total)
+            _Bar(
+                row=number,
+                name=str(row[chart.name]),
+                start=0.0 if is_total else end,
+                value=value,
+                lower=lower,
+                upper=upper,
+                is_total=is_total,
+                words=words,
+            )
         )
-        at += 0.0 if is_total else value.expected
-    return tuple(bars)
+        end += 0.0 if is_total else value
+    return bars
 
 
-def svg(bars: tuple[Bar, ...]) -> str:
-    """The bars as one SVG element whose colours follow the page's."""
-    most = max(bar.start_s + max(bar.value_s, bar.upper_s, 0.0) for bar in bars) or 1.0
-    scale = (WIDTH - LEFT - RIGHT) / most
+def draw_bars(grid: Grid, chart: Bars, *, box: tuple[float, float, float, float]) -> str:
+    """Return the bars of ``chart`` in ``box`` (left, top, right, bottom); empty without values."""
+    bars = bars_of(grid, chart)
+    if not bars:
+        return ""
+    left, top, right, bottom = box
+    legend = coloured("quiet", text(chart.legend, (left, top + SIZE), SIZE * 0.85))
+    names_width = max(text_width(shortened(b.name, NAME_LETTERS), SIZE) for b in bars) + GAP
+    words_width = max(text_width(bar.words, SIZE * 0.85) for bar in bars) + GAP
+    start = left + names_width
+    longest = max(bar.start + max(bar.value, bar.upper, 0.0) for bar in bars) or 1.0
+    scale = max(50.0, right - words_width - start) / longest
 
-    def x(value_s: float) -> float:
-        return LEFT + scale * max(value_s, 0.0)
-
-    parts = []
+    first = top + 2 * SIZE
+    height = min(MAX_BAR, (bottom - first) / len(bars))
+    parts = [legend]
     for i, bar in enumerate(bars):
-        top, colour = i * ROW + 6, "var(--front)" if bar.whole else "var(--c0)"
-        left, right = sorted((x(bar.start_s), x(bar.start_s + bar.value_s)))
-        low, high = x(bar.start_s + bar.lower_s), x(bar.start_s + bar.upper_s)
-        middle = top + (ROW - 12) / 2
-        parts.append(
-            f'<text x="{LEFT - 10:g}" y="{middle + 5:g}" text-anchor="end" fill="var(--ink)">'
-            f"{escape(bar.name)}</text>"
-            f'<rect x="{left:.1f}" y="{top:g}" width="{max(right - left, 1):.1f}" '
-            f'height="{ROW - 12:g}" fill="{colour}"/>'
-            f'<path d="M{low:.1f} {middle:g}H{high:.1f}" stroke="var(--ink)" stroke-width="1.5"/>'
-            f'<text x="{max(right, high) + 8:.1f}" y="{middle + 5:g}" fill="var(--quiet)" '
-            f'font-size="12">{escape(bar.said)}</text>'
+        middle = first + (i + 0.5) * height
+        begin, end = (start + scale * max(0.0, v) for v in (bar.start, bar.start + bar.value))
+        low, high = (start + scale * max(0.0, bar.start + v) for v in (bar.lower, bar.upper))
+
+        rectangle = element(
+            "rect",
+            x=min(begin, end),
+            y=middle - height * 0.32,
+            width=max(abs(end - begin), 1.0),
+            height=height * 0.64,
+            fill="currentColor",
+            data_row=bar.row,
         )
-    height = len(bars) * ROW
-    return (
-        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" width="100%" role="img" font-size="14" '
-        f'aria-label="Parts of the mean time of a request">{"".join(parts)}</svg>'
-    )
+        name_at, words_at = (start - GAP, middle + 4), (max(begin, end, high) + 8, middle + 4)
+        name = text(shortened(bar.name, NAME_LETTERS), name_at, SIZE, anchor="end")
+        parts += [
+            coloured("front" if bar.is_total else "s0", rectangle),
+            coloured("ink", name + path([(low, middle), (high, middle)], 1.5)),
+            coloured("quiet", text(bar.words, words_at, SIZE * 0.85)),
+        ]
+    return "".join(parts)

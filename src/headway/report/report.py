@@ -12,15 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import lru_cache
 from keyword import iskeyword
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from headway.errors import InputError
 from headway.report.chart import Bars, Chart, chart_from_json, chart_to_json
 from headway.report.column import Cell, Column, Value
 from headway.report.estimate import Estimate
+from headway.report.files import write_atomically
+from headway.report.grid import Grid
+from headway.report.legacy import charts_of_kind, grid_of_mappings
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are not in the oldest Python we run on
+
+    from headway.report.picture import Picture
 
     RowType = TypeVar("RowType", default=Mapping[str, Value])
 else:
@@ -60,9 +66,11 @@ class Report(Generic[RowType]):
     charts: tuple[Chart | Bars, ...] = ()
 
     def __post_init__(self) -> None:
-        for row in (self.question, *self.values):
+        raw_rows = self.rows if self._has_mappings else self.grid.rows
+        for row in (self.question, *raw_rows):
             for name, value in row.items():
                 _check_value(value, f"{name} of a {self.kind} report")
+
         for mark, number in self.marks.items():
             if not 0 <= number < len(self.rows):
                 raise InputError(f"mark {mark!r} points at row {number} of {len(self.rows)}")
@@ -81,12 +89,18 @@ class Report(Generic[RowType]):
         return {f.name: f.metadata["column"] for f in fields(self.rows[0])}
 
     @property
-    def values(self) -> tuple[Mapping[str, Cell], ...]:
-        """The values of each row by column, in SI units."""
-        names = tuple(self.columns)
-        if names:
-            return tuple({name: getattr(row, name) for name in names} for row in self.rows)
-        return tuple(row for row in self.rows if isinstance(row, Mapping))
+    def grid(self) -> Grid:
+        """The cells with their columns: what every view reads."""
+        columns = self.columns
+        if self._has_mappings:
+            columns, mappings = grid_of_mappings(self.rows)  # type: ignore[arg-type] # mappings
+            return Grid(columns=columns, rows=mappings, marks=self.marks)
+        rows = tuple({name: getattr(row, name) for name in columns} for row in self.rows)
+        return Grid(columns=columns, rows=rows, marks=self.marks)
+
+    @property
+    def _has_mappings(self) -> bool:
+        return bool(self.rows) and isinstance(self.rows[0], Mapping)
 
     @property
     def flat_rows(self) -> list[dict[str, Value]]:
@@ -95,19 +109,19 @@ class Report(Generic[RowType]):
         A column of estimates becomes three, and one more each for a level, a basis and a source
         where any row has one.
         """
-        values = self.values
-        parts = {name: _parts(row[name] for row in values) for name in self.columns}
-        if not parts:
-            return [dict(row) for row in values]  # type: ignore[arg-type] # no estimates in mappings
+        if self._has_mappings:
+            return [dict(row) for row in self.rows]  # type: ignore[call-overload] # mappings
 
+        grid = self.grid
+        parts = {name: _parts(row[name] for row in grid.rows) for name in grid.columns}
         flat = []
-        for row in values:
+        for row in grid.rows:
             cells: dict[str, Value] = {}
-            for name, value in row.items():
-                is_estimate = isinstance(value, Estimate)
-                cells[name] = value.expected if isinstance(value, Estimate) else value
+            for name, cell in row.items():
+                is_estimate = isinstance(cell, Estimate)
+                cells[name] = cell.expected if isinstance(cell, Estimate) else cell
                 for part in parts[name]:
-                    cells[f"{name}_{part}"] = getattr(value, part) if is_estimate else None
+                    cells[f"{name}_{part}"] = getattr(cell, part) if is_estimate else None
             flat.append(cells)
         return flat
 
@@ -167,13 +181,8 @@ class Report(Generic[RowType]):
         """Return the answer as plain text: a table of ``rows`` (all), or one row as facts."""
         from headway.report.text import facts, table
 
-        values = self.values
-        columns = self.columns or {
-            n: Column(n, "") for n in dict.fromkeys(n for r in values for n in r)
-        }
-        if len(self.rows) == 1:
-            return facts(columns, values[0])
-        return table(columns, values, self.marks, rows)
+        grid = self.grid
+        return facts(grid) if len(grid.rows) == 1 else table(grid, rows)
 
     def summary(self, rows: Iterable[int] | None = None) -> str:
         """Return title, `text` of ``rows`` (all), and notes."""
@@ -200,6 +209,51 @@ class Report(Generic[RowType]):
         from headway.report.frames import to_polars
 
         return to_polars(self.flat_rows)
+
+    def svg(self, width: float = 768, height: float = 442) -> str:
+        """Return title, charts and notes as one SVG element of this size in pixels."""
+        return self._picture.svg(width, height)
+
+    def png(self, width_px: int = 1200, height_px: int = 750) -> bytes:
+        """Return what `svg` shows as a PNG of exactly this size; the extra ``plot`` is needed.
+
+        Raises:
+            InputError: a side is not between 300 and 10,000 pixels.
+            MissingExtraError: the library that renders SVG is not installed.
+
+        """
+        return self._picture.png(width_px, height_px)
+
+    def html(self, path: str | Path | None = None) -> str:
+        """Return the report as one page that needs nothing else; write it to ``path`` if given."""
+        from headway.report.page import page
+
+        text = page(
+            kind=self.kind,
+            picture=self._picture,
+            question=self.question,
+            sources=self.sources,
+            json_text=self.to_json(),
+        )
+        if path is not None:
+            write_atomically(Path(path), text)
+        return text
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the picture, and the rows below it."""
+        from headway.report.page import notebook
+
+        return notebook(self._picture)
+
+    @property
+    def _picture(self) -> Picture:
+        """What is drawn, and the words around it."""
+        from headway.report.picture import Picture
+
+        grid, charts = self.grid, self.charts
+        if self._has_mappings:
+            charts = charts_of_kind(self.kind, self.question, grid.columns)
+        return Picture(title=self.title, grid=grid, charts=charts, notes=self.notes)
 
 
 def is_report(text: str) -> bool:

@@ -7,54 +7,52 @@ import re
 from collections.abc import Collection, Iterable
 from html import escape
 
-from headway.report.kinds import marks_by_row
-from headway.report.report import Report, Row, Value
-from headway.report.words import UNKNOWN, columns, heading, shown, with_interval
+from headway.report.column import UNKNOWN, Cell
+from headway.report.estimate import Estimate
+from headway.report.grid import Grid
 
 FEW = 3
-ENDS = ("", "_lower", "_upper")
 _LINK = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]")
 
 
-def table(report: Report, kept: Collection[str]) -> str:
-    """All rows; an interval stands beside its value, and what never varies once above the table.
+def table(grid: Grid, chart_columns: Collection[str]) -> str:
+    """Return all rows; what never varies stands once above the table.
 
     Few rows that no chart refers to stand side by side, their columns one below another.
 
     Args:
-        report: whose rows they are.
-        kept: the columns that stay in the table even if they never vary.
+        grid: the rows.
+        chart_columns: the columns that stay in the table even if they never vary.
 
     """
-    keys = columns(report.rows)
-    if not keys:
+    if not grid.columns:
         return "<p>No rows.</p>"
-    if len(report.rows) <= FEW and not kept:
-        return _upright(report, keys)
-    same = [key for key in keys if key not in kept and _constant(report, key)]
-    keys = [key for key in keys if key not in same]
-    head = "".join(_heading(heading(key), key) for key in keys)
-    marks = marks_by_row(report)
+    if len(grid.rows) <= FEW and not chart_columns:
+        return _upright(grid)
+
+    constant = [n for n in grid.columns if n not in chart_columns and _is_constant(grid, n)]
+    names = [name for name in grid.columns if name not in constant]
+    head = "".join(_heading(grid, name) for name in names)
     body = "\n".join(
         f'<tr data-row="{n}"><th scope="row"><span class="number">{n}</span>'
-        f"{_badges(marks.get(n, ()))}</th>{''.join(_cell(row, key) for key in keys)}</tr>"
-        for n, row in enumerate(report.rows)
+        f"{_badges(grid.marks_of(n))}</th>{''.join(_cell(grid, n, name) for name in names)}</tr>"
+        for n in range(len(grid.rows))
     )
     return (
-        _once(report, same)
+        _once(grid, constant)
         + '<div class="scroll" tabindex="0" role="region" aria-labelledby="rows-title"><table>'
-        f"<thead><tr>{_heading('row', 'row', 'ascending')}{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        '<thead><tr><th scope="col" aria-sort="ascending"><button type="button">row</button></th>'
+        f"{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def terms(pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of what is called what, both already HTML."""
+    """Return a list of what is called what, both already HTML."""
     return "<dl>" + "".join(f"<dt>{a}</dt><dd>{b}</dd>" for a, b in pairs) + "</dl>"
 
 
 def linked(text: str) -> str:
-    """``text`` as HTML in which web addresses can be followed."""
+    """Return ``text`` as HTML in which web addresses can be followed."""
     parts, end = [], 0
     for match in _LINK.finditer(text):
         address = escape(match[0])
@@ -64,63 +62,75 @@ def linked(text: str) -> str:
     return "".join([*parts, escape(text[end:])])
 
 
-def exact(value: Value) -> str:
-    """The value as it is, for whoever asks the question again."""
+def exact(value: object) -> str:
+    """Return a value as it is, for whoever asks the question again."""
     return UNKNOWN if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _constant(report: Report, key: str) -> bool:
-    """Whether all of several rows say the same under ``key`` and its interval."""
-    kinds = {json.dumps([row.get(f"{key}{end}") for end in ENDS]) for row in report.rows}
-    return len(report.rows) > 1 and len(kinds) == 1
+def _is_constant(grid: Grid, name: str) -> bool:
+    """Return whether all of several rows have the same cell, intervals included."""
+    return len(grid.rows) > 1 and len({repr(row.get(name)) for row in grid.rows}) == 1
 
 
-def _upright(report: Report, keys: Iterable[str]) -> str:
-    marks = marks_by_row(report)
-    numbers = "".join(
-        f'<th scope="col">row {n}{_badges(marks.get(n, ()))}</th>' for n in range(len(report.rows))
-    )
+def _upright(grid: Grid) -> str:
+    numbers = range(len(grid.rows))
+    heads = "".join(f'<th scope="col">row {n}{_badges(grid.marks_of(n))}</th>' for n in numbers)
     lines = "\n".join(
-        f'<tr><th scope="row" title="{escape(key)}">{escape(heading(key))}</th>'
-        f"{''.join(_cell(row, key) for row in report.rows)}</tr>"
-        for key in keys
+        f'<tr><th scope="row" title="{escape(column.meaning)}">{escape(column.title)}</th>'
+        f"{''.join(_cell(grid, n, name) for n in numbers)}</tr>"
+        for name, column in grid.columns.items()
     )
-    head = f"<thead><tr><td></td>{numbers}</tr></thead>" if len(report.rows) > 1 or marks else ""
+    has_head = len(grid.rows) > 1 or grid.marks
+    head = f"<thead><tr><td></td>{heads}</tr></thead>" if has_head else ""
     return (
         f'<div class="scroll"><table class="upright">{head}\n<tbody>{lines}</tbody></table></div>'
     )
 
 
-def _once(report: Report, keys: Iterable[str]) -> str:
-    terms_ = "".join(
-        f"<div><dt>{escape(heading(key))}</dt>"
-        f"<dd>{escape(with_interval(report.rows[0], key))}</dd></div>"
-        for key in keys
+def _once(grid: Grid, names: Iterable[str]) -> str:
+    """Return the columns that never vary, each once."""
+    pairs = "".join(
+        f'<div><dt title="{escape(grid.columns[name].meaning)}">'
+        f"{escape(grid.columns[name].heading)}</dt><dd>{escape(grid.shown(0, name))}"
+        f"{_range(grid, 0, name)}</dd></div>"
+        for name in names
     )
-    said = f'<p class="quiet">The same in every row:</p><dl class="same">{terms_}</dl>'
-    return said if terms_ else ""
+    intro = '<p class="quiet">The same in every row:</p>'
+    return f'{intro}<dl class="same">{pairs}</dl>' if pairs else ""
 
 
-def _heading(text: str, key: str, sort: str = "none") -> str:
+def _heading(grid: Grid, name: str) -> str:
+    column = grid.columns[name]
     return (
-        f'<th scope="col" aria-sort="{sort}" title="{escape(key)}">'
-        f'<button type="button">{escape(text)}</button></th>'
+        f'<th scope="col" aria-sort="none" title="{escape(column.meaning or name)}">'
+        f'<button type="button">{escape(column.title)}</button></th>'
     )
 
 
 def _badges(marks: Iterable[str]) -> str:
-    """The marks of a row; "preferred:h200" reads "★ h200"."""
+    """Return the marks of a row; "preferred:h200" reads "★ h200"."""
     badges = (re.sub("^preferred:?", "★ ", mark) for mark in marks)
-    named = (badge if badge != "★ " else "★ preferred" for badge in badges)
-    return "".join(f' <span class="badge">{escape(badge)}</span>' for badge in named)
+    names = (badge if badge != "★ " else "★ preferred" for badge in badges)
+    return "".join(f' <span class="badge">{escape(name)}</span>' for name in names)
 
 
-def _cell(row: Row, key: str) -> str:
-    value = row.get(key)
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    ends = {end: row[name] for end in ("lower", "upper") if (name := f"{key}_{end}") in row}
-    exactly = ({"v": value} if numeric else {}) | {k: v for k, v in ends.items() if v is not None}
-    attributes = "".join(f' data-{name}="{escape(exact(v))}"' for name, v in exactly.items())
-    text, interval = shown(key, value), with_interval(row, key).removeprefix(shown(key, value))
-    small = f" <small>{escape(interval.strip())}</small>" if interval else ""
-    return f"<td{' class=num' if numeric else ''}{attributes}>{escape(text)}{small}</td>"
+def _cell(grid: Grid, number: int, name: str) -> str:
+    """Return one cell: rounded for people, exact in SI units for the script and the curious."""
+    cell = grid.rows[number].get(name)
+    exactly = _exact_numbers(cell)
+    attributes = "".join(f' data-{key}="{escape(exact(v))}"' for key, v in exactly.items())
+    kind = " class=num" if exactly else ""
+    text = escape(grid.columns[name].format(cell))
+    return f"<td{kind}{attributes}>{text}{_range(grid, number, name)}</td>"
+
+
+def _exact_numbers(cell: Cell) -> dict[str, float]:
+    if isinstance(cell, Estimate):
+        return {"v": cell.expected, "lower": cell.lower, "upper": cell.upper}
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    return {"v": cell} if is_number and isinstance(cell, int | float) else {}
+
+
+def _range(grid: Grid, number: int, name: str) -> str:
+    between = grid.columns[name].format_range(grid.rows[number].get(name))
+    return f" <small>({escape(between)})</small>" if between else ""

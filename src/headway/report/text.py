@@ -6,27 +6,23 @@ import csv as csv_format
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from headway.report.column import Cell, Column
+from headway.report.column import Value
 from headway.report.estimate import Estimate
+from headway.report.grid import Grid
 
 GAP = "  "
 
 
-def table(
-    columns: Mapping[str, Column],
-    rows: Sequence[Mapping[str, Cell]],
-    marks: Mapping[str, int],
-    shown: Iterable[int] | None = None,
-) -> str:
+def table(grid: Grid, shown: Iterable[int] | None = None) -> str:
     """Return the rows ``shown`` (all by default) under their headings, their marks at the end.
 
     Columns that no row fills and columns of detail are left out; an interval stands beside its
     value.
     """
-    numbers = range(len(rows)) if shown is None else list(shown)
+    numbers = range(len(grid.rows)) if shown is None else list(shown)
     lines: list[list[str]] = []
-    for name, column in columns.items():
-        values = [rows[number].get(name) for number in numbers]
+    for name, column in grid.columns.items():
+        values = [grid.rows[number][name] for number in numbers]
         if column.detail or all(value is None for value in values):
             continue
 
@@ -35,22 +31,21 @@ def table(
         if any(isinstance(value, Estimate) for value in values):
             lines.append(_aligned(["range", *map(column.format_range, values)], left=False))
 
-    if marks:
-        names = {number: [m for m, own in marks.items() if own == number] for number in numbers}
-        lines.append(["", *(", ".join(names[number]) for number in numbers)])
+    if grid.marks:
+        lines.append(["", *(", ".join(grid.marks_of(number)) for number in numbers)])
     return "\n".join(GAP.join(cells).rstrip() for cells in zip(*lines, strict=True))
 
 
-def facts(columns: Mapping[str, Column], row: Mapping[str, Cell]) -> str:
-    """Return one row with a line for each column it fills: label, value, range and meaning."""
+def facts(grid: Grid) -> str:
+    """Return the first row, a line for each column it fills: label, value, range, meaning."""
     lines = []
-    for name, column in columns.items():
-        value = row[name]
+    for name, column in grid.columns.items():
+        value = grid.rows[0][name]
         if value is None:
             continue
         between = column.format_range(value)
         remark = f"range {between}; {column.meaning}" if between else column.meaning
-        lines.append((column.heading, f"{column.format(value)} {column.unit}".rstrip(), remark))
+        lines.append((column.heading, grid.shown(0, name), remark))
 
     # Long texts do not push every remark away.
     label_width = max((len(label) for label, _, _ in lines), default=0)
@@ -61,7 +56,7 @@ def facts(columns: Mapping[str, Column], row: Mapping[str, Cell]) -> str:
     )
 
 
-def csv(rows: Sequence[Mapping[str, object]]) -> str:
+def csv(rows: Sequence[Mapping[str, Value]]) -> str:
     """Return ``rows`` as CSV; an unknown value is an empty cell."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()

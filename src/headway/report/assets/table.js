@@ -18,7 +18,7 @@
     if (column === 0) return Number(tr.dataset.row);
     const cell = tr.cells[column];
     if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
-    return cell.textContent === "–" ? null : cell.textContent;
+    return cell.textContent === "-" ? null : cell.textContent;
   };
   const compare = (a, b) =>
     typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
