@@ -24,19 +24,17 @@ from pathlib import Path
 from statistics import fmean
 
 from headway.engines.transformers_engine import TransformersEngine
-from headway.ideal.attribution import Attribution, attribute
-from headway.ideal.denoised import denoise
-from headway.ideal.kernels import CPU_PRIORS
-from headway.ideal.measured import fit_measured
+from headway.ideal.attribute import Attribution, attribute
+from headway.ideal.denoise import denoise
+from headway.ideal.estimator import CPU_PRIORS, fit_requests
 from headway.ideal.runtime_fit import RuntimeFit
 from headway.measure.endpoint.budget import Budget
+from headway.measure.endpoint.campaign import Campaign, Plan, probes_and_pings
 from headway.measure.endpoint.endpoint import Address, Endpoint
 from headway.measure.endpoint.fake import FakeEndpoint, Truth
 from headway.measure.endpoint.ledger import Ledger
-from headway.measure.endpoint.probing import Campaign, Plan, seen
-from headway.measure.interval import Interval
 from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
-from headway.measure.trials import lower_envelope
+from headway.measure.trials import Interval, lower_envelope
 
 CONFIG: dict[str, object] = {
     "model_type": "llama", "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6,
@@ -100,7 +98,7 @@ class Recorded:
             for output, trials_s in ((1, first), (OUTPUT, whole)):
                 load = RequestLoad(1, size, output)
                 found.append(Measurement(setup, load, trials_s, Clock.PROCESS_CPU, ""))
-        return fit_measured(found)
+        return fit_requests(found)
 
 
 def recorded(engine: TransformersEngine, trials: int) -> tuple[Recorded, Recorded]:
@@ -135,7 +133,7 @@ def attributed(
         Endpoint(Address(server.url, "llama")) as endpoint,
     ):
         Campaign(plan, ledger, Budget(10_000), "llama").run(endpoint)
-        probes, pings = seen(ledger.entries)
+        probes, pings = probes_and_pings(ledger.entries)
     return attribute(denoise(probes, pings, priors=CPU_PRIORS), alone), fmean(late_s)
 
 

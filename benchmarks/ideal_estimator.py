@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from headway.ideal.kernels import SMALL_TOKENS, expected_of
-from headway.ideal.next_request import Target, first_requests, next_request
+from headway.ideal.adaptive import Target, first_requests, next_request
+from headway.ideal.estimator import SMALL_TOKENS, tiles_and_priors
 from headway.ideal.prompt_curve import Tiles
 from headway.ideal.request_profile import FloatArray, RequestProfile
-from headway.ideal.runtime_fit import RuntimeFit
+from headway.ideal.runtime_fit import RuntimeFit, fit_runtime
 from headway.ideal.runtime_form import Form, Prior, Priors, strides
 from headway.papers.narayanan_2023.published import fit_published
 
@@ -66,7 +66,7 @@ def aligned(folder: Path) -> dict[str, bool]:
             if row["hw"] == "a100":
                 tp = int(row["tp"])
                 widths = (int(row["h"]), int(row["h"]) // tp, int(row["ffn"]) // tp)
-                found[row["model"]] = expected_of(widths)[0] == Tiles()
+                found[row["model"]] = tiles_and_priors(widths)[0] == Tiles()
     return found
 
 
@@ -79,18 +79,19 @@ class Kind:
 
     def fit(self, profile: RequestProfile) -> RuntimeFit:
         """The default estimator on ``profile``."""
-        return RuntimeFit(self.tiles, self.priors).fit(profile)
+        return fit_runtime(profile, self.tiles, self.priors)
 
 
 def kinds(profiles: dict[str, RequestProfile], folder: Path) -> dict[str, Kind]:
     """For each model, priors from the others; unaligned ones teach nothing about aligned ones."""
     suits = aligned(folder)
-    fits = {m: RuntimeFit(priors=WIDE).fit(p) for m, p in profiles.items() if suits[m]}
+    fits = {m: fit_runtime(p, priors=WIDE) for m, p in profiles.items() if suits[m]}
     print("priors of all aligned models, which Headway ships rounded and widened:")
-    print(f"  {priors_of(list(fits.values()))}\n")
+    sizes = next(iter(profiles.values())).prompt_sizes
+    print(f"  {priors_of(list(fits.values()), sizes)}\n")
     found = {}
     for model in profiles:
-        learned = priors_of([fit for other, fit in fits.items() if other != model])
+        learned = priors_of([fit for other, fit in fits.items() if other != model], sizes)
         found[model] = (
             Kind(Tiles(), learned)
             if suits[model]
@@ -99,7 +100,7 @@ def kinds(profiles: dict[str, RequestProfile], folder: Path) -> dict[str, Kind]:
     return found
 
 
-def priors_of(fits: list[RuntimeFit]) -> Priors:
+def priors_of(fits: list[RuntimeFit], sizes: FloatArray) -> Priors:
     """Mean and spread of the unknowns over fully profiled models, the latter widened by a sixth."""
     names = ("log_first", "log_corner_tokens", "lead", "share", "log_sharpness", "log_growth")
     unknowns = np.asarray([fit.unknowns[1:7] for fit in fits])
@@ -108,13 +109,12 @@ def priors_of(fits: list[RuntimeFit]) -> Priors:
         name: Prior(float(mean), float(sd))
         for name, mean, sd in zip(names, unknowns.mean(axis=0), spread, strict=True)
     }
-    sizes = fits[0].profile_.prompt_sizes
-    each = [np.interp(sizes, fit.sizes, fit.unknowns[Form.NUM_SHAPE :]) for fit in fits]
+    each = [np.interp(sizes, fit.form.sizes, fit.unknowns[Form.NUM_SHAPE :]) for fit in fits]
     usual = np.mean(each, axis=0)
     walks = []
     for fit in fits:
-        along = strides(fit.sizes)
-        about = fit.unknowns[Form.NUM_SHAPE :] - np.interp(fit.sizes, sizes, usual)
+        along = strides(fit.form.sizes)
+        about = fit.unknowns[Form.NUM_SHAPE :] - np.interp(fit.form.sizes, sizes, usual)
         walks.append(np.sum(np.diff(about) ** 2) / (along[-1] - along[0]))
     shape: dict[str, Any] = told
     pairs = tuple((float(size), float(log)) for size, log in zip(sizes, usual, strict=True))

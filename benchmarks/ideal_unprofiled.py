@@ -20,7 +20,8 @@ import numpy as np
 
 from headway.dtypes import DType
 from headway.hardware.catalogue import find_cluster
-from headway.ideal.idealized import CALIBRATED_CONFIDENCE, IdealizedRuntime
+from headway.ideal.idealized import IdealizedRuntime
+from headway.ideal.reference import CALIBRATED_CONFIDENCE
 from headway.ideal.request_profile import FloatArray
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention

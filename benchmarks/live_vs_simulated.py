@@ -42,7 +42,7 @@ from headway.engines.tiny import TINY_RANDOM
 from headway.engines.vocabulary import ByteVocabulary
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
-from headway.ideal.pass_fit import PassFit
+from headway.ideal.estimator import fit_measured_passes
 from headway.load.answer import Outcome
 from headway.load.measure import measured, problems
 from headway.load.plan import COMPLETIONS, Planned, make_body
@@ -72,6 +72,7 @@ from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.sim.tune import tune
 from headway.sim.world import Floats
+from headway.steptime.fitted import FittedStepTime, fit_step_log
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile
 from headway.workload.request import Request
@@ -130,7 +131,7 @@ def engine_process(control: Connection, pipe: Connection) -> None:
     pipeline = OpenVinoPipeline(TINY_RANDOM, "tiny-random", BUDGET)
     setup = Setup("tiny-random", "OpenVINO GenAI", "cpu", threads=1, host=this_host())
     profiled = ProfiledPipeline(pipeline, setup, BUDGET)
-    control.send(measure(profiled, LOADS, 3, clock=Clock.WALL))
+    control.send(measure(profiled, LOADS, trials=3, clock=Clock.WALL))
     profiled.clear()
     logged = LoggedPipeline(pipeline, BUDGET)
 
@@ -237,16 +238,16 @@ class Asked:
 # what is told
 
 
-def simulated_engine(times: PassFit) -> Site:
+def simulated_engine(times: FittedStepTime) -> Site:
     """Asynchronous: a place that falls free in one step is filled from outside after the next."""
     engine = Engine(SLOTS, BUDGET, num_kv_blocks=4096, asynchronous=True)
     return Site((Pool(engine, tabulate(times, engine)),))
 
 
-def of_mean(measurements: tuple[Measurement, ...]) -> PassFit:
+def of_mean(measurements: tuple[Measurement, ...]) -> FittedStepTime:
     """A fit to the means of trials, disturbances and all: a run meets those as well."""
     usual = [replace(m, trials_s=(float(np.mean(m.trials_s)),)) for m in measurements]
-    return PassFit().fit(usual)
+    return fit_measured_passes(usual)
 
 
 def saturation_rps(trace: Trace, cluster: Site) -> float:
@@ -271,7 +272,7 @@ def live_figures(outcome: Outcome, log: list[Row]) -> dict[str, float]:
 
 
 def simulated_figures(
-    asked: Asked, times: PassFit, policy: OrderPolicy, rows: Floats
+    asked: Asked, times: FittedStepTime, policy: OrderPolicy, rows: Floats
 ) -> dict[str, float]:
     outcome = simulate_trace(
         asked.trace, simulated_engine(times), policy, view_of(asked.trace, rows)
@@ -315,8 +316,8 @@ def one_round(
     for number, (name, (policy, rows)) in enumerate(cases.items(), 1):
         outcome = asked.ask(url, policy, rows)
         steps, after = log(), others(number)
-        times = PassFit().fit_steps(*as_steps(before + after))
-        own = PassFit().fit_steps(*as_steps(steps))
+        times = fit_step_log(*as_steps(before + after))
+        own = fit_step_log(*as_steps(steps))
         before = after
         mine, told, same = found[name] = (
             live_figures(outcome, steps),

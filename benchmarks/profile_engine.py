@@ -17,10 +17,10 @@ import numpy as np
 from headway.engines.openvino_engine import OpenVinoEngine
 from headway.engines.transformers_engine import TransformersEngine
 from headway.errors import InputError
-from headway.ideal.measured import fit_measured
-from headway.ideal.pass_fit import PassFit
+from headway.ideal.estimator import fit_measured_passes, fit_requests
 from headway.measure.harness import Engine, measure
 from headway.measure.measurement import Clock, Load, Measurement, RequestLoad, StepLoad
+from headway.steptime.fitted import FittedStepTime
 
 REPEATS = 3
 COMMON = {
@@ -58,17 +58,10 @@ def made(config: dict[str, object], name: str) -> Engine:
     return TransformersEngine(config, name)
 
 
-def predicted(fit: PassFit, load: Load) -> float:
-    if isinstance(load, RequestLoad):
-        return fit.request_s(load.batch, load.prompt_tokens, load.output_tokens)
-    assert isinstance(load, StepLoad)  # the lists above hold nothing else
-    return float(fit.step_time(load.step).expected_s.sum())
-
-
-def compare(found: tuple[Measurement, ...], fit: PassFit) -> list[float]:
+def compare(found: tuple[Measurement, ...], fit: FittedStepTime) -> list[float]:
     errors = []
     for m in found:
-        told, truth = predicted(fit, m.load), m.envelope.floor_s.expected
+        told, truth = fit.passes_s(m.load.passes), m.envelope.floor_s.expected
         errors.append(told / truth - 1)
         times = f"{1e3 * truth:9.2f} ms, told {1e3 * told:9.2f}"
         print(f"  {m.load!s:64} {times}  {100 * errors[-1]:+6.1f}%")
@@ -85,16 +78,16 @@ def main() -> None:
         engine = made(config, name)
         # One campaign for both, so that a change of the machine's speed hits them alike.
         loads = [*LEARN, *UNSEEN]
-        found = measure(engine, loads, trials, 1, Clock.PROCESS_CPU, repeats=REPEATS)
+        found = measure(engine, loads, trials=trials, clock=Clock.PROCESS_CPU, repeats=REPEATS)
         learn, unseen = found[: len(LEARN)], found[len(LEARN) :]
         print(name)
-        off = np.abs(compare(unseen, PassFit().fit(learn)))
+        off = np.abs(compare(unseen, fit_measured_passes(learn)))
         summary[name] = {
             "median_pct": 100 * float(np.median(off)),
             "worst_pct": 100 * float(off.max()),
         }
         try:
-            single = fit_measured(learn)
+            single = fit_requests(learn)
         except InputError as error:
             raise SystemExit(str(error)) from None
         alone = [(m.load, m.envelope.floor_s.expected) for m in unseen if m.load.batch == 1]

@@ -6,10 +6,10 @@ measure next. Here an engine of known truth is measured, so that the answer can 
 
 import numpy as np
 
-from headway.ideal.next_request import Target, first_requests, half_width, next_request
+from headway.ideal.adaptive import Target, first_requests, half_width, next_request
 from headway.ideal.prompt_curve import PromptCurve, Tiles
 from headway.ideal.request_profile import RequestProfile
-from headway.ideal.runtime_fit import RuntimeFit
+from headway.ideal.runtime_fit import fit_runtime
 
 TRUTH = PromptCurve(floor_s=0.025, slope_s_per_token=8e-5, lead_tokens=40.0, tiles=Tiles())
 
@@ -20,15 +20,15 @@ def measure(prompt_tokens: int, output_tokens: int) -> float:
 
 
 target = Target.up_to(prompt_tokens=2048, output_tokens=64)
-asked = list(first_requests(target))
+requests = list(first_requests(target))
 while True:
-    points = [(p, o, measure(p, o)) for p, o in asked]
-    fit = RuntimeFit().fit(RequestProfile.of(points))
+    points = [(p, o, measure(p, o)) for p, o in requests]
+    fit = fit_runtime(RequestProfile.of(points))
     doubt = half_width(fit, target)
-    print(f"after {len(asked)} requests: +-{100 * doubt:.0f}% over the target")
-    if doubt < 0.04 or len(asked) == 8:
+    print(f"after {len(requests)} requests: +-{100 * doubt:.0f}% over the target")
+    if doubt < 0.04 or len(requests) == 8:
         break
-    asked.append(next_request(fit, target))
+    requests.append(next_request(fit, target))
 
 print("\nprompt  output  told, s         interval, s   true, s")
 for prompt, output in ((100, 1), (300, 16), (1000, 1), (1500, 64)):

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from headway.cli.compare import compare
 from headway.cli.ideal import ideal
 from headway.errors import HeadwayError
 from headway.measure.endpoint.budget import Budget
+from headway.measure.endpoint.campaign import Campaign, Plan
 from headway.measure.endpoint.endpoint import Address, Endpoint
 from headway.measure.endpoint.fake import FakeEndpoint, Truth
 from headway.measure.endpoint.ledger import Ledger
-from headway.measure.endpoint.probing import Campaign, Plan
 from headway.measure.measurement import (
     Clock,
     Measurement,
@@ -28,17 +31,19 @@ REQUESTS = """{"prompt_tokens": 512, "output_tokens": 64, "scenario": "qa"}
 """
 
 
-def run(*arguments: str) -> None:
-    ideal.main(list(arguments), standalone_mode=False)
+def run(command: click.Command, *arguments: str) -> None:
+    command.main(list(arguments), standalone_mode=False)
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Report:
-    run(*arguments, "--json", "-")
+def answer(
+    capsys: pytest.CaptureFixture[str], command: click.Command, *arguments: str
+) -> Report[Any]:
+    run(command, *arguments, "--json", "-")
     return Report.from_json(capsys.readouterr().out)
 
 
 def test_models_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    run("llama-3.1-8b", "llama-3.1-70b", "--on", "a100,h100")
+    run(ideal, "llama-3.1-8b", "llama-3.1-70b", "--on", "a100,h100")
     out = capsys.readouterr().out
     assert out.count("llama-3.1-8b") == 2
     assert "batch 1, as the idealized runtime is defined" in out
@@ -49,14 +54,14 @@ def test_means_per_scenario_and_single_requests(
 ) -> None:
     path = tmp_path / "requests.jsonl"
     path.write_text(REQUESTS)
-    means = answer(capsys, "llama-3.1-8b", "--requests", str(path), "--on", "h100")
-    assert [(r["scenario"], r["requests"]) for r in means.rows] == [("qa", 2), ("summary", 1)]
-    each = answer(capsys, "llama-3.1-8b", "--requests", str(path), "--on", "h100", "--each")
-    seconds = [float(str(r["runtime_s"])) for r in each.rows]
-    assert float(str(means.rows[0]["runtime_s"])) == pytest.approx((seconds[0] + seconds[1]) / 2)
-    assert each.rows[1]["prompt_tokens"] == 50  # what was cached is not computed
-    other = answer(capsys, "llama-3.2-1b", "--requests", str(path), "--on", "h100")
-    assert [r["scenario"] for r in other.rows] == ["qa"]
+    means = answer(capsys, ideal, "llama-3.1-8b", "--requests", str(path), "--on", "h100")
+    assert [(r.scenario, r.num_requests) for r in means.rows] == [("qa", 2), ("summary", 1)]
+    each = answer(capsys, ideal, "llama-3.1-8b", "--requests", str(path), "--on", "h100", "--each")
+    seconds = [r.runtime_s.expected for r in each.rows]
+    assert means.rows[0].runtime_s.expected == pytest.approx((seconds[0] + seconds[1]) / 2)
+    assert each.rows[1].prompt_tokens == 50  # what was cached is not computed
+    other = answer(capsys, ideal, "llama-3.2-1b", "--requests", str(path), "--on", "h100")
+    assert [r.scenario for r in other.rows] == ["qa"]
 
 
 def test_a_profile_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,29 +74,20 @@ def test_a_profile_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]  # fmt: skip
     path = tmp_path / "mine.jsonl"
     write_measurements(path, found)
-    report = answer(capsys, "llama-3.1-8b", "--profile", str(path), "--prompt", "256")
-    assert [row["software"] for row in report.rows] == ["vllm", "engine 1"]
-    told = float(str(report.rows[1]["runtime_s"]))
+    report = answer(capsys, compare, str(path), "--against", "llama-3.1-8b", "--prompt", "256")
+    assert [row.software for row in report.rows] == ["vllm", "engine 1"]
+    told = report.rows[1].runtime_s.expected
     assert told == pytest.approx(0.02 + 0.0256 + 63 * 0.019, rel=0.05)
 
 
-def test_the_published_table_and_the_data_sheet_beside_the_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "tables.json"
-    table = {"runtime_per_output_token": 0.06, "runtime_for_prompt_tokens": {"1": 0.07, "512": 0.2}}
-    path.write_text(json.dumps({"together/bloom": table, "other/model": table}))
-    asked = ("bloom-176b", "--published", str(path), "--prompt", "256", "--output", "3")
-    both = answer(capsys, *asked)
-    assert [row["model"] for row in both.rows] == ["bloom-176b", "together/bloom"]
-    assert both.rows[1]["runtime_s"] == pytest.approx(0.1 + 2 * 0.06)
-    sheet = answer(capsys, *asked, "--engine", "none")
-    assert [row["basis"] for row in sheet.rows] == ["assumed", "fitted"]
-    for row in (both.rows[0], sheet.rows[0]):
-        assert float(str(row["energy_j_lower"])) < float(str(row["energy_j"]))
-    path.write_text("[1]")
-    with pytest.raises(HeadwayError, match="no file of published tables"):
-        run(*asked)
+def test_the_data_sheet_instead_of_an_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = ("--prompt", "256", "--output", "3")
+    (engine,) = answer(capsys, ideal, "bloom-176b", *lengths).rows
+    (sheet,) = answer(capsys, ideal, "bloom-176b", *lengths, "--engine", "none").rows
+    assert (engine.software, sheet.software) == ("vllm", None)
+    assert sheet.basis == "assumed"
+    for row in (engine, sheet):
+        assert row.energy_j.lower < row.energy_j.expected
 
 
 def test_where_the_time_of_an_endpoint_goes(
@@ -106,36 +102,43 @@ def test_where_the_time_of_an_endpoint_goes(
         Endpoint(Address(server.url, "m")) as endpoint,
     ):
         Campaign(Plan((16, 128, 512), 12, 3), ledger, Budget(99), "m").run(endpoint)
-    report = answer(
-        capsys, "--endpoint-profile", str(path), "--against", "llama-3.1-8b", "--on", "h100"
-    )
+    report = answer(capsys, compare, str(path), "--against", "llama-3.1-8b", "--on", "h100")
     assert "than the model's idealized runtime" in report.title
-    parts = {str(row["part"]): row for row in report.rows}
-    network = float(str(parts["network"]["value"]))
-    assert 0.028 < network < 0.06
+    parts = {row.part: row for row in report.rows}
+    assert 0.028 < parts["network"].seconds.expected < 0.06
+    assert parts["model and software"].factor.lower > 0
     summed = sum(
-        float(str(parts[name]["value"]))
+        parts[name].seconds.expected
         for name in ("model and software", "contention", "drift", "queue", "network")
     )
-    assert summed == pytest.approx(float(str(parts["raw"]["value"])))
+    assert summed == pytest.approx(parts["raw"].seconds.expected)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name a model"),
         (["no-such-model"], "unknown model"),
         (["llama-3.1-8b", "--on", "no-such-chip"], "unknown"),
-        (["llama-3.1-8b", "--endpoint-profile", "x"], "need each other"),
         (["llama-3.1-8b", "--engine", "no-such"], "unknown engine"),
-        (["--endpoint-profile", "x", "--against", "llama-3.1-8b"], "cannot read x"),
         (["llama-3.1-405b", "--on", "a100", "--accelerators", "1"], "lacks"),
         (["llama-3.1-8b", "--requests", "nowhere.jsonl"], "cannot read"),
     ],
 )
 def test_what_cannot_be_answered_is_said(arguments: list[str], said: str) -> None:
     with pytest.raises(HeadwayError, match=said):
-        run(*arguments)
+        run(ideal, *arguments)
+
+
+def test_what_is_no_profile_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "api.jsonl"
+    with pytest.raises(HeadwayError, match="cannot read"):
+        run(compare, str(path), "--against", "llama-3.1-8b")
+    path.write_text('{"kind": "start"}\n')
+    with pytest.raises(HeadwayError, match="one model on one accelerator"):
+        run(compare, str(path), "--against", "llama-3.1-8b", "--on", "a100,h100")
+    path.write_text("nonsense\n")
+    with pytest.raises(HeadwayError, match="not a measurement"):
+        run(compare, str(path))
 
 
 @pytest.mark.parametrize(
@@ -148,11 +151,11 @@ def test_bad_requests_are_named_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "requests.jsonl"
     path.write_text(json.dumps({"prompt_tokens": 1, "output_tokens": 1}) + "\n" + line + "\n")
     with pytest.raises(HeadwayError, match="line 2"):
-        run("llama-3.1-8b", "--requests", str(path))
+        run(ideal, "llama-3.1-8b", "--requests", str(path))
 
 
 def test_an_empty_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "api.jsonl"
     path.write_text('{"kind": "start"}\n')
     with pytest.raises(HeadwayError, match="too few"):
-        run("--endpoint-profile", str(path), "--against", "llama-3.1-8b")
+        run(compare, str(path), "--against", "llama-3.1-8b")

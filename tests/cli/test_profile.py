@@ -16,7 +16,7 @@ from headway.report.report import Report
 
 pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
 QUICK = Truth(prompt_s=lambda tokens: 0.001, token_s=0.0002)
-SHORT = ["--prompts", "16,64", "--max-tokens", "6", "--trials", "2", "--model", "fake"]
+SHORT = ["--prompt", "16,64", "--output", "6", "--trials", "2", "--model", "fake"]
 
 
 def run(*arguments: str) -> None:
@@ -27,13 +27,13 @@ def test_a_black_box_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "api.jsonl"
     prices = ["--prompt-price", "1", "--output-price", "2", "--budget-usd", "1"]
     with FakeEndpoint(QUICK) as server:
-        asked = ["--endpoint", server.url, *SHORT, *prices, "--out", str(out), "--yes"]
+        asked = ["--endpoint", server.url, *SHORT, *prices, "-o", str(out), "--yes"]
         run(*asked, "--json", "-")
         streams = capsys.readouterr()
         report = Report.from_json(streams.out)
         assert "4 requests to http" in streams.err
         assert "never more than $1" in streams.err
-        assert [row["answers"] for row in report.rows] == [2, 2]
+        assert [row.num_answers for row in report.rows] == [2, 2]
         assert isinstance(report.question["spent_usd"], float)
         run(*asked)  # all is there already
         assert server.num_requests == 4
@@ -43,7 +43,7 @@ def test_a_black_box_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFix
 def test_nothing_is_asked_without_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with FakeEndpoint(QUICK) as server, pytest.raises(click.Abort):
-        run("--endpoint", server.url, *SHORT, "--out", str(tmp_path / "x.jsonl"))
+        run("--endpoint", server.url, *SHORT, "-o", str(tmp_path / "x.jsonl"))
     assert server.num_requests == 0
 
 
@@ -52,7 +52,7 @@ def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
         FakeEndpoint(Truth(failures=[401])) as server,
         pytest.raises(InputError, match=r"unauthorized.*this is a 401"),
     ):
-        run("--endpoint", server.url, *SHORT, "--out", str(tmp_path / "x.jsonl"), "--yes")
+        run("--endpoint", server.url, *SHORT, "-o", str(tmp_path / "x.jsonl"), "--yes")
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
         (["--endpoint", "http://x/v1"], "--model"),
         (
             ["--endpoint", "http://x/v1", "--model", "m", "--budget-usd", "1"],
-            "needs --prompt-price",
+            "needs the price",
         ),
         (["--endpoint", "http://x/v1", "--model", "m", "--prompt-price", "1"], "need each other"),
         (["--endpoint", "http://x/v1", "--model", "m", "--extra", "[1]"], "JSON object"),
         (["--endpoint", "http://x/v1", "--model", "m", "--api-key-env", "NO_SUCH"], "NO_SUCH"),
-        (["--endpoint", "http://x/v1", "--model", "m", "--prompts", "a"], "whole numbers"),
+        (["--endpoint", "http://x/v1", "--model", "m", "--prompt", "a"], "must be a number"),
         (["no-such-model"], "unknown model"),
         (["./nowhere/config.json"], "cannot read"),
     ],
@@ -97,13 +97,13 @@ def test_a_real_engine_or_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "m.jsonl"
     asked = [
         str(config),
-        "--prompts",
+        "--prompt",
         "1,64",
-        "--outputs",
+        "--output",
         "1,4",
         "--trials",
         "3",
-        "--out",
+        "-o",
         str(out),
     ]
     if (
@@ -117,7 +117,7 @@ def test_a_real_engine_or_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert "tiny on transformers" in capsys.readouterr().out
     found = read_measurements(out)
     assert len(found) == 6
-    least = {str(m.load): m.duration_s for m in found}
+    least = {str(m.load): m.min_s for m in found}
     # Loose on purpose: the laws of an engine, on a machine with other work on it.
     assert (
         least["RequestLoad(batch=1, prompt_tokens=1, output_tokens=4)"]

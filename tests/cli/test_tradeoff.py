@@ -43,10 +43,10 @@ def test_the_report_is_read_back(scores: Path, capsys: pytest.CaptureFixture[str
     run(str(scores), "--metric", "cost", "--json", "-")
     report = Report.from_json(capsys.readouterr().out)
     assert report.kind == "tradeoff"
-    front = {(r["scenario"], r["model"]) for r in report.rows if r["on_front"]}
+    front = {(r.scenario, r.model) for r in report.rows if r.on_front}
     assert front == {("x", "b"), ("y", "a"), ("y", "b")}
-    (beaten,) = [r for r in report.rows if (r["scenario"], r["model"]) == ("x", "c")]
-    assert beaten["beaten_by"] == "b"
+    (beaten,) = [r for r in report.rows if (r.scenario, r.model) == ("x", "c")]
+    assert beaten.beaten_by == "b"
 
 
 @pytest.mark.parametrize(

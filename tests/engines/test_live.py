@@ -18,7 +18,6 @@ from headway.engines.steplog import LoggedPipeline, as_steps
 from headway.engines.timed import TimedPipeline
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig
-from headway.ideal.pass_fit import PassFit
 from headway.load.answer import Outcome
 from headway.load.measure import problems
 from headway.load.plan import COMPLETIONS, plan_trace
@@ -32,6 +31,7 @@ from headway.sim.outcome import simulate_trace
 from headway.sim.predictions import quantiles, view_of
 from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
+from headway.steptime.fitted import fit_step_log
 from headway.workload.oracle import Trace
 from headway.workload.request import Request
 
@@ -112,7 +112,7 @@ def test_live_is_as_simulated(served: Served, policy: OrderPolicy) -> None:
     prompts = np.array([answer.prompt_tokens for answer in outcome.answers])
     trace = Trace(trace.arrival_s, prompts, trace.output_tokens)
     # Other work on the machine makes steps longer than they were to be: the log knows by how much.
-    times = PassFit().fit_steps(*as_steps(logged.rows))
+    times = fit_step_log(*as_steps(logged.rows))
     engine = Engine(SLOTS, BUDGET, num_kv_blocks=1024, asynchronous=True)
     cluster = Site((Pool(engine, tabulate(times, engine)),))
     simulated = simulate_trace(trace, cluster, policy, view_of(trace, rows))

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from headway.errors import InputError
-from headway.ideal.adaptive import Adaptive, Run, measured_until
-from headway.ideal.next_request import Target
+from headway.ideal.adaptive import Measure, Progress, Target, measure_until
 from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
 
 SETUP = Setup("m", "fake 1", "cpu")
@@ -20,7 +19,7 @@ def true_s(prompt: float, output: float) -> float:
     return max(0.02, 0.012 + 6e-5 * prompt) + 0.019 * (output - 1)
 
 
-def runner(noise: float = 0.0) -> Run:
+def runner(noise: float = 0.0) -> Measure:
     source = random.Random(0)
 
     def run(loads: Sequence[RequestLoad]) -> list[Measurement]:
@@ -41,8 +40,8 @@ def runner(noise: float = 0.0) -> Run:
 
 
 def test_it_ends_when_it_knows_enough_and_is_right() -> None:
-    seen: list[Adaptive] = []
-    found = measured_until(runner(), TARGET, 0.05, notice=seen.append)
+    seen: list[Progress] = []
+    found = measure_until(runner(), TARGET, 0.05, notice=seen.append)
     assert found.half_width <= 0.05
     assert all(state.half_width > 0.05 for state in seen[:-1])
     assert len(found.measurements) < 10
@@ -52,13 +51,13 @@ def test_it_ends_when_it_knows_enough_and_is_right() -> None:
 
 
 def test_narrower_takes_more_requests() -> None:
-    counts = [len(measured_until(runner(), TARGET, w).measurements) for w in (0.2, 0.08, 0.04)]
+    counts = [len(measure_until(runner(), TARGET, w).measurements) for w in (0.2, 0.08, 0.04)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
 
 
 def test_noise_ends_it_all_the_same_and_repeats_add_trials() -> None:
-    found = measured_until(runner(noise=1.0), TARGET, 0.001, most_requests=12)
+    found = measure_until(runner(noise=1.0), TARGET, 0.001, max_requests=12)
     assert found.half_width > 0.001
     assert sum(len(m.trials_s) for m in found.measurements) <= 3 * 12
     assert len({m.load for m in found.measurements}) == len(found.measurements)
@@ -67,4 +66,4 @@ def test_noise_ends_it_all_the_same_and_repeats_add_trials() -> None:
 def test_what_cannot_be_known_is_refused() -> None:
     for within in (0.0, 1.0, -1.0):
         with pytest.raises(InputError, match="more than 0"):
-            measured_until(runner(), TARGET, within)
+            measure_until(runner(), TARGET, within)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headway.dtypes import DType
 from headway.errors import DoesNotFitError, InputError
 from headway.hardware.cluster import Cluster
-from headway.ideal.idealized import reference
+from headway.ideal.reference import Reference, idealize
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.steptime.roofline import Basis
@@ -20,6 +20,18 @@ from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.step import Step
 
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
+
+
+def reference(
+    model: ModelArchitecture,
+    precision: Precision,
+    cluster: Cluster,
+    num_accelerators: int | None = None,
+    engine: str | None = None,
+) -> Reference:
+    return idealize(
+        model, cluster, engine=engine, precision=precision, num_accelerators=num_accelerators
+    )
 
 
 def test_a_request_is_its_prefill_and_its_decode_passes(

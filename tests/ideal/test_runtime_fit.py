@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.ideal.kernels import expected_of
-from headway.ideal.measured import fit_measured
-from headway.ideal.next_request import Target, first_requests, half_width, next_request
+from headway.ideal.adaptive import Target, first_requests, half_width, next_request
+from headway.ideal.estimator import fit_requests, tiles_and_priors
 from headway.ideal.prompt_curve import PromptCurve, Tiles
 from headway.ideal.request_profile import FloatArray, RequestProfile
-from headway.ideal.runtime_fit import RuntimeFit
+from headway.ideal.runtime_fit import fit_runtime
 from headway.ideal.runtime_form import Priors, cached_reads
 from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
 
@@ -47,7 +46,7 @@ lengths = st.lists(
 def test_more_tokens_never_take_less_time(
     curve: PromptCurve, at: list[tuple[int, int]], growth: float
 ) -> None:
-    fit = RuntimeFit(curve.tiles).fit(made(curve, curve.floor_s * 0.95, growth, at))
+    fit = fit_runtime(made(curve, curve.floor_s * 0.95, growth, at), curve.tiles)
     prompts = np.unique(np.round(np.geomspace(1, 20000, 400)))
     for outputs in (0, 1, 7, 500):
         assert np.all(np.diff(fit.predict(prompts, outputs)) >= 0)
@@ -73,7 +72,7 @@ def test_it_is_exact_on_data_of_its_own_form(floor_s: float, corner: float, tile
     curve = PromptCurve(floor_s, floor_s / corner, 40.0, 4.4, Tiles(128, 0.62) if tiled else None)
     grid = [(p, o) for p in (1, 64, 128, 256, 512, 1024, 1920) for o in (1, 8, 64)]
     profile = made(curve, floor_s / 1.08, 6e-7, grid)
-    fit = RuntimeFit(curve.tiles, Priors(usual=((1, 0.0),))).fit(profile)
+    fit = fit_runtime(profile, curve.tiles, Priors(usual=((1, 0.0),)))
     assert fit.predict(profile.prompt_tokens, profile.output_tokens) == pytest.approx(
         profile.runtime_s, rel=3e-3
     )
@@ -85,14 +84,14 @@ def test_it_is_exact_on_data_of_its_own_form(floor_s: float, corner: float, tile
 def test_time_has_no_unit_of_its_own() -> None:
     curve = PromptCurve(0.05, 2e-4, 30.0, 4.0, Tiles())
     profile = made(curve, 0.047, 1e-6, FOUR)
-    seconds, milliseconds = RuntimeFit().fit(profile), RuntimeFit().fit(profile.scaled(1000))
+    seconds, milliseconds = fit_runtime(profile), fit_runtime(profile.scaled(1000))
     assert 1000 * seconds.predict(400, 10) == pytest.approx(milliseconds.predict(400, 10), rel=1e-4)
 
 
 def test_doubt_shrinks_where_one_measures_and_grows_away_from_it() -> None:
     curve = PromptCurve(0.05, 2e-4, 30.0, 4.0, Tiles())
-    few = RuntimeFit().fit(made(curve, 0.047, 1e-6, FOUR))
-    more = RuntimeFit().fit(made(curve, 0.047, 1e-6, [*FOUR, (512, 1), (1280, 1), (128, 1)]))
+    few = fit_runtime(made(curve, 0.047, 1e-6, FOUR))
+    more = fit_runtime(made(curve, 0.047, 1e-6, [*FOUR, (512, 1), (1280, 1), (128, 1)]))
     assert more.relative_sd(1280, 1) < few.relative_sd(1280, 1)
     assert few.relative_sd(100_000, 1) > few.relative_sd(4000, 1) > few.relative_sd(1920, 1)
     low, high = few.interval(512, 8, 0.9)
@@ -102,10 +101,8 @@ def test_doubt_shrinks_where_one_measures_and_grows_away_from_it() -> None:
 
 def test_what_cannot_be_learned_or_asked_is_refused() -> None:
     with pytest.raises(InputError, match="two output tokens"):
-        RuntimeFit().fit(RequestProfile.of([(1, 1, 0.1)]))
-    with pytest.raises(InputError, match="fit first"):
-        RuntimeFit().predict(1, 1)
-    fit = RuntimeFit().fit(RequestProfile.of([(1, 2, 0.1), (300, 1, 0.3)]))
+        fit_runtime(RequestProfile.of([(1, 1, 0.1)]))
+    fit = fit_runtime(RequestProfile.of([(1, 2, 0.1), (300, 1, 0.3)]))
     with pytest.raises(InputError, match="at least 1 prompt token"):
         fit.predict(0, 1)
     with pytest.raises(InputError, match="confidence"):
@@ -121,7 +118,7 @@ def test_it_chooses_what_to_measure_and_grows_surer(curve: PromptCurve) -> None:
     at = list(first_requests(target))
     widths = []
     for _ in range(5):
-        fit = RuntimeFit(curve.tiles).fit(made(curve, curve.floor_s * 0.95, 1e-6, at))
+        fit = fit_runtime(made(curve, curve.floor_s * 0.95, 1e-6, at), curve.tiles)
         widths.append(half_width(fit, target))
         chosen = next_request(fit, target)
         assert 1 <= chosen[0] <= 2048
@@ -131,9 +128,9 @@ def test_it_chooses_what_to_measure_and_grows_surer(curve: PromptCurve) -> None:
 
 
 def test_only_unaligned_matrices_have_a_first_tile_that_is_whole() -> None:
-    aligned, priors = expected_of((10240, 27328 // 4))
+    aligned, priors = tiles_and_priors((10240, 27328 // 4))
     assert (aligned, priors) == (Tiles(), Priors())
-    tiles, wide = expected_of((10240, 27308 // 4))
+    tiles, wide = tiles_and_priors((10240, 27308 // 4))
     assert wide.lead.sd == 2 * priors.lead.sd
     curve = PromptCurve(0.07, 5e-4, 100.0, 5.0, tiles)
     few, beyond, whole = curve.at(np.asarray([32.0, 64.0, 128.0]))
@@ -166,7 +163,7 @@ def test_a_model_on_a_gpu_is_expected_to_run_as_its_shape_says() -> None:
             Measurement(setup, RequestLoad(1, p, o), (0.01 * o + 1e-5 * p,) * 3, Clock.CUDA, "")
             for p, o in ((1, 32), (512, 1))
         ]
-        tiles = fit_measured(found).tiles
+        tiles = fit_requests(found).form.tiles
         assert tiles is not None
         assert tiles.small_tokens == small
 
@@ -187,6 +184,6 @@ def relative_errors(
 ) -> FloatArray:
     pairs = zip(profile.prompt_tokens, profile.output_tokens, strict=True)
     chosen = np.asarray([(int(p), int(o)) in set(at) for p, o in pairs])
-    fit = RuntimeFit(*expected_of(widths)).fit(profile.only(chosen))
+    fit = fit_runtime(profile.only(chosen), *tiles_and_priors(widths))
     predicted = fit.predict(profile.prompt_tokens, profile.output_tokens)
     return np.abs(predicted / profile.runtime_s - 1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.ideal.tradeoff import dominates, layers, mean_ranks, notes, ranks, standings
+from headway.ideal.tradeoff import Score, dominates, layers, notes, ranks, standings
 
 # Few distinct values, so that ties are common.
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=14)
@@ -58,21 +58,21 @@ def test_the_papers_front_of_boolq() -> None:
     # Accuracy and mean idealized runtime on A100s, from the published comparison figures.
     rows = [("j1-large", "boolq", 0.683, 0.036), ("j1-grande", "boolq", 0.722, 0.075),
             ("anthropic", "boolq", 0.815, 0.232), ("davinci", "boolq", 0.722, 0.402)]  # fmt: skip
-    found = {s.model: s for s in standings(rows)}
+    found = {s.model: s for s in standings([Score(*row) for row in rows])}
     assert [m for m, s in found.items() if s.on_front] == ["j1-large", "j1-grande", "anthropic"]
     assert found["davinci"].beaten_by == "anthropic"
 
 
 def test_rows_are_averaged_and_unequal_numbers_are_said() -> None:
     rows = [("a", "x", 0.4, 1.0), ("a", "x", 0.6, 3.0), ("b", "x", 0.5, 1.0), ("b", "y", 1.0, 1.0)]
-    found = standings(rows)
+    found = standings([Score(*row) for row in rows])
     a = next(s for s in found if s.model == "a")
-    assert (a.score, a.cost, a.num_rows) == (0.5, 2.0, 2)
+    assert (a.score, a.metric, a.num_rows) == (0.5, 2.0, 2)
     assert a.beaten_by == "b"
     said = " ".join(notes(found))
     assert "unequal numbers of rows in x" in said
     assert "1 of 2 models are not in every scenario" in said
-    assert mean_ranks(found) == {"b": 0.0, "a": 1.0}
+    assert {s.model: s.mean_rank for s in found} == {"b": 0.0, "a": 1.0}
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -80,4 +80,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
         standings([])
     for cost in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="above 0"):
-            standings([("a", "x", 0.5, cost)])
+            standings([Score("a", "x", 0.5, cost)])

@@ -21,7 +21,7 @@ from headway.measure.measurement import (
     this_host,
     write_measurements,
 )
-from headway.measure.peak_memory import ProcessMemory
+from headway.measure.meter import ProcessMemory
 
 SETUP = Setup("m", "fake 1", "cpu", dtype="float32", threads=1, host=this_host(), config={"a": 1})
 LOADS: list[Load] = [RequestLoad(1, 8, 4), StepLoad(2, 1, 100), JoinLoad(3, 64, 8, 4)]
@@ -37,7 +37,7 @@ class Counting:
         self.prepared_for: list[Load] = []
         self.peak_memory = ProcessMemory()
 
-    def prepared(self, load: Load):  # type: ignore[no-untyped-def]
+    def prepare(self, load: Load):  # type: ignore[no-untyped-def]
         self.prepared_for.append(load)
         return lambda: self.asked.append(load)
 
@@ -74,7 +74,7 @@ def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparatio
 class InPasses(Counting):
     """Passes of 2 ms, one of which, another in every trial, waits for 20 ms more."""
 
-    def prepared(self, load: Load):  # type: ignore[no-untyped-def]
+    def prepare(self, load: Load):  # type: ignore[no-untyped-def]
         slow = next(self.turns) % 4
 
         def passes() -> Iterator[None]:
@@ -91,7 +91,7 @@ class InPasses(Counting):
 
 def test_a_request_that_is_never_undisturbed_as_a_whole(tmp_path: Path) -> None:
     (found,) = measure(InPasses(), [RequestLoad(1, 8, 4)], trials=8)
-    assert found.duration_s > 0.028
+    assert found.min_s > 0.028
     assert found.envelope.floor_s.expected < 0.02
     assert found.envelope.floor_s.upper >= 0.008
     write_measurements(tmp_path / "m.jsonl", [found])
@@ -99,7 +99,7 @@ def test_a_request_that_is_never_undisturbed_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_a_step_load_is_a_step() -> None:
-    step = StepLoad(3, 1, 50).step
+    step = StepLoad(3, 1, 50).passes[0]
     assert step.total_tokens == 3
     assert step.computed_tokens == 50
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from headway.errors import UnsupportedError
-from headway.measure.harness import Timed, measure
+from headway.measure.harness import Run, measure
 from headway.measure.measurement import Load, RequestLoad, Setup
-from headway.measure.meter import RaplMeter, ReplayMeter, SampledMeter, meter_of
-from headway.measure.peak_memory import ProcessMemory
+from headway.measure.meter import ProcessMemory, RaplMeter, ReplayMeter, SampledMeter, meter_of
 
 RANGE_UJ = 1_000_000
 
@@ -24,7 +23,7 @@ class Idle:
     def __init__(self) -> None:
         self.peak_memory = ProcessMemory()
 
-    def prepared(self, load: Load) -> Timed:
+    def prepare(self, load: Load) -> Run:
         size = load.prompt_tokens if isinstance(load, RequestLoad) else 1
         return lambda: bytearray(size)
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.measure.interval import Interval
-from headway.measure.trials import lower_envelope
+from headway.measure.trials import Interval, lower_envelope
 
 times = st.lists(st.floats(1e-4, 10), min_size=1, max_size=30)
 

@@ -26,7 +26,8 @@ GROUPS = {
         "profile": "Measure an engine on this machine, or an API from outside, in few runs.",
         "calibrate": "Your own benchmark results on top of the shipped calibration.",
         "validate": "Held-out error and interval coverage of the serving model.",
-        "ideal": "Idealized runtime, dollars and joules per request; API against reference.",
+        "ideal": "Idealized runtime, dollars and joules per request on reference hardware.",
+        "compare": "What was profiled, an engine or an API, against that reference.",
         "tradeoff": "Capability against efficiency: Pareto set, ranks, picture.",
     },
     "Schedule": {

@@ -36,7 +36,12 @@ class OpenVinoPipeline:
     ) -> None:
         """Build the model in memory."""
         built = OpenVinoEngine(
-            config, name, threads, cache_gb, max_num_batched_tokens, chunked_prefill=True
+            config,
+            name,
+            threads=threads,
+            cache_gb=cache_gb,
+            max_num_batched_tokens=max_num_batched_tokens,
+            chunked_prefill=True,
         )
         self._genai, self._openvino, self._pipeline = built.genai, built.openvino, built.pipeline
         self._handles: dict[int, Any] = {}

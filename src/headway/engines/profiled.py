@@ -9,7 +9,7 @@ import numpy as np
 from headway.engines.batch import Pipeline, Work
 from headway.errors import UnsupportedError
 from headway.measure.measurement import Load, RequestLoad, Setup, StepLoad
-from headway.measure.peak_memory import ProcessMemory
+from headway.measure.meter import ProcessMemory
 
 LONG = 1 << 20  # tokens of an answer that is cut off before it ends
 VOCABULARY = 256
@@ -28,7 +28,7 @@ class ProfiledPipeline:
         self._number = 1 << 32  # of works: above those of a server
         self._running: set[int] = set()
 
-    def prepared(self, load: Load) -> Callable[[], object]:
+    def prepare(self, load: Load) -> Callable[[], object]:
         """See `headway.measure.harness.Engine`."""
         self.clear()
         if isinstance(load, RequestLoad):

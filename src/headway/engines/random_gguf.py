@@ -35,8 +35,10 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
     if config.get("model_type") not in KINDS:
         raise UnsupportedError(
             f"a random GGUF is written for {' and '.join(KINDS)} only, and {name} is "
-            f"{config.get('model_type')!r}; profile it with --engine transformers"
+            f"{config.get('model_type')!r}; profile it with --runtime transformers"
         )
+
+    # The sizes, and whether they make a model.
     hidden, layers, ffn = (
         _size(config, key, name)
         for key in ("hidden_size", "num_hidden_layers", "intermediate_size")
@@ -50,6 +52,7 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
             f"{vocab} and {hidden}/{heads}"
         )
     head = hidden // heads
+
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(_size(config, "max_position_embeddings", name, 4096))
     writer.add_embedding_length(hidden)
@@ -63,10 +66,12 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
     writer.add_vocab_size(vocab)
     writer.add_file_type(1)  # fp16
     _add_tokenizer(writer, vocab)
-    source = np.random.default_rng(0)
+
+    # Tensors: small random matrices, and norms of 1.
+    random = np.random.default_rng(0)
 
     def matrix(tensor: str, rows: int, columns: int) -> None:
-        values = source.standard_normal((rows, columns), dtype=np.float32) * 0.02
+        values = random.standard_normal((rows, columns), dtype=np.float32) * 0.02
         writer.add_tensor(f"{tensor}.weight", values.astype(np.float16))
 
     def vector(tensor: str) -> None:
@@ -85,6 +90,7 @@ def write_random_gguf(path: Path, config: Mapping[str, object], name: str) -> in
         matrix(f"blk.{i}.ffn_down", hidden, ffn)
     vector("output_norm")
     matrix("output", vocab, hidden)
+
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -97,6 +103,7 @@ def _add_tokenizer(writer: Any, vocab: int) -> None:
     tokens = token_names(vocab)
     pairs = [name for name in tokens[len(letters) : -len(SPECIAL)] if len(name) == 2]
     types = [1] * (vocab - len(SPECIAL)) + [3] * len(SPECIAL)
+
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
     writer.add_token_list(tokens)
@@ -109,26 +116,27 @@ def _add_tokenizer(writer: Any, vocab: int) -> None:
 
 
 def token_names(vocab: int) -> list[str]:
-    """All tokens: bytes, pairs of printable bytes, rows that no text reaches, and special ones."""
+    """Return all tokens: bytes, pairs of printable ones, unused ones, special ones."""
     letters = byte_letters()
     plain = letters[:PRINTABLE]
-    wanted = vocab - len(SPECIAL) - len(letters)
-    pairs = [a + b for a in plain for b in plain][:wanted]
-    unused = [f"<|unused{i}|>" for i in range(wanted - len(pairs))]
+    num_others = vocab - len(SPECIAL) - len(letters)
+    pairs = [a + b for a in plain for b in plain][:num_others]
+    unused = [f"<|unused{i}|>" for i in range(num_others - len(pairs))]
     return [*letters, *pairs, *unused, *SPECIAL]
 
 
 def byte_order() -> list[int]:
-    """The bytes in the order of their tokens: printable ones first."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [*shown, *(byte for byte in range(256) if byte not in shown)]
+    """Return the bytes in the order of their tokens: printable ones first."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [*printable, *(byte for byte in range(256) if byte not in printable)]
 
 
 def byte_letters() -> list[str]:
-    """The printable letter of each byte, as GPT-2's tokenizer spells them, in `byte_order`."""
+    """Return the letter by which GPT-2's tokenizer spells each byte, in `byte_order`."""
     order = byte_order()
-    shown = order.index(0)
-    return [chr(byte) for byte in order[:shown]] + [chr(256 + i) for i in range(256 - shown)]
+    num_printable = order.index(0)
+    printable = [chr(byte) for byte in order[:num_printable]]
+    return printable + [chr(256 + i) for i in range(256 - num_printable)]
 
 
 def _size(config: Mapping[str, object], key: str, name: str, default: int | None = None) -> int:

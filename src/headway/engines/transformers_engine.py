@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headway.errors import InputError, MissingExtraError, UnsupportedError
-from headway.measure.harness import Timed
+from headway.measure.harness import Run
 from headway.measure.measurement import Load, RequestLoad, Setup, StepLoad, this_host
-from headway.measure.peak_memory import CudaMemory, PeakMemory, ProcessMemory
+from headway.measure.meter import CudaMemory, PeakMemory, ProcessMemory
 
 
 class TransformersEngine:
@@ -36,6 +36,7 @@ class TransformersEngine:
         self,
         config: Mapping[str, object],
         name: str,
+        *,
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 1,
@@ -46,86 +47,84 @@ class TransformersEngine:
             transformers: Any = importlib.import_module("transformers")
         except ImportError:
             raise MissingExtraError("profiling with transformers", "torch") from None
-        self._torch = torch
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UnsupportedError(f"there is no device {device!r} that torch can use here")
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"dtype {dtype!r} is none of torch's, such as float32 or bfloat16")
-        self._device = torch.device(device)
+        self._torch, self._device = torch, torch.device(device)
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
         torch.manual_seed(0)
+
+        # Random weights in the shape of the configuration.
         fields = {key: value for key, value in config.items() if key != "quantization_config"}
-        kind = fields.pop("model_type", None)
         try:
-            known = transformers.AutoConfig.for_model(kind, **fields)
+            shape = transformers.AutoConfig.for_model(fields.pop("model_type", None), **fields)
             with self._device:
                 self._model: Any = transformers.AutoModelForCausalLM.from_config(
-                    known, dtype=getattr(torch, dtype)
+                    shape, dtype=getattr(torch, dtype)
                 )
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UnsupportedError(f"transformers cannot build {name}: {error}") from None
         self._model.eval()
-        self._vocab = int(known.get_text_config().vocab_size)
-        where = device
+        self._vocab_size = int(shape.get_text_config().vocab_size)
+
         self.peak_memory: PeakMemory = ProcessMemory()
         if self._device.type == "cuda":
             self.peak_memory = CudaMemory(torch, self._device)
-            where = f"{device} {torch.cuda.get_device_name(self._device)}"
+            device = f"{device} {torch.cuda.get_device_name(self._device)}"
         self.setup = Setup(
             model=name,
             engine=f"transformers {transformers.__version__}, torch {torch.__version__}",
-            device=where,
+            device=device,
             dtype=dtype,
             threads=threads if self._device.type == "cpu" else None,
             host=this_host(),
             config=dict(config),
         )
 
-    def prepared(self, load: Load) -> Timed:
+    def prepare(self, load: Load) -> Run:
         """See `headway.measure.harness.Engine`."""
         if isinstance(load, RequestLoad):
             prompts = self._tokens(load.batch, load.prompt_tokens)
+            passes = self._passes(prompts, load.output_tokens)
             if self._device.type == "cuda":  # which would wait for every pass
-                return lambda: self._generate(prompts, load.output_tokens)
-            return lambda: self._passes(prompts, load.output_tokens)
+                return lambda: self._finish(list(passes))
+            return lambda: passes
         if not isinstance(load, StepLoad):
             raise UnsupportedError(f"this engine times whole requests and single steps, not {load}")
-        cached = None
+
+        cache = None
         if load.computed_tokens:
-            cached = self._forward(self._tokens(load.batch, load.computed_tokens), None)[1]
+            cache = self._forward(self._tokens(load.batch, load.computed_tokens), None)[1]
         scheduled = self._tokens(load.batch, load.scheduled_tokens)
         # transformers adds to the cache that it is given, so that a second call has a token more.
-        return lambda: self._done(self._forward(scheduled, cached))
+        return lambda: self._finish(self._forward(scheduled, cache)[0])
 
     def stream(self, prompt_tokens: int, output_tokens: int) -> Iterator[None]:
         """Run one request; yield as each of its tokens is there."""
-        yield from self._passes(self._tokens(1, prompt_tokens), output_tokens)
-
-    def _passes(self, prompts: Any, output_tokens: int) -> Iterator[None]:
-        token, cached = self._forward(prompts, None)
-        for left in range(output_tokens - 1, -1, -1):
-            self._done(token)
+        for token in self._passes(self._tokens(1, prompt_tokens), output_tokens):
+            self._finish(token)
             yield
-            if left:
-                token, cached = self._forward(token, cached)
 
-    def _generate(self, prompts: Any, output_tokens: int) -> None:
-        token, cached = self._forward(prompts, None)
+    def _passes(self, prompts: Any, output_tokens: int) -> Iterator[Any]:
+        """Yield the tokens of each pass as soon as it is on its way."""
+        token, cache = self._forward(prompts, None)
+        yield token
         for _ in range(output_tokens - 1):
-            token, cached = self._forward(token, cached)
-        self._done(token)
+            token, cache = self._forward(token, cache)
+            yield token
 
-    def _forward(self, tokens: Any, cached: Any) -> tuple[Any, Any]:
+    def _forward(self, tokens: Any, cache: Any) -> tuple[Any, Any]:
         with self._torch.inference_mode():
-            seen = self._model(
-                input_ids=tokens, past_key_values=cached, use_cache=True, logits_to_keep=1
+            output = self._model(
+                input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
-            return seen.logits[:, -1:].argmax(-1), seen.past_key_values
+            return output.logits[:, -1:].argmax(-1), output.past_key_values
 
     def _tokens(self, batch: int, length: int) -> Any:
-        return self._torch.randint(0, self._vocab, (batch, length), device=self._device)
+        return self._torch.randint(0, self._vocab_size, (batch, length), device=self._device)
 
-    def _done(self, _: Any) -> None:
+    def _finish(self, _: Any) -> None:
         if self._device.type == "cuda":
             self._torch.cuda.synchronize(self._device)

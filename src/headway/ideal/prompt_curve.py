@@ -16,7 +16,7 @@ from headway.errors import InputError
 from headway.ideal.request_profile import FloatArray
 
 # Where the curve has its corners between measured sizes; beyond the last it goes on as a line.
-MOST_TOKENS = 2.0**21
+MAX_TOKENS = 2.0**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +68,47 @@ class PromptCurve:
     tiles: Tiles | None = None
 
     def at(self, prompt_tokens: FloatArray) -> FloatArray:
-        """Seconds at ``prompt_tokens``, same shape."""
-        line = self.slope_s_per_token * np.maximum(self.worked(prompt_tokens), 0.0)
+        """Return seconds at ``prompt_tokens``, same shape."""
+        line = self.slope_s_per_token * np.maximum(self.charged_tokens(prompt_tokens), 0.0)
+
         # Scaled by the larger of the two, so that no power overflows.
         larger = np.maximum(line, self.floor_s)
         powers = (line / larger) ** self.sharpness + (self.floor_s / larger) ** self.sharpness
         return np.asarray(larger * powers ** (1 / self.sharpness))
 
-    def worked(self, prompt_tokens: FloatArray) -> FloatArray:
-        """Tokens that the compute-bound part is charged for, unfinished tiles and lead included."""
-        tokens = np.asarray(prompt_tokens, dtype=np.float64)
-        if self.tiles is None:
+    def charged_tokens(self, prompt_tokens: FloatArray) -> FloatArray:
+        """Return the tokens that the compute-bound part pays for, whole tiles and lead included."""
+        tokens, tiles = np.asarray(prompt_tokens, dtype=np.float64), self.tiles
+        if tiles is None:
             return tokens + self.lead_tokens
-        size, tile = float(self.tiles.tokens), self.tiles
-        begun = np.ceil(tokens / size) - 1
-        into = tokens - begun * size
-        stepped = begun * size + size * np.minimum(into / tile.ramp_tokens, 1.0)
-        if tile.small_tokens is None:
-            charged = tile.share * stepped + (1 - tile.share) * tokens
-            # Below one tile, kernels choose smaller tiles.
+        size = float(tiles.tokens)
+        start = (np.ceil(tokens / size) - 1) * size
+        stepped = start + size * np.minimum((tokens - start) / tiles.ramp_tokens, 1.0)
+
+        # Below one tile, kernels choose smaller tiles.
+        if tiles.small_tokens is None:
+            charged = tiles.share * stepped + (1 - tiles.share) * tokens
             return np.where(tokens <= size, tokens, charged) + self.lead_tokens
+
+        # Or the first tile is whole, and a few tokens have kernels of their own, without the lead.
         stepped = np.where(tokens <= size, size, stepped)
-        charged = tile.share * stepped + (1 - tile.share) * tokens + self.lead_tokens
-        # The lead is of the kernels for many tokens.
-        many = np.clip((tokens - tile.small_tokens) / tile.ramp_tokens, 0.0, 1.0)
-        return np.asarray((1 - many) * np.minimum(tokens, tile.small_tokens) + many * charged)
+        charged = tiles.share * stepped + (1 - tiles.share) * tokens + self.lead_tokens
+        large = np.clip((tokens - tiles.small_tokens) / tiles.ramp_tokens, 0.0, 1.0)
+        return np.asarray((1 - large) * np.minimum(tokens, tiles.small_tokens) + large * charged)
 
 
-def knots(tiles: Tiles | None, measured: FloatArray) -> FloatArray:
-    """Prompt sizes between which the curve is taken as straight, ascending from 1."""
-    even = np.unique(np.round(np.geomspace(1, MOST_TOKENS, 200)))
-    parts = [even, measured]
-    if tiles is not None:
-        starts: FloatArray = np.arange(1.0, 65.0) * tiles.tokens
-        first = even[even <= tiles.tokens]
-        if tiles.small_tokens is not None:
-            first = np.append(first, [tiles.small_tokens, tiles.small_tokens + tiles.ramp_tokens])
-        parts = [first, even[even > starts[-1]], measured, starts, starts + tiles.ramp_tokens]
-    return np.unique(np.concatenate(parts))
+def knots(tiles: Tiles | None, sizes: FloatArray) -> FloatArray:
+    """Return where the curve is taken as straight between: ``sizes``, tiles, an even grid from 1.
+
+    In tokens, ascending.
+    """
+    even = np.unique(np.round(np.geomspace(1, MAX_TOKENS, 200)))
+    if tiles is None:
+        return np.union1d(even, sizes)
+    starts: FloatArray = np.arange(1.0, 65.0) * tiles.tokens
+    first = even[even <= tiles.tokens]
+
+    if tiles.small_tokens is not None:
+        first = np.append(first, [tiles.small_tokens, tiles.small_tokens + tiles.ramp_tokens])
+    pieces = [first, even[even > starts[-1]], sizes, starts, starts + tiles.ramp_tokens]
+    return np.unique(np.concatenate(pieces))

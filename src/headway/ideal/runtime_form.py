@@ -8,8 +8,7 @@ carry what four points cannot tell, and give way to data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +25,10 @@ class Prior:
 
     mean: float
     sd: float
+
+    def doubled(self) -> Prior:
+        """Return the same with twice the standard deviation."""
+        return Prior(self.mean, 2 * self.sd)
 
 
 # What 12 models on A100s have in common beyond the shape: 128 tokens take 4% longer than a tile of
@@ -78,21 +81,30 @@ class Priors:
     misfit: float = 0.01
 
     def doubled(self) -> Priors:
-        """The same with twice the spread, for what is unlike all that was profiled."""
-        wide: dict[str, Any] = {
-            f.name: Prior(prior.mean, 2 * prior.sd)
-            for f in fields(self)
-            if isinstance(prior := getattr(self, f.name), Prior)
-        }
-        return replace(self, walk=self.walk * 2**0.5, **wide)
+        """Return the same with twice the spread, for what is unlike all that was profiled."""
+        return replace(
+            self,
+            log_first=self.log_first.doubled(),
+            log_corner_tokens=self.log_corner_tokens.doubled(),
+            lead=self.lead.doubled(),
+            share=self.share.doubled(),
+            log_sharpness=self.log_sharpness.doubled(),
+            log_growth=self.log_growth.doubled(),
+            log_overhead=self.log_overhead and self.log_overhead.doubled(),
+            walk=self.walk * 2**0.5,
+        )
 
     def shape(self, tiled: bool) -> tuple[Prior, ...]:
-        """Those of the unknowns between beta and the corrections, in the order of `Form`."""
-        share = self.share if tiled else Prior(0.0, 1e-6)
+        """Return the priors of the unknowns between beta and the corrections, as in `Form`."""
         return (
-            self.log_first, self.log_corner_tokens, self.lead, share, self.log_sharpness,
-            self.log_growth, self.log_overhead or NO_OVERHEAD,
-        )  # fmt: skip
+            self.log_first,
+            self.log_corner_tokens,
+            self.lead,
+            self.share if tiled else Prior(0.0, 1e-6),
+            self.log_sharpness,
+            self.log_growth,
+            self.log_overhead or NO_OVERHEAD,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,107 +121,117 @@ class Form:
     NUM_SHAPE = 8
 
     def prior(self, priors: Priors, beta_s: float) -> tuple[FloatArray, FloatArray]:
-        """Mean and inverse covariance of the unknowns, around a rough ``beta_s``."""
+        """Return mean and inverse covariance of the unknowns, around a rough ``beta_s``."""
         shape = (Prior(float(np.log(beta_s)), 3.0), *priors.shape(self.tiles is not None))
         usual = np.zeros(self.sizes.size)
         if self.tiles is not None:
             usual = np.interp(self.sizes, *np.asarray(priors.usual).T)
         mean = np.concatenate([[prior.mean for prior in shape], usual])
+
+        # The shape's unknowns are independent; the corrections are a random walk.
         precision = np.zeros((mean.size, mean.size))
-        count = self.NUM_SHAPE
+        count, distance = self.NUM_SHAPE, strides(self.sizes)
         precision[:count, :count] = np.diag([prior.sd**-2 for prior in shape])
-        along = strides(self.sizes)
-        walked = np.minimum(along[:, None], along[None, :]) + 1e-4
-        precision[count:, count:] = np.linalg.inv(priors.walk**2 * walked)
+        walk = np.minimum(distance[:, None], distance[None, :]) + 1e-4
+        precision[count:, count:] = np.linalg.inv(priors.walk**2 * walk)
         return mean, precision
 
     def other_starts(self, mean: FloatArray, priors: Priors) -> list[FloatArray]:
-        """Unknowns to begin a search from besides ``mean``: other corners, other overheads."""
-        corners = [(2, priors.log_corner_tokens.sd * side) for side in (-1.5, 1.5)]
-        last = self.NUM_SHAPE - 1
-        overheads = [] if priors.log_overhead is None else [(last, -3.0), (last, 3.0)]
+        """Return unknowns to begin a search from besides ``mean``: other corners and overheads."""
+        moves = [(2, priors.log_corner_tokens.sd * side) for side in (-1.5, 1.5)]
+        if priors.log_overhead is not None:
+            moves += [(self.NUM_SHAPE - 1, -3.0), (self.NUM_SHAPE - 1, 3.0)]
+
         starts = []
-        for place, away in [*corners, *overheads]:
+        for index, distance in moves:
             start = mean.copy()
-            start[place] += away
+            start[index] += distance
             starts.append(start)
         return starts
 
     def parts(self, unknowns: FloatArray) -> tuple[PromptCurve, float, float]:
-        """The curve of the prompt, beta in seconds, and its relative growth per cached token."""
+        """Return the prompt's curve, beta in seconds, and its relative growth per cached token."""
         log_beta, log_first, log_corner, lead, share, log_sharpness, log_growth, _ = (
             float(unknown) for unknown in unknowns[: self.NUM_SHAPE]
         )
-        beta_s = float(np.exp(log_beta))
-        tiles = None
-        if self.tiles is not None:
-            inside = min(max(share, 0.0), 1.0)
-            tiles = replace(self.tiles, share=inside)
+        beta_s, tiles = float(np.exp(log_beta)), self.tiles
+        if tiles is not None:
+            tiles = replace(tiles, share=min(max(share, 0.0), 1.0))
+
         curve = PromptCurve(
-            beta_s * float(np.exp(log_first)),
-            beta_s / float(np.exp(log_corner)),
-            100 * lead,
-            float(np.exp(min(max(log_sharpness, 0.0), 4.0))),
-            tiles,
+            floor_s=beta_s * float(np.exp(log_first)),
+            slope_s_per_token=beta_s / float(np.exp(log_corner)),
+            lead_tokens=100 * lead,
+            sharpness=float(np.exp(min(max(log_sharpness, 0.0), 4.0))),
+            tiles=tiles,
         )
         return curve, beta_s, float(np.exp(log_growth)) / 1000
 
     def alpha_s(self, unknowns: FloatArray, prompts: FloatArray) -> FloatArray:
-        """Seconds of prompts with their first token, corrections included."""
+        """Return seconds of prompts with their first token, corrections included."""
         curve, _, _ = self.parts(unknowns)
-        away = np.interp(strides(prompts), strides(self.sizes), unknowns[self.NUM_SHAPE :])
-        return np.asarray(curve.at(prompts) * np.exp(away))
+        correction = np.interp(strides(prompts), strides(self.sizes), unknowns[self.NUM_SHAPE :])
+        return np.asarray(curve.at(prompts) * np.exp(correction))
 
     def overhead_s(self, unknowns: FloatArray) -> float:
-        """The constant that no token explains, in seconds."""
+        """Return the constant that no token explains, in seconds."""
         return float(np.exp(unknowns[0] + unknowns[self.NUM_SHAPE - 1]))
 
     def log_runtime(
-        self, unknowns: FloatArray, prompts: FloatArray, outputs: FloatArray, whole: bool = True
+        self,
+        unknowns: FloatArray,
+        prompts: FloatArray,
+        outputs: FloatArray,
+        with_overhead: bool = True,
     ) -> FloatArray:
-        """Logarithm of the seconds of requests with one output token or more.
-
-        The overhead is left out unless ``whole``.
-        """
+        """Return the logarithm of the seconds of requests with one output token or more."""
         _, beta_s, growth = self.parts(unknowns)
         further = outputs - 1
         steps = further + growth * cached_reads(prompts, further)
-        constant_s = self.overhead_s(unknowns) if whole else 0.0
-        return np.asarray(np.log(constant_s + self.alpha_s(unknowns, prompts) + beta_s * steps))
+        overhead_s = self.overhead_s(unknowns) if with_overhead else 0.0
+        return np.asarray(np.log(overhead_s + self.alpha_s(unknowns, prompts) + beta_s * steps))
 
     def slopes(
-        self, unknowns: FloatArray, prompts: FloatArray, outputs: FloatArray, whole: bool = True
+        self,
+        unknowns: FloatArray,
+        prompts: FloatArray,
+        outputs: FloatArray,
+        with_overhead: bool = True,
     ) -> FloatArray:
-        """Derivatives of `log_runtime`, shape (requests, unknowns)."""
+        """Return the derivatives of `log_runtime`, shape (requests, unknowns)."""
+
+        def log_runtime(at: FloatArray) -> FloatArray:
+            return self.log_runtime(at, prompts, outputs, with_overhead)
+
+        # Of the shape by central differences.
         columns = []
         for i in range(self.NUM_SHAPE):
             nudge = np.zeros(unknowns.size)
             nudge[i] = 1e-5
-            above = self.log_runtime(unknowns + nudge, prompts, outputs, whole)
-            below = self.log_runtime(unknowns - nudge, prompts, outputs, whole)
-            columns.append((above - below) / 2e-5)
-        share = self.alpha_s(unknowns, prompts)
-        share = share / np.exp(self.log_runtime(unknowns, prompts, outputs, whole))
-        return np.column_stack([*columns, share[:, None] * self._hats(prompts)])
+            columns.append((log_runtime(unknowns + nudge) - log_runtime(unknowns - nudge)) / 2e-5)
 
-    def _hats(self, prompts: FloatArray) -> FloatArray:
-        """The weight of each size's correction at each prompt."""
+        # Of the corrections exactly: each acts on the prompt's share of the runtime.
+        share = self.alpha_s(unknowns, prompts) / np.exp(log_runtime(unknowns))
+        return np.column_stack([*columns, share[:, None] * self._correction_weights(prompts)])
+
+    def _correction_weights(self, prompts: FloatArray) -> FloatArray:
+        """Return the weight of each size's correction at each prompt, (prompts, sizes)."""
         grid = strides(self.sizes)
-        at = np.clip(strides(prompts), grid[0], grid[-1])
-        after = np.clip(np.searchsorted(grid, at), 1, grid.size - 1)
-        right = (at - grid[after - 1]) / (grid[after] - grid[after - 1])
-        hats = np.zeros((prompts.size, grid.size))
-        rows = np.arange(prompts.size)
-        hats[rows, after] = right
-        hats[rows, after - 1] = 1 - right
-        return hats
+        position = np.clip(strides(prompts), grid[0], grid[-1])
+        after = np.clip(np.searchsorted(grid, position), 1, grid.size - 1)
+        fraction = (position - grid[after - 1]) / (grid[after] - grid[after - 1])
+
+        weights, rows = np.zeros((prompts.size, grid.size)), np.arange(prompts.size)
+        weights[rows, after] = fraction
+        weights[rows, after - 1] = 1 - fraction
+        return weights
 
 
 def strides(prompts: FloatArray) -> FloatArray:
-    """How far the random walk has come at ``prompts``: even below the corner, in log p above it."""
+    """Return the length of the random walk: even below the corner, in log p above it."""
     return np.asarray(np.log1p(prompts / STRIDE_TOKENS))
 
 
 def cached_reads(prompts: FloatArray, further: FloatArray) -> FloatArray:
-    """Cached tokens that ``further`` decode steps read in all: p + 1, p + 2, and so on."""
+    """Return the cached tokens that ``further`` decode steps read in all: p + 1, p + 2, ..."""
     return np.asarray(further * prompts + further * (further + 1) / 2)

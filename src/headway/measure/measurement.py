@@ -18,8 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from headway.errors import InputError, reason
-from headway.measure.interval import Interval
-from headway.measure.trials import Envelope, lower_envelope
+from headway.measure.trials import Envelope, Interval, lower_envelope
 from headway.report.files import write_atomically
 from headway.workload.step import Step
 
@@ -77,6 +76,15 @@ class RequestLoad:
         if min(self.batch, self.prompt_tokens, self.output_tokens) < 1:
             raise InputError(f"batch, prompt and output are at least 1 each, not {self}")
 
+    @property
+    def passes(self) -> tuple[Step, ...]:
+        """The prefill pass and, as one array, the decode passes."""
+        prefill = Step.prefill(self.batch, [self.prompt_tokens])
+        if self.output_tokens == 1:
+            return (prefill,)
+        contexts = self.prompt_tokens + np.arange(self.output_tokens - 1)
+        return prefill, Step.decode(self.batch, contexts)
+
 
 @dataclass(frozen=True, slots=True)
 class StepLoad:
@@ -95,10 +103,10 @@ class StepLoad:
             raise InputError(f"a step has 1 sequence and 1 new token at least, not {self}")
 
     @property
-    def step(self) -> Step:
-        """The same as arrays, for step-time models."""
-        tokens = (self.batch, self.scheduled_tokens, self.computed_tokens, 1)
-        return Step(*(np.asarray([count], dtype=np.float64) for count in tokens))
+    def passes(self) -> tuple[Step, ...]:
+        """The one pass."""
+        counts = (self.batch, self.scheduled_tokens, self.computed_tokens, 1)
+        return (Step(*(np.asarray([count], dtype=np.float64) for count in counts)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +128,22 @@ class JoinLoad:
         if min(self.batch, self.context_tokens, self.prompt_tokens, self.output_tokens) < 1:
             raise InputError(f"batch, context, prompt and output are at least 1 each, not {self}")
 
+    @property
+    def passes(self) -> tuple[Step, ...]:
+        """The pass with the prompt, those beside the others, and the first without it."""
+        others, own = self.context_tokens, self.prompt_tokens
+        joining = Step.decode(self.batch, [others]).with_group(Step.prefill(1, [own]))
+        alone = Step.decode(self.batch, [others + self.output_tokens])
+        if self.output_tokens == 1:
+            return joining, alone
+
+        later = np.arange(self.output_tokens - 1)
+        beside = Step.decode(self.batch, others + 1 + later)
+        return joining, beside.with_group(Step.decode(1, own + later)), alone
+
 
 Load = RequestLoad | StepLoad | JoinLoad
-KINDS: dict[str, type[Load]] = {made.kind: made for made in (RequestLoad, StepLoad, JoinLoad)}
+LOADS: dict[str, type[Load]] = {kind.kind: kind for kind in (RequestLoad, StepLoad, JoinLoad)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,26 +180,28 @@ class Measurement:
             raise InputError("a measurement needs one trial at least, all finite and above 0")
 
     @property
-    def duration_s(self) -> float:
-        """The least of the trials."""
+    def min_s(self) -> float:
+        """The fastest trial."""
         return min(self.trials_s)
+
+    @property
+    def mean_s(self) -> float:
+        """The mean of the trials."""
+        return sum(self.trials_s) / len(self.trials_s)
 
     @property
     def envelope(self) -> Envelope:
         """The undisturbed time with its interval."""
-        whole = lower_envelope(self.trials_s)
-        floor_s = self.pass_floors_s
+        whole, floor_s = lower_envelope(self.trials_s), self.pass_floors_s
         if floor_s is None or floor_s.expected >= whole.floor_s.expected:
             return whole
-        mean_s = sum(self.trials_s) / len(self.trials_s)
-        return Envelope(floor_s, mean_s - floor_s.expected, whole.num_trials)
+        return Envelope(floor_s, self.mean_s - floor_s.expected, whole.num_trials)
 
     def to_line(self) -> str:
-        """One line of JSON without a line break."""
-        tree = asdict(self)
-        tree["clock"] = self.clock.value
-        tree["kind"] = self.load.kind
-        return json.dumps({"headway_measurement": VERSION, **tree}, allow_nan=False)
+        """Return one line of JSON without a line break."""
+        tree = {"headway_measurement": VERSION, **asdict(self)}
+        tree |= {"clock": self.clock.value, "kind": self.load.kind}
+        return json.dumps(tree, allow_nan=False)
 
     @classmethod
     def from_line(cls, line: str) -> Measurement:
@@ -187,14 +210,17 @@ class Measurement:
             tree = json.loads(line)
             if tree.pop("headway_measurement") != VERSION:
                 raise ValueError(f"not of version {VERSION}")
-            kind = tree.pop("kind")
-            numbers = tree.pop("load")
-            load = KINDS[kind](**numbers)
-            setup = Setup(**tree.pop("setup"))
+
             floors = tree.pop("pass_floors_s", None)
-            tree["pass_floors_s"] = None if floors is None else Interval(**floors)
-            clock, trials_s = Clock(tree.pop("clock")), tuple(tree.pop("trials_s"))
-            return cls(setup, load, trials_s, clock, **tree)
+            load_type = LOADS[tree.pop("kind")]
+            return cls(
+                setup=Setup(**tree.pop("setup")),
+                load=load_type(**tree.pop("load")),
+                trials_s=tuple(tree.pop("trials_s")),
+                clock=Clock(tree.pop("clock")),
+                pass_floors_s=None if floors is None else Interval(**floors),
+                **tree,
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a measurement: {error}") from None
 
@@ -210,20 +236,22 @@ def read_measurements(path: Path) -> tuple[Measurement, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {reason(error)}") from None
-    found = []
+
+    measurements = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(Measurement.from_line(line))
+                measurements.append(Measurement.from_line(line))
             except InputError as error:
                 raise InputError(f"{path}, line {number}: {error}") from None
-    if not found:
+
+    if not measurements:
         raise InputError(f"{path} holds no measurement")
-    return tuple(found)
+    return tuple(measurements)
 
 
 def this_host() -> str:
-    """Processor and operating system of this machine."""
+    """Return the processor and operating system of this machine."""
     model = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -1,10 +1,12 @@
-"""What counts joules: a counter that only grows, of which differences are taken around a trial.
+"""What is read around a trial beside the clock: a counter of joules, and the peak of memory.
 
-    CPU   Intel's and AMD's RAPL counters, through Linux's powercap folder: the whole package
-    GPU   NVML's counter of total energy; where a GPU has none, its power sampled and integrated
+    CPU   joules: Intel's and AMD's RAPL counters, through Linux's powercap folder (whole package);
+          memory: the resident set of the process, weights and Python included
+    GPU   joules: NVML's counter of total energy, or its power, sampled and integrated;
+          memory: what torch's allocator held
 
-What a meter cannot say is not guessed: `meter_of` names the reason, and the measurement keeps
-``None``. A counter sees the whole device, other work on it included.
+What cannot be read is not guessed: `meter_of` names the reason, and the measurement keeps ``None``.
+A counter sees the whole device, other work on it included.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ POWERCAP = Path("/sys/class/powercap")
 # Sub-counters that a package's own counter leaves out.
 BESIDE_PACKAGE = ("dram",)
 # Measured energy is believed when the trials of a load span so many ticks of the counter.
-LEAST_TICKS = 20
+MIN_TICKS = 20
 
 
 class EnergyMeter(Protocol):
@@ -40,7 +42,19 @@ class EnergyMeter(Protocol):
     tick_s: float
 
     def read_j(self) -> float:
-        """Joules since some fixed moment; never less than the reading before."""
+        """Return joules since some fixed moment, never less than the reading before."""
+        ...
+
+
+class PeakMemory(Protocol):
+    """A high-water mark in bytes."""
+
+    def restart(self) -> None:
+        """Begin anew from what is held now."""
+        ...
+
+    def read_bytes(self) -> float | None:
+        """Return the peak since `restart`; ``None`` where it cannot be told."""
         ...
 
 
@@ -63,24 +77,25 @@ class RaplMeter:
     _sum_uj: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._zones = tuple(sorted(_zones(self.folder)))
+        self._zones = tuple(sorted(_rapl_zones(self.folder)))
         if not self._zones:
             raise UnsupportedError(f"this machine shows no RAPL counter in {self.folder}")
         names = [(zone / "name").read_text().strip() for zone in self._zones]
         self.source = f"RAPL, {' and '.join(names)}"
-        self._last_uj = [self._read(zone) for zone in self._zones]
+        self._last_uj = [self._read_uj(zone) for zone in self._zones]
 
     def read_j(self) -> float:
-        """Joules since this meter was made."""
+        """Return joules since this meter was made."""
         for i, zone in enumerate(self._zones):
-            now = self._read(zone)
+            now_uj = self._read_uj(zone)
+
             # The counter begins again at its range, every minute or so under load.
             range_uj = int((zone / "max_energy_range_uj").read_text())
-            self._sum_uj += (now - self._last_uj[i]) % (range_uj + 1)
-            self._last_uj[i] = now
+            self._sum_uj += (now_uj - self._last_uj[i]) % (range_uj + 1)
+            self._last_uj[i] = now_uj
         return self._sum_uj / 1e6
 
-    def _read(self, zone: Path) -> int:
+    def _read_uj(self, zone: Path) -> int:
         try:
             return int((zone / "energy_uj").read_text())
         except PermissionError:
@@ -90,18 +105,19 @@ class RaplMeter:
             ) from None
 
 
-def _zones(folder: Path) -> list[Path]:
-    found = []
+def _rapl_zones(folder: Path) -> list[Path]:
+    zones = []
     for zone in folder.glob("intel-rapl:*"):
         try:
             name = (zone / "name").read_text().strip()
         except OSError:
             continue
-        inside = zone.name.count(":") > 1
+
         # Cores and uncore are parts of the package; psys would count the package again.
-        if name.startswith("package") or (inside and name in BESIDE_PACKAGE):
-            found.append(zone)
-    return found
+        is_inside = zone.name.count(":") > 1
+        if name.startswith("package") or (is_inside and name in BESIDE_PACKAGE):
+            zones.append(zone)
+    return zones
 
 
 @dataclass(slots=True)
@@ -122,7 +138,7 @@ class NvmlMeter:
     _gpu: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self._nvml, self._gpu, name = nvml_gpu(self.index)
+        self._nvml, self._gpu, name = _nvml_gpu(self.index)
         self.source = f"NVML energy counter of {name}"
         try:
             self.read_j()
@@ -130,16 +146,17 @@ class NvmlMeter:
             raise UnsupportedError(f"{name} has no energy counter: {error}") from None
 
     def read_j(self) -> float:
-        """Joules since the driver was loaded."""
+        """Return joules since the driver was loaded."""
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)) / 1e3
 
 
-def nvml_gpu(index: int) -> tuple[Any, Any, str]:
-    """NVML, its handle of GPU ``index``, and that GPU's name."""
+def _nvml_gpu(index: int) -> tuple[Any, Any, str]:
+    """Return NVML, its handle of GPU ``index``, and that GPU's name."""
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
         raise MissingExtraError("metering a GPU's energy", "nvml") from None
+
     try:
         nvml.nvmlInit()
         gpu = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -165,23 +182,23 @@ class SampledMeter:
         """Nothing is sampled before `__enter__` or the first `read_j`."""
         self.source, self.tick_s = source, tick_s
         self._power_w, self._clock = power_w, clock
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._last: tuple[float, float] | None = None
         self._sum_j = 0.0
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def read_j(self) -> float:
-        """Joules since the first sample."""
+        """Return joules since the first sample."""
         with self._lock:
-            now, watts = self._clock(), self._power_w()
+            now_s, power_w = self._clock(), self._power_w()
             if self._last is not None:
-                before, was = self._last
-                self._sum_j += (now - before) * (watts + was) / 2
-            self._last = now, watts
+                last_s, last_w = self._last
+                self._sum_j += (now_s - last_s) * (power_w + last_w) / 2
+            self._last = now_s, power_w
             return self._sum_j
 
     def _sample(self) -> None:
-        while not self._ended.wait(self.tick_s):
+        while not self._closed.wait(self.tick_s):
             self.read_j()
 
     def __enter__(self) -> SampledMeter:
@@ -195,7 +212,7 @@ class SampledMeter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended.set()
+        self._closed.set()
         self._thread.join()
 
 
@@ -209,14 +226,14 @@ class ReplayMeter:
     _next: int = field(default=0, init=False)
 
     def read_j(self) -> float:
-        """The next reading."""
-        at = min(self._next, len(self.readings_j) - 1)
+        """Return the next reading."""
+        index = min(self._next, len(self.readings_j) - 1)
         self._next += 1
-        return self.readings_j[at]
+        return self.readings_j[index]
 
 
 def meter_of(device: str) -> tuple[EnergyMeter | None, str]:
-    """The meter of ``device`` ("cpu", "cuda", "cuda:1"), or ``None`` and why there is none."""
+    """Return the meter of ``device`` ("cpu", "cuda", "cuda:1"), or ``None`` and why."""
     try:
         if not device.startswith("cuda"):
             return RaplMeter(), ""
@@ -224,11 +241,57 @@ def meter_of(device: str) -> tuple[EnergyMeter | None, str]:
         try:
             return NvmlMeter(index), ""
         except UnsupportedError:
-            nvml, gpu, name = nvml_gpu(index)
-            meter = SampledMeter(
-                lambda: float(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3, f"NVML power of {name}"
-            )
-            meter.__enter__()  # for the life of the process
-            return meter, ""
+            nvml, gpu, name = _nvml_gpu(index)
     except (UnsupportedError, MissingExtraError) as error:
         return None, str(error)
+
+    # A GPU without a counter: its power is sampled for the life of the process.
+    meter = SampledMeter(
+        lambda: float(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3, f"NVML power of {name}"
+    )
+    return meter.__enter__(), ""
+
+
+@dataclass(slots=True)
+class ProcessMemory:
+    """Peak of this process's resident set, from Linux's ``proc``."""
+
+    proc: Path = Path("/proc/self")
+    _is_fresh: bool = False
+
+    def restart(self) -> None:
+        """Begin anew; a kernel that does not allow it leaves `read_bytes` without an answer."""
+        try:
+            # 5: reset the peak of the resident set (proc_pid_clear_refs(5)).
+            (self.proc / "clear_refs").write_text("5")
+            self._is_fresh = True
+        except OSError:
+            self._is_fresh = False
+
+    def read_bytes(self) -> float | None:
+        """See `PeakMemory`."""
+        if not self._is_fresh:
+            return None
+        try:
+            for line in (self.proc / "status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return 1024.0 * int(line.split()[1])
+        except (OSError, ValueError, IndexError):
+            pass
+        return None
+
+
+@dataclass(slots=True)
+class CudaMemory:
+    """Peak of what torch's allocator held on ``device``."""
+
+    torch: Any
+    device: Any
+
+    def restart(self) -> None:
+        """See `PeakMemory`."""
+        self.torch.cuda.reset_peak_memory_stats(self.device)
+
+    def read_bytes(self) -> float | None:
+        """See `PeakMemory`."""
+        return float(self.torch.cuda.max_memory_allocated(self.device))

@@ -13,10 +13,52 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headway.errors import InputError
-from headway.measure.interval import Interval
+from headway.report.estimate import Estimate
 
 # Clocks and code paths differ by that much between runs, however often one repeats.
-LEAST_DOUBT = 0.005
+MIN_DOUBT = 0.005
+# What a single trial may be above its floor.
+SINGLE_TRIAL_DOUBT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number and what it lies between; the unit is that of the name it is bound to."""
+
+    lower: float
+    expected: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        # The slack is for sums of floats.
+        slack = 1e-9 * max(abs(self.lower), abs(self.upper), 1e-300)
+        if not self.lower - slack <= self.expected <= self.upper + slack:
+            raise InputError(
+                f"an interval needs lower <= expected <= upper, not {self.lower:g}, "
+                f"{self.expected:g}, {self.upper:g}"
+            )
+
+    @classmethod
+    def exactly(cls, value: float) -> Interval:
+        """Return ``value`` without doubt."""
+        return cls(value, value, value)
+
+    @classmethod
+    def total(cls, parts: Sequence[Interval]) -> Interval:
+        """Return the sum of ``parts``, end by end."""
+        return cls(
+            sum(part.lower for part in parts),
+            sum(part.expected for part in parts),
+            sum(part.upper for part in parts),
+        )
+
+    def estimate(self, level: float | None = None) -> Estimate:
+        """Return it as a cell of a report."""
+        return Estimate(self.expected, self.lower, self.upper, level)
+
+    def holds(self, value: float) -> bool:
+        """Return whether ``value`` lies within."""
+        return self.lower <= value <= self.upper
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +71,37 @@ class Envelope:
 
 
 def lower_envelope(trials_s: Sequence[float], confidence: float = 0.9) -> Envelope:
-    """The `Envelope` of ``trials_s``; a single trial is its own floor, known to 20% only."""
+    """Return the `Envelope` of ``trials_s``; a single trial is its own floor, known to 20% only.
+
+    Raises:
+        InputError: there is no trial, or one is negative or not finite.
+
+    """
     if not trials_s or min(trials_s) < 0 or not all(map(math.isfinite, trials_s)):
         raise InputError("trials must be one or more finite times, none of them negative")
     ordered = sorted(trials_s)
-    least, count = ordered[0], len(ordered)
-    mean = math.fsum(ordered) / count
+    fastest, count = ordered[0], len(ordered)
     if count == 1:
-        return Envelope(Interval(0.8 * least, least, least), 0.0, 1)
-    scale, degrees = _scale(ordered)
-    # (n (min - floor) / scale) follows F(2, 2 degrees), whose quantiles are in closed form.
+        return Envelope(Interval((1 - SINGLE_TRIAL_DOUBT) * fastest, fastest, fastest), 0.0, 1)
+
+    # n (min - floor) / scale follows F(2, 2 degrees), whose quantiles are in closed form.
+    scale, degrees = _exponential_scale(ordered)
     tail = degrees * ((1 - confidence) ** (-1 / degrees) - 1)
+
     # A disturbance as large as the time itself cannot be told from it.
-    expected = max(least - scale / count, 0.5 * least)
-    lower = min(max(least - scale * tail / count, 0.0), expected * (1 - LEAST_DOUBT))
-    upper = max(least, expected * (1 + LEAST_DOUBT))
+    expected = max(fastest - scale / count, 0.5 * fastest)
+    lower = min(max(fastest - scale * tail / count, 0.0), expected * (1 - MIN_DOUBT))
+    upper = max(fastest, expected * (1 + MIN_DOUBT))
+
+    mean = math.fsum(ordered) / count
     return Envelope(Interval(lower, expected, upper), max(mean - expected, 0.0), count)
 
 
-def _scale(ordered: Sequence[float]) -> tuple[float, int]:
-    """Scale of the exponential disturbance from the lower half of the trials, and its degrees."""
-    least, count = ordered[0], len(ordered)
-    kept = max(2, (count + 1) // 2)
-    inside = math.fsum(seconds - least for seconds in ordered[:kept])
-    beyond = (count - kept) * (ordered[kept - 1] - least)
-    return (inside + beyond) / (kept - 1), kept - 1
+def _exponential_scale(ordered: Sequence[float]) -> tuple[float, int]:
+    """Return the scale of the disturbance from the lower half of the trials, and its degrees."""
+    fastest, count = ordered[0], len(ordered)
+    num_used = max(2, (count + 1) // 2)
+
+    inside = math.fsum(seconds - fastest for seconds in ordered[:num_used])
+    beyond = (count - num_used) * (ordered[num_used - 1] - fastest)
+    return (inside + beyond) / (num_used - 1), num_used - 1

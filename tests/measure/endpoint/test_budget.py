@@ -20,7 +20,7 @@ def test_neither_limit_is_ever_exceeded(
     for aside, share in requests:
         if not budget.allows(aside):
             continue
-        budget.set_aside(aside)
+        budget.reserve(aside)
         usd = None if share is None else share * aside
         charged += aside if usd is None else usd
         budget.settle(aside, usd)
@@ -32,15 +32,17 @@ def test_what_a_request_costs() -> None:
     price = TokenPrice(3.0, 15.0, 0.3)
     assert price.usd(1000, 100) == pytest.approx(0.0045)
     assert price.usd(1000, 100, cached_tokens=1000) == pytest.approx(0.0018)
-    assert Budget(1, None, price).most_usd(1000, 100) == pytest.approx(0.0045)
+    assert price.max_usd(1000, 100) == pytest.approx(0.0045)
 
 
 def test_what_is_no_budget_is_refused() -> None:
     with pytest.raises(InputError, match="budget"):
         Budget(0)
+    with pytest.raises(InputError, match="needs the price"):
+        Budget(1, 2.0)
     with pytest.raises(InputError, match="prices"):
         TokenPrice(-1, 1)
     budget = Budget(1)
-    budget.set_aside(0)
+    budget.reserve(0)
     with pytest.raises(InputError, match="does not allow"):
-        budget.set_aside(0)
+        budget.reserve(0)

@@ -65,7 +65,7 @@ def test_failures_are_named_and_keep_what_was_seen() -> None:
     assert read(b"data: [1]\n\n").failure == "malformed"
     told = read(word() + event(error={"message": "overloaded"}))
     assert told.failure == "server_error"
-    assert "overloaded" in told.said
+    assert "overloaded" in told.message
     assert read(b"data: [DONE]\n\n").failure == "empty"
     assert read(word() * 40 + b"data: [DONE]\n\n").failure == "too_long"
     assert read(b"data: " + b"x" * 1_100_000).failure == "malformed"

@@ -1,6 +1,6 @@
 """A limit in requests and dollars that is never exceeded, kills included.
 
-Before a request is sent, the most it can cost is set aside; when it has ended, that becomes what it
+Before a request is sent, the most it can cost is reserved; when it has ended, that becomes what it
 did cost. What is not known to have ended counts in full.
 """
 
@@ -25,20 +25,18 @@ class TokenPrice:
             raise InputError(f"prices per million tokens must be 0 to 10^6 dollars, not {prices}")
 
     def usd(self, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
-        """Dollars of one request; hidden reasoning tokens are output tokens."""
-        cached = (
-            self.prompt_usd_per_mtok
-            if self.cached_usd_per_mtok is None
-            else (self.cached_usd_per_mtok)
-        )
-        fresh = max(prompt_tokens - cached_tokens, 0.0)
-        prompt_usd = fresh * self.prompt_usd_per_mtok + cached_tokens * cached
+        """Return dollars of one request; hidden reasoning tokens are output tokens."""
+        cached = self.cached_usd_per_mtok
+        cached = self.prompt_usd_per_mtok if cached is None else cached
+        fresh_tokens = max(prompt_tokens - cached_tokens, 0.0)
+
+        prompt_usd = fresh_tokens * self.prompt_usd_per_mtok + cached_tokens * cached
         return (prompt_usd + output_tokens * self.output_usd_per_mtok) / 1e6
 
-    @property
-    def dearest_prompt_usd_per_mtok(self) -> float:
-        """What a prompt token costs at most."""
-        return max(self.prompt_usd_per_mtok, self.cached_usd_per_mtok or 0.0)
+    def max_usd(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Return the most that a request with at most so many tokens can cost."""
+        prompt_price = max(self.prompt_usd_per_mtok, self.cached_usd_per_mtok or 0.0)
+        return (prompt_tokens * prompt_price + output_tokens * self.output_usd_per_mtok) / 1e6
 
 
 FREE = TokenPrice(0.0, 0.0)
@@ -46,38 +44,47 @@ FREE = TokenPrice(0.0, 0.0)
 
 @dataclass(slots=True)
 class Budget:
-    """What may be spent and what is spent; ``max_usd`` ``None`` is no limit in dollars."""
+    """What may be spent and what is spent.
+
+    Attributes:
+        max_requests: retries included.
+        max_usd: ``None`` for no limit in dollars.
+        price: ``None`` where it is not known; then only requests are limited.
+        spent_requests, spent_usd: so far, reserved ones included.
+
+    """
 
     max_requests: int
     max_usd: float | None = None
-    price: TokenPrice = FREE
+    price: TokenPrice | None = None
     spent_requests: int = 0
     spent_usd: float = 0.0
 
     def __post_init__(self) -> None:
         if self.max_requests < 1 or (self.max_usd is not None and self.max_usd < 0):
             raise InputError("a budget is 1 request or more, and no negative number of dollars")
+        if self.max_usd is not None and self.price is None:
+            raise InputError("a budget in dollars needs the price of prompt and output tokens")
 
-    def most_usd(self, prompt_tokens: float, output_tokens: float) -> float:
-        """The most that a request with at most so many tokens can cost."""
-        dearest = self.price.dearest_prompt_usd_per_mtok
-        output_usd = output_tokens * self.price.output_usd_per_mtok
-        return (prompt_tokens * dearest + output_usd) / 1e6
+    @property
+    def token_price(self) -> TokenPrice:
+        """The price, nothing where it is not known."""
+        return self.price or FREE
 
-    def allows(self, most_usd: float) -> bool:
-        """Whether one more request that costs at most ``most_usd`` stays within both limits."""
+    def allows(self, request_usd: float) -> bool:
+        """Return whether a request of at most ``request_usd`` stays within both limits."""
         if self.spent_requests + 1 > self.max_requests:
             return False
-        return self.max_usd is None or self.spent_usd + most_usd <= self.max_usd
+        return self.max_usd is None or self.spent_usd + request_usd <= self.max_usd
 
-    def set_aside(self, most_usd: float) -> None:
+    def reserve(self, request_usd: float) -> None:
         """Count a request that is about to be sent at the most it can cost."""
-        if not self.allows(most_usd):
+        if not self.allows(request_usd):
             raise InputError("the budget does not allow another request")
         self.spent_requests += 1
-        self.spent_usd += most_usd
+        self.spent_usd += request_usd
 
-    def settle(self, most_usd: float, usd: float | None) -> None:
-        """Replace what was set aside by what was charged; an unknown charge stays at the most."""
-        if usd is not None:
-            self.spent_usd += usd - most_usd
+    def settle(self, reserved_usd: float, charged_usd: float | None) -> None:
+        """Replace what was reserved by what was charged; an unknown charge stays as reserved."""
+        if charged_usd is not None:
+            self.spent_usd += charged_usd - reserved_usd

@@ -5,6 +5,7 @@ The only place of the profiler that needs httpx (extra ``http``), imported where
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,19 @@ class Address:
         if with_usage:
             asked["stream_options"] = {"include_usage": True}
         return {**asked, **self.extra}
+
+
+def parse_extra(text: str | None) -> dict[str, object]:
+    """Return further fields of every request from JSON; raise `InputError` for no object."""
+    try:
+        extra = json.loads(text or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InputError(
+            f'--extra must be a JSON object such as {{"ignore_eos": true}}, not {str(text)[:40]!r}'
+        )
+    return extra
 
 
 class Endpoint:
@@ -166,7 +180,7 @@ class Endpoint:
         return replace(
             probe,
             failure=failure,
-            said=f"{response.status_code} {text}"[:200],
+            message=f"{response.status_code} {text}"[:200],
             retry_after_s=_seconds(response.headers.get("retry-after")),
         )
 

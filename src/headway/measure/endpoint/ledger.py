@@ -17,22 +17,22 @@ Entry = Mapping[str, object]
 
 
 class Ledger:
-    """The file at ``path``: what it held when it was opened, and a place to add."""
+    """The file at ``path``: what it held when it was opened, and a place to add to."""
 
     def __init__(self, path: Path) -> None:
         """Open or create ``path``; raise `InputError` where it is no ledger or not writable."""
         self.path = path
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            with path.open("rb") as stream:
-                content = stream.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                os.ftruncate(self._file, whole)
+            content = path.read_bytes()
+            complete_bytes = content.rfind(b"\n") + 1
+            if complete_bytes < len(content):
+                os.ftruncate(self._file, complete_bytes)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
         try:
-            self.entries = read_entries(content[:whole], path)
+            self.entries = read_entries(content[:complete_bytes], path)
         except InputError:
             os.close(self._file)
             raise
@@ -61,7 +61,7 @@ class Ledger:
 
 
 def read_entries(content: bytes, path: Path) -> list[dict[str, object]]:
-    """The entries in ``content``; raise `InputError` with the number of the first bad line."""
+    """Return the entries in ``content``; raise `InputError` naming the first bad line."""
     entries = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
@@ -72,3 +72,13 @@ def read_entries(content: bytes, path: Path) -> list[dict[str, object]]:
             raise InputError(f"{path}, line {number}: not a JSON object; is this a ledger?")
         entries.append(entry)
     return entries
+
+
+def is_ledger(path: Path) -> bool:
+    """Return whether the file at ``path`` begins as a ledger does."""
+    try:
+        with path.open("rb") as stream:
+            entry = json.loads(stream.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(entry, dict) and entry.get("kind") == "start"

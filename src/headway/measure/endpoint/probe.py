@@ -39,12 +39,12 @@ class Probe:
     """What was asked and what came, times in seconds since the request was sent.
 
     Attributes:
-        id: unique in its ledger.
+        id: unique in its ledger: round, prompt tokens that were planned, attempt ("0/512/0").
         prompt_words: words in the prompt.
         max_tokens: the limit that was set on the answer.
         sent_at: seconds since 1970, UTC.
         failure: ``None``, or what went wrong, as named in `headway.measure.endpoint.stream`.
-        said: the endpoint's own words on the failure, shortened.
+        message: the endpoint's own words on the failure, shortened.
         ttft_s: first token, shown or counted as reasoning; ``None`` if none came.
         chunks_s: every chunk with text.
         shown_s: first chunk with text that is no reasoning; ``None`` if none came.
@@ -60,7 +60,7 @@ class Probe:
     max_tokens: int
     sent_at: float
     failure: str | None = None
-    said: str = ""
+    message: str = ""
     ttft_s: float | None = None
     chunks_s: tuple[float, ...] = ()
     shown_s: float | None = None
@@ -74,25 +74,41 @@ class Probe:
             raise InputError(f"the chunks of probe {self.id} are not in the order of time")
 
     @property
+    def planned_tokens(self) -> int:
+        """Prompt tokens that the plan called for."""
+        return int(self.id.split("/")[1])
+
+    @property
     def complete(self) -> bool:
         """Whether the answer came to its end."""
         return self.failure is None and self.ttft_s is not None and self.e2e_s is not None
 
     @property
+    def failure_text(self) -> str:
+        """What went wrong, in words."""
+        return f"{self.failure}{': ' + self.message if self.message else ''}"
+
+    @property
     def output_tokens(self) -> int:
         """Tokens generated: the endpoint's count, else the chunks."""
-        if self.usage.output_tokens is not None:
-            return self.usage.output_tokens
-        return len(self.chunks_s)
+        counted = self.usage.output_tokens
+        return len(self.chunks_s) if counted is None else counted
 
     @property
     def hidden_tokens(self) -> int | None:
         """Tokens that were generated and never sent; ``None`` where usage does not say."""
         if self.usage.output_tokens is None or self.usage.reasoning_tokens is None:
             return None
+
         # Reasoning that is streamed has chunks; then the first of them precedes the shown ones.
-        streamed = self.shown_s is None or (self.ttft_s or 0.0) < self.shown_s
-        return 0 if streamed and len(self.chunks_s) > 1 else self.usage.reasoning_tokens
+        is_streamed = self.shown_s is None or (self.ttft_s or 0.0) < self.shown_s
+        return 0 if is_streamed and len(self.chunks_s) > 1 else self.usage.reasoning_tokens
+
+    @property
+    def tokens_per_chunk(self) -> float:
+        """Tokens that one chunk carries: above 1 with drafted tokens or slow flushing."""
+        streamed = self.output_tokens - (self.hidden_tokens or 0)
+        return max(streamed / len(self.chunks_s), 1e-9) if self.chunks_s and streamed > 0 else 1.0
 
     @property
     def tpot_s(self) -> float | None:
@@ -105,19 +121,21 @@ class Probe:
         """
         if len(self.chunks_s) < 2:
             return None
-        size = min(BLOCK, len(self.chunks_s) - 1)
-        between = sorted(b - a for a, b in pairwise(self.chunks_s))
-        together_s = TOGETHER * fmean(between[: math.ceil(USUAL * len(between))])
-        # The first mark is the last of the chunks that came with the first.
+        gaps_s = sorted(b - a for a, b in pairwise(self.chunks_s))
+        together_s = TOGETHER * fmean(gaps_s[: math.ceil(USUAL * len(gaps_s))])
+
+        # Blocks begin and end at marks; the first is the last of the chunks that came together.
+        block_size = min(BLOCK, len(self.chunks_s) - 1)
         marks: list[int] = []
-        for i, (now, later) in enumerate(pairwise((*self.chunks_s, math.inf))):
-            if later - now > together_s and (not marks or i - marks[-1] >= size):
+        for i, (now_s, next_s) in enumerate(pairwise((*self.chunks_s, math.inf))):
+            if next_s - now_s > together_s and (not marks or i - marks[-1] >= block_size):
                 marks.append(i)
-        gaps = [(self.chunks_s[b] - self.chunks_s[a]) / (b - a) for a, b in pairwise(marks)]
-        if not gaps:
+
+        block_gaps_s = [(self.chunks_s[b] - self.chunks_s[a]) / (b - a) for a, b in pairwise(marks)]
+        if not block_gaps_s:
             return None
-        calm = [gap for gap in gaps if gap <= STALL * median(gaps)]
-        return fmean(calm) / self.tokens_per_chunk
+        calm_s = [gap_s for gap_s in block_gaps_s if gap_s <= STALL * median(block_gaps_s)]
+        return fmean(calm_s) / self.tokens_per_chunk
 
     @property
     def calm_s(self) -> float:
@@ -138,29 +156,24 @@ class Probe:
         """Mean seconds per token after the first, disturbances included."""
         if len(self.chunks_s) < 2:
             return None
-        span = self.chunks_s[-1] - self.chunks_s[0]
-        return span / (len(self.chunks_s) - 1) / self.tokens_per_chunk
-
-    @property
-    def tokens_per_chunk(self) -> float:
-        """Tokens that one chunk carries: above 1 with drafted tokens or slow flushing."""
-        sent = self.output_tokens - (self.hidden_tokens or 0)
-        return max(sent / len(self.chunks_s), 1e-9) if self.chunks_s and sent > 0 else 1.0
+        span_s = self.chunks_s[-1] - self.chunks_s[0]
+        return span_s / (len(self.chunks_s) - 1) / self.tokens_per_chunk
 
     def to_entry(self) -> dict[str, object]:
-        """The probe as a line of a ledger."""
+        """Return the probe as a line of a ledger."""
         return {"kind": "probe", **asdict(self)}
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> Probe:
-        """Read what `to_entry` made; raise `InputError` for anything else."""
+        """Read what `to_entry` wrote; raise `InputError` for anything else."""
         try:
-            known = {field.name: entry[field.name] for field in fields(cls)}
-            known["usage"] = Usage(**known["usage"])
-            known["chunks_s"] = tuple(float(seconds) for seconds in known["chunks_s"])
-            times = [known[name] for name in ("ttft_s", "shown_s", "e2e_s")]
-            if not all(t is None or math.isfinite(t) for t in [*times, *known["chunks_s"]]):
+            values = {field.name: entry[field.name] for field in fields(cls)}
+            values["usage"] = Usage(**values["usage"])
+            values["chunks_s"] = tuple(float(seconds) for seconds in values["chunks_s"])
+
+            times_s = [values[name] for name in ("ttft_s", "shown_s", "e2e_s")]
+            if not all(t is None or math.isfinite(t) for t in [*times_s, *values["chunks_s"]]):
                 raise ValueError("a time is not finite")
-            return cls(**known)
+            return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a probe: {error}") from None

@@ -67,7 +67,7 @@ class Answer:
         return replace(
             self.probe,
             failure=failure,
-            said=self.said[:200],
+            message=self.said[:200],
             ttft_s=self.chunks_s[0] if self.chunks_s else None,
             chunks_s=tuple(self.chunks_s),
             shown_s=self.shown_s,

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.ideal.attribution import Attribution, attribute
-from headway.ideal.denoised import Denoised, denoise
+from headway.ideal.attribute import Attribution, attribute
+from headway.ideal.denoise import Denoised, denoise
 from headway.ideal.prompt_curve import PromptCurve
 from headway.ideal.request_profile import RequestProfile
-from headway.ideal.runtime_fit import RuntimeFit
+from headway.ideal.runtime_fit import RuntimeFit, fit_runtime
 from headway.measure.endpoint.probe import Probe, Usage
 
 TOKEN_S = 0.01
@@ -74,7 +74,7 @@ def steadily(factor: float) -> Callable[[float], float]:
 def itself() -> RuntimeFit:
     grid = [(p, o) for p in (1, 16, 64, 256, 1024, 2048) for o in (1, 32)]
     points = [(p, o, core_s(p, o)) for p, o in grid]
-    return RuntimeFit(None).fit(RequestProfile.of(points))
+    return fit_runtime(RequestProfile.of(points), None)
 
 
 def parts(found: Attribution) -> float:

@@ -40,12 +40,12 @@ class WordCount:
 
     tokens_per_word: float = 1.0
     template_tokens: float = 8.0
-    seen: tuple[tuple[int, int], ...] = ()
+    counts: tuple[tuple[int, int], ...] = ()
 
     def learn(self, num_words: int, prompt_tokens: int) -> None:
         """Take another count by the endpoint."""
-        self.seen = (*self.seen, (num_words, prompt_tokens))
-        words, tokens = np.asarray(self.seen, dtype=np.float64).T
+        self.counts = (*self.counts, (num_words, prompt_tokens))
+        words, tokens = np.asarray(self.counts, dtype=np.float64).T
         if np.unique(words).size > 1:
             slope, start = np.polyfit(words, tokens, 1)
             self.tokens_per_word = float(min(max(slope, 0.25), 8.0))
@@ -62,8 +62,8 @@ class WordCount:
         """Tokens that a prompt of ``num_words`` is expected to have."""
         return self.template_tokens + num_words * self.tokens_per_word
 
-    def most_tokens_of(self, num_words: int, prompt: str) -> float:
+    def max_tokens_of(self, num_words: int, prompt: str) -> float:
         """Tokens it has at most: a token per byte until something is known, then a margin."""
-        if not self.seen:
+        if not self.counts:
             return len(prompt.encode()) + 512.0
         return 1.25 * self.tokens_of(num_words) + 64.0

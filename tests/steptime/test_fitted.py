@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
+from headway.ideal.estimator import fit_measured_passes, fit_requests
 from headway.ideal.idealized import IdealizedRuntime
-from headway.ideal.measured import fit_measured
-from headway.ideal.pass_fit import PassFit, _passes, non_negative
 from headway.measure.measurement import (
     Clock,
     JoinLoad,
@@ -18,6 +17,7 @@ from headway.measure.measurement import (
     Setup,
     StepLoad,
 )
+from headway.steptime.fitted import fit_step_log, non_negative
 from headway.workload.step import Step
 
 SETUP = Setup("m", "e", "cpu")
@@ -56,11 +56,11 @@ def measured(loads: list[Load], noise: float = 0.0) -> list[Measurement]:
 
 
 def test_it_is_exact_on_its_own_kind_of_data_and_tells_unseen_batches() -> None:
-    fit = PassFit().fit(measured(LEARN))
+    fit = fit_measured_passes(measured(LEARN))
     for load in (RequestLoad(3, 100, 20), RequestLoad(6, 400, 3), RequestLoad(1, 7, 7)):
-        told = fit.request_s(load.batch, load.prompt_tokens, load.output_tokens)
+        told = fit.passes_s(load.passes)
         assert told == pytest.approx(truth(load), rel=0.01)
-    step = fit.step_time(StepLoad(5, 1, 300).step)
+    step = fit.step_time(StepLoad(5, 1, 300).passes[0])
     assert float(step.expected_s) == pytest.approx(truth(StepLoad(5, 1, 300)), rel=0.01)
     assert step.lower_s < step.expected_s < step.upper_s
 
@@ -68,10 +68,10 @@ def test_it_is_exact_on_its_own_kind_of_data_and_tells_unseen_batches() -> None:
 @settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(1, 3000), st.integers(1, 3000), st.floats(0, 0.3))
 def test_more_work_never_takes_less_time(batch: int, new: int, cached: int, noise: float) -> None:
-    fit = PassFit().fit(measured(LEARN, noise))
+    fit = fit_measured_passes(measured(LEARN, noise))
 
     def seconds(*load: int) -> float:
-        return float(fit.step_time(StepLoad(*load).step).expected_s)
+        return float(fit.step_time(StepLoad(*load).passes[0]).expected_s)
 
     here = seconds(batch, new, cached)
     assert here <= seconds(batch + 1, new, cached)
@@ -80,25 +80,25 @@ def test_more_work_never_takes_less_time(batch: int, new: int, cached: int, nois
 
 
 def test_it_serves_as_a_model_of_step_time() -> None:
-    fit = PassFit().fit(measured(LEARN))
+    fit = fit_measured_passes(measured(LEARN))
     runtime = IdealizedRuntime(fit)
-    assert float(runtime.predict(200, 20)) == pytest.approx(fit.request_s(1, 200, 20), rel=1e-3)
+    assert float(runtime.predict(200, 20)) == pytest.approx(
+        fit.passes_s(RequestLoad(1, 200, 20).passes), rel=1e-3
+    )
     mixed = Step.prefill(1, 64).with_group(Step.decode(4, 300))
     assert fit.step_time(mixed).expected_s > fit.step_time(Step.prefill(1, 64)).expected_s
 
 
 def test_single_requests_by_the_default_estimator() -> None:
-    fit = fit_measured(measured(LEARN))
+    fit = fit_requests(measured(LEARN))
     assert float(fit.predict(512, 16)) == pytest.approx(truth(RequestLoad(1, 512, 16)), rel=0.03)
 
 
 def test_too_little_is_refused() -> None:
     with pytest.raises(InputError, match="four measurements"):
-        PassFit().fit(measured(LEARN[:3]))
-    with pytest.raises(InputError, match="fit first"):
-        PassFit().step_time(StepLoad(1, 1, 1).step)
+        fit_measured_passes(measured(LEARN[:3]))
     with pytest.raises(InputError, match="no request-level"):
-        fit_measured(measured([StepLoad(1, 1, 1)]))
+        fit_requests(measured([StepLoad(1, 1, 1)]))
 
 
 @given(st.integers(0, 1000))
@@ -121,14 +121,10 @@ def test_a_request_that_joins_others_is_the_sum_of_its_passes() -> None:
         scored = prompt * (prompt - 1) / 2
         return 0.01 + 5e-4 * (new - 1) + 2e-6 * batch * context + 1e-7 * scored
 
-    fit = PassFit().fit(measured(LEARN))
+    fit = fit_measured_passes(measured(LEARN))
     load = JoinLoad(4, 100, 60, 1)
-    told = sum(float(fit.step_time(step).expected_s.sum()) for step in _passes(joined(load)))
+    told = fit.passes_s(load.passes)
     assert told == pytest.approx(one(4, 100, 60) + one(4, 101, 0), rel=0.02)
-
-
-def joined(load: JoinLoad) -> Measurement:
-    return Measurement(SETUP, load, (1.0,), Clock.WALL, "")
 
 
 def test_a_log_of_passes_gives_their_mean_time() -> None:
@@ -141,9 +137,9 @@ def test_a_log_of_passes_gives_their_mean_time() -> None:
     tokens = (sequences * new).sum(axis=1)
     true = 0.01 + 5e-4 * tokens + 2e-6 * (sequences * cached).sum(axis=1)
     # What holds a pass up only adds: the mean is what a run of many passes takes.
-    fit = PassFit().fit_steps(steps, true * (1 + 0.2 * random.exponential(size=2000)))
+    fit = fit_step_log(steps, true * (1 + 0.2 * random.exponential(size=2000)))
     told = fit.step_time(steps).expected_s
     assert told.sum() == pytest.approx(1.2 * true.sum(), rel=0.02)
     assert np.median(np.abs(told / (1.2 * true) - 1)) < 0.03
     with pytest.raises(InputError, match="thirty or more"):
-        PassFit().fit_steps(Step.decode(np.ones(5), np.ones(5)), np.ones(5))
+        fit_step_log(Step.decode(np.ones(5), np.ones(5)), np.ones(5))

@@ -14,12 +14,12 @@ import pytest
 
 from headway.errors import InputError
 from headway.measure.endpoint.budget import Budget, TokenPrice
+from headway.measure.endpoint.campaign import Campaign, Outcome, Plan, probes_and_pings
 from headway.measure.endpoint.endpoint import Address, Endpoint
 from headway.measure.endpoint.fake import FakeEndpoint, Truth
 from headway.measure.endpoint.ledger import Ledger
 from headway.measure.endpoint.probe import Probe
-from headway.measure.endpoint.probing import Campaign, Outcome, Plan, seen
-from headway.measure.prompts import WordCount, prompt_of
+from headway.measure.endpoint.prompts import WordCount, prompt_of
 
 pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
 QUICK = Truth(prompt_s=lambda tokens: 0.001, token_s=0.0002)
@@ -42,7 +42,7 @@ class Trial:
                 campaign = Campaign(self.plan, ledger, self.budget, "fake", wait=self.waited.append)
                 outcome = campaign.run(endpoint)
             self.num_requests = server.num_requests
-            return outcome, *seen(ledger.entries)
+            return outcome, *probes_and_pings(ledger.entries)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_fails_once_is_named_kept_and_asked_again(
     (failed,) = [probe for probe in probes if not probe.complete]
     assert failed.failure == name
     assert len(failed.chunks_s) == seen_chunks
-    assert failed.said
+    assert failed.message
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_it_says(ledger: Path) -> None:
@@ -127,7 +127,7 @@ def test_nobody_at_home(ledger: Path) -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with Ledger(ledger) as opened, Endpoint(Address(url, "m")) as endpoint:
             outcome = Campaign(PLAN, opened, Budget(9), "m", wait=lambda s: None).run(endpoint)
-            probes, pings = seen(opened.entries)
+            probes, pings = probes_and_pings(opened.entries)
     assert outcome.num_complete == 0
     assert {probe.failure for probe in probes} == {"down"}
     assert pings == []
@@ -179,7 +179,7 @@ from pathlib import Path
 from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.endpoint import Address, Endpoint
 from headway.measure.endpoint.ledger import Ledger
-from headway.measure.endpoint.probing import Campaign, Plan
+from headway.measure.endpoint.campaign import Campaign, Plan
 with Ledger(Path(sys.argv[1])) as ledger, Endpoint(Address(sys.argv[2], "fake")) as endpoint:
     Campaign(Plan((16, 64), 6, 40), ledger, Budget(1000), "fake").run(endpoint)
 """
@@ -203,7 +203,7 @@ def test_a_campaign_goes_on_after_kill_9(ledger: Path) -> None:
             kept = sum(entry["kind"] == "probe" for entry in opened.entries)
             campaign = Campaign(plan, opened, budget, "fake")
             assert campaign.run(endpoint) == Outcome(80, 0, None)
-            probes, _ = seen(opened.entries)
+            probes, _ = probes_and_pings(opened.entries)
     # At most the probe in flight was lost; it was counted all the same.
     assert before - 1 <= kept <= before
     assert len(probes) == 80
@@ -215,7 +215,7 @@ def test_prompts_differ_from_the_first_word_and_have_the_length_asked_for() -> N
     assert {len(prompt.split()) for prompt in prompts} == {50}
     assert len({" ".join(prompt.split()[:4]) for prompt in prompts}) > 15
     words = WordCount()
-    assert words.most_tokens_of(10, "a" * 40) > 40
+    assert words.max_tokens_of(10, "a" * 40) > 40
     for count in (10, 100, 400):
         words.learn(count, round(1.3 * count + 20))
     assert words.tokens_of(words.words_for(1000)) == pytest.approx(1000, rel=0.01)

@@ -1,0 +1,288 @@
+"""What requests would take on an even footing: models, accelerators and profiles side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headway.errors import InputError, reason
+from headway.ideal.attribute import PartRow, endpoint_report
+from headway.ideal.estimator import fit_requests
+from headway.ideal.reference import Reference
+from headway.ideal.request_profile import FloatArray
+from headway.measure.endpoint.ledger import is_ledger
+from headway.measure.measurement import Measurement, read_measurements
+from headway.report.chart import Chart
+from headway.report.column import column
+from headway.report.estimate import Estimate
+from headway.report.report import Report
+
+MAX_REQUESTS = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLengths:
+    """One request: counts of tokens, and which scenario and model it belongs to (empty: any)."""
+
+    prompt_tokens: float
+    output_tokens: float
+    scenario: str = ""
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prompt_tokens < 1 or self.output_tokens < 0:
+            raise InputError("a request has 1 prompt token or more and no negative output tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class IdealRow:
+    """One model on accelerators, and the mean of the requests of one scenario (or one request)."""
+
+    model: str = column("model", "what is run")
+    accelerator: str = column("on", "what it runs on")
+    num_accelerators: int | None = column("count", "accelerators that the model has to itself")
+    scenario: str | None = column("scenario", "the requests' own name for their kind")
+    num_requests: int = column("requests", "that the means are over")
+    prompt_tokens: float = column("prompt", "prompt tokens of a request, cached ones left out")
+    output_tokens: float = column("output", "output tokens of a request")
+    runtime_s: Estimate | float = column(
+        "runtime", "from the request to its last token, nothing else running", unit="s"
+    )
+    accelerator_s: float | None = column(
+        "chip time", "runtime times the number of accelerators", unit="s"
+    )
+    usd: float | None = column(
+        "cost", "of the accelerators for the runtime, idle time excluded", unit="cents", scale=100
+    )
+    energy_j: Estimate | None = column("energy", "of all accelerators", unit="J")
+    layout: str | None = column("layout", "parallelism of the fastest layout", detail=True)
+    precision: str | None = column("precision", "of weights, activations and cache", detail=True)
+    software: str | None = column("software", "the serving engine, or what was measured")
+    basis: str = column("basis", "what the runtime rests on")
+
+
+CHART = Chart(
+    x="runtime_s",
+    y="energy_j",
+    series="model",
+    legend="low and to the left is better  ·  a line joins the accelerators of one model  ·  bars: "
+    "what the values lie between",
+    x_label="idealized runtime of a request",
+    y_label="energy of a request",
+    intervals=True,
+)
+
+
+def ideal_report(
+    references: Sequence[Reference],
+    requests: Sequence[RequestLengths],
+    *,
+    profiles: Sequence[Sequence[Measurement]] = (),
+    each: bool = False,
+) -> Report[IdealRow]:
+    """Return mean runtime, dollars and joules per model, accelerator and scenario.
+
+    Args:
+        references: models on their accelerators.
+        requests: what they are to answer.
+        profiles: own measurements, each of one engine, shown beside.
+        each: one row per request instead of the mean of a scenario.
+
+    Raises:
+        InputError: there is no request for one of the models.
+
+    """
+    rows = [
+        _reference_row(reference, group)
+        for reference in references
+        for group in _groups(requests, reference.deployment.model.name, each)
+    ]
+    rows += [
+        _profile_row(measurements, group)
+        for measurements in profiles
+        for group in _groups(requests, measurements[0].setup.model, each)
+    ]
+
+    clusters = [reference.deployment.cluster for reference in references]
+    prices = {c.name: c.sources.get("price_usd_per_accelerator_hour") for c in clusters}
+    return Report(
+        kind="ideal",
+        title="Idealized runtime: each request alone on its accelerators",
+        question={
+            "models": _listing(r.deployment.model.name for r in references),
+            "on": _listing(cluster.name for cluster in clusters),
+            "requests": len(requests),
+            "engine": _listing(reference.engine or "none" for reference in references),
+        },
+        rows=tuple(rows),
+        notes=_notes(references),
+        sources={f"price of {name}": price.url for name, price in prices.items() if price},
+        charts=(CHART,) if any(row.energy_j is not None for row in rows) else (),
+    )
+
+
+def read_requests(path: Path) -> tuple[RequestLengths, ...]:
+    """Read requests from JSON lines; raise `InputError` with the number of the first bad line."""
+    requests = []
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    requests.append(_request(line, f"{path}, line {number}"))
+                if len(requests) > MAX_REQUESTS:
+                    raise InputError(f"{path} has more than {MAX_REQUESTS:,} requests")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
+
+    if not requests:
+        raise InputError(f"{path} holds no request")
+    return tuple(requests)
+
+
+def _request(line: str, where: str) -> RequestLengths:
+    try:
+        tree: Mapping[str, Any] = json.loads(line)
+        fresh = float(tree["prompt_tokens"]) - float(tree.get("cached_tokens") or 0)
+        request = RequestLengths(
+            prompt_tokens=max(fresh, 1.0),
+            output_tokens=float(tree["output_tokens"]),
+            scenario=str(tree.get("scenario") or ""),
+            model=str(tree.get("model") or ""),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: not a request ({error})") from None
+
+    if not np.isfinite(request.prompt_tokens + request.output_tokens):
+        raise InputError(f"{where}: not a request (a count is not finite)")
+    return request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Requests that share a row."""
+
+    scenario: str | None
+    prompt_tokens: FloatArray
+    output_tokens: FloatArray
+
+
+def _groups(requests: Iterable[RequestLengths], model: str, each: bool) -> list[_Group]:
+    """Return the requests for ``model``, by scenario or one by one."""
+    own = [request for request in requests if request.model in ("", model)]
+    if not own:
+        raise InputError(f"no request is for {model}; leave 'model' out for requests of all models")
+
+    scenarios = sorted({request.scenario for request in own})
+    groups = (
+        [[request] for request in own]
+        if each
+        else [[request for request in own if request.scenario == name] for name in scenarios]
+    )
+    return [
+        _Group(
+            scenario=group[0].scenario or None,
+            prompt_tokens=np.asarray([request.prompt_tokens for request in group]),
+            output_tokens=np.asarray([request.output_tokens for request in group]),
+        )
+        for group in groups
+    ]
+
+
+def _reference_row(reference: Reference, group: _Group) -> IdealRow:
+    deployment, lengths = reference.deployment, (group.prompt_tokens, group.output_tokens)
+    runtime_s = reference.runtime.predict(*lengths).mean()
+    lower_s, upper_s = (float(end.mean()) for end in reference.runtime.interval(*lengths))
+
+    level = None if reference.engine is None else 0.9
+    energy = reference.mean_joules(*lengths)
+    has_price = deployment.cluster.price_usd_per_accelerator_hour is not None
+    return IdealRow(
+        model=deployment.model.name,
+        accelerator=deployment.cluster.name,
+        num_accelerators=reference.num_accelerators,
+        scenario=group.scenario,
+        num_requests=group.prompt_tokens.size,
+        prompt_tokens=float(group.prompt_tokens.mean()),
+        output_tokens=float(group.output_tokens.mean()),
+        runtime_s=Estimate(float(runtime_s), lower_s, upper_s, level),
+        accelerator_s=float(runtime_s) * reference.num_accelerators,
+        usd=float(reference.usd(runtime_s)) if has_price else None,
+        energy_j=None if energy is None else energy.estimate(0.8),
+        layout=str(deployment.parallelism),
+        precision=str(deployment.precision),
+        software=reference.engine,
+        basis=reference.basis.value,
+    )
+
+
+def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow:
+    fit, setup = fit_requests(measurements), measurements[0].setup
+    runtime_s = float(fit.predict(group.prompt_tokens, group.output_tokens).mean())
+    ends_s = fit.interval(group.prompt_tokens, group.output_tokens)
+    lower_s, upper_s = (float(end_s.mean()) for end_s in ends_s)
+
+    return IdealRow(
+        model=setup.model,
+        accelerator=setup.device,
+        num_accelerators=setup.num_accelerators,
+        scenario=group.scenario,
+        num_requests=group.prompt_tokens.size,
+        prompt_tokens=float(group.prompt_tokens.mean()),
+        output_tokens=float(group.output_tokens.mean()),
+        runtime_s=Estimate(runtime_s, lower_s, upper_s, 0.9),
+        accelerator_s=runtime_s * setup.num_accelerators,
+        usd=None,
+        energy_j=None,
+        layout=None,
+        precision=setup.dtype,
+        software=setup.engine,
+        basis="fitted",
+    )
+
+
+def _notes(references: Sequence[Reference]) -> tuple[str, ...]:
+    notes = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
+    notes += [
+        "the range is from the hardware's bound to poor kernels"
+        if engine is None
+        else f"as {engine} runs it, by the shipped calibration; the range holds 90%. "
+        "An accelerator or model that was not measured borrows from its relatives"
+        for engine in dict.fromkeys(reference.engine for reference in references)
+    ]
+    if references:
+        notes.append("joules are of all accelerators at modelled power; their range holds 80%")
+    return tuple(notes)
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def compare_report(
+    paths: Sequence[Path],
+    references: Sequence[Reference],
+    requests: Sequence[RequestLengths],
+    *,
+    each: bool = False,
+) -> Report[IdealRow] | Report[PartRow]:
+    """Hold what `headway profile` wrote against models on reference hardware.
+
+    Measurements of an engine stand beside the models; the ledger of an endpoint is split into
+    model, software, contention, queue and network.
+
+    Raises:
+        InputError: a file is neither, or an endpoint is not alone against one model.
+
+    """
+    if not any(is_ledger(path) for path in paths):
+        profiles = [read_measurements(path) for path in paths]
+        return ideal_report(references, requests, profiles=profiles, each=each)
+
+    if len(paths) != 1 or len(references) != 1:
+        raise InputError("an endpoint is held against one model on one accelerator")
+    return endpoint_report(paths[0], references[0])
