@@ -17,13 +17,14 @@ from headway.report.chart import Bars, Chart
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.report.figure import LineFigure, figure_of
+from headway.report.labels import Box
 from headway.report.letters import printable
 from headway.report.report import Report
 from headway.report.svg import SERIES
 
 Image = pytest.importorskip("PIL.Image", reason="reading a PNG needs pillow")
 pytest.importorskip("resvg_py", reason="a PNG needs resvg_py")
-BOX = (0.0, 0.0, 900.0, 540.0)
+BOX = Box(0.0, 0.0, 900.0, 540.0)
 
 
 def decoded(png_bytes: bytes) -> npt.NDArray[np.float64]:

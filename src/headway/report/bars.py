@@ -8,6 +8,7 @@ from headway.report.chart import Bars
 from headway.report.estimate import Estimate
 from headway.report.figure import SIZE
 from headway.report.grid import Grid
+from headway.report.labels import Box
 from headway.report.letters import shortened, text_width
 from headway.report.svg import coloured, element, path, text
 
@@ -40,7 +41,7 @@ def bars_of(grid: Grid, chart: Bars) -> list[_Bar]:
 
         is_total = row[chart.total] is True
         lower, upper = grid.interval(number, chart.value) or (value, value)
-        words = grid.shown(number, chart.value)
+        words = grid.text(number, chart.value)
         cell = row[chart.value]
         if isinstance(cell, Estimate) and lower < upper:
             words += f" ({grid.columns[chart.value].format_range(cell)})"
@@ -60,21 +61,20 @@ def bars_of(grid: Grid, chart: Bars) -> list[_Bar]:
     return bars
 
 
-def draw_bars(grid: Grid, chart: Bars, *, box: tuple[float, float, float, float]) -> str:
-    """Return the bars of ``chart`` in ``box`` (left, top, right, bottom); empty without values."""
+def draw_bars(grid: Grid, chart: Bars, *, box: Box) -> str:
+    """Return the bars of ``chart`` in ``box``; empty without values."""
     bars = bars_of(grid, chart)
     if not bars:
         return ""
-    left, top, right, bottom = box
-    legend = coloured("quiet", text(chart.legend, (left, top + SIZE), SIZE * 0.85))
+    legend = coloured("quiet", text(chart.legend, (box.left, box.top + SIZE), SIZE * 0.85))
     names_width = max(text_width(shortened(b.name, NAME_LETTERS), SIZE) for b in bars) + GAP
     words_width = max(text_width(bar.words, SIZE * 0.85) for bar in bars) + GAP
-    start = left + names_width
+    start = box.left + names_width
     longest = max(bar.start + max(bar.value, bar.upper, 0.0) for bar in bars) or 1.0
-    scale = max(50.0, right - words_width - start) / longest
+    scale = max(50.0, box.right - words_width - start) / longest
 
-    first = top + 2 * SIZE
-    height = min(MAX_BAR, (bottom - first) / len(bars))
+    first = box.top + 2 * SIZE
+    height = min(MAX_BAR, (box.bottom - first) / len(bars))
     parts = [legend]
     for i, bar in enumerate(bars):
         middle = first + (i + 0.5) * height

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from headway.report.axis import Axis
+from headway.report.captions import callouts, series_name
 from headway.report.chart import Chart
 from headway.report.grid import Grid
 from headway.report.labels import AROUND, AT_END, Box, Label, Place, place, sampled
@@ -45,10 +46,7 @@ class LineFigure:
 
     grid: Grid
     chart: Chart
-    left: float
-    top: float
-    right: float
-    bottom: float
+    box: Box
     log: bool = True
 
     @cached_property
@@ -85,25 +83,27 @@ class LineFigure:
         few = any(mark.startswith("preferred:") for mark in self.grid.marks)
         star = f"small ★: of one {self.grid.columns[self.chart.series].heading}" if few else ""
         words = "  ·  ".join(filter(None, (self.chart.legend, star)))
-        return wrapped(words, self.right - self.left, SIZE * 0.85, max_lines=2)
+        return wrapped(words, self.box.width, SIZE * 0.85, max_lines=2)
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
         """The horizontal and the vertical axis."""
         ends = [end for n in self.values if self._has_range(n) for end in self._range_ends(n)]
         points = [*self.values.values(), *ends]
-        top = self.top + 20 + len(self.legend) * SIZE * LINE + 12
+
+        top = self.box.top + 20 + len(self.legend) * SIZE * LINE + 12
         x = Axis.around(
             (point[0] for point in points),
-            start=self.left + LEFT,
-            end=self.right - RIGHT,
+            start=self.box.left + LEFT,
+            end=self.box.right - RIGHT,
             before=0.04,
             after=0.03,
             log=self.log,
         )
+
         y = Axis.around(
             (point[1] for point in points),
-            start=self.bottom - BELOW,
+            start=self.box.bottom - BELOW,
             end=top,
             before=0.16,
             after=0.10,
@@ -132,11 +132,11 @@ class LineFigure:
 
     def _legend(self) -> str:
         y_column = self.grid.columns[self.chart.y]
-        top = self.top + SIZE
-        lines = coloured("quiet", text(self.legend, (self.left, top), SIZE * 0.85))
+        top = self.box.top + SIZE
+        lines = coloured("quiet", text(self.legend, (self.box.left, top), SIZE * 0.85))
         title_y = top + len(self.legend) * SIZE * LINE + 4
         title = self.chart.y_label or y_column.title
-        return lines + coloured("ink", text(title, (self.left, title_y), SIZE))
+        return lines + coloured("ink", text(title, (self.box.left, title_y), SIZE))
 
     def _axes(self) -> str:
         """Return the grid, the ticks and the name of the horizontal axis."""
@@ -272,7 +272,7 @@ class LineFigure:
         words = list(self._words())
         labels = [
             Label(
-                anchors=[_upwards(self.at(number)) for number in word.rows],
+                anchors=[self.at(number) for number in word.rows],
                 sizes=[block_size(s, word.size, word.series is not None) for s in word.shapes],
                 directions=AROUND if word.series is None else AT_END,
             )
@@ -283,65 +283,35 @@ class LineFigure:
         for number in self.values:
             if self._has_range(number):
                 obstacles += self._range_paths(number)
-        points = [_upwards(point) for line in obstacles for point in sampled(line)]
+        points = [point for line in obstacles for point in sampled(line)]
 
         x, y = self.axes
-        frame = Box(left=x.start, bottom=-y.start, right=self.right, top=-(y.end - 10))
+        frame = Box(left=x.start, top=y.end - 10, right=self.box.right, bottom=y.start)
         for word, spot in zip(words, place(labels, points, frame), strict=True):
             yield self._name(word, spot)
 
     def _name(self, word: _Words, spot: Place) -> str:
         parts = ""
         if math.dist(*spot.leader) > 13:
-            parts = path([_upwards(end) for end in spot.leader], 0.8)
-        at = (spot.box.left, -spot.box.top + word.size)
+            parts = path(spot.leader, 0.8)
+        at = (spot.box.left, spot.box.top + word.size)
         parts += text(
             word.shapes[spot.shape], at, word.size, bold=word.series is not None, halo=True
         )
         return coloured(word.role, parts, class_="hw-name", data_series=word.series)
 
 
-def series_name(grid: Grid, chart: Chart, number: int) -> str:
-    """Return the name of the series that a row belongs to."""
-    cell = grid.rows[number].get(chart.series)
-    return "unnamed" if cell is None else grid.columns[chart.series].format(cell)
+def figure_of(grid: Grid, chart: Chart, *, box: Box, log: bool | None = None) -> LineFigure | None:
+    """Return the drawing of ``chart`` in ``box``; ``None`` where no row has a place on the axes.
 
+    Args:
+        grid: the rows.
+        chart: what is drawn of them.
+        box: where, on a picture.
+        log: whether the axes are logarithmic; as the chart says by default.
 
-def point_words(grid: Grid, chart: Chart, number: int) -> list[str]:
-    """Return what is said of one point: its place on both axes, and its details."""
-    details = (name for name in chart.details if grid.rows[number].get(name) is not None)
-    return [grid.said(number, name) for name in (chart.x, chart.y, *details)]
-
-
-def callouts(grid: Grid, chart: Chart) -> Iterator[tuple[int, list[str]]]:
-    """Yield the marked rows, and what is said of them in short parts.
-
-    Marks of one series alone ("preferred:h200") are drawn but not written.
-    """
-    for number in dict.fromkeys(grid.marks.values()):
-        marks = [mark for mark in grid.marks_of(number) if ":" not in mark]
-        names = ["★ preferred" if mark == "preferred" else mark for mark in marks]
-        if names:
-            yield number, [" and ".join(names), *point_words(grid, chart, number)]
-
-
-def figure_of(
-    grid: Grid, chart: Chart, *, box: tuple[float, float, float, float], log: bool | None = None
-) -> LineFigure | None:
-    """Return the drawing of ``chart`` in ``box`` (left, top, right, bottom).
-
-    ``None`` where no row has a place on the axes.
     """
     if not set(chart.columns) <= set(grid.columns):
         return None
-    left, top, right, bottom = box
-    figure = LineFigure(
-        grid=grid, chart=chart, left=left, top=top, right=right, bottom=bottom,
-        log=chart.log if log is None else log,
-    )  # fmt: skip
+    figure = LineFigure(grid=grid, chart=chart, box=box, log=chart.log if log is None else log)
     return figure if figure.values else None
-
-
-def _upwards(point: Point) -> Point:
-    """Return ``point`` with the vertical axis turned round: labels are placed upwards."""
-    return point[0], -point[1]

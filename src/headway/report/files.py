@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from errno import EACCES, EISDIR
 from pathlib import Path
-from secrets import token_hex
 
 from headway.errors import InputError
 
@@ -60,7 +59,7 @@ def _stage(path: Path, content: bytes) -> tuple[Path, Path]:
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(EACCES, os.strerror(EACCES))
 
-    part = target.with_name(f".headway-{token_hex(8)}")
+    part = target.with_name(f".headway-{os.urandom(8).hex()}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -28,20 +28,20 @@ class Grid:
         """Return the names of the marks on row ``number``, in the order of the report."""
         return [mark for mark, marked in self.marks.items() if marked == number]
 
-    def shown(self, number: int, name: str) -> str:
+    def text(self, number: int, name: str) -> str:
         """Return one cell for people, with its unit where it has a number."""
         column, cell = self.columns[name], self.rows[number].get(name)
         text = column.format(cell)
         is_number = isinstance(cell, int | float | Estimate) and not isinstance(cell, bool)
         return f"{text} {column.unit}".rstrip() if is_number else text
 
-    def said(self, number: int, name: str) -> str:
+    def phrase(self, number: int, name: str) -> str:
         """Return one cell as in a sentence: ``71.0 tok/s/user``, ``TPOT 12 ms``, ``batch 8``."""
         column, cell = self.columns[name], self.rows[number].get(name)
         if isinstance(cell, str):
             return cell
         if column.unit or isinstance(cell, int):
-            return f"{column.heading} {self.shown(number, name)}"
+            return f"{column.heading} {self.text(number, name)}"
         return f"{column.format(cell)} {column.heading}"
 
     def number(self, number: int, name: str) -> float | None:

@@ -12,19 +12,23 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from string import Template
 
 from headway.report.bars import bars_of, draw_bars
+from headway.report.captions import point_words, series_name
 from headway.report.chart import Bars, Chart
-from headway.report.figure import figure_of, point_words, series_name
+from headway.report.figure import figure_of
 from headway.report.grid import Grid
+from headway.report.labels import Box
 from headway.report.picture import FAMILY, Picture
 from headway.report.svg import DARK_ROLES, ROLES, element
 from headway.report.table import exact, linked, table, terms
 
 WIDTH, HEIGHT = 900.0, 540.0
+BOX = Box(left=0.0, top=0.0, right=WIDTH, bottom=HEIGHT)
 BAR_HEIGHT = 34.0
 _ASSETS = files("headway.report") / "assets"
 
@@ -82,9 +86,8 @@ def notebook(picture: Picture) -> str:
 
 def _first_chart(picture: Picture) -> Chart | None:
     """Return the chart that the controls are for."""
-    box = (0.0, 0.0, WIDTH, HEIGHT)
     charts = (chart for chart in picture.charts if isinstance(chart, Chart))
-    return next((chart for chart in charts if figure_of(picture.grid, chart, box=box)), None)
+    return next((chart for chart in charts if figure_of(picture.grid, chart, box=BOX)), None)
 
 
 def _charts(picture: Picture, first: Chart | None) -> str:
@@ -107,15 +110,15 @@ def _charts(picture: Picture, first: Chart | None) -> str:
 
 def _drawings(picture: Picture) -> Iterator[str]:
     """Yield each chart as SVG; one with logarithmic axes a second time with plain ones."""
-    grid, box = picture.grid, (0.0, 0.0, WIDTH, HEIGHT)
+    grid = picture.grid
     for chart in picture.charts:
         if isinstance(chart, Bars):
             height = (len(bars_of(grid, chart)) + 1) * BAR_HEIGHT
-            if drawing := draw_bars(grid, chart, box=(0.0, 0.0, WIDTH, height)):
+            if drawing := draw_bars(grid, chart, box=replace(BOX, bottom=height)):
                 yield _embedded(drawing, height, "bars")
             continue
         for log in (True, False) if chart.log else (False,):
-            if figure := figure_of(grid, chart, box=box, log=log):
+            if figure := figure_of(grid, chart, box=BOX, log=log):
                 scale = "log" if log else "linear" if chart.log else "only"
                 yield _embedded(figure.draw(), HEIGHT, scale)
 
@@ -133,8 +136,7 @@ def _embedded(drawing: str, height: float, scale: str) -> str:
 
 def _spec(grid: Grid, chart: Chart) -> dict[str, object]:
     """Return what the script does not find in the page: places, words and parts of each point."""
-    box = (0.0, 0.0, WIDTH, HEIGHT)
-    figure = figure_of(grid, chart, box=box)
+    figure = figure_of(grid, chart, box=BOX)
     assert figure is not None  # the chart was chosen because it can be drawn
     return {
         "curves": [[name, numbers] for name, numbers in figure.curves.items()],

@@ -11,6 +11,7 @@ from headway.report.bars import draw_bars
 from headway.report.chart import Bars, Chart
 from headway.report.figure import figure_of
 from headway.report.grid import Grid
+from headway.report.labels import Box
 from headway.report.letters import LINE, printable, shortened, text_width, wrapped
 from headway.report.svg import DARK_ROLES, coloured, element, rules, text
 
@@ -62,7 +63,7 @@ class Picture:
         parts = [
             element("rect", width="100%", height="100%", fill="currentColor"),
             coloured("ink", title_text),
-            *self._panels(MARGIN, top, width - MARGIN, bottom),
+            *self._panels(Box(left=MARGIN, top=top, right=width - MARGIN, bottom=bottom)),
             coloured("quiet", text(notes, (MARGIN, bottom + NOTE_SIZE * LINE), NOTE_SIZE)),
         ]
 
@@ -112,22 +113,23 @@ class Picture:
         basis = [f"Basis: {', '.join(names)}."] if names else []
         return wrapped("  ".join([*basis, *self.notes]), width - 2 * MARGIN, NOTE_SIZE, max_lines=3)
 
-    def _panels(self, left: float, top: float, right: float, bottom: float) -> Iterator[str]:
+    def _panels(self, area: Box) -> Iterator[str]:
         """Yield the charts in equal parts of the height, or the rows where none can be drawn."""
         panels = []
-        height = (bottom - top) / max(1, len(self.charts))
+        height = area.height / max(1, len(self.charts))
         for i, chart in enumerate(self.charts):
-            box = (left, top + i * height, right, top + (i + 1) * height)
+            top = area.top + i * height
+            box = Box(left=area.left, top=top, right=area.right, bottom=top + height)
             if isinstance(chart, Bars):
                 panels.append(draw_bars(self.grid, chart, box=box))
             elif figure := figure_of(self.grid, chart, box=box):
                 panels.append(figure.draw())
 
         drawn = [panel for panel in panels if panel]
-        yield from drawn or [_cells(self.grid, left, top, right, bottom)]
+        yield from drawn or [_cells(self.grid, area)]
 
 
-def _cells(grid: Grid, left: float, top: float, right: float, bottom: float) -> str:
+def _cells(grid: Grid, area: Box) -> str:
     """Return the first rows as text; a few rows have their columns one below another."""
     names = list(grid.columns)
     headings = [grid.columns[name].title for name in names]
@@ -139,23 +141,23 @@ def _cells(grid: Grid, left: float, top: float, right: float, bottom: float) -> 
         table = [["No rows."]]
 
     line_height = CELL_SIZE * 1.4
-    max_lines = max(2, int((bottom - top) / line_height))
+    max_lines = max(2, int(area.height / line_height))
     more = len(table) > max_lines
     parts: list[str] = []
-    x = left
+    x = area.left
     for cells in zip(*table[: max_lines - more], strict=True):
         texts = [shortened(cell, CELL_LETTERS) for cell in cells]
         width = max(text_width(cell, CELL_SIZE) for cell in texts)
-        if x + width > right and parts:
-            parts.append(text("…", (x, top + CELL_SIZE), CELL_SIZE))
+        if x + width > area.right and parts:
+            parts.append(text("…", (x, area.top + CELL_SIZE), CELL_SIZE))
             break
         parts += [
-            text(cell, (x, top + CELL_SIZE + i * line_height), CELL_SIZE)
+            text(cell, (x, area.top + CELL_SIZE + i * line_height), CELL_SIZE)
             for i, cell in enumerate(texts)
         ]
         x += width + 14
     if more:
-        parts.append(text("…", (left, bottom - 4), CELL_SIZE))
+        parts.append(text("…", (area.left, area.bottom - 4), CELL_SIZE))
     return coloured("ink", "".join(parts))
 
 

@@ -91,7 +91,7 @@ def _once(grid: Grid, names: Iterable[str]) -> str:
     """Return the columns that never vary, each once."""
     pairs = "".join(
         f'<div><dt title="{escape(grid.columns[name].meaning)}">'
-        f"{escape(grid.columns[name].heading)}</dt><dd>{escape(grid.shown(0, name))}"
+        f"{escape(grid.columns[name].heading)}</dt><dd>{escape(grid.text(0, name))}"
         f"{_range(grid, 0, name)}</dd></div>"
         for name in names
     )

@@ -45,7 +45,7 @@ def facts(grid: Grid) -> str:
             continue
         between = column.format_range(value)
         remark = f"range {between}; {column.meaning}" if between else column.meaning
-        lines.append((column.heading, grid.shown(0, name), remark))
+        lines.append((column.heading, grid.text(0, name), remark))
 
     # Long texts do not push every remark away.
     label_width = max((len(label) for label, _, _ in lines), default=0)
