@@ -12,8 +12,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from headway.errors import InputError, UnknownNameError
@@ -22,6 +20,7 @@ from headway.hardware.cluster import Cluster
 from headway.hardware.cluster_file import cluster_of_text, read_cluster
 
 ALL = "all"
+_ROOM = Path(__file__).parent
 _COUNT = re.compile(r"^\s*(\d{1,9})\s*x\s*(?=\S)", re.IGNORECASE)
 
 
@@ -127,7 +126,7 @@ def find_clusters(text: str, usd_per_hour: float | None = None) -> tuple[Cluster
 @cache
 def instances() -> Mapping[str, Instance]:
     """Return the instances of clouds whose contents are known, by name in lower case."""
-    clouds = tomllib.loads((_room() / "instances.toml").read_text(encoding="utf-8"))
+    clouds = tomllib.loads((_ROOM / "instances.toml").read_text(encoding="utf-8"))
     return {
         _key(name): Instance(
             name=name,
@@ -154,18 +153,13 @@ def _key(name: str) -> str:
     return "-".join(name.lower().replace("_", " ").split())
 
 
-def _room() -> Traversable:
-    return files("headway.hardware")
-
-
 @cache
 def _stems() -> frozenset[str]:
-    folder = _room() / "catalogue"
-    return frozenset(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
+    return frozenset(file.stem for file in (_ROOM / "catalogue").glob("*.toml"))
 
 
 def _catalogue_text(stem: str) -> str:
-    return (_room() / "catalogue" / f"{stem}.toml").read_text(encoding="utf-8")
+    return (_ROOM / "catalogue" / f"{stem}.toml").read_text(encoding="utf-8")
 
 
 @cache

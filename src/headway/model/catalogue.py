@@ -9,8 +9,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from headway.errors import UnknownNameError
@@ -26,17 +24,14 @@ ModelSource = str | Path | Mapping[str, object]
 _TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt)$")
 # What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
 _QUANTIZED = {
-    re.compile(pattern + "$"): precision
-    for pattern, precision in (
-        (r"-fp8-kv", "fp8/fp8/fp8"),
-        (r"-fp8(-dynamic|-block)?", "fp8"),
-        (r"-(nv)?fp4", "nvfp4"),
-        (r"-mxfp4", "mxfp4"),
-        (r"-(gptq-int8|quantized\.w8a16|w8a16)", "int8/bf16"),
-        (r"-(quantized\.w8a8|w8a8|int8)", "int8"),
-        (r"-(awq|gptq)(-int4)?|-int4|-(quantized\.)?w4a16|-(bnb-)?4bit", "int4"),
-        (r"-bf16", "bf16"),
-    )
+    r"-fp8-kv": "fp8/fp8/fp8",
+    r"-fp8(-dynamic|-block)?": "fp8",
+    r"-(nv)?fp4": "nvfp4",
+    r"-mxfp4": "mxfp4",
+    r"-gptq-int8|-(quantized\.)?w8a16": "int8/bf16",
+    r"-(quantized\.)?w8a8|-int8": "int8",
+    r"-(awq|gptq)(-int4)?|-int4|-(quantized\.)?w4a16|-(bnb-)?4bit": "int4",
+    r"-bf16": "bf16",
 }
 
 
@@ -73,7 +68,7 @@ class Entry:
 
 def names() -> tuple[str, ...]:
     """Return the names of all models in the catalogue, sorted."""
-    return tuple(sorted(file.name[: -len(".json")] for file in _files()))
+    return tuple(sorted(_files()))
 
 
 def find_model(source: ModelSource) -> ModelArchitecture:
@@ -129,7 +124,7 @@ def find_entry(name: str) -> Entry:
 
     Aliases are looked up only where no file has the name, and base models only where no alias has.
     """
-    files = {file.name[: -len(".json")]: file for file in _files()}
+    files = _files()
     by_alias: dict[str, Entry] = {}
     for key in _keys(name):
         if key in files:
@@ -160,7 +155,7 @@ def _quantized_suffix(name: str) -> tuple[str, str] | None:
     """Split a quantized checkpoint's name into the name of its base and its precision."""
     key = _key(name)
     for pattern, precision in _QUANTIZED.items():
-        match = pattern.search(key)
+        match = re.search(f"({pattern})$", key)
         if match:
             return key[: match.start()], precision
     return None
@@ -174,12 +169,11 @@ def _key(name: str) -> str:
     return name.strip().lower().replace("_", "-").rpartition("/")[2]
 
 
-def _files() -> list[Traversable]:
-    folder = resources.files("headway.model") / "catalogue"
-    return [file for file in folder.iterdir() if file.name.endswith(".json")]
+def _files() -> dict[str, Path]:
+    return {file.stem: file for file in Path(__file__).with_name("catalogue").glob("*.json")}
 
 
-def _read(file: Traversable) -> Entry:
+def _read(file: Path) -> Entry:
     content = json.loads(file.read_text(encoding="utf-8"))
     source = content["source"]
     return Entry(

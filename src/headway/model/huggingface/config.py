@@ -5,25 +5,20 @@ Strict on purpose: what is not understood is refused by name, so that no estimat
 
 from __future__ import annotations
 
-import json
 import os
-import stat
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
-from headway.errors import InputError, UnsupportedError
+from headway.errors import InputError, UnsupportedError, reason
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import Attention, LatentAttention
 from headway.model.huggingface.families import FAMILIES, GENERIC, Family
-from headway.model.huggingface.fields import MAX_LAYERS, Fields, excerpt
+from headway.model.huggingface.fields import MAX_LAYERS, Fields
 from headway.model.huggingface.vectors import is_on
+from headway.user_file import excerpt, read_json, read_toml
 
-# Most have 2 kB; one that lists every quantized matrix (nvidia/MiniMax-M3-NVFP4) has 3 MB.
-_MAX_CONFIG_BYTES = 10_000_000
 _LANGUAGE_PARTS = ("text_config", "llm_config", "language_config")
 # A multimodal wrapper states these for its language part too.
 _INHERITED = ("tie_word_embeddings", "quantization_config", "torch_dtype", "dtype")
@@ -46,39 +41,22 @@ def load_config(path: str | Path) -> dict[str, object]:
     """Return the JSON object in ``path``, a `config.json` or a folder that holds one.
 
     Raises:
-        InputError: there is no such file, it is above 10 MB, or it is no JSON object.
+        InputError: there is no such file, it is above 10 MB (most have 2 kB, one that lists
+            every quantized matrix 3 MB), or it is no JSON object.
 
     """
-    file = config_file(path)
-    try:
-        status = file.stat()
-        fits = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_CONFIG_BYTES
-        content = file.read_bytes() if fits else b""
-    except OSError as error:
-        raise InputError(f"cannot read {excerpt(str(file))}: {error.strerror}") from None
-    if not fits:
-        raise InputError(
-            f"{excerpt(str(file))} has {status.st_size:,} bytes, and a config.json is a file of at "
-            f"most {_MAX_CONFIG_BYTES:,}"
-        )
-
-    try:
-        config = json.loads(content)
-    except (ValueError, RecursionError):  # bad UTF-8 and numbers of 5000 digits are ValueErrors
-        raise InputError(f"{excerpt(str(file))} is not JSON; give a model's config.json") from None
+    config = read_json(config_file(path), "a model's config.json")
     if not isinstance(config, dict):
-        raise InputError(f"{excerpt(str(file))} must hold a JSON object, not {excerpt(config)}")
+        raise InputError(f"{excerpt(str(path))} must hold a JSON object, not {excerpt(config)}")
     return config
 
 
 def config_file(path: str | Path) -> Path:
     """Return the file that ``path`` names, or its `config.json` where it is a folder."""
-    if "\0" in str(path):
-        raise InputError(f"{excerpt(str(path))} is no path")
     try:
         return Path(path, "config.json") if Path(path).is_dir() else Path(path)
-    except OSError as error:  # too long a name
-        raise InputError(f"cannot read {excerpt(str(path))}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # too long a name, or a null character in it
+        raise InputError(f"{excerpt(str(path))} cannot be read: {reason(error)}") from None
 
 
 def architecture_from_config(config: Mapping[str, object], name: str) -> ModelArchitecture:
@@ -160,8 +138,7 @@ def _family(config: Mapping[str, object], name: str) -> Family:
 
 def _refusal(model_type: str) -> str | None:
     """Return why a family is refused, or ``None`` for one that nobody has looked at."""
-    text = resources.files("headway.model.huggingface").joinpath("refused.toml").read_text("utf-8")
-    for group in tomllib.loads(text)["family"]:
+    for group in read_toml(Path(__file__).with_name("refused.toml"))["family"]:
         if model_type in group["model_types"]:
             return str(group["because"])
     return None
