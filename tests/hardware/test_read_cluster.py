@@ -188,7 +188,7 @@ def test_links_must_be_tables(write: Callable[[str], Path], links: str) -> None:
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is not text in UTF-8"),
         (b"name = \x00", "is not TOML: "),
         (b"x = " + b"[" * 10_000, "nested too deeply|is not TOML"),
-        (b"#" * 16_001, "is larger than 16000 bytes"),
+        (b"#" * 16_001, "is larger than 16,000 bytes"),
     ],
 )
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -5,7 +5,6 @@ The schema is described in docs/catalogue-hardware.md.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from headway.dtypes import DType
-from headway.errors import InputError, UnknownNameError, reason
+from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import EXCHANGES, Accelerator, Citation
 from headway.hardware.cluster import Cluster, Link
 from headway.units import GB, GIB, TFLOPS, US
+from headway.user_file import parse_toml, read_text
 
 MAX_FILE_BYTES = 16_000  # entries are below 4,000; the TOML reader is quadratic in long keys
 
@@ -63,8 +63,8 @@ def read_cluster(path: str | Path) -> Cluster:
             message names the file and the field.
 
     """
-    where = Path(path).name or str(path)
-    return cluster_of_text(_read_text(Path(path), where), where)
+    text = read_text(path, "a TOML file", MAX_FILE_BYTES)
+    return cluster_of_text(text, Path(path).name)
 
 
 def cluster_of_text(text: str, where: str) -> Cluster:
@@ -74,35 +74,7 @@ def cluster_of_text(text: str, where: str) -> Cluster:
         InputError: the text is not TOML, or lacks or mistakes a field.
 
     """
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise InputError(f"{where} is not TOML that can be used: it is nested too deeply") from None
-    except ValueError as error:
-        raise InputError(f"{where} is not TOML: {error}") from None
-    return _cluster(table, where)
-
-
-def _read_text(path: Path, where: str) -> str:
-    try:
-        if path.is_dir():
-            raise InputError(f"{where} is a folder; give a TOML file")
-        if path.exists() and not path.is_file():
-            # A pipe or a device would block or never end.
-            raise InputError(f"{where} is not a regular file; give a TOML file")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(f"there is no file {str(path)[:200]!r}; give a TOML file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)[:200]!r} cannot be read: {reason(error)}") from None
-
-    if len(content) > MAX_FILE_BYTES:
-        raise InputError(f"{where} is larger than {MAX_FILE_BYTES} bytes; is it a hardware file?")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{where} is not text in UTF-8; give a TOML file") from None
+    return _cluster(parse_toml(text, where), where)
 
 
 def _cluster(content: Mapping[str, Any], where: str) -> Cluster:

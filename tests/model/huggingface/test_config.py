@@ -333,7 +333,7 @@ def test_read_config_takes_a_file_or_its_folder(tmp_path: Path) -> None:
     [
         (b"not json", "is not JSON"),
         (b"", "is not JSON"),
-        (b"\xff\xfe\x00", "is not JSON"),
+        (b"\xff\xfe\x00", "is not text in UTF-8; give a model's config.json"),
         (b"[" * 100_000, "is not JSON"),
         (b'{"a": ' + b"9" * 5_000 + b"}", "is not JSON"),
         (b"[1, 2]", "must hold a JSON object"),
@@ -347,11 +347,11 @@ def test_files_that_hold_no_config(tmp_path: Path, content: bytes, message: str)
         read_config(file)
 
 
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     with file.open("wb") as stream:
         stream.truncate(100_000_000)  # sparse: takes no room on disk
-    with pytest.raises(InputError, match="has 100,000,000 bytes"):
+    with pytest.raises(InputError, match="is larger than 10,000,000 bytes; is it a model's config"):
         load_config(file)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from headway.errors import InputError, UnsupportedError
+from headway.user_file import excerpt
 
 MAX_LAYERS = 10_000
 MAX_SIZE = 100_000_000
@@ -165,12 +166,6 @@ class Fields:
 
     def _own(self, key: str) -> str:
         return repr(self._own_names.get(key, key))
-
-
-def excerpt(value: object) -> str:
-    """Return ``value`` as a message can carry it: on one line, and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _is_off(value: object) -> bool:

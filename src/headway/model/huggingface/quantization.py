@@ -9,8 +9,8 @@ from pathlib import Path
 from headway.dtypes import DType
 from headway.errors import InputError, UnsupportedError
 from headway.model.huggingface.config import config_file, language_part, load_config
-from headway.model.huggingface.fields import excerpt
 from headway.model.precision import Precision
+from headway.user_file import excerpt
 
 _DTYPES = {
     "bfloat16": DType.BF16,
