@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.load.answer import Outcome
-from headway.load.known import Known, known_server
+from headway.load.clock import Known, known_server
 from headway.load.plan import Planned, make_body
 from headway.load.run import Server, closed_loop, run
 

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.gateway_overhead import gateway, plan, prefer_us
 
-from headway.load.known import known_server
+from headway.load.clock import known_server
 from headway.load.run import Server, closed_loop, run
 
 

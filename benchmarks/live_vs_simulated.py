@@ -43,9 +43,10 @@ from headway.engines.vocabulary import ByteVocabulary
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
 from headway.ideal.estimator import fit_measured_passes
+from headway.http.openai import COMPLETIONS
 from headway.load.answer import Outcome
-from headway.load.measure import measured, problems
-from headway.load.plan import COMPLETIONS, Planned, make_body
+from headway.load.measure import summarize
+from headway.load.plan import Planned, make_body
 from headway.load.run import Server, open_loop, run
 from headway.machine import go_first, real_time
 from headway.measure.harness import measure
@@ -60,6 +61,7 @@ from headway.measure.measurement import (
     this_host,
 )
 from headway.predict.prediction import LengthPrediction
+from headway.report.estimate import Estimate
 from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
 from headway.schedule.view import LEVELS, ServiceTime, View
 from headway.sim.alone import share_of_work
@@ -73,6 +75,7 @@ from headway.sim.times import tabulate
 from headway.sim.tune import tune
 from headway.sim.world import Floats
 from headway.steptime.fitted import FittedStepTime, fit_step_log
+from headway.workload.aggregate import Latency
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile
 from headway.workload.request import Request
@@ -230,8 +233,8 @@ class Asked:
             outcome = run(lambda: open_loop(server, planned))
         seen = [len(answer.token_s) for answer in outcome.answers]
         counted = [answer.output_tokens for answer in outcome.answers]
-        if problems(outcome) or not seen == counted == lengths:
-            raise SystemExit(f"answers were lost or cut: {problems(outcome)}")
+        if outcome.problems or not seen == counted == lengths:
+            raise SystemExit(f"answers were lost or cut: {outcome.problems}")
         return outcome
 
 
@@ -258,13 +261,17 @@ def saturation_rps(trace: Trace, cluster: Site) -> float:
     return float((high - low) / (ends[high] - ends[low]))
 
 
+def _value(latency: Latency) -> float:
+    return latency.expected if isinstance(latency, Estimate) else latency or 0.0
+
+
 def live_figures(outcome: Outcome, log: list[Row]) -> dict[str, float]:
-    row = measured(outcome)
+    row = summarize(outcome)
     return {
-        "e2e_mean_s": float(row["e2e_mean_s"] or 0),
-        "e2e_p99_s": float(row["e2e_p99_s"] or 0),
-        "ttft_mean_s": float(row["ttft_mean_s"] or 0),
-        "late_p99_s": float(row["late_p99_s"] or 0),
+        "e2e_mean_s": _value(row.e2e_mean_s),
+        "e2e_p99_s": _value(row.e2e_p99_s),
+        "ttft_mean_s": _value(row.ttft_mean_s),
+        "late_p99_s": row.late_p99_s or 0.0,
         "steps": len(log),
         "empty_places": float(np.mean([SLOTS - len(parts) for _, parts in log[: len(log) // 2]])),
         "step_s": float(np.mean([seconds for seconds, _ in log])),

@@ -11,9 +11,8 @@ import argparse
 import json
 from time import process_time
 
-from headway.load.clock import clock_error
-from headway.load.known import known_server
-from headway.load.measure import measured
+from headway.load.clock import clock_error, known_server
+from headway.load.measure import summarize
 from headway.load.plan import evenly_shaped, plan_trace, shaped_arrivals
 from headway.load.run import Server, open_loop, run
 from headway.machine import go_first
@@ -30,9 +29,9 @@ def main() -> None:
     result: dict[str, float] = {}
     for streams, bar_ms in BARS_MS.items():
         rows = [clock_error(streams, max(50, 6 * streams)) for _ in range(asked.rounds)]
-        errors = [1e3 * abs(float(row["error_mean_s"] or 0)) for row in rows]
-        costs = [1e3 * float(row["cpu_per_request_s"] or 0) for row in rows]
-        tpot = min(abs(float(row["tpot_error"] or 0)) for row in rows)
+        errors = [1e3 * abs(row.error_mean_s) for row in rows]
+        costs = [1e3 * row.cpu_per_request_s for row in rows]
+        tpot = min(abs(row.tpot_error) for row in rows)
         result[f"ttft_error_ms_{streams}"] = min(errors)
         result[f"cpu_ms_per_request_{streams}"] = min(costs)
         print(
@@ -46,9 +45,9 @@ def main() -> None:
             trace = shaped_arrivals(evenly_shaped(2500, 8, 8), 500.0, 1.0, seed)
             planned = plan_trace(trace, "known")
             began_s = process_time()
-            row = measured(run(lambda p=planned, u=known.url: open_loop(Server(u), p)))  # type: ignore[misc]
+            row = summarize(run(lambda p=planned, u=known.url: open_loop(Server(u), p)))  # type: ignore[misc]
             cost_ms = 1e3 * (process_time() - began_s) / len(planned)
-            late.append(1e3 * float(row["late_p99_s"] or 0))
+            late.append(1e3 * (row.late_p99_s or 0.0))
     result["late_p99_ms_500_rps"] = min(late)
     print(
         f"open loop, 500 requests/s: P99 late by {min(late):.2f} ms (bar 1), "

@@ -11,7 +11,7 @@ import pytest
 
 from headway.cli.engine import engine
 from headway.errors import HeadwayError
-from headway.load.models import first_model
+from headway.load.client import first_model
 
 
 def test_it_serves_until_it_is_told_to_stop() -> None:

@@ -13,7 +13,7 @@ from tests.gateway.conftest import live as live  # a fixture
 
 from headway.cli.load import load
 from headway.cli.report import report
-from headway.errors import InputError
+from headway.errors import HeadwayError, InputError
 from headway.report.report import Report
 
 
@@ -27,17 +27,16 @@ def test_a_load_prints_a_table_and_writes_reports(
     url = live.engine()
     files = [tmp_path / "a.json", tmp_path / "vllm.json", tmp_path / "a.html"]
     run_load(
-        url, "--rate", "200", "--requests", "40", "--prompt", "8", "--compare", live.engine(),
-        "--slo-ttft", "5", "--json", str(files[0]), "--export", str(files[1]),
+        url, "--rate", "200", "--num-requests", "40", "--prompt", "8", "--compare", live.engine(),
+        "--slo", "ttft < 5s", "--json", str(files[0]), "-o", str(files[1]),
         "--html", str(files[2]),
     )  # fmt: skip
     out = capsys.readouterr().out
-    for word in ("TTFT ms", "late p99 ms", "goodput/s", url):
+    for word in ("TTFT (ms)", "late p99 (ms)", "good/s", url):
         assert word in out
     made = Report.from_json(files[0].read_text())
-    assert [row["requests"] for row in made.rows] == [40, 40]
-    assert made.rows[0]["against_pairs"] == 40
-    assert "against_pairs" not in made.rows[1]
+    assert [row.requests for row in made.rows] == [40, 40]
+    assert [row.against_pairs for row in made.rows] == [40, None]
     assert "over 40 pairs" in out
     assert json.loads(files[1].read_text())["completed"] == 40
     assert files[2].read_text().startswith("<!doctype html>")
@@ -46,14 +45,16 @@ def test_a_load_prints_a_table_and_writes_reports(
 
 
 def test_a_sweep_has_a_row_for_each_level(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    run_load(live.engine(), "--concurrency", "1,4", "--requests", "8", "--json", "-")
+    run_load(live.engine(), "--concurrency", "1,4", "--num-requests", "8", "--json", "-")
     made = Report.from_json(capsys.readouterr().out)
-    assert [row["concurrency"] for row in made.rows] == [1, 4]
+    assert [row.concurrency for row in made.rows] == [1, 4]
 
 
 def test_a_hidden_length_reaches_the_engine_and_nobody_else(live: Live) -> None:
     url = live.engine()
-    run_load(url, "--workload", "azure-conv", "--rate", "500", "--requests", "12", "--hide-lengths")
+    run_load(
+        url, "--workload", "azure-conv", "--rate", "500", "--num-requests", "12", "--hide-lengths"
+    )
     limits = {json.loads(body)["max_tokens"] for body in live.engines[0].bodies}
     hidden = [int(headers[b"x-engine-tokens"]) for headers in live.engines[0].headers]
     assert len(limits) == 1
@@ -64,7 +65,7 @@ def test_a_hidden_length_reaches_the_engine_and_nobody_else(live: Live) -> None:
 
 def test_a_generator_that_is_late_says_so(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     # Nothing can be sent at 1e5 requests/s from one process.
-    run_load(live.engine(), "--rate", "100000", "--requests", "300", "--prompt", "8")
+    run_load(live.engine(), "--rate", "100000", "--num-requests", "300", "--prompt", "8")
     out = " ".join(capsys.readouterr().out.split())
     assert ("late (P99)" in out) == Path("/proc/thread-self/schedstat").exists()
 
@@ -83,16 +84,19 @@ def test_a_record_is_reported(live: Live, capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "message"),
     [
         ([], "needs a server"),
-        (["http://127.0.0.1:9/v1"], "cannot ask"),
-        (["http://x/v1", "--rate", "1", "--concurrency", "2", "--model", "m"], "choose one"),
+        (["http://127.0.0.1:9/v1"], "needs a server at"),
+        (
+            ["http://127.0.0.1:9/v1", "--rate", "1", "--concurrency", "2", "--model", "m"],
+            "choose one",
+        ),
         (["http://x/v1", "--workload", "azure-cnv", "--model", "m"], "did you mean azure-conv"),
         # Before anyone is asked: nobody listens there.
-        (["http://127.0.0.1:9/v1", "--concurrency", "a"], "takes numbers"),
-        (["http://127.0.0.1:9/v1", "--duration", "-3s"], "a duration is above 0"),
+        (["http://127.0.0.1:9/v1", "--concurrency", "a"], "--concurrency must be"),
+        (["http://127.0.0.1:9/v1", "--duration", "-3s"], "--duration"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments: list[str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(HeadwayError, match=message):
         run_load(*arguments)
 
 

@@ -18,9 +18,9 @@ from headway.engines.steplog import LoggedPipeline, as_steps
 from headway.engines.timed import TimedPipeline
 from headway.gateway.app import Gateway
 from headway.gateway.config import Endpoint, GatewayConfig
+from headway.http.openai import COMPLETIONS
 from headway.load.answer import Outcome
-from headway.load.measure import problems
-from headway.load.plan import COMPLETIONS, plan_trace
+from headway.load.plan import plan_trace
 from headway.load.run import Server, open_loop, run
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
@@ -86,7 +86,7 @@ def _prompt(body: bytes) -> str:
 
 
 def answered_once(outcome: Outcome, trace: Trace) -> None:
-    assert not problems(outcome)
+    assert not outcome.problems
     assert [answer.number for answer in outcome.answers] == list(range(len(trace)))
     tokens = [len(answer.token_s) for answer in outcome.answers]
     assert tokens == trace.output_tokens.tolist()

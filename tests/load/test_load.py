@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import Live
 from tests.gateway.conftest import live as live  # a fixture
 
-from headway.errors import InputError
+from headway.errors import InputError, MissingServerError
 from headway.http.fake import FakeSpeed
 from headway.load.answer import Answer, Outcome
-from headway.load.client import Target
-from headway.load.compare import paired_row
+from headway.load.client import Flight, Target, first_model
 from headway.load.export import read_results, write_export
-from headway.load.flight import Flight
-from headway.load.measure import measured, problems
-from headway.load.models import first_model
+from headway.load.measure import paired_differences, summarize
 from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals, shares
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
-from headway.load.saturate import saturation
-from headway.workload.aggregate import mean_interval, quantile_interval
+from headway.load.session import saturation
+from headway.report.estimate import Estimate
+from headway.workload.aggregate import Latency, mean_interval, quantile_interval
 from headway.workload.profile import find_profile
 from headway.workload.request import Slo
 
@@ -36,8 +34,8 @@ def test_it_counts_tokens_not_events(live: Live) -> None:
     outcome = run(lambda: closed_loop(server, planned, 4))
     assert [a.output_tokens for a in outcome.answers] == [8] * 20  # the engine's own length
     assert {len(a.token_s) for a in outcome.answers} == {8}
-    row = measured(outcome)
-    assert (row["requests"], row["failed"]) == (20, 0)
+    row = summarize(outcome)
+    assert (row.requests, row.unfinished) == (20, 0)
     assert live.engines[0].max_running == 4
     body = json.loads(live.engines[0].bodies[-1])
     assert (body["max_tokens"], body["ignore_eos"], body["stream"]) == (12, True, True)
@@ -52,6 +50,19 @@ def test_it_reads_streams_however_they_are_cut(live: Live, fault: str) -> None:
     assert [(a.problem, a.output_tokens) for a in outcome.answers] == [("", 8)] * 5
 
 
+def answer_of(number: int, due_s: float, token_s: tuple[float, ...], problem: str = "") -> Answer:
+    return Answer(
+        number=number,
+        due_s=due_s,
+        sent_s=due_s,
+        token_s=token_s,
+        prompt_tokens=10,
+        output_tokens=len(token_s),
+        status=500 if problem else 200,
+        problem=problem,
+    )
+
+
 EVENTS = [
     b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n',
     *[b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'] * 4,
@@ -64,19 +75,34 @@ EVENTS = [
 @given(st.sets(st.integers(1, len(EVENTS) - 1)), st.integers(1, 4))
 def test_tokens_are_counted_however_events_come_together(cuts: set[int], tokens: int) -> None:
     events = EVENTS[:1] + EVENTS[1 : 1 + tokens] + EVENTS[5:]
-    found: list[Answer] = []
-    flight = Flight(0, Planned(0.0, b"", 1), 0.0, found.append)
-    flight.status = 200
+    answers: list[Answer] = []
+    flight = Flight(0, Planned(0.0, b"", 1), 0.0, answers.append)
+    flight.answer_begins(200, [(b"Content-Type", b"text/event-stream")])
     edges = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
     for number, (low, high) in enumerate(pairwise(edges)):
-        flight.see(b"".join(events[low:high]), float(number))
-    flight.end()
-    (answer,) = found
+        flight.answer_body(b"".join(events[low:high]), float(number))
+    flight.answer_ends()
+    (answer,) = answers
     assert not answer.problem
     assert len(answer.token_s) == tokens
     # Each token has the time of the arrival that it was in.
     came = [sum(edge <= 1 + k for edge in edges[1:-1]) for k in range(tokens)]
     assert answer.token_s == tuple(map(float, came))
+
+
+@given(st.sets(st.integers(1, 500), max_size=30), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_tokens_are_counted_however_bytes_are_cut(cuts: set[int], line_end: bytes) -> None:
+    wire = b": ping\n\n".join(EVENTS).replace(b"\n", line_end)
+    answers: list[Answer] = []
+    flight = Flight(0, Planned(0.0, b"", 1), 0.0, answers.append)
+    flight.answer_begins(200, [(b"Content-Type", b"text/event-stream")])
+    edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
+    for number, (low, high) in enumerate(pairwise(edges)):
+        flight.answer_body(wire[low:high], float(number))
+    flight.answer_ends()
+    assert [(len(a.token_s), a.output_tokens, a.prompt_tokens, a.problem) for a in answers] == [
+        (4, 4, 9, "")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +114,13 @@ def test_what_fails_is_counted_as_failed(live: Live, fault: str) -> None:
     planned = plan_trace(evenly_shaped(4, 8, 12), "fake")
     outcome = run(lambda: closed_loop(server, planned, 1))
     assert sum(bool(a.problem) for a in outcome.answers) == 1
-    assert measured(outcome)["failed"] == 1
-    assert sum(problems(outcome).values()) == 1
+    assert summarize(outcome).unfinished == 1
+    assert sum(outcome.problems.values()) == 1
 
 
 def test_a_server_that_is_not_there_is_told_in_a_sentence() -> None:
     planned = plan_trace(evenly_shaped(3, 8, 4), "x")
-    with pytest.raises(InputError, match="cannot connect to 127"):
+    with pytest.raises(MissingServerError, match="a load needs a server at http://127"):
         run(lambda: closed_loop(Server("http://127.0.0.1:9/v1"), planned, 1))
 
 
@@ -113,17 +139,17 @@ def test_whoever_does_not_answer_in_time_has_failed(live: Live) -> None:
     live.engines[0].faults.append("hang")
     trace = shaped_arrivals(evenly_shaped(3, 8, 4), 100.0, 1.0, 0)
     outcome = run(lambda: open_loop(server, plan_trace(trace, "fake"), patience_s=0.5))
-    assert problems(outcome) == {"no answer in time": 1}
+    assert outcome.problems == {"no answer in time": 1}
 
 
 def test_lateness_is_its_own_and_latency_counts_from_when_it_was_due() -> None:
-    answer = Answer(0, due_s=10.0, sent_s=10.25, token_s=(11.0, 12.0), prompt_tokens=1,
+    answer = Answer(number=0, due_s=10.0, sent_s=10.25, token_s=(11.0, 12.0), prompt_tokens=1,
                     output_tokens=2, status=200)  # fmt: skip
-    row = measured(Outcome(10.0, (answer,)))
-    assert row["late_max_s"] == pytest.approx(0.25)
-    assert row["ttft_mean_s"] == pytest.approx(1.0)
-    assert row["e2e_mean_s"] == pytest.approx(2.0)
-    assert row["tpot_mean_s"] == row["itl_mean_s"] == pytest.approx(1.0)
+    row = summarize(Outcome(10.0, (answer,)))
+    assert row.late_max_s == pytest.approx(0.25)
+    assert row.ttft_mean_s == pytest.approx(1.0)
+    assert row.e2e_mean_s == pytest.approx(2.0)
+    assert row.tpot_mean_s == row.itl_mean_s == pytest.approx(1.0)
 
 
 def test_several_processes_send_what_one_would(live: Live) -> None:
@@ -134,7 +160,7 @@ def test_several_processes_send_what_one_would(live: Live) -> None:
     assert [a.number for a in outcome.answers] == list(range(30))
     due = [a.due_s - outcome.start_s for a in outcome.answers]
     assert due == pytest.approx(trace.arrival_s.tolist())
-    assert not problems(outcome)
+    assert not outcome.problems
     assert [len(part) for part in shares(planned, 4)] == [8, 8, 7, 7]
 
 
@@ -149,16 +175,18 @@ def test_arrivals_have_the_rate_and_the_burstiness_asked_for(gap_cv: float) -> N
 
 
 def test_goodput_counts_what_meets_every_objective() -> None:
-    answers = tuple(
-        Answer(i, 0.0, 0.0, (0.1 * i + 0.1, 0.1 * i + 0.2), 1, 2, 200) for i in range(10)
-    )
-    row = measured(Outcome(0.0, answers), Slo(ttft_s=0.55, e2e_s=0.45))
-    assert row["slo_attainment"] == pytest.approx(0.3)
+    answers = tuple(answer_of(i, 0.0, (0.1 * i + 0.1, 0.1 * i + 0.2)) for i in range(10))
+    row = summarize(Outcome(0.0, answers), Slo(ttft_s=0.55, e2e_s=0.45))
+    assert row.slo_attainment == pytest.approx(0.3)
 
 
-def made(e2e_s: list[float], broken: int = -1) -> Outcome:
+def expected(value: Latency) -> float | None:
+    return value.expected if isinstance(value, Estimate) else value
+
+
+def outcome_of(e2e_s: list[float], broken: int = -1) -> Outcome:
     return Outcome(0.0, tuple(
-        Answer(i, 0.0, 0.0, (e2e / 2, e2e), 1, 2, 200, "lost" if i == broken else "")
+        answer_of(i, 0.0, (e2e / 2, e2e), "lost" if i == broken else "")
         for i, e2e in enumerate(e2e_s)
     ))  # fmt: skip
 
@@ -166,16 +194,17 @@ def made(e2e_s: list[float], broken: int = -1) -> Outcome:
 def test_servers_are_compared_request_by_request() -> None:
     random = np.random.default_rng(4)
     theirs = 1 + random.lognormal(0, 2, 200)  # requests differ far more than the servers do
-    row = paired_row(made((theirs - 0.1).tolist(), broken=7), made(theirs.tolist()))
-    assert (row["requests"], row["pairs"]) == (200, 199)
-    assert row["e2e_s"] == pytest.approx(-0.1)
-    assert row["ttft_s"] == pytest.approx(-0.05)
-    low, high = row["e2e_relative_lower"], row["e2e_relative_upper"]
-    assert low == pytest.approx(row["e2e_relative"])
-    assert high == pytest.approx(low)
-    same = paired_row(made(theirs.tolist()), made(theirs[::-1].tolist()))
-    assert same["e2e_relative"] == pytest.approx(0.0, abs=1e-12)
-    assert float(same["e2e_relative_lower"] or 0) < 0 < float(same["e2e_relative_upper"] or 0)
+    ours = outcome_of((theirs - 0.1).tolist(), broken=7)
+    row = paired_differences(ours, outcome_of(theirs.tolist()))
+    assert row["against_pairs"] == 199
+    scale = np.delete(theirs, 7).mean()
+    assert row["against_e2e"].expected * scale == pytest.approx(-0.1)
+    assert row["against_ttft"].expected * scale / 2 == pytest.approx(-0.05)
+    assert row["against_e2e"].lower == pytest.approx(row["against_e2e"].expected)
+    assert row["against_e2e"].upper == pytest.approx(row["against_e2e"].expected)
+    same = paired_differences(outcome_of(theirs.tolist()), outcome_of(theirs[::-1].tolist()))
+    assert same["against_e2e"].expected == pytest.approx(0.0, abs=1e-12)
+    assert same["against_e2e"].lower < 0 < same["against_e2e"].upper
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:
@@ -211,22 +240,14 @@ def test_saturation_is_found_with_few_questions() -> None:
 
 @pytest.mark.parametrize("name", ["result.json", "result.guidellm.json"])
 def test_results_of_other_tools_are_written_and_read(tmp_path: Path, name: str) -> None:
-    answers = tuple(
-        Answer(i, float(i), float(i), (i + 0.5, i + 0.6, i + 0.7), 10, 3, 200) for i in range(12)
-    )
-    broken = Answer(12, 12.0, 12.0, (), 10, 0, 500, "status 500")
+    answers = tuple(answer_of(i, float(i), (i + 0.5, i + 0.6, i + 0.7)) for i in range(12))
+    broken = answer_of(12, 12.0, (), "status 500")
     outcome = Outcome(0.0, (*answers, broken))
     write_export(tmp_path / name, outcome, "m")
-    ours, theirs = measured(outcome), measured(read_results(tmp_path / name))
-    for key in (
-        "requests",
-        "failed",
-        "ttft_mean_s",
-        "tpot_mean_s",
-        "e2e_p50_s",
-        "output_tok_per_s",
-    ):
-        assert theirs[key] == pytest.approx(ours[key])
+    ours, theirs = summarize(outcome), summarize(read_results(tmp_path / name))
+    for key in ("requests", "unfinished", "ttft_mean_s", "tpot_mean_s", "e2e_p50_s",
+                "output_tok_per_s"):  # fmt: skip
+        assert expected(getattr(theirs, key)) == pytest.approx(expected(getattr(ours, key)))
     (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="no result"):
         read_results(tmp_path / name)
@@ -238,7 +259,7 @@ def test_a_profile_can_be_asked(live: Live) -> None:
     planned = plan_trace(trace, first_model(url))
     assert [p.prompt_tokens for p in planned] == trace.prompt_tokens.tolist()
     outcome = run(lambda: open_loop(Server(url), planned))
-    assert not problems(outcome)
+    assert not outcome.problems
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://h/v1"])

@@ -37,8 +37,12 @@ def report(
     if path.suffix == ".json" and (saved := _saved_report(path)):
         show(saved, AnswerFiles(json_path, html_path, png_path))
         return
-    made = _of_results(path) if path.suffix == ".json" else _of_record(where, by)
-    deliver(made, _COLUMNS, json_path, html_path, png_path)
+    if path.suffix == ".json":
+        from headway.load.export import results_report
+
+        show(results_report(path), AnswerFiles(json_path, html_path, png_path))
+        return
+    deliver(_of_record(where, by), _COLUMNS, json_path, html_path, png_path)
 
 
 def _saved_report(path: Path) -> Report[Any] | None:
@@ -47,14 +51,6 @@ def _saved_report(path: Path) -> Report[Any] | None:
     except (OSError, ValueError):
         return None
     return Report.from_json(text) if is_report(text) else None
-
-
-def _of_results(path: Path) -> Report:
-    from headway.load.export import read_results
-    from headway.load.measure import measured
-
-    row = {"group": path.name, "covered_p90": None, **measured(read_results(path))}
-    return Report("report", f"{path.name}, read anew", {"path": str(path)}, (row,))
 
 
 def _of_record(where: str, by: str | None) -> Report:
@@ -80,7 +76,8 @@ def _of_record(where: str, by: str | None) -> Report:
 
 
 def _row(name: str, entries: list[Entry]) -> Row:
-    from headway.load.measure import figures
+    from headway.report.estimate import Estimate
+    from headway.workload.aggregate import latency_fields
 
     done = [entry for entry in entries if entry.status == "done"]
     streams = [entry.record for entry in done if entry.stream]
@@ -98,10 +95,13 @@ def _row(name: str, entries: list[Entry]) -> Row:
         "requests_per_s": len(done) / span_s if span_s else None,
         "output_tok_per_s": sum(e.output_tokens for e in done) / span_s if span_s else None,
     }
-    row |= figures("queue", column([e.sent_s - e.arrival_s for e in done if e.sent_s is not None]))
-    row |= figures("ttft", column([r.ttft_s for r in streams]))
-    row |= figures("tpot", column([r.tpot_s for r in streams]))
-    row |= figures("e2e", column([e.record.e2e_s for e in done]))
+    columns = {"queue": column([e.sent_s - e.arrival_s for e in done if e.sent_s is not None])}
+    columns["ttft"] = column([r.ttft_s for r in streams])
+    columns["tpot"] = column([r.tpot_s for r in streams])
+    columns["e2e"] = column([e.record.e2e_s for e in done])
+    for name, values in columns.items():
+        for key, figure in latency_fields(name, values, intervals=True).items():
+            row[key] = figure.expected if isinstance(figure, Estimate) else figure
     predicted = [e for e in done if e.p90_tokens is not None]
     covered = sum(e.output_tokens <= (e.p90_tokens or 0.0) for e in predicted)
     row["covered_p90"] = covered / len(predicted) if predicted else None

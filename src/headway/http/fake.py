@@ -233,7 +233,7 @@ class FakeEngine(Application):
     _number: int = 0
     _free_s: float = -math.inf  # when a place was last given up
     _alarm_s: float = math.inf
-    _alarm: Alarm = field(init=False)
+    _alarm: Alarm | None = None
     _server: asyncio.Server | None = None
     _chunks: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
 
@@ -249,9 +249,10 @@ class FakeEngine(Application):
         return listening
 
     async def stop(self) -> None:
-        """Close every connection."""
-        if self._server is not None:
-            self._server.close()
+        """Close every connection; an engine that was not started has none."""
+        if self._server is None or self._alarm is None:
+            return
+        self._server.close()
         for connection in list(self.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -263,7 +264,7 @@ class FakeEngine(Application):
         """Call ``action`` at ``due_s`` on the monotonic clock."""
         self._number += 1
         heapq.heappush(self._due, (due_s, self._number, action))
-        if due_s < self._alarm_s:
+        if due_s < self._alarm_s and self._alarm is not None:
             self._alarm_s = due_s
             self._alarm.set(due_s)
 
@@ -273,7 +274,7 @@ class FakeEngine(Application):
         while due and due[0][0] <= monotonic():
             heapq.heappop(due)[2]()
         self._alarm_s = due[0][0] if due else math.inf
-        if due:
+        if due and self._alarm is not None:
             self._alarm.set(self._alarm_s)
 
     # the server's side

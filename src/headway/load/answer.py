@@ -8,7 +8,7 @@ from headway.errors import InputError
 from headway.workload.record import DONE, FAILED, RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One request that was sent; times are seconds of the monotonic clock.
 
@@ -43,13 +43,19 @@ class Answer:
         return self.sent_s - self.due_s
 
     def record(self, start_s: float) -> RequestRecord:
-        """In the form that all of Headway reads, on a clock that is 0 at ``start_s``."""
-        times = tuple(t - start_s for t in self.token_s)
-        status = FAILED if self.problem else DONE
+        """Return it as all of Headway reads it, on a clock that is 0 at ``start_s``.
+
+        What failed has no times: they would flatter the server.
+        """
+        failed = bool(self.problem)
         return RequestRecord(
-            str(self.number), self.due_s - start_s, times, self.prompt_tokens,
-            self.output_tokens, None, status,
-        )  # fmt: skip
+            id=str(self.number),
+            arrival_s=self.due_s - start_s,
+            token_s=() if failed else tuple(t - start_s for t in self.token_s),
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            status=FAILED if failed else DONE,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +70,17 @@ class Outcome:
 
     start_s: float
     answers: tuple[Answer, ...]
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        """The answers as records, on a clock that is 0 at the start."""
+        return [answer.record(self.start_s) for answer in self.answers]
+
+    @property
+    def problems(self) -> dict[str, int]:
+        """How often which problem came up, the most frequent first."""
+        counts: dict[str, int] = {}
+        for answer in self.answers:
+            if answer.problem:
+                counts[answer.problem] = counts.get(answer.problem, 0) + 1
+        return dict(sorted(counts.items(), key=lambda pair: -pair[1]))

@@ -10,8 +10,11 @@ import numpy as np
 
 from headway.errors import InputError, reason
 from headway.load.answer import Answer, Outcome
-from headway.load.measure import measured
+from headway.load.measure import LoadRow, summarize
+from headway.report.estimate import Estimate
 from headway.report.files import write_atomically
+from headway.report.report import Report
+from headway.workload.aggregate import Latency
 
 
 def write_export(path: Path, outcome: Outcome, model: str) -> None:
@@ -21,20 +24,24 @@ def write_export(path: Path, outcome: Outcome, model: str) -> None:
 
 
 def _as_vllm(outcome: Outcome, model: str) -> dict[str, Any]:
-    """The keys of ``vllm bench serve --save-result --save-detailed``; times there are in ms."""
-    row = measured(outcome)
+    """Return the keys of ``vllm bench serve --save-result --save-detailed``; times are in ms."""
+    row = summarize(outcome)
     answers = outcome.answers
     tree: dict[str, Any] = {
         "backend": "openai-chat",
         "model_id": model,
         "num_prompts": len(answers),
-        "duration": row["duration_s"],
-        "completed": sum(not a.problem for a in answers),
-        "failed": row["failed"],
+        "duration": row.span_s,
+        "completed": row.requests - row.unfinished,
+        "failed": row.unfinished,
         "total_input_tokens": sum(a.prompt_tokens for a in answers),
         "total_output_tokens": sum(a.output_tokens for a in answers),
-        "request_throughput": row["requests_per_s"],
-        "output_throughput": row["output_tok_per_s"],
+        "request_throughput": row.requests_per_s,
+        "output_throughput": row.output_tok_per_s,
+    }
+
+    # One value for each request.
+    tree |= {
         "start_times": [a.due_s - outcome.start_s for a in answers],
         "input_lens": [a.prompt_tokens for a in answers],
         "output_lens": [a.output_tokens for a in answers],
@@ -42,10 +49,13 @@ def _as_vllm(outcome: Outcome, model: str) -> dict[str, Any]:
         "itls": [np.diff(a.token_s).tolist() for a in answers],
         "errors": [a.problem for a in answers],
     }
+
+    # Statistics under vLLM's names.
     for ours, theirs in (("ttft", "ttft"), ("tpot", "tpot"), ("itl", "itl"), ("e2e", "e2el")):
         for which, name in (("mean", "mean"), ("p50", "median"), ("p99", "p99")):
-            value = row[f"{ours}_{which}_s"]
-            tree[f"{name}_{theirs}_ms"] = None if value is None else 1e3 * float(value)
+            value: Latency = getattr(row, f"{ours}_{which}_s")
+            seconds = value.expected if isinstance(value, Estimate) else value
+            tree[f"{name}_{theirs}_ms"] = None if seconds is None else 1e3 * seconds
     return tree
 
 
@@ -91,36 +101,57 @@ def read_results(path: Path) -> Outcome:
     raise InputError(f"{path} is no result of vllm bench serve --save-detailed, nor of guidellm")
 
 
+def results_report(path: Path) -> Report[LoadRow]:
+    """Return the figures of a result file, computed anew from its requests."""
+    return Report(
+        kind="load",
+        title=f"{path.name}, read anew",
+        question={"path": str(path)},
+        rows=(summarize(read_results(path), server=path.name),),
+    )
+
+
 def _from_vllm(tree: dict[str, Any]) -> Outcome:
+    ttfts = tree["ttfts"]
+    starts = tree.get("start_times") or [0.0] * len(ttfts)
+    problems = tree.get("errors") or [""] * len(ttfts)
+    columns = (starts, ttfts, tree["itls"], tree["input_lens"], tree["output_lens"], problems)
+
     answers: list[Answer] = []
-    starts = tree.get("start_times") or [0.0] * len(tree["ttfts"])
-    columns = zip(starts, tree["ttfts"], tree["itls"], tree["input_lens"], tree["output_lens"],
-                  tree.get("errors") or [""] * len(starts), strict=True)  # fmt: skip
-    for number, (start_s, ttft_s, gaps, prompt, output, problem) in enumerate(columns):
+    for start_s, ttft_s, gaps_s, prompt, output, problem in zip(*columns, strict=True):
         due_s = float(start_s)
-        times = tuple((due_s + float(ttft_s) + np.cumsum([0.0, *gaps])).tolist())
-        answers.append(
-            Answer(number, due_s, due_s, () if problem else times, int(prompt), int(output),
-                   200 if not problem else 0, str(problem)[:200])
-        )  # fmt: skip
+        times_s = (due_s + float(ttft_s) + np.cumsum([0.0, *gaps_s])).tolist()
+        answers.append(_answer(len(answers), due_s, times_s, prompt, output, str(problem)[:200]))
     return Outcome(0.0, tuple(answers))
 
 
 def _from_guidellm(tree: dict[str, Any]) -> Outcome:
+    requests = tree["benchmarks"][-1]["requests"]
     answers: list[Answer] = []
-    benchmark = tree["benchmarks"][-1]
     for kind, problem in (("successful", ""), ("errored", "error"), ("incomplete", "incomplete")):
-        for request in benchmark["requests"].get(kind, []):
+        for request in requests.get(kind, []):
+            prompt, output = request.get("prompt_tokens"), request.get("output_tokens")
             due_s = float(request["request_start_time"])
-            output = int(request.get("output_tokens") or 0)
-            times: tuple[float, ...] = ()
+
+            # Only the first and the last token have a time: the others lie evenly between them.
+            times_s: list[float] = []
             if not problem:
-                first, last = float(request["first_token_time"]), float(request["last_token_time"])
-                times = tuple(np.linspace(first, last, max(output, 1)).tolist())
-            prompt = int(request.get("prompt_tokens") or 0)
-            status = 0 if problem else 200
-            answers.append(
-                Answer(len(answers), due_s, due_s, times, prompt, output, status, problem)
-            )
+                ends_s = float(request["first_token_time"]), float(request["last_token_time"])
+                times_s = np.linspace(*ends_s, max(int(output or 0), 1)).tolist()
+            answers.append(_answer(len(answers), due_s, times_s, prompt, output, problem))
     start_s = min((a.due_s for a in answers), default=0.0)
     return Outcome(start_s, tuple(answers))
+
+
+def _answer(number: int, due_s: float, times_s: list[float], prompt: Any, output: Any,
+            problem: str) -> Answer:  # fmt: skip
+    return Answer(
+        number=number,
+        due_s=due_s,
+        sent_s=due_s,
+        token_s=() if problem else tuple(times_s),
+        prompt_tokens=int(prompt or 0),
+        output_tokens=int(output or 0),
+        status=0 if problem else 200,
+        problem=problem,
+    )

@@ -1,96 +1,172 @@
 """What a run says about a server, each figure with how sure it is.
 
 Latencies count from when a request was due, not from when it was sent: a generator that falls
-behind must not hide it in the server's favour (coordinated omission). Intervals of means come from
-batch means, since neighbours in a queue are alike; those of quantiles from order statistics, and
-where too few were seen for 99% there is none.
+behind must not hide it in the server's favour (coordinated omission). How far it fell behind stands
+beside them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from headway.load.answer import Outcome
-from headway.report.report import Value
-from headway.workload.aggregate import mean_interval, quantile_interval
-from headway.workload.record import Floats
+from headway.report.column import column
+from headway.report.estimate import Estimate
+from headway.workload.aggregate import Latency, RequestSummary, latency_fields, mean_interval
+from headway.workload.record import DONE, Floats, Records, RequestRecord
 from headway.workload.request import Slo
 
-QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+LATE_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 
-def figures(name: str, values: Floats) -> dict[str, Value]:
-    """Mean, quantiles and maximum of ``values``, called ``name``, with their intervals."""
-    row: dict[str, Value] = {}
-    known = values[np.isfinite(values)]
-    interval = mean_interval(known) if len(known) else None
-    row[f"{name}_mean_s"] = float(known.mean()) if len(known) else None
-    row[f"{name}_mean_lower_s"] = interval[0] if interval else None
-    row[f"{name}_mean_upper_s"] = interval[1] if interval else None
-    ordered = np.sort(known)
-    for which, level in QUANTILES:
-        value = float(np.quantile(ordered, level)) if len(ordered) else None
-        around = quantile_interval(ordered, level) if len(ordered) else None
-        row[f"{name}_{which}_s"] = value
-        row[f"{name}_{which}_lower_s"] = around[0] if around else None
-        row[f"{name}_{which}_upper_s"] = around[1] if around else None
-    row[f"{name}_max_s"] = float(ordered[-1]) if len(ordered) else None
-    return row
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a server was asked."""
+
+    server: str = column("server", "whom the load asked", default="")
+    concurrency: int | None = column(
+        "concurrency", "requests kept under way (closed loop)", default=None
+    )
+    rate_rps: float | None = column(
+        "sent/s", "requests sent per second (open loop)", unit="1/s", default=None
+    )
 
 
-def measured(outcome: Outcome, slo: Slo | None = None) -> dict[str, Value]:
-    """Every figure of a run: TTFT, ITL, TPOT, e2e, rates, goodput, and the generator's lateness."""
+@dataclass(frozen=True, kw_only=True)
+class LoadRow(RequestSummary, Setting):
+    """A server under one load."""
+
+    span_s: float = column("span", "first due time to last token", unit="s", detail=True)
+    prompt_tok_per_s: float = column(
+        "prompt tok/s", "prompt tokens of ended requests per second", unit="1/s", detail=True
+    )
+    itl_mean_s: Latency = column(
+        "ITL", "gaps between tokens, mean over all gaps", unit="ms", scale=1e3, detail=True
+    )
+    itl_p50_s: Latency = column("ITL p50", "median gap", unit="ms", scale=1e3, detail=True)
+    itl_p90_s: Latency = column("ITL p90", "90% below", unit="ms", scale=1e3, detail=True)
+    itl_p99_s: Latency = column("ITL p99", "99% of gaps below", unit="ms", scale=1e3)
+    itl_max_s: Latency = column("ITL max", "longest gap", unit="ms", scale=1e3, detail=True)
+    late_p50_s: float | None = column(
+        "late p50", "median delay of sending", unit="ms", scale=1e3, detail=True
+    )
+    late_p90_s: float | None = column("late p90", "90% below", unit="ms", scale=1e3, detail=True)
+    late_p99_s: float | None = column(
+        "late p99", "how much later than due requests were sent: the generator's own fault",
+        unit="ms", scale=1e3, digits=2,
+    )  # fmt: skip
+    late_max_s: float | None = column(
+        "late max", "longest delay of sending", unit="ms", scale=1e3, detail=True
+    )
+    against_pairs: int | None = column(
+        "pairs", "requests that both servers answered", default=None, detail=True
+    )
+    against_ttft: Latency = column(
+        "TTFT vs other", "mean difference over the other server's mean TTFT, paired",
+        unit="%", scale=100, default=None,
+    )  # fmt: skip
+    against_tpot: Latency = column(
+        "TPOT vs other", "mean difference over the other server's mean TPOT, paired",
+        unit="%", scale=100, default=None,
+    )  # fmt: skip
+    against_e2e: Latency = column(
+        "e2e vs other", "mean difference over the other server's mean e2e, paired",
+        unit="%", scale=100, default=None,
+    )  # fmt: skip
+
+
+def summarize(
+    outcome: Outcome,
+    slo: Slo | None = None,
+    *,
+    server: str = "",
+    concurrency: int | None = None,
+    rate_rps: float | None = None,
+    other: Outcome | None = None,
+) -> LoadRow:
+    """Return every figure of a run, against the run of an ``other`` server if that is given."""
     answers = outcome.answers
-    records = [answer.record(outcome.start_s) for answer in answers]
-    done = [record for record in records if record.status == "done"]
-    gaps: list[float] = []
-    for answer in answers:
-        if not answer.problem:
-            gaps.extend(np.diff(answer.token_s).tolist())
-    first = min((a.due_s for a in answers), default=0.0)
-    last = max((a.token_s[-1] for a in answers if a.token_s), default=first)
-    span_s = max(last - first, 1e-9)
-    row: dict[str, Value] = {
-        "requests": len(answers),
-        "failed": len(answers) - len(done),
-        "duration_s": span_s,
-        "requests_per_s": len(done) / span_s,
-        "output_tok_per_s": sum(r.output_tokens for r in done) / span_s,
-        "prompt_tok_per_s": sum(r.prompt_tokens for r in done) / span_s,
-    }
-    if slo is not None:
-        good = sum(
-            all(
-                limit is None or value is None or value <= limit
-                for limit, value in (
-                    (slo.ttft_s, r.ttft_s), (slo.tpot_s, r.tpot_s), (slo.e2e_s, r.e2e_s),
-                )
-            )
-            for r in done
-        )  # fmt: skip
-        row["goodput_requests_per_s"] = good / span_s
-        row["slo_attainment"] = good / len(answers) if answers else None
-    row |= figures("ttft", _column([r.ttft_s for r in done]))
-    row |= figures("itl", _column(gaps))
-    row |= figures("tpot", _column([r.tpot_s for r in done]))
-    row |= figures("e2e", _column([r.e2e_s for r in done]))
-    late = _column([a.late_s for a in answers])
-    for which, level in (*QUANTILES, ("max", 1.0)):
-        row[f"late_{which}_s"] = float(np.quantile(late, level)) if len(late) else None
-    return row
+    complete = [answer for answer in answers if not answer.problem]
+    gaps_s = np.concatenate([np.zeros(0), *(np.diff(answer.token_s) for answer in complete)])
+    late_s = np.array([answer.late_s for answer in answers])
+
+    # Rates are over the time in which anything came, failures included.
+    first_s = min((a.due_s for a in answers), default=0.0)
+    last_s = max((a.token_s[-1] for a in answers if a.token_s), default=first_s)
+    span_s = max(last_s - first_s, 1e-9)
+
+    return LoadRow.of(
+        Records.of(outcome.records),
+        slo if slo != Slo() else None,
+        intervals=True,
+        duration_s=span_s,
+        span_s=span_s,
+        prompt_tok_per_s=sum(answer.prompt_tokens for answer in complete) / span_s,
+        server=server,
+        concurrency=concurrency,
+        rate_rps=rate_rps,
+        **latency_fields("itl", gaps_s, intervals=True),
+        **{
+            f"late_{name}_s": float(np.quantile(late_s, level)) if len(late_s) else None
+            for name, level in LATE_QUANTILES
+        },
+        **({} if other is None else paired_differences(outcome, other)),
+    )
 
 
-def problems(outcome: Outcome) -> dict[str, int]:
-    """How often which problem came up, the most frequent first."""
-    counts: dict[str, int] = {}
-    for answer in outcome.answers:
-        if answer.problem:
-            counts[answer.problem] = counts.get(answer.problem, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+_LATENCIES: tuple[tuple[str, Callable[[RequestRecord], float | None]], ...] = (
+    ("ttft", lambda record: record.ttft_s),
+    ("tpot", lambda record: record.tpot_s),
+    ("e2e", lambda record: record.e2e_s),
+)
 
 
-def _column(values: Sequence[float | None]) -> Floats:
-    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+def paired_differences(ours: Outcome, theirs: Outcome) -> dict[str, Any]:
+    """Return how ``ours`` differs from ``theirs``, as the ``against_`` fields of a `LoadRow`.
+
+    Means of paired differences, with 95% intervals of batch means. A request of one is paired with
+    the same of the other, so that what makes requests differ drops out; those that failed at either
+    are left out and counted.
+    """
+    pairs = [
+        (mine, other)
+        for mine, other in zip(ours.records, theirs.records, strict=True)
+        if mine.status == other.status == DONE
+    ]
+    differences: dict[str, Any] = {"against_pairs": len(pairs)}
+    for name, latency_of in _LATENCIES:
+        values = [(latency_of(mine), latency_of(other)) for mine, other in pairs]
+        both_s = np.array([(a, b) for a, b in values if a is not None and b is not None])
+        if len(both_s):
+            scale_s = float(both_s[:, 1].mean())
+            relative = (both_s[:, 0] - both_s[:, 1]) / scale_s
+            differences[f"against_{name}"] = _mean_of(relative)
+    return differences
+
+
+def _mean_of(values: Floats) -> Latency:
+    mean, interval = float(values.mean()), mean_interval(values)
+    if interval is None:
+        return mean
+    lower, upper = min(interval[0], mean), max(interval[1], mean)
+    return Estimate(mean, lower, upper, level=0.95, basis="measured")
+
+
+def difference_text(row: LoadRow) -> str:
+    """Return in words how a server differs from the other."""
+    parts = []
+    for name, value in (
+        ("TTFT", row.against_ttft),
+        ("TPOT", row.against_tpot),
+        ("e2e", row.against_e2e),
+    ):
+        if isinstance(value, Estimate):
+            parts.append(f"{name} {value.expected:+.1%} [{value.lower:+.1%}, {value.upper:+.1%}]")
+        elif value is not None:
+            parts.append(f"{name} {value:+.1%}")
+    level = "" if row.concurrency is None else f" at concurrency {row.concurrency}"
+    return f"{', '.join(parts)}{level}, over {row.against_pairs} pairs"

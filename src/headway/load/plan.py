@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
+from headway.http.openai import CHAT, COMPLETIONS, streaming_body
 from headway.workload.arrivals import arrivals
 from headway.workload.oracle import Trace
 
-CHAT, COMPLETIONS = "chat", "completions"
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions"}
 _WORDS = (
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
@@ -33,6 +33,7 @@ class Planned:
         body: the JSON to send.
         prompt_tokens: as planned; the server's own count replaces it in results.
         headers: further header lines, each ended by a line end.
+        api: chat or completions.
 
     """
 
@@ -40,12 +41,13 @@ class Planned:
     body: bytes
     prompt_tokens: int
     headers: bytes = b""
+    api: str = CHAT
 
 
 def plan_trace(
-    trace: Trace, model: str, api: str = CHAT, seed: int = 0, hide_lengths: bool = False
+    trace: Trace, model: str, api: str = CHAT, *, seed: int = 0, hide_lengths: bool = False
 ) -> list[Planned]:
-    """Requests with the times and lengths of ``trace``.
+    """Return requests with the times and lengths of ``trace``.
 
     Prompts are words drawn at random, one of about a token each, so that no two share a prefix.
     The server is told to answer at exactly the trace's length (vLLM's ``ignore_eos``), which a
@@ -53,61 +55,58 @@ def plan_trace(
     true length is in a header that `headway engine` knows.
     """
     random = np.random.default_rng([seed, 7])
-    most = 1 << (int(trace.output_tokens.max()) - 1).bit_length()
+    common_limit = 1 << (int(trace.output_tokens.max()) - 1).bit_length()
+
     planned = []
-    for due_s, prompt_tokens, output_tokens in zip(
-        trace.arrival_s.tolist(),
-        trace.prompt_tokens.tolist(),
-        trace.output_tokens.tolist(),
-        strict=True,
-    ):
+    columns = (trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
+    for due_s, prompt_tokens, output_tokens in zip(*(c.tolist() for c in columns), strict=True):
         words = random.integers(len(_WORDS), size=max(1, prompt_tokens))
         text = " ".join([_WORDS[i] for i in words])
         if hide_lengths:
-            body = make_body(text, model, api, most)
-            hidden = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
-            planned.append(Planned(due_s, body, prompt_tokens, hidden))
+            body = make_body(text, model, api, common_limit)
+            headers = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
         else:
             body = make_body(text, model, api, output_tokens, fixed_length=True)
-            planned.append(Planned(due_s, body, prompt_tokens))
+            headers = b""
+        planned.append(Planned(due_s, body, prompt_tokens, headers=headers, api=api))
     return planned
 
 
 def make_body(
-    text: str, model: str, api: str, max_tokens: int | None, fixed_length: bool = False
+    text: str, model: str, api: str, max_tokens: int | None, *, fixed_length: bool = False
 ) -> bytes:
-    """A streaming request for ``text``."""
+    """Return a streaming request for ``text``."""
     if api not in PATHS:
         raise InputError(f"the API is chat or completions, not {api!r}")
-    body: dict[str, object] = {"model": model}
-    if api == CHAT:
-        body["messages"] = [{"role": "user", "content": text}]
-    else:
-        body["prompt"] = text
-    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    fields: dict[str, object] = {"stream_options": {"include_usage": True}}
     if max_tokens is not None:
-        body["max_tokens"] = max_tokens
+        fields["max_tokens"] = max_tokens
         if fixed_length:
-            body |= {"ignore_eos": True, "min_tokens": max_tokens}
-    return json.dumps(body).encode()
+            fields |= {"ignore_eos": True, "min_tokens": max_tokens}
+    return json.dumps(streaming_body(model, text, api, fields=fields)).encode()
 
 
 def evenly_shaped(count: int, prompt_tokens: int, output_tokens: int) -> Trace:
-    """``count`` requests of one shape, all due at once: what closed loops and sweeps ask."""
+    """Return ``count`` requests of one shape, all due at once: for closed loops and sweeps."""
     ones = np.ones(count, dtype=np.int64)
     return Trace(np.zeros(count), ones * prompt_tokens, ones * output_tokens, "fixed")
 
 
 def shaped_arrivals(trace: Trace, rate_rps: float, gap_cv: float, seed: int) -> Trace:
-    """``trace`` with arrivals of its own: Poisson at ``gap_cv`` 1, burstier above."""
+    """Return ``trace`` with arrivals of its own: Poisson at ``gap_cv`` 1, burstier above."""
     times = arrivals(np.random.default_rng([seed, 11]), len(trace), rate_rps, gap_cv)
     return Trace(
-        times, trace.prompt_tokens, trace.output_tokens, trace.name, trace.prefixes, trace.tenants
+        times,
+        trace.prompt_tokens,
+        trace.output_tokens,
+        name=trace.name,
+        prefixes=trace.prefixes,
+        tenants=trace.tenants,
     )
 
 
 def shares(planned: Sequence[Planned], processes: int) -> list[list[Planned]]:
-    """``planned`` dealt out to ``processes``, every one as busy as the next at all times."""
+    """Return ``planned`` dealt out to ``processes``, every one as busy as the next at all times."""
     if processes < 1:
         raise InputError(f"a load needs at least 1 process, not {processes}")
     return [list(planned[k::processes]) for k in range(processes) if planned[k::processes]]

@@ -12,12 +12,14 @@ from time import monotonic
 
 from headway.errors import InputError
 from headway.http.alarm import Alarm
-from headway.http.small import fastest_loop
+from headway.http.message import fastest_loop
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Client, Target
 from headway.load.plan import Planned, shares
 
 SETTLE_S = 0.3
+START_S = 1.5  # what several processes need to start
+PATIENCE_S = 300.0
 Tick = Callable[[int, int], None]
 
 
@@ -36,16 +38,73 @@ class Server:
     api: str = "chat"
     api_key: str = ""
 
+    def client(self) -> Client:
+        """Return a client of it; needs a running loop."""
+        return Client(Target(self.url, self.api, self.api_key))
 
-def _quiet(number: int, ended: int) -> None:
+
+def _quiet(num_sent: int, num_ended: int) -> None:
     """Tell nobody."""
+
+
+class _Answers:
+    """Collects the answers of a run.
+
+    Attributes:
+        num_sent: requests that were sent so far.
+
+    """
+
+    def __init__(self, planned: Sequence[Planned], tick: Tick) -> None:
+        """Wait for an answer to each of ``planned``; tell ``tick`` after each."""
+        self.num_sent = 0
+        self._planned = planned
+        self._tick = tick
+        self._answers: dict[int, Answer] = {}
+        self._complete = asyncio.Event()
+
+    def add(self, answer: Answer) -> None:
+        """Take one answer."""
+        self._answers[answer.number] = answer
+        self._tick(self.num_sent, len(self._answers))
+        if len(self._answers) == len(self._planned):
+            self._complete.set()
+
+    async def wait(self, patience_s: float, begin_s: float) -> None:
+        """Wait until all are there, or ``patience_s`` are over.
+
+        Whoever has not answered by then has failed: leaving it out would flatter the server.
+        """
+        try:
+            await asyncio.wait_for(self._complete.wait(), patience_s)
+            return
+        except TimeoutError:
+            pass
+        for number, planned in enumerate(self._planned):
+            if number not in self._answers:
+                due_s = begin_s + planned.due_s
+                self._answers[number] = Answer(
+                    number=number,
+                    due_s=due_s,
+                    sent_s=due_s,
+                    token_s=(),
+                    prompt_tokens=planned.prompt_tokens,
+                    output_tokens=0,
+                    status=0,
+                    problem="no answer in time",
+                )
+
+    def outcome(self, begin_s: float) -> Outcome:
+        """Return all answers in the order of their numbers."""
+        return Outcome(begin_s, tuple(self._answers[n] for n in sorted(self._answers)))
 
 
 async def open_loop(
     server: Server,
     planned: Sequence[Planned],
     start_s: float | None = None,
-    patience_s: float = 300.0,
+    *,
+    patience_s: float = PATIENCE_S,
     tick: Tick = _quiet,
 ) -> Outcome:
     """Send every request when it is due, whatever became of those before.
@@ -58,50 +117,41 @@ async def open_loop(
         tick: told how many were sent and how many ended, after each.
 
     """
-    client = Client(Target(server.url, server.api, server.api_key))
+    client = server.client()
     begin_s = monotonic() + SETTLE_S if start_s is None else start_s
-    answers: dict[int, Answer] = {}
-    all_sent, all_ended = asyncio.Event(), asyncio.Event()
-    sent = 0
+    answers = _Answers(planned, tick)
+    all_sent = asyncio.Event()
 
-    def done(answer: Answer) -> None:
-        answers[answer.number] = answer
-        tick(sent, len(answers))
-        if len(answers) == len(planned):
-            all_ended.set()
-
-    def ring() -> None:
-        nonlocal sent
-        while sent < len(planned):
-            due_s = begin_s + planned[sent].due_s
+    def send_due() -> None:
+        while answers.num_sent < len(planned):
+            number = answers.num_sent
+            due_s = begin_s + planned[number].due_s
             if due_s > monotonic():
                 alarm.set(due_s)
                 return
-            sent += 1
-            client.send(sent - 1, planned[sent - 1], due_s, done)
+            answers.num_sent += 1
+            client.send(number, planned[number], due_s, answers.add)
         all_sent.set()
 
-    alarm = Alarm(ring)
+    alarm = Alarm(send_due)
     try:
         await client.prepare(min(len(planned), 64))
         if planned:
             alarm.set(begin_s + planned[0].due_s)
             await all_sent.wait()
-            try:
-                await asyncio.wait_for(all_ended.wait(), patience_s)
-            except TimeoutError:
-                _give_up(planned, answers, begin_s)
+            await answers.wait(patience_s, begin_s)
     finally:
         alarm.close()
         await client.close()
-    return Outcome(begin_s, tuple(answers[n] for n in sorted(answers)))
+    return answers.outcome(begin_s)
 
 
 async def closed_loop(
     server: Server,
     planned: Sequence[Planned],
     concurrency: int,
-    patience_s: float = 300.0,
+    *,
+    patience_s: float = PATIENCE_S,
     tick: Tick = _quiet,
     ramp_s: float = 0.0,
 ) -> Outcome:
@@ -112,51 +162,32 @@ async def closed_loop(
     """
     if concurrency < 1:
         raise InputError(f"concurrency must be at least 1, not {concurrency}")
-    client = Client(Target(server.url, server.api, server.api_key))
-    await client.prepare(min(concurrency, len(planned)))
-    answers: dict[int, Answer] = {}
-    all_ended = asyncio.Event()
-    following = iter(range(len(planned)))
-    sent = 0
+    client = server.client()
+    answers = _Answers(planned, tick)
 
-    def next_one() -> None:
-        nonlocal sent
-        number = next(following, None)
-        if number is not None:
-            sent += 1
+    def send_next() -> None:
+        number = answers.num_sent
+        if number < len(planned):
+            answers.num_sent += 1
             client.send(number, planned[number], monotonic(), done)
 
     def done(answer: Answer) -> None:
-        answers[answer.number] = answer
-        tick(sent, len(answers))
-        if len(answers) == len(planned):
-            all_ended.set()
-        next_one()
+        answers.add(answer)
+        send_next()
 
-    begin_s = monotonic()
+    width = min(concurrency, len(planned))
     try:
-        for place in range(min(concurrency, len(planned))):
+        await client.prepare(width)
+        begin_s = monotonic()
+        for place in range(width):
             if ramp_s > 0:
                 await asyncio.sleep(begin_s + place * ramp_s / concurrency - monotonic())
-            next_one()
+            send_next()
         if planned:
-            try:
-                await asyncio.wait_for(all_ended.wait(), patience_s)
-            except TimeoutError:
-                _give_up(planned, answers, begin_s)
+            await answers.wait(patience_s, begin_s)
     finally:
         await client.close()
-    return Outcome(begin_s, tuple(answers[n] for n in sorted(answers)))
-
-
-def _give_up(planned: Sequence[Planned], answers: dict[int, Answer], begin_s: float) -> None:
-    """Whoever has not answered by now counts as failed: leaving it out would flatter the server."""
-    for number, one in enumerate(planned):
-        if number not in answers:
-            due_s = begin_s + one.due_s
-            answers[number] = Answer(
-                number, due_s, due_s, (), one.prompt_tokens, 0, 0, "no answer in time"
-            )
+    return answers.outcome(begin_s)
 
 
 def run(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -169,22 +200,18 @@ def run(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         return runner.run(main())
 
 
-def _part(server: Server, planned: list[Planned], start_s: float, patience_s: float) -> Outcome:
-    return run(lambda: open_loop(server, planned, start_s, patience_s))
-
-
 def open_loop_on(
-    server: Server, planned: Sequence[Planned], processes: int, patience_s: float = 300.0
+    server: Server, planned: Sequence[Planned], processes: int, patience_s: float = PATIENCE_S
 ) -> Outcome:
-    """An open loop dealt out to several processes that start at one moment."""
+    """Run an open loop that is dealt out to several processes, which start at one moment."""
     parts = shares(planned, processes)
-    start_s = monotonic() + 1.5  # the clock is the same in all of them; starting takes a second
+    start_s = monotonic() + START_S  # the clock is the same in all of them
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(parts), mp_context=context, initializer=_ignore) as pool:
-        outcomes = list(
-            pool.map(_part, [server] * len(parts), parts, [start_s] * len(parts),
-                     [patience_s] * len(parts))
-        )  # fmt: skip
+    with ProcessPoolExecutor(len(parts), mp_context=context, initializer=_ignore_interrupt) as pool:
+        futures = [pool.submit(_part, server, part, start_s, patience_s) for part in parts]
+        outcomes = [future.result() for future in futures]
+
+    # Part k has every request whose number is k modulo the number of parts.
     answers = [
         replace(answer, number=answer.number * len(parts) + k)
         for k, outcome in enumerate(outcomes)
@@ -193,5 +220,9 @@ def open_loop_on(
     return Outcome(start_s, tuple(sorted(answers, key=lambda a: a.number)))
 
 
-def _ignore() -> None:
+def _part(server: Server, planned: list[Planned], start_s: float, patience_s: float) -> Outcome:
+    return run(lambda: open_loop(server, planned, start_s, patience_s=patience_s))
+
+
+def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
