@@ -42,8 +42,8 @@ from headway.engines.tiny import TINY_RANDOM
 from headway.engines.vocabulary import ByteVocabulary
 from headway.gateway.config import Endpoint, Fairness, GatewayConfig
 from headway.gateway.serve import serve as serve_gateway
-from headway.ideal.estimator import fit_measured_passes
 from headway.http.openai import COMPLETIONS
+from headway.ideal.estimator import fit_measured_passes
 from headway.load.answer import Outcome
 from headway.load.measure import summarize
 from headway.load.plan import Planned, make_body
