@@ -92,13 +92,15 @@ def column(
 
 def rounded(value: float, digits: int = 3) -> str:
     """Return ``value`` with ``digits`` significant digits: ``0.0123``, ``1.20``, ``12,346``."""
+    if value == 0:
+        return "0"
     size = abs(value)
-    if size != 0 and not 1e-3 <= size < 1e9:
+    if not 1e-3 <= size < 1e9:
         return f"{value:.{digits - 1}e}"
     if size >= 10 ** (digits - 1):
         return f"{value:,.0f}"
 
     # Round first: 9.996 has one digit more before the point once it is rounded.
     nearest = float(f"{value:.{digits}g}")
-    decimals = digits - 1 - (math.floor(math.log10(abs(nearest))) if nearest else 0)
+    decimals = digits - 1 - math.floor(math.log10(abs(nearest)))
     return f"{nearest:.{max(0, decimals)}f}"

@@ -152,7 +152,10 @@ def _cost(spot: Place, places: Sequence[Place], points: Points, frame: Box) -> f
         if spot.box.overlaps(other.box) or other.box.count(leader):
             cost += COVERED_LABEL
 
-    if len(points):
-        gaps = np.abs(points[:, None, :] - leader[None, :, :]).max(axis=-1).min(axis=0)
+    # Points of lines that the leader passes; most are far from all of it.
+    reach = np.abs(points - (leader[0] + leader[-1]) / 2) < np.abs(leader[0] - leader[-1]) / 2 + 3
+    near = points[reach.all(axis=-1)]
+    if len(near):
+        gaps = np.abs(near[:, None, :] - leader[None, :, :]).max(axis=-1).min(axis=0)
         cost += CROSSED_POINT * int(np.sum(gaps < 3))
     return cost
