@@ -35,7 +35,7 @@ class _Quantity:
     maximum: float
 
 
-_QUANTITIES = {
+_OWN_QUANTITIES = {
     "memory_gib": _Quantity("memory_bytes", GIB, 1e-6, 1e6),
     "memory_bandwidth_gb_per_s": _Quantity("memory_bandwidth_bytes_per_s", GB, 1e-3, 1e7),
     "tdp_w": _Quantity("tdp_w", 1.0, 1e-3, 1e6),
@@ -50,8 +50,9 @@ _LINK_QUANTITIES = {
 _RATES = {
     dtype.value: _Quantity(f"peak_flops_per_s.{dtype.value}", TFLOPS, 1e-6, 1e6) for dtype in DType
 }
+_QUANTITIES = {**_OWN_QUANTITIES, **_LINK_QUANTITIES, **_RATES}
 _WORDS = ("name", "title", "vendor", "family", "exchanges", "aliases")
-_FIELDS = (*_WORDS, *_QUANTITIES, "peak_tflops", "links")
+_FIELDS = (*_WORDS, *_OWN_QUANTITIES, "peak_tflops", "links")
 _OPTIONAL = (*_WORDS[1:], "tdp_w", "idle_w", "price_usd_per_hour")
 
 
@@ -74,56 +75,13 @@ def cluster_of_text(text: str, where: str) -> Cluster:
         InputError: the text is not TOML, or lacks or mistakes a field.
 
     """
-    return _cluster(parse_toml(text, where), where)
+    content = parse_toml(text, where)
+    chip, outside = _Table(content, where), _Table(content, where)
+    chip.check_fields(_FIELDS, _OPTIONAL)
 
-
-def _cluster(content: Mapping[str, Any], where: str) -> Cluster:
-    table = _Table(content, where)
-    table.check_fields(_FIELDS, _OPTIONAL)
-
-    # Words.
-    name = table.words("name")
-    table.words("title", name)
-    vendor, family = table.words("vendor", "any"), table.words("family", name)
-    exchanges = table.words("exchanges", "library")
-    if exchanges not in EXCHANGES:
-        raise table.error(f"exchanges must be one of {', '.join(EXCHANGES)}, not {exchanges!r}")
-    aliases = content.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise table.error("aliases must be a list of names")
-
-    # Numbers of the chip, each with its citation.
-    memory_bytes = table.number("memory_gib", _QUANTITIES)
-    bandwidth_bytes_per_s = table.number("memory_bandwidth_gb_per_s", _QUANTITIES)
-    tdp_w, idle_w = (
-        table.number(key, _QUANTITIES) if key in content else None for key in ("tdp_w", "idle_w")
-    )
-    if idle_w is not None and tdp_w is not None and idle_w > tdp_w:
-        raise table.error(f"idle_w must be at most tdp_w, {tdp_w:g}, not {idle_w:g}")
-    rates = _rates(content["peak_tflops"], table)
-
-    # Links and price belong to the cluster.
-    outside = _Table(content, where)
-    usd_per_hour = (
-        outside.number("price_usd_per_hour", _QUANTITIES)
-        if "price_usd_per_hour" in content
-        else None
-    )
-    links = _links(content["links"], outside)
-
+    accelerator, links = _accelerator(chip), _links(content["links"], outside)
+    usd_per_hour = outside.number_or_none("price_usd_per_hour")
     try:
-        accelerator = Accelerator(
-            name=name,
-            vendor=vendor,
-            memory_bytes=memory_bytes,
-            memory_bandwidth_bytes_per_s=bandwidth_bytes_per_s,
-            peak_flops_per_s=rates,
-            tdp_w=tdp_w,
-            idle_w=idle_w,
-            family=family,
-            exchanges=exchanges,
-            sources=table.sources,
-        )
         return Cluster(
             accelerator=accelerator,
             num_accelerators=links[-1].domain_size,
@@ -132,7 +90,34 @@ def _cluster(content: Mapping[str, Any], where: str) -> Cluster:
             sources=outside.sources,
         )
     except InputError as error:
-        raise table.error(str(error)) from None
+        raise chip.error(str(error)) from None
+
+
+def _accelerator(table: _Table) -> Accelerator:
+    name, exchanges = table.words("name"), table.words("exchanges", "library")
+    table.words("title", name)
+    if exchanges not in EXCHANGES:
+        raise table.error(f"exchanges must be one of {', '.join(EXCHANGES)}, not {exchanges!r}")
+    aliases = table.content.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise table.error("aliases must be a list of names")
+
+    tdp_w, idle_w = table.number_or_none("tdp_w"), table.number_or_none("idle_w")
+    if idle_w is not None and tdp_w is not None and idle_w > tdp_w:
+        raise table.error(f"idle_w must be at most tdp_w, {tdp_w:g}, not {idle_w:g}")
+
+    return Accelerator(
+        name=name,
+        vendor=table.words("vendor", "any"),
+        memory_bytes=table.number("memory_gib"),
+        memory_bandwidth_bytes_per_s=table.number("memory_bandwidth_gb_per_s"),
+        peak_flops_per_s=_rates(table.content["peak_tflops"], table),
+        tdp_w=tdp_w,
+        idle_w=idle_w,
+        family=table.words("family", name),
+        exchanges=exchanges,
+        sources=table.sources,
+    )
 
 
 def _links(content: object, file: _Table) -> tuple[Link, ...]:
@@ -146,14 +131,14 @@ def _links(content: object, file: _Table) -> tuple[Link, ...]:
         table = _Table(fields, f"{file.where}, link {i + 1}", file.sources, f"links.{i}.")
         table.check_fields(("name", *_LINK_QUANTITIES))
 
-        domain_size = table.number("domain_size", _LINK_QUANTITIES)
+        domain_size = table.number("domain_size")
         if domain_size != int(domain_size):
             raise table.error(f"domain_size must be a whole number, not {domain_size:g}")
         links.append(
             Link(
                 name=table.words("name"),
-                bandwidth_bytes_per_s=table.number("bandwidth_gb_per_s", _LINK_QUANTITIES),
-                latency_s=table.number("latency_us", _LINK_QUANTITIES),
+                bandwidth_bytes_per_s=table.number("bandwidth_gb_per_s"),
+                latency_s=table.number("latency_us"),
                 domain_size=int(domain_size),
             )
         )
@@ -168,7 +153,7 @@ def _rates(content: object, file: _Table) -> dict[DType, float]:
             raise UnknownNameError(f"number format in {file.where}", name, _RATES)
 
     table = _Table(content, f"{file.where}, peak_tflops", file.sources)
-    return {DType(name): table.number(name, _RATES) for name in content}
+    return {DType(name): table.number(name) for name in content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +187,13 @@ class _Table:
             raise self.error(f"{key} must be one line of printable characters")
         return words
 
-    def number(self, key: str, quantities: Mapping[str, _Quantity]) -> float:
+    def number_or_none(self, key: str) -> float | None:
+        """Return `number`, or ``None`` where ``key`` is missing."""
+        return self.number(key) if key in self.content else None
+
+    def number(self, key: str) -> float:
         """Return the number under ``key``, in SI; keep its citation if it has one."""
-        quantity, value = quantities[key], self.content[key]
+        quantity, value = _QUANTITIES[key], self.content[key]
         if isinstance(value, dict):
             cited = _Table(value, f"{self.where}, {key}")
             cited.check_fields(("value", "url", "date", "note"), optional=("note",))
