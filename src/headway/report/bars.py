@@ -13,7 +13,7 @@ from headway.report.letters import shortened, text_width
 from headway.report.svg import coloured, element, path, text
 
 GAP = 10.0
-MAX_BAR = 34.0
+MAX_BAR = 54.0
 NAME_LETTERS = 28
 
 
