@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import click
 
-from headway.errors import HeadwayError, MissingExtraError, UnknownNameError
+from headway.errors import HeadwayError, MissingError, UnknownNameError
 
 _STDOUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 GROUPS = {
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
-    except MissingExtraError as error:
+    except MissingError as error:
         _fail(str(error), 3)
     except HeadwayError as error:
         _fail(str(error), 2)
