@@ -69,7 +69,7 @@ from headway.sim.engine import Engine
 from headway.sim.experiment import Experiment
 from headway.sim.laws import check as check_laws
 from headway.sim.outcome import simulate_trace
-from headway.sim.predictions import quantiles, shuffled, view_of
+from headway.sim.predictions import Skill, quantiles, shuffled, view_of
 from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.sim.tune import tune
@@ -366,7 +366,8 @@ def main() -> None:
         asked = Asked.drawn(given, given.seed, rate)
         service = share_of_work(cluster.pools[0], asked.trace)
         training = tuple(Asked.drawn(given, 1000 + k, rate).trace for k in range(5))
-        ours = Priced(tune(Experiment(training, cluster, service, given.tau)).policy, service)
+        tuned = tune(Experiment(training, cluster, service, Skill(given.tau)))
+        ours = Priced(tuned.policy, service)
         rows = quantiles(asked.trace.output_tokens, given.tau, given.seed)
         cases: dict[str, tuple[OrderPolicy, Floats]] = {
             "fcfs": (Fcfs(), rows),

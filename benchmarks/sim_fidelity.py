@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
 
-from headway.cli.simulate_options import engine_of
+from headway.sim.engine import Engine, kv_blocks
 from headway.sim.laws import check
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Pool, Site
@@ -126,11 +126,10 @@ def replay(
     trace = read_trace(file)
     deployment = parse_deployment(run.deployment)
     groups = int(deployment.parallelism.dp)
-    engine = engine_of(
-        deployment,
+    engine = Engine(
         max_num_seqs=run.max_num_seqs * groups,
         max_num_batched_tokens=2048 * groups,
-        num_kv_blocks=run.num_kv_blocks,
+        num_kv_blocks=run.num_kv_blocks or kv_blocks(deployment),
         prefix_cache=True,
         asynchronous=True,
     )

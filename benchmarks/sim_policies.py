@@ -21,12 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headway.cli.simulate_options import (
-    Workload,
-    engine_of,
-    pool_of,
-    saturation_rps,
-)
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
@@ -39,7 +33,11 @@ from headway.schedule.policies import policies
 from headway.schedule.view import View
 from headway.sim.alone import share_of_work
 from headway.sim.experiment import Case, Experiment
+from headway.sim.predictions import Skill
+from headway.sim.scenario import EngineFeatures, PoolSpec
 from headway.sim.site import Site
+from headway.sim.source import Workload
+from headway.sim.study import saturation_rps
 from headway.sim.tune import tune
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import Difference, paired
@@ -91,21 +89,22 @@ def main() -> None:
     given = parser.parse_args()
     began = time.process_time()
     built = parse_deployment(given.deployment)
-    engine = engine_of(built, max_num_seqs=given.slots, prefix_cache=True)
-    cluster = Site((pool_of(built, engine, 1),))
+    features = EngineFeatures(asynchronous=False, prefix_cache=True)
+    spec = PoolSpec(deployment=built, max_num_seqs=given.slots)
+    site = Site((spec.pool(features),))
     result: dict[str, dict[str, object]] = {}
     met = possible = 0
     print(f"{given.deployment}, {given.slots} slots, {given.seeds} seeds of {given.requests}")
     names = given.profiles.split(",")
     for name in names:
         workload = Workload.of(name, given.requests)
-        saturation = saturation_rps(workload.draw(0, None), cluster)
+        saturation = saturation_rps(workload.draw(0, None), site)
         for load in LOADS:
             rate = load * saturation
             traces = tuple(workload.draw(100 + seed, rate) for seed in range(given.seeds))
             training = tuple(workload.draw(1000 + seed, rate) for seed in range(6))
-            service = share_of_work(cluster.pools[0], traces[0])
-            experiment = Experiment(traces, cluster, service, 0.4)
+            service = share_of_work(site.pools[0], traces[0])
+            experiment = Experiment(traces, site, service, Skill(0.4))
             base = tails(experiment, Fcfs())
             wait = float(
                 np.mean(
@@ -113,8 +112,8 @@ def main() -> None:
                      for s in range(given.seeds)]
                 )
             )  # fmt: skip
-            ours = tune(Experiment(training, cluster, service, 0.4)).policy
-            oracle = replace(experiment, tau=1.0)
+            ours = tune(Experiment(training, site, service, Skill(0.4))).policy
+            oracle = replace(experiment, predictions=Skill(1.0))
             contenders: list[tuple[str, Experiment, OrderPolicy, bool]] = [
                 ("headway", experiment, ours, False),
                 ("headway, shuffled", experiment, ours, True),

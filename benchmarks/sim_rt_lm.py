@@ -25,7 +25,7 @@ from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy
 from headway.schedule.uncertain import HighestPriorityPoint, LeastUncertain, UncertaintyAware
 from headway.schedule.view import ServiceTime, View
 from headway.sim.predictions import quantiles, shuffled, view_of
-from headway.sim.static_batch import BatchTime, serve_batches
+from headway.sim.static_batch import BatchTime, Second, serve_batches
 from headway.workload.aggregate import paired
 from headway.workload.oracle import Floats, Trace
 
@@ -108,14 +108,19 @@ def measure(model: str, spread: str, malicious: float) -> dict[str, dict[str, li
         trace, view, random_view = world(model, spread, malicious, seed)
         for way in ways(service, fast.of(int(mean))):
             seen = random_view if way.control else view
-            rule = None
+            second = None
             if way.offload:
                 slow_service = ServiceTime(slow.fixed_s, 0.0, slow.token_s)
-                rule = Offload.at_share(seen.at(0.9), 0.1, slow_service)
+                second = Second(Offload.at_share(seen.at(0.9), 0.1, slow_service), slow)
             records = serve_batches(
-                trace, seen, way.policy, way.rule, fast, rule, slow if way.offload else None,
-                OVERHEAD_S if way.predicts else 0.0,
-            )  # fmt: skip
+                trace,
+                seen,
+                way.policy,
+                way.rule,
+                time=fast,
+                second=second,
+                overhead_s=OVERHEAD_S if way.predicts else 0.0,
+            )
             e2e = records.e2e_s
             cells = table.setdefault(way.name, {"mean": [], "p99": [], "max": [], "rate": []})
             cells["mean"].append(float(e2e.mean()))

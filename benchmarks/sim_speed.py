@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.cli.simulate_options import engine_of, pool_of
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.policies import policies
 from headway.schedule.route import LowestScore
@@ -34,11 +33,13 @@ from headway.sim.kernel import run
 from headway.sim.laws import check
 from headway.sim.layout import prepare
 from headway.sim.outcome import outcome_of, simulate_trace
-from headway.sim.predictions import quantiles, view_of
+from headway.sim.policy_row import PolicyRow
+from headway.sim.predictions import Skill, quantiles, view_of
+from headway.sim.scenario import EngineFeatures, PoolSpec
 from headway.sim.site import Site
 from headway.sim.sweep import run_all
 from headway.steptime.deployment_name import parse_deployment
-from headway.workload.aggregate import summary
+from headway.workload.aggregate import RequestSummary
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
 from headway.workload.traces import read_trace
@@ -48,12 +49,12 @@ PEERS = {"Vidur": 350.0, "DynoSim": 12_000.0}
 
 
 def least_cpu_s(
-    trace: Trace, cluster: Site, policy: OrderPolicy, view: View | None, repeats: int
+    trace: Trace, site: Site, policy: OrderPolicy, view: View | None, repeats: int
 ) -> float:
-    simulate_trace(trace, cluster, policy, view)
+    simulate_trace(trace, site, policy, view)
     best = float("inf")
     for _ in range(repeats):
-        world, numbers = prepare(trace, cluster, policy, view)
+        world, numbers = prepare(trace, site, policy, view)
         began = time.process_time()
         events = run(world)
         best = min(best, time.process_time() - began)
@@ -75,11 +76,14 @@ def with_prefixes(trace: Trace) -> Trace:
 def cold_start() -> tuple[float, float]:
     """CPU seconds and peak MB of a whole process that simulates once, compiled code cached."""
     code = (
-        "from headway.cli.simulate_options import *\n"
+        "from headway.sim.outcome import simulate_trace\n"
+        "from headway.sim.scenario import PoolSpec\n"
+        "from headway.sim.site import Site\n"
+        "from headway.sim.source import Workload\n"
         "from headway.steptime.deployment_name import parse_deployment\n"
         "d = parse_deployment('llama-3.1-8b@h100:tp1')\n"
         "t = Workload.of('azure-conv', 19366).draw(0, None)\n"
-        "simulate_trace(t, Site((pool_of(d, engine_of(d), 1),)))\n"
+        "simulate_trace(t, Site((PoolSpec(deployment=d).pool(),)))\n"
         "print(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,28 +94,29 @@ def cold_start() -> tuple[float, float]:
 
 
 def sweep(
-    trace: Trace, cluster: Site, workers: int, engine: str = "threads"
+    trace: Trace, site: Site, workers: int, executor: str = "threads"
 ) -> tuple[float, float, str]:
     """Wall and CPU seconds of 64 runs of the hour: 4 policies, 4 loads, 4 seeds; their digest."""
     known = policies(1.0, 0.03)
     chosen = [known[name] for name in ("fcfs", "sjf", "headway", "boost")]
-    service = share_of_work(cluster.pools[0], trace)
+    service = share_of_work(site.pools[0], trace)
     experiments = {
-        rate: Experiment(tuple([trace.at_rate(rate)] * 4), cluster, service, 0.4)
+        rate: Experiment(tuple([trace.at_rate(rate)] * 4), site, service, Skill(0.4))
         for rate in (5.53, 10.0, 18.0, 22.0)
     }
     tasks: list[tuple[float, Case]] = [
         (rate, Case(policy, seed)) for rate in experiments for policy in chosen for seed in range(4)
     ]
 
-    def one(task: tuple[float, Case]) -> dict[str, float | None]:
-        return experiments[task[0]].run(task[1])
+    def one(task: tuple[float, Case]) -> tuple[PolicyRow, ...]:
+        return experiments[task[0]].rows(task[1])
 
     one(tasks[0])
-    if engine == "ray":
-        run_all(one, tasks[:workers], workers, engine)  # starts Ray
+    if executor == "ray":
+        run_all(one, tasks[:workers], executor=executor, workers=workers)  # starts Ray
     wall, cpu = time.perf_counter(), time.process_time()
-    digest = hashlib.sha256(repr(run_all(one, tasks, workers, engine)).encode()).hexdigest()
+    rows = run_all(one, tasks, executor=executor, workers=workers)
+    digest = hashlib.sha256(repr(rows).encode()).hexdigest()
     return time.perf_counter() - wall, time.process_time() - cpu, digest
 
 
@@ -123,10 +128,10 @@ def main() -> None:
     given = parser.parse_args()
     whole = read_trace(given.trace) if given.trace else find_profile("azure-conv").generate(0, HOUR)
     built = parse_deployment("llama-3.1-8b@h100:tp1")
-    plain = Site((pool_of(built, engine_of(built), 1),))
-    engine = engine_of(built, prefix_cache=True, asynchronous=True)
+    one, four = (PoolSpec(deployment=built, replicas=count) for count in (1, 4))
+    plain = Site((one.pool(EngineFeatures(asynchronous=False, prefix_cache=False)),))
     place = LowestScore(1.0, 0.001, 1 / 512, "everything")
-    full = Site((pool_of(built, engine, 4),), place)
+    full = Site((four.pool(),), place)
     shared = with_prefixes(whole)
     view = view_of(shared, quantiles(shared.output_tokens, 0.4, 0))
     result: dict[str, float] = {}
@@ -143,7 +148,7 @@ def main() -> None:
         print(f"{name:<34}{per_s / 1e6:6.2f} M requests/CPU-s   {ratios}")
     shown = len(result)
     began = time.process_time()
-    summary(simulate_trace(whole, plain).records)
+    RequestSummary.of(simulate_trace(whole, plain).records)
     result["simulate and quantiles, ms"] = (time.process_time() - began) * 1e3
     result["cold start, CPU s"], result["its peak memory, MB"] = min(cold_start() for _ in range(2))
     wall, cpu, digest = sweep(whole, plain, 2)

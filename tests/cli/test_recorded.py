@@ -15,7 +15,7 @@ from headway.record.store import open_store
 from headway.report.report import Report
 
 ENTRY = replace(STORED, prompt_tokens=700, output_tokens=50)
-DEPLOYMENT = ["--deployment", "llama-3.1-8b@h100:tp1", "--seeds", "1", "--json", "-"]
+DEPLOYMENT = ["--on", "llama-3.1-8b@h100:tp1", "--seeds", "1", "--json", "-"]
 
 
 def test_a_record_is_a_trace(tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_a_record_is_a_trace(tmp_path: Path) -> None:
     store.close()
     result = CliRunner().invoke(simulate, [str(path), *DEPLOYMENT], catch_exceptions=False)
     report = Report.from_json(result.stdout)
-    assert report.question["requests"] == 60
-    assert report.rows[0]["requests"] == 60
+    assert report.question["num_requests"] == 60
+    assert report.rows[0].requests == 60
     assert float(report.question["rate_rps"] or 0) == pytest.approx(10)
 
 
@@ -43,8 +43,8 @@ def test_a_record_says_who_asked(tmp_path: Path) -> None:
         "[tenant.b]\nttft_s = 1.0\n"
     )
     result = CliRunner().invoke(simulate, [str(scenario), "--json", "-"], catch_exceptions=False)
-    (row,) = Report.from_json(result.stdout).rows
-    assert (row["tenant_a_requests"], row["tenant_b_requests"]) == (30, 10)
+    rows = Report.from_json(result.stdout).rows
+    assert [(row.scope, row.requests) for row in rows[1:]] == [("tenant a", 30), ("tenant b", 10)]
 
 
 def test_a_record_without_answers_is_refused(tmp_path: Path) -> None:

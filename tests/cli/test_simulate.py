@@ -11,7 +11,7 @@ from headway.cli.trace import trace
 from headway.errors import InputError
 from headway.report.report import Report
 
-BASE = ["azure-conv", "--deployment", "llama-3.1-8b@h100:tp1", "--requests", "300", "--seeds", "2"]
+BASE = ["azure-conv", "--on", "llama-3.1-8b@h100:tp1", "--num-requests", "300", "--seeds", "2"]
 
 
 def run(*arguments: str) -> str:
@@ -34,11 +34,11 @@ def test_json_is_a_report_and_the_same_every_time() -> None:
     assert first == second
     report = Report.from_json(first)
     assert report.kind == "simulate"
-    assert [row["policy"] for row in report.rows] == ["fcfs", "headway", "headway"]
+    assert [row.policy for row in report.rows] == ["fcfs", "headway", "headway"]
     row = report.rows[0]
     for key in ("ttft", "tpot", "e2e"):
         for which in ("mean", "p50", "p90", "p99", "max"):
-            assert isinstance(row[f"{key}_{which}_s"], float)
+            assert isinstance(getattr(row, f"{key}_{which}_s"), float)
     assert json.loads(first)["question"]["max_num_seqs"] == 256
 
 
@@ -62,7 +62,7 @@ def test_explain_says_where_the_time_of_a_request_went() -> None:
         (["--explain", "300"], "300 of 300"),
         (["--kv-blocks", "1"], "no request fits"),
         (["--rate", "1e-9"], "give a higher rate or fewer requests"),
-        (["--requests", "1e15"], "from 1 to 50,000,000 requests"),
+        (["--num-requests", "1e14"], "from 1 to 50,000,000 requests"),
         (["--seeds", "1000000000"], "seeds must be from 1 to 10000"),
         (["--max-num-batched-tokens", "1"], "must be at least max_num_seqs"),
     ],
@@ -77,9 +77,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], says: str) -> None:
 )
 def test_a_bad_deployment_is_refused(deployment: str) -> None:
     with pytest.raises(InputError):
-        CliRunner().invoke(
-            simulate, ["azure-conv", "--deployment", deployment], catch_exceptions=False
-        )
+        CliRunner().invoke(simulate, ["azure-conv", "--on", deployment], catch_exceptions=False)
 
 
 def test_a_trace_is_imported_and_simulated(tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_a_trace_is_imported_and_simulated(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "50 requests" in result.output
     served = CliRunner().invoke(
-        simulate, [str(target), "--deployment", "llama-3.1-8b@h100", "--seeds", "1"],
+        simulate, [str(target), "--on", "llama-3.1-8b@h100", "--seeds", "1"],
         catch_exceptions=False,
     )  # fmt: skip
     assert served.exit_code == 0
@@ -126,8 +124,8 @@ def test_a_trained_predictor_orders_a_trace_with_prompts(tmp_path: Path) -> None
         simulate, [*arguments, "--predictor", "default", "--json", "-"], catch_exceptions=False
     )
     rows = Report.from_json(result.stdout).rows
-    made = {str(row["predictions"]): float(row["e2e_mean_s"] or 0) for row in rows}
-    assert made["from the prompt"] < 0.8 * min(made["-"], made["shuffled"])
+    mean_s = {row.predictions: row.e2e_mean_s for row in rows}
+    assert mean_s["from the prompt"] < 0.8 * min(mean_s["-"], mean_s["shuffled"])
 
 
 def test_a_trained_predictor_needs_prompts() -> None:
@@ -138,4 +136,4 @@ def test_a_trained_predictor_needs_prompts() -> None:
 def test_a_sweep_on_ray_is_the_same_report() -> None:
     pytest.importorskip("ray", reason="needs headway[ray]")
     arguments = ("--policy", "sjf", "--laws", "--json", "-")
-    assert run(*arguments, "--engine", "ray", "--workers", "2") == run(*arguments)
+    assert run(*arguments, "--executor", "ray", "--workers", "2") == run(*arguments)

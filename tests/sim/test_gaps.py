@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool, world
 
 from headway.sim.engine import Engine
-from headway.sim.figures import between_tokens
 from headway.sim.gaps import BINS, Gaps, count_gaps, place_of
 from headway.sim.outcome import simulate_trace
+from headway.sim.policy_row import Run
 from headway.sim.site import Disaggregation, Site
 from headway.workload.oracle import Trace
+from headway.workload.request import Slo
 
 
 @given(st.lists(st.integers(1, 10**14), min_size=1, max_size=200), st.floats(0.01, 1))
@@ -38,10 +39,11 @@ def test_a_run_of_equal_steps_has_equal_gaps() -> None:
     outcome = simulate_trace(
         trace, world(Engine(num_kv_blocks=200), LinearStepTime(0.01, 0.0, 0.0))
     )
-    row = between_tokens(outcome.gaps, outcome.records)
+    run = Run("fcfs", "-", outcome.records, outcome.records.e2e_s, Slo(), outcome)
+    row, *_ = run.rows(trace)
     assert len(outcome.gaps) == 3 * 49
     for which in ("mean", "p50", "p90", "p99", "max"):
-        assert row[f"itl_{which}_s"] == pytest.approx(0.01, rel=0.004)
+        assert getattr(row, f"itl_{which}_s") == pytest.approx(0.01, rel=0.004)
 
 
 def test_the_gap_of_a_transfer_and_of_a_preemption_are_gaps() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headway.cli.simulate_options import engine_of
 from headway.errors import InputError
+from headway.sim.engine import Engine, kv_blocks
 from headway.sim.laws import check
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Pool, Site
@@ -116,8 +116,11 @@ def test_real_runs_come_out_as_they_were(
     if not file.exists():
         pytest.skip("the measured runs are not here: LLMServingSim publishes them")
     built = parse_deployment(deployment)
-    engine = engine_of(
-        built, max_num_seqs=slots, num_kv_blocks=blocks, prefix_cache=True, asynchronous=True
+    engine = Engine(
+        max_num_seqs=slots,
+        num_kv_blocks=blocks or kv_blocks(built),
+        prefix_cache=True,
+        asynchronous=True,
     )
     times = tabulate(OperatorStepTime.read(SHARED / "operators", built), engine)
     outcome = simulate_trace(read_trace(file), Site((Pool(engine, times),)))

@@ -62,6 +62,7 @@ class Parsed(ParamType):
 
 NUMBER = Parsed("number", parse_number)
 COUNT = Parsed("number", parse_count)  # 1 and above: 256, 4k
+COUNT_OR_ZERO = Parsed("number", partial(parse_count, minimum=0))
 COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256
 TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
 TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))

@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from headway.cli.options import number_option, report_options
-from headway.cli.show import deliver, deliver_facts, number
-from headway.cli.simulate_build import ROUTES, Built, build
-from headway.cli.simulate_cost import PricedPool, priced
-from headway.cli.simulate_tables import columns
-from headway.errors import InputError
-from headway.report.report import Report, Row, Value
-from headway.sim.breakdown import explain as break_down
-from headway.sim.experiment import Case, compare
-from headway.sim.scenario import EngineScenario, PoolScenario, Scenario, read_scenario
-from headway.sim.site import Disaggregation
-from headway.workload.profile import find_profile, profile_names
-from headway.workload.request import Slo
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import (
+    COUNT,
+    COUNT_OR_ZERO,
+    NUMBER,
+    RATE,
+    engine_option,
+    price_option,
+    refuse_given,
+    slo_option,
+)
+from headway.cli.show import show
+from headway.sim.breakdown import explain_request
+from headway.sim.predictions import parse_predictions
+from headway.sim.scenario import EngineFeatures, PoolSpec, Scenario, step_times_of
+from headway.sim.scenario_file import read_scenario
+from headway.sim.simulate import simulate_scenario
+from headway.sim.site import PLACEMENTS, Disaggregation, find_placement
+from headway.sim.source import Workload
+from headway.sim.sweep import EXECUTORS
+from headway.steptime.deployment_name import parse_deployment, split_names
+from headway.workload.objective import parse_slo
+from headway.workload.profile import profile_names
 
 # What a scenario file says itself; the other options say how to run it and what to show.
-SAID_BY_A_SCENARIO = {
-    "deployment", "precision", "times", "policy", "predictor", "seeds", "rate", "load", "requests",
-    "slo", "replicas", "disaggregate", "route", "max_num_seqs", "max_num_batched_tokens",
-    "kv_blocks", "prefix_cache", "async_scheduling",
-}  # fmt: skip
+IN_A_SCENARIO = (
+    "on", "precision", "engine", "operators", "price", "policy", "predictor", "seeds", "rate",
+    "load", "num_requests", "slo", "replicas", "disaggregate", "route", "max_num_seqs",
+    "max_num_batched_tokens", "kv_blocks", "prefix_cache", "async_scheduling",
+)  # fmt: skip
 
 
 @click.command(epilog=f"Profiles: {', '.join(profile_names())}.")
 @click.argument("workload")
 @click.option(
-    "--deployment",
+    "--on",
     multiple=True,
     metavar="MODEL@HARDWARE:LAYOUT",
-    help="What serves; several are pools that share the requests.",
+    help="What serves, such as llama-3.1-8b@8xh100:tp8; several are pools that share the requests.",
 )
 @click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
+@engine_option()
 @click.option(
-    "--times",
-    default="analytic",
-    show_default=True,
-    metavar="analytic|ENGINE|FOLDER",
-    help="Step times: from the data sheet, of a calibrated engine, or measured operators.",
+    "--operators",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="FOLDER",
+    help="Step times from measured operators, instead of an engine's or the data sheet's.",
 )
+@price_option
+@click.option("--replicas", type=COUNT, default="1", show_default=True, help="Of each deployment.")
 @click.option("--policy", default="fcfs", show_default=True, metavar="NAMES", help="Orders.")
 @click.option(
     "--predictor",
@@ -55,43 +65,56 @@ SAID_BY_A_SCENARIO = {
     metavar="FOLDER|tau=SKILL",
     help="A trained predictor (for traces with prompts), default, oracle, or one of a skill.",
 )
-@number_option("--seeds", "seeds", "Runs of everything.", whole=True, default="5")
-@number_option("--rate", "rate in requests/s", "Instead of the original's.")
-@number_option("--load", "load", "Rate as a fraction of saturation, instead of --rate.")
-@number_option("--requests", "requests", "Of a profile or a trace.", whole=True)
-@click.option("--slo", metavar="TEXT", help="Objectives: 'ttft < 500ms, tpot < 50ms'.")
-@number_option("--replicas", "replicas", "Engines per deployment.", whole=True, default="1")
+@click.option("--seeds", type=COUNT, default="5", show_default=True, help="Runs of everything.")
+@click.option("--rate", type=RATE, help="Requests per second, instead of the original's.")
+@click.option("--load", type=NUMBER, help="Rate as a fraction of saturation, instead of --rate.")
+@click.option("--num-requests", type=COUNT, help="Of a profile or a trace.")
+@slo_option
 @click.option(
     "--disaggregate",
     is_flag=True,
     help="Prefill on the first deployment, decode on the second, 1 ms of transfer between.",
 )
-@click.option("--route", type=click.Choice(sorted(ROUTES)), default="least-loaded")
-@number_option("--max-num-seqs", "max_num_seqs", "Running at once.", whole=True, default="256")
-@number_option("--max-num-batched-tokens", "tokens", "Of one step.", whole=True, default="2048")
-@number_option("--kv-blocks", "KV blocks", "Instead of what fits.", whole=True)
+@click.option(
+    "--route", type=click.Choice(sorted(PLACEMENTS)), default="least-loaded", show_default=True
+)
+@click.option("--max-num-seqs", type=COUNT, default="256", show_default=True)
+@click.option("--max-num-batched-tokens", type=COUNT, default="2048", show_default=True)
+@click.option("--kv-blocks", type=COUNT, help="Instead of what fits.")
 @click.option("--prefix-cache/--no-prefix-cache", default=True, show_default=True)
 @click.option("--async-scheduling/--no-async-scheduling", default=True, show_default=True)
-@number_option(
-    "--explain", "request", "Say where the time of this request went.", whole=True, zero=True
-)
+@click.option("--explain", type=COUNT_OR_ZERO, help="Say where the time of this request went.")
 @click.option("--laws", is_flag=True, help="Check every run against the laws.")
-@number_option("--workers", "workers", "Threads, or processes of Ray.", whole=True, default="1")
-@click.option("--engine", type=click.Choice(["threads", "ray"]), default="threads")
-@report_options
-@click.pass_context
+@click.option("--executor", type=click.Choice(EXECUTORS), default="threads", show_default=True)
+@click.option("--workers", type=COUNT, default="1", show_default=True, help="Of the executor.")
+@answer_files
 def simulate(
-    context: click.Context,
-    /,
     workload: str,
+    on: tuple[str, ...],
+    precision: str | None,
+    engine: str | None,
+    operators: Path | None,
+    price: float | None,
+    replicas: int,
+    policy: str,
+    predictor: str,
+    seeds: int,
+    rate: float | None,
+    load: float | None,
+    num_requests: int | None,
+    slo: str | None,
+    disaggregate: bool,
+    route: str,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    kv_blocks: int | None,
+    prefix_cache: bool,
+    async_scheduling: bool,
     explain: int | None,
     laws: bool,
+    executor: str,
     workers: int,
-    engine: str,
-    json_path: str | None,
-    html_path: Path | None,
-    png_path: Path | None,
-    **said: Any,
+    files: AnswerFiles,
 ) -> None:
     """Serve WORKLOAD and compare orders of service.
 
@@ -101,202 +124,43 @@ def simulate(
     random. What the second gains does not come from predicting.
     """
     if workload.endswith(".toml"):
-        for name in sorted(SAID_BY_A_SCENARIO):
-            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is for the scenario file {workload} to say")
+        refuse_given(f"is for the scenario file {workload} to say", *IN_A_SCENARIO)
         scenario = read_scenario(Path(workload))
     else:
-        scenario = _scenario(workload, **said)
-    built = build(scenario, laws)
-    files = json_path, html_path, png_path
+        deployments = [
+            parse_deployment(name, precision) for names in on for name in split_names(names)
+        ]
+        if price is not None:
+            deployments = [
+                replace(deployment, cluster=deployment.cluster.at_price(price))
+                for deployment in deployments
+            ]
+        pools = tuple(
+            PoolSpec(
+                deployment=deployment,
+                replicas=replicas,
+                step_times=step_times_of(deployment, engine, operators),
+                max_num_seqs=max_num_seqs,
+                max_num_batched_tokens=max_num_batched_tokens,
+                num_kv_blocks=kv_blocks,
+            )
+            for deployment in deployments
+        )
+        scenario = Scenario(
+            workload=Workload.of(workload, num_requests),
+            pools=pools,
+            rate_rps=rate,
+            load=load,
+            seeds=seeds,
+            policies=tuple(name.strip() for name in policy.split(",") if name.strip()),
+            predictions=parse_predictions(predictor),
+            placement=find_placement(route),
+            slo=parse_slo(slo),
+            features=EngineFeatures(asynchronous=async_scheduling, prefix_cache=prefix_cache),
+            disaggregation=Disaggregation() if disaggregate else None,
+        )
+
     if explain is not None:
-        _explain(built, explain, *files)
-        return
-    rows = compare(built.experiment, built.policies, workers, engine)
-    shown = tuple(priced(row, _pools(built)) for row in rows)
-    report = Report(
-        "simulate",
-        _title(built),
-        _question(built),
-        shown,
-        {"lowest mean": min(range(len(rows)), key=lambda k: float(rows[k]["e2e_mean_s"] or 0))},
-        (*_notes(built), *_left_out(rows)),
-        {"workload": _source(built)},
-    )
-    names = [name for name, _ in built.experiment.tenants]
-    deliver(report, columns(names, built.experiment.slo != Slo()), *files)
-
-
-def _scenario(
-    workload: str,
-    deployment: tuple[str, ...],
-    precision: str | None,
-    times: str,
-    policy: str,
-    predictor: str,
-    seeds: int,
-    rate: float | None,
-    load: float | None,
-    requests: int | None,
-    slo: str | None,
-    replicas: int,
-    disaggregate: bool,
-    route: str,
-    max_num_seqs: int,
-    max_num_batched_tokens: int,
-    kv_blocks: int | None,
-    prefix_cache: bool,
-    async_scheduling: bool,
-) -> Scenario:
-    """The options as a scenario."""
-    if rate is not None and load is not None:
-        raise InputError("give either --rate or --load, not both")
-    if not deployment:
-        raise InputError(
-            "say what serves: --deployment MODEL@HARDWARE:LAYOUT, such as llama-3.1-8b@h100:tp1"
-        )
-    pools = tuple(
-        PoolScenario(
-            name, precision, replicas, times, max_num_seqs, max_num_batched_tokens, kv_blocks
-        )
-        for name in deployment
-    )
-    return Scenario(
-        workload,
-        pools,
-        requests,
-        rate,
-        load,
-        seeds,
-        tuple(name.strip() for name in policy.split(",") if name.strip()),
-        predictor,
-        route,
-        slo,
-        EngineScenario(asynchronous=async_scheduling, prefix_cache=prefix_cache),
-        Disaggregation() if disaggregate else None,
-    )
-
-
-def _pools(built: Built) -> list[PricedPool]:
-    trace = built.experiment.traces[0]
-    context = float(trace.prompt_tokens.mean() + trace.output_tokens.mean() / 2)
-    pairs = zip(built.deployments, built.scenario.pools, strict=True)
-    return [PricedPool(deployment, pool.replicas, context) for deployment, pool in pairs]
-
-
-def _title(built: Built) -> str:
-    pairs = zip(built.deployments, built.scenario.pools, strict=True)
-    joined = " + " if built.scenario.disaggregation is None else " -> "
-    pools = joined.join(f"{p.replicas} x {d.model.name} @ {d.cluster.name}" for d, p in pairs)
-    return (
-        f"{built.workload.name}: {built.workload.requests} requests at "
-        f"{built.experiment.traces[0].rate_rps:.2f}/s on {pools}, {built.scenario.seeds} seeds"
-    )
-
-
-def _question(built: Built) -> dict[str, Value]:
-    """Everything that was asked, so that it can be asked again."""
-    scenario, pools = built.scenario, built.scenario.pools
-    question: dict[str, Value] = {
-        "workload": built.workload.name,
-        "deployment": ",".join(pool.deployment for pool in pools),
-        "precision": ",".join(str(d.precision) for d in built.deployments),
-        "times": ",".join(pool.times for pool in pools),
-        "rate_rps": built.experiment.traces[0].rate_rps,
-        "policies": ",".join(scenario.policies),
-        "predictor": scenario.predictor,
-        "seeds": scenario.seeds,
-        "requests": built.workload.requests,
-        "replicas": ",".join(str(pool.replicas) for pool in pools),
-        "route": scenario.route,
-        "slo": scenario.slo,
-        **asdict(built.experiment.cluster.pools[0].engine),
-    }
-    parts = ("disaggregation", "offload", "batch")
-    given = [(part, getattr(scenario, part)) for part in parts]
-    for part, value in given:
-        if value is not None:
-            finite = {k: None if v == float("inf") else v for k, v in asdict(value).items()}
-            question |= {f"{part}_{key}": item for key, item in finite.items()}
-    for number_, outage in enumerate(scenario.outages):
-        question |= {f"outage{number_}_{key}": item for key, item in asdict(outage).items()}
-    for name, tenant in scenario.tenants:
-        question |= {f"tenant_{name}_{key}": item for key, item in asdict(tenant).items()}
-    return question
-
-
-def _notes(built: Built) -> tuple[str, ...]:
-    experiment = built.experiment
-    service = experiment.service
-    notes = [
-        "differences are paired by seed; the interval is 95%, Student's t over seeds",
-        f"work of a request: {service.prompt_token_s * 1e6:.1f} us per prompt token, "
-        f"{service.output_token_s * 1e6:.1f} us per output token",
-        "predictions are made from the truth with the stated skill, then calibrated"
-        if experiment.predictor is None
-        else "predictions are the predictor's on arrival; it does not learn during the run",
-        "$ and J count the whole run, idle time included; J by the fitted power of the mean step",
-    ]
-    if experiment.lawful:
-        notes.append("every run was checked: conservation, causality, memory, work, Little, tokens")
-    if experiment.batch is not None:
-        notes.append("a static batch answers as a whole: its first token comes with its last")
-    return (*notes, *built.found)
-
-
-def _left_out(rows: Sequence[Row]) -> list[str]:
-    """What the figures of a run do not speak of: requests that never ended."""
-    asked, lost = (
-        max(float(row[key] or 0) for row in rows) for key in ("requests", "requests_unfinished")
-    )
-    if not lost:
-        return []
-    if lost >= asked:
-        raise InputError(
-            "no request fits: each needs more KV blocks or tokens than there are; give "
-            "--kv-blocks more, or a deployment with more memory"
-        )
-    return [
-        f"up to {lost:,.0f} of {asked:,.0f} requests never ended, for want of KV blocks or engines "
-        "that are up; the figures are of the others"
-    ]
-
-
-def _source(built: Built) -> str:
-    name = built.scenario.workload
-    return find_profile(name).source if name in profile_names() else name
-
-
-def _explain(
-    built: Built,
-    request: int,
-    json_path: str | None,
-    html_path: Path | None,
-    png_path: Path | None,
-) -> None:
-    experiment, policy = built.experiment, built.policies[-1]
-    trace = experiment.traces[0]
-    if experiment.batch is not None:
-        raise InputError("--explain takes continuous batching apart, not static batches")
-    if request >= len(trace):
-        raise InputError(f"--explain names request {request} of {len(trace)}")
-    broken = break_down(experiment.outcome(Case(policy, 0)), trace, experiment.cluster, request)
-    if broken is None:
-        raise InputError(f"request {request} was not served to its end: it cannot fit the memory")
-    row: Row = asdict(broken)
-    report = Report(
-        "simulate-explain",
-        f"request {request} under {policy.name}: {trace.prompt_tokens[request]} prompt and "
-        f"{trace.output_tokens[request]} output tokens",
-        _question(built),
-        (row,),
-    )
-    whole = max(broken.e2e_s, 1e-12)
-    facts = [
-        (name.removesuffix("_s"), f"{number(value)} s", f"{value / whole:.0%}")
-        for name, value in row.items()
-        if name.endswith("_s") and isinstance(value, float)
-    ]
-    facts += [("preemptions", str(broken.preemptions), ""), ("replica", str(broken.replica), "")]
-    deliver_facts(report, facts, json_path, html_path, png_path)
+        show(explain_request(scenario, explain, laws), files)
+    else:
+        show(simulate_scenario(scenario, laws=laws, executor=executor, workers=workers), files)

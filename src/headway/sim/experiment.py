@@ -1,4 +1,4 @@
-"""Policies against each other: the same traces, the same predictions, paired by seed."""
+"""Orders of service against each other: the same traces and predictions, paired by seed."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from headway.predict.predictor import LengthPredictor
-from headway.report.report import Value
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.route import LowestScore
 from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import alone_ns
-from headway.sim.figures import Figures, between_tokens, figures, use_of
 from headway.sim.laws import check
 from headway.sim.outcome import Outcome, simulate_trace
-from headway.sim.predictions import predicted_by, quantiles, shuffled, view_of
+from headway.sim.policy_row import PolicyRow, Run, difference_row, mean_row
+from headway.sim.predictions import Predictions, Skill, shuffled, view_of
 from headway.sim.site import Site
-from headway.sim.static_batch import batch_time, serve_batches
+from headway.sim.static_batch import Second, batch_time, serve_batches
 from headway.sim.sweep import run_all
 from headway.sim.world import Floats, Ints
-from headway.workload.aggregate import averaged, paired
 from headway.workload.oracle import Trace
 from headway.workload.record import Records
 from headway.workload.request import Slo
 
 NO_OBJECTIVES = Slo()
-COMPARED = ("e2e_mean_s", "e2e_p99_s", "e2e_max_s", "ttft_mean_s", "ttft_p99_s", "slowdown_mean")
+SKILL = Skill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,11 @@ class Experiment:
 
     Attributes:
         traces: by seed.
-        cluster: what serves.
+        site: what serves.
         service: what policies take a request to cost.
-        tau: skill of the predictions; 1 is the truth.
+        predictions: of the lengths of answers.
         slo: objectives.
         lawful: whether every run is checked against the laws.
-        predictor: makes the predictions from the prompts instead, if given.
         tenants: names and objectives by tenant number.
         offload_share: of the requests, those with the longest predicted answers go to the second
             pool and all others to the first; ``None`` lets any request go to any pool.
@@ -62,130 +58,140 @@ class Experiment:
     """
 
     traces: tuple[Trace, ...]
-    cluster: Site
+    site: Site
     service: ServiceTime
-    tau: float = 0.4
+    predictions: Predictions = SKILL
     slo: Slo = NO_OBJECTIVES
     lawful: bool = False
-    predictor: LengthPredictor | None = None
     tenants: tuple[tuple[str, Slo], ...] = ()
     offload_share: float | None = None
     offload_level: float = 0.9
     batch: Consolidation | None = None
-    _known: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
+    _quantiles: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
 
-    def run(self, case: Case) -> Figures:
-        """The figures of one run."""
-        trace = self.traces[case.seed]
-        if self.batch is not None:
-            fast = batch_time(self.cluster.pools[0], trace, self.batch.max_batch)
-            alone_s = np.asarray(fast.fixed_s + fast.token_s * trace.output_tokens, np.float64)
-            return figures(self._batches(case), alone_s, self.slo, trace, self.tenants)
-        outcome = self.outcome(case)
-        row = figures(outcome.records, self._alone_s(trace), self.slo, trace, self.tenants)
-        return row | between_tokens(outcome.gaps, outcome.records) | use_of(outcome, self.cluster)
+    def rows(self, case: Case) -> tuple[PolicyRow, ...]:
+        """Return the row of one run, and those of its tenants and pools."""
+        return self._run(case).rows(self.traces[case.seed], self.tenants)
 
     def outcome(self, case: Case) -> Outcome:
-        """One run of continuous batching in full."""
-        trace = self.traces[case.seed]
-        place = self.cluster.placement
-        routed = isinstance(place, LowestScore) and place.per_token != 0  # by predicted work
-        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed:
-            outcome = simulate_trace(trace, self.cluster, case.policy)
+        """Return one run of continuous batching in full."""
+        trace, placement = self.traces[case.seed], self.site.placement
+        routed_by_work = isinstance(placement, LowestScore) and placement.per_token != 0
+        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed_by_work:
+            outcome = simulate_trace(trace, self.site, case.policy)
         else:
             view = self._view(case)
-            outcome = simulate_trace(trace, self.cluster, case.policy, view, self._bound(view))
+            outcome = simulate_trace(trace, self.site, case.policy, view, self._bound(view))
+
         if self.lawful:
             check(outcome)
         return outcome
 
-    def _view(self, case: Case) -> View:
+    def _run(self, case: Case) -> Run:
         trace = self.traces[case.seed]
-        return view_of(trace, self._predicted(case), self.service, self._deadlines(trace))
+        label = self.predictions.label
+        if not case.policy.uses_predictions:
+            label = "-"
+        elif case.control:
+            label = "shuffled"
+
+        if self.batch is not None:
+            time = batch_time(self.site.pools[0], trace, self.batch.max_batch)
+            return Run(
+                policy=case.policy.name,
+                predictions=label,
+                records=self._batches(case, self.batch),
+                alone_s=np.asarray(time.fixed_s + time.token_s * trace.output_tokens, np.float64),
+                slo=self.slo,
+            )
+
+        outcome = self.outcome(case)
+        return Run(
+            policy=case.policy.name,
+            predictions=label,
+            records=outcome.records,
+            alone_s=self._alone_s(trace),
+            slo=self.slo,
+            outcome=outcome,
+            pool_names=tuple(pool.name for pool in self.site.pools),
+        )
+
+    def _batches(self, case: Case, batch: Consolidation) -> Records:
+        """Return one run of static batches."""
+        trace, view = self.traces[case.seed], self._view(case)
+        time = batch_time(self.site.pools[0], trace, batch.max_batch)
+        second = None
+        if self.offload_share:
+            slow = batch_time(self.site.pools[1], trace, 1)
+            service = ServiceTime(slow.fixed_s, 0.0, slow.token_s)
+            second = Second(self._offload(view, self.offload_share, service), slow)
+        return serve_batches(trace, view, case.policy, batch, time=time, second=second)
 
     def _bound(self, view: View) -> Ints | None:
-        """The pool of every request, where long answers are kept apart."""
+        """Return the pool of every request, where long answers are kept apart."""
         if self.offload_share is None:
             return None
         if self.offload_share == 0:
             return np.zeros(len(view), dtype=np.int64)
-        rule = Offload.at_share(view.at(self.offload_level), self.offload_share, self.service)
-        return replace(rule, level=self.offload_level).long(view)
+        return self._offload(view, self.offload_share, self.service).long(view)
 
-    def _batches(self, case: Case) -> Records:
-        trace, view, batch = self.traces[case.seed], self._view(case), self.batch
-        assert batch is not None  # `run` asked
-        fast = batch_time(self.cluster.pools[0], trace, batch.max_batch)
-        if not self.offload_share:
-            return serve_batches(trace, view, case.policy, batch, fast)
-        slow = batch_time(self.cluster.pools[1], trace, 1)
-        costs = ServiceTime(slow.fixed_s, 0.0, slow.token_s)
-        rule = Offload.at_share(view.at(self.offload_level), self.offload_share, costs)
-        rule = replace(rule, level=self.offload_level)
-        return serve_batches(trace, view, case.policy, batch, fast, rule, slow)
+    def _offload(self, view: View, share: float, service: ServiceTime) -> Offload:
+        rule = Offload.at_share(view.at(self.offload_level), share, service)
+        return replace(rule, level=self.offload_level)
+
+    def _view(self, case: Case) -> View:
+        """Return what the policy may know."""
+        trace, quantiles = self.traces[case.seed], self._quantiles.get(case.seed)
+        if quantiles is None:  # once: every policy gets the same
+            quantiles = self.predictions.quantiles(trace, case.seed)
+            self._quantiles[case.seed] = quantiles
+        if case.control:
+            quantiles = shuffled(quantiles, case.seed)
+        return view_of(trace, quantiles, self.service, self._deadline_s(trace))
+
+    def _deadline_s(self, trace: Trace) -> Floats | None:
+        limits = [slo.e2e_s for _, slo in self.tenants]
+        if trace.tenants is None or not any(limits):
+            return None if self.slo.e2e_s is None else trace.arrival_s + self.slo.e2e_s
+        by_tenant = np.array([limit or np.inf for limit in limits])
+        return np.asarray(trace.arrival_s + by_tenant[trace.tenants])
 
     def _alone_s(self, trace: Trace) -> Floats:
-        pools = self.cluster.pools
-        decode_pool = pools[-1] if self.cluster.disaggregation else pools[0]
+        """Return the e2e of every request on an empty site."""
+        pools = self.site.pools
+        decode_pool = pools[-1] if self.site.disaggregation else pools[0]
         prefill, decode = alone_ns(trace.prompt_tokens, trace.output_tokens, pools[0], decode_pool)
         return np.asarray((prefill + decode) * 1e-9, dtype=np.float64)
-
-    def _predicted(self, case: Case) -> Floats:
-        rows = self._known.get(case.seed)
-        if rows is None:  # made once: every policy is given the same
-            trace = self.traces[case.seed]
-            if self.predictor is not None:
-                rows = predicted_by(self.predictor, trace)
-            else:
-                rows = quantiles(trace.output_tokens, self.tau, case.seed)
-            self._known[case.seed] = rows
-        return shuffled(rows, case.seed) if case.control else rows
-
-    def _deadlines(self, trace: Trace) -> Floats | None:
-        own = [slo.e2e_s for _, slo in self.tenants]
-        if trace.tenants is None or not any(own):
-            return None if self.slo.e2e_s is None else trace.arrival_s + self.slo.e2e_s
-        limits = np.array([limit or np.inf for limit in own])
-        return np.asarray(trace.arrival_s + limits[trace.tenants])
 
 
 def compare(
     experiment: Experiment,
     policies: Sequence[OrderPolicy],
+    *,
+    executor: str = "threads",
     workers: int = 1,
-    engine: str = "threads",
-) -> list[dict[str, Value]]:
-    """One row per policy, and one for each that predicts with its predictions shuffled.
+) -> tuple[PolicyRow, ...]:
+    """Return a row per policy, and one for each that predicts with its predictions shuffled.
 
-    Figures are means over seeds; differences are relative to first come first served, paired by
-    seed, with 95% intervals.
+    Behind each are the rows of its tenants and pools. Figures are means over seeds; differences
+    are relative to first come first served, paired by seed, with 95% intervals.
     """
-    seeds = range(len(experiment.traces))
-    named: list[tuple[OrderPolicy, bool]] = [(Fcfs(), False)]
+    orders: list[tuple[OrderPolicy, bool]] = [(Fcfs(), False)]
     for policy in policies:
         if policy.name != "fcfs":
-            named += [(policy, False)]
-            named += [(policy, True)] if policy.uses_predictions else []
-    cases = [Case(policy, seed, control) for policy, control in named for seed in seeds]
-    found = run_all(experiment.run, cases, workers, engine)
-    rows: list[dict[str, Value]] = []
-    base = found[: len(seeds)]
-    for k, (policy, control) in enumerate(named):
-        own = found[k * len(seeds) : (k + 1) * len(seeds)]
-        made = f"tau {experiment.tau:g}" if experiment.predictor is None else "from the prompt"
-        blind = not policy.uses_predictions
-        shown = "-" if blind else "shuffled" if control else made
-        row: dict[str, Value] = {"policy": policy.name, "predictions": shown}
-        row |= averaged(own)
-        for key in COMPARED:
-            mine = [run[key] for run in own]
-            theirs = [run[key] for run in base]
-            if k == 0 or None in mine or None in theirs:
-                continue
-            difference = paired([m or 0.0 for m in mine], [t or 1.0 for t in theirs])
-            row[f"{key}_vs_fcfs"] = difference.mean
-            if len(own) > 1:
-                row[f"{key}_vs_fcfs_lower"] = difference.lower
-                row[f"{key}_vs_fcfs_upper"] = difference.upper
-        rows.append(row)
-    return rows
+            orders += [(policy, False)]
+            orders += [(policy, True)] if policy.uses_predictions else []
+
+    seeds = range(len(experiment.traces))
+    cases = [Case(policy, seed, control) for policy, control in orders for seed in seeds]
+    runs = run_all(experiment.rows, cases, executor=executor, workers=workers)
+
+    # By order and scope, over seeds.
+    rows: list[PolicyRow] = []
+    base = list(zip(*runs[: len(seeds)], strict=True))
+    for number in range(len(orders)):
+        own = zip(*runs[number * len(seeds) : (number + 1) * len(seeds)], strict=True)
+        for by_seed, base_by_seed in zip(own, base, strict=True):
+            row = mean_row(by_seed)
+            rows.append(row if number == 0 else difference_row(row, by_seed, base_by_seed))
+    return tuple(rows)

@@ -7,14 +7,145 @@ the true lengths among requests with a similar signal.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
 import numpy as np
 
 from headway.errors import InputError
-from headway.predict.predictor import LengthPredictor
+from headway.predict import LengthPredictor, load
+from headway.predict.default import default_predictor
 from headway.schedule.view import LEVELS, Floats, Ints, ServiceTime, View
 from headway.workload.oracle import Trace
 
 SAMPLE = 600
+
+
+class Predictions(Protocol):
+    """Where an order has the lengths of answers from."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        ...
+
+    def quantiles(self, trace: Trace, seed: int) -> Floats:
+        """Return predicted output tokens, ``(requests, levels)`` at `LEVELS`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Predictions of a stated skill, made from the truth.
+
+    Attributes:
+        tau: Kendall's tau between prediction and truth; 0 knows nothing, 1 is the truth.
+
+    """
+
+    tau: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tau <= 1:
+            raise InputError(f"the skill tau of a predictor must be from 0 to 1, not {self.tau}")
+
+    @property
+    def label(self) -> str:
+        """The skill."""
+        return f"tau {self.tau:g}"
+
+    def quantiles(self, trace: Trace, seed: int) -> Floats:
+        """Return predictions of this skill, the same for the same seed."""
+        return quantiles(trace.output_tokens, self.tau, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class FromPrompts:
+    """What a trained predictor says on arrival; it does not learn during the run."""
+
+    predictor: LengthPredictor
+
+    @property
+    def label(self) -> str:
+        """That prompts are read."""
+        return "from the prompt"
+
+    def quantiles(self, trace: Trace, seed: int) -> Floats:
+        """Return the predictor's quantiles.
+
+        Raises:
+            InputError: the trace holds no prompts to read.
+
+        """
+        if trace.prompts is None:
+            raise InputError(
+                f"trace {trace.name!r} holds lengths, not prompts, so a trained predictor has "
+                "nothing to read: give a trace with a prompt column, or --predictor tau=0.4"
+            )
+        predictions = self.predictor.predict([trace.request(i).request for i in range(len(trace))])
+        return np.array([[p.at(level) for level in LEVELS] for p in predictions])
+
+
+def parse_predictions(text: str) -> Predictions:
+    """Return what ``text`` means: ``tau=0.4``, oracle, default, or a trained predictor's folder.
+
+    Raises:
+        InputError: it is none of these.
+
+    """
+    if text == "oracle":
+        return Skill(1.0)
+    if text == "default":
+        return FromPrompts(default_predictor())
+    if Path(text).is_dir():
+        return FromPrompts(load(Path(text)))
+    match = re.fullmatch(r"(?:tau=)?(0(?:\.\d+)?|1(?:\.0+)?)", text)
+    if match is None:
+        raise InputError(
+            f"a predictor is tau=SKILL from 0 to 1, oracle, default, or a trained one's folder, "
+            f"not {text!r}"
+        )
+    return Skill(float(match[1]))
+
+
+def quantiles(output_tokens: Ints, tau: float, seed: int, bins: int = 40) -> Floats:
+    """Return predicted quantiles at `LEVELS` with skill ``tau``, one row per request."""
+    if tau == 1:
+        return np.repeat(output_tokens.astype(np.float64)[:, None], len(LEVELS), axis=1)
+
+    signal = signals(output_tokens, tau, np.random.default_rng([seed, 7]))
+    order = np.argsort(signal, kind="stable")
+    groups = np.array_split(order, max(1, min(bins, len(order) // 20)))
+    centres = np.array([float(np.median(signal[group])) for group in groups])
+    tables = np.array([np.quantile(output_tokens[group], LEVELS) for group in groups])
+
+    # Between bins the quantiles move smoothly with the signal, so that no two requests tie.
+    smooth = [np.interp(signal, centres, tables[:, k]) for k in range(len(LEVELS))]
+    return np.asarray(np.maximum(np.stack(smooth, axis=1), 1.0))
+
+
+def signals(output_tokens: Ints, tau: float, random: np.random.Generator) -> Floats:
+    """Return one number per request; they rank ``output_tokens`` with skill ``tau``."""
+    Skill(tau)
+    truth = np.log(output_tokens.astype(np.float64))
+    noise = random.standard_normal(len(truth))
+    if tau == 0:
+        return noise
+    if tau == 1:
+        return truth
+
+    # More noise is less skill: bisect for the noise.
+    sample = np.linspace(0, len(truth) - 1, min(SAMPLE, len(truth))).astype(np.int64)
+    low, high = 0.0, 16.0 * max(float(truth.std()), 1e-9)
+    for _ in range(14):
+        middle = (low + high) / 2
+        if kendall_tau(truth[sample], truth[sample] + middle * noise[sample]) > tau:
+            low = middle
+        else:
+            high = middle
+    return np.asarray(truth + (low + high) / 2 * noise)
 
 
 def kendall_tau(a: Floats, b: Floats) -> float:
@@ -24,60 +155,8 @@ def kendall_tau(a: Floats, b: Floats) -> float:
     return float((da * db).sum() / scale) if scale > 0 else 0.0
 
 
-def signals(output_tokens: Ints, tau: float, random: np.random.Generator) -> Floats:
-    """One number per request that ranks ``output_tokens`` with skill ``tau``."""
-    if not 0 <= tau <= 1:
-        raise InputError(f"the skill tau of a predictor must lie from 0 to 1, not at {tau}")
-    truth = np.log(output_tokens.astype(np.float64))
-    noise = random.standard_normal(len(truth))
-    if tau == 0:
-        return noise
-    if tau == 1:
-        return truth
-    some = np.linspace(0, len(truth) - 1, min(SAMPLE, len(truth))).astype(np.int64)
-    low, high = 0.0, 16.0 * max(float(truth.std()), 1e-9)
-    for _ in range(14):
-        middle = (low + high) / 2
-        if kendall_tau(truth[some], truth[some] + middle * noise[some]) > tau:
-            low = middle
-        else:
-            high = middle
-    return np.asarray(truth + (low + high) / 2 * noise)
-
-
-def quantiles(output_tokens: Ints, tau: float, seed: int, bins: int = 40) -> Floats:
-    """Predicted quantiles at `LEVELS` with skill ``tau``, one row per request; 1 is the truth."""
-    if tau == 1:
-        return np.repeat(output_tokens.astype(np.float64)[:, None], len(LEVELS), axis=1)
-    signal = signals(output_tokens, tau, np.random.default_rng([seed, 7]))
-    order = np.argsort(signal, kind="stable")
-    count = max(1, min(bins, len(order) // 20))
-    groups = np.array_split(order, count)
-    centres = np.array([float(np.median(signal[g])) for g in groups])
-    tables = np.array([np.quantile(output_tokens[g], LEVELS) for g in groups])
-    # Between bins the quantiles move smoothly with the signal, so that no two requests tie.
-    smooth = [np.interp(signal, centres, tables[:, k]) for k in range(len(LEVELS))]
-    return np.asarray(np.maximum(np.stack(smooth, axis=1), 1.0))
-
-
-def predicted_by(predictor: LengthPredictor, trace: Trace) -> Floats:
-    """Quantiles at `LEVELS` that ``predictor`` gives on arrival, one row per request.
-
-    Raises:
-        InputError: the trace holds no prompts to read.
-
-    """
-    if trace.prompts is None:
-        raise InputError(
-            f"trace {trace.name!r} holds lengths, not prompts, so a trained predictor has nothing "
-            "to read: give a trace with a prompt column, or --predictor tau=0.4"
-        )
-    predictions = predictor.predict([trace.request(i).request for i in range(len(trace))])
-    return np.array([[p.at(level) for level in LEVELS] for p in predictions])
-
-
 def shuffled(rows: Floats, seed: int) -> Floats:
-    """The same predictions dealt out at random: the control that must gain nothing."""
+    """Return the same predictions dealt out at random: the control that must gain nothing."""
     return rows[np.random.default_rng([seed, 11]).permutation(len(rows))]
 
 
@@ -87,14 +166,14 @@ def view_of(
     service: ServiceTime | None = None,
     deadline_s: Floats | None = None,
 ) -> View:
-    """What a policy sees of ``trace`` with these predictions."""
+    """Return what a policy sees of ``trace`` with the quantiles ``predicted``."""
     n = len(trace)
     return View(
-        trace.arrival_s,
-        trace.prompt_tokens.astype(np.float64),
-        predicted,
-        np.full(n, np.inf) if deadline_s is None else deadline_s,
-        np.zeros(n),
-        np.zeros(n, dtype=np.int64) if trace.tenants is None else trace.tenants,
-        service or ServiceTime(),
+        arrival_s=trace.arrival_s,
+        prompt_tokens=trace.prompt_tokens.astype(np.float64),
+        quantiles=predicted,
+        deadline_s=np.full(n, np.inf) if deadline_s is None else deadline_s,
+        produced_tokens=np.zeros(n),
+        tenants=np.zeros(n, dtype=np.int64) if trace.tenants is None else trace.tenants,
+        service=service or ServiceTime(),
     )

@@ -1,67 +1,35 @@
-"""What is simulated, as a file: TOML in, one frozen tree out, unknown keys refused by name.
-
-    workload = "azure-conv"
-    load = 0.9
-    policies = ["fcfs", "headway"]
-
-    [[pool]]
-    deployment = "llama-3.1-8b@h100:tp1"
-    replicas = 2
-
-Names of deployments, policies and predictors stay names here; the command line looks them up.
-"""
+"""What is simulated: everything that decides the figures of a run, checked at birth."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
 
-from headway.errors import InputError, UnknownNameError, reason
+from headway.errors import InputError
 from headway.schedule.consolidate import Consolidation
-from headway.sim.site import Disaggregation, Outage
+from headway.schedule.order import OrderPolicy
+from headway.schedule.route import LEAST_LOADED, Placement
+from headway.sim.engine import Engine, kv_blocks
+from headway.sim.experiment import NO_OBJECTIVES, SKILL
+from headway.sim.predictions import Predictions
+from headway.sim.site import Disaggregation, Outage, Pool
+from headway.sim.source import Workload
+from headway.sim.times import tabulate
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.calibration import shipped
+from headway.steptime.deployment import Deployment
+from headway.steptime.measured import OperatorStepTime
+from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
 from headway.units import check_positive
+from headway.workload.request import Slo
 
-Part = TypeVar("Part")
-MOST_SEEDS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class PoolScenario:
-    """Replicas of one engine on one kind of hardware.
-
-    Attributes:
-        deployment: MODEL@HARDWARE:LAYOUT.
-        precision: W[/A[/KV]]; as published where not said.
-        replicas: engines.
-        times: where step times come from: analytic, the name of a calibrated engine, or a folder
-            of measured operators.
-        max_num_seqs, max_num_batched_tokens: of every group with attention of its own.
-        num_kv_blocks: what fits the memory where not said.
-        usd_per_accelerator_hour: instead of the catalogue's.
-
-    """
-
-    deployment: str
-    precision: str | None = None
-    replicas: int = 1
-    times: str = "analytic"
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 2048
-    num_kv_blocks: int | None = None
-    usd_per_accelerator_hour: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.usd_per_accelerator_hour is not None:
-            check_positive(self.usd_per_accelerator_hour, "usd_per_accelerator_hour")
+MAX_SEEDS = 10_000
+MAX_LOAD = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineScenario:
-    """What all pools share (`headway.sim.engine.Engine`)."""
+class EngineFeatures:
+    """What all pools share; the defaults are vLLM's. See `headway.sim.engine.Engine`."""
 
     kv_block_tokens: int = 16
     chunked_prefill: bool = True
@@ -70,8 +38,80 @@ class EngineScenario:
     prefix_cache: bool = True
 
 
+VLLM = EngineFeatures()
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PoolSpec:
+    """Replicas of one deployment.
+
+    Attributes:
+        deployment: a model on its accelerators.
+        replicas: engines.
+        step_times: whose step times; the deployment's own where not given.
+        max_num_seqs, max_num_batched_tokens: of every group with attention of its own.
+        num_kv_blocks: what fits the memory where not given.
+
+    """
+
+    deployment: Deployment
+    replicas: int = 1
+    step_times: StepTimeModel | None = None
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    num_kv_blocks: int | None = None
+
+    def pool(self, features: EngineFeatures = VLLM) -> Pool:
+        """Return the pool, its step times tabulated.
+
+        Raises:
+            DoesNotFitError: the model leaves no memory for a cache.
+
+        """
+        deployment = self.deployment
+        groups, blocks = int(deployment.parallelism.dp), self.num_kv_blocks
+        engine = Engine(
+            max_num_seqs=self.max_num_seqs * groups,
+            max_num_batched_tokens=self.max_num_batched_tokens * groups,
+            num_kv_blocks=blocks or kv_blocks(deployment, features.kv_block_tokens),
+            kv_block_tokens=features.kv_block_tokens,
+            chunked_prefill=features.chunked_prefill,
+            reserve_full_prompt=features.reserve_full_prompt,
+            asynchronous=features.asynchronous,
+            prefix_cache=features.prefix_cache,
+        )
+        model = self.step_times or AnalyticStepTime(deployment)
+        name = f"{deployment.model.name} on {deployment.cluster.name}"
+        return Pool(engine, tabulate(model, engine), self.replicas, name)
+
+
+def step_times_of(
+    deployment: Deployment, engine: str | None = None, operators: Path | None = None
+) -> StepTimeModel:
+    """Return the step times of ``deployment``.
+
+    Args:
+        deployment: what runs.
+        engine: whose calibrated step times; the data sheet's where not given.
+        operators: folder of measured operators to add up instead.
+
+    Raises:
+        UnknownNameError: nobody has measured that engine.
+        InputError: both are given, or the folder holds no operators.
+
+    """
+    if engine is not None and operators is not None:
+        raise InputError("step times are an engine's, or those of measured operators: give one")
+    if operators is not None:
+        return OperatorStepTime.read(operators, deployment)
+    if engine is None:
+        return AnalyticStepTime(deployment)
+    shipped().check_engine(engine)
+    return CalibratedStepTime(deployment, engine)
+
+
 @dataclass(frozen=True, slots=True)
-class OffloadScenario:
+class OffloadRule:
     """Long answers go to the second pool, all others to the first.
 
     Attributes:
@@ -90,13 +130,13 @@ class OffloadScenario:
 
 
 @dataclass(frozen=True, slots=True)
-class TenantScenario:
+class Tenant:
     """Who asks: a tenant, or a class of service.
 
     Attributes:
         share: of the requests of a profile; a trace says itself whose its requests are.
         weight: in fair shares.
-        ttft_s, tpot_s, e2e_s: its objectives.
+        ttft_s, tpot_s, e2e_s: its objectives; those of everybody where not given.
 
     """
 
@@ -111,22 +151,28 @@ class TenantScenario:
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
 
+    def slo(self, common: Slo) -> Slo:
+        """Return its objectives beside those of everybody."""
+        return Slo(
+            self.ttft_s or common.ttft_s, self.tpot_s or common.tpot_s, self.e2e_s or common.e2e_s
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Scenario:
     """Everything that decides the figures of a simulation.
 
     Attributes:
-        workload: a profile's name, or the path of a trace.
+        workload: where requests come from.
         pools: what serves.
-        requests: of a profile or a trace.
         rate_rps, load: arrivals; at most one of the two, load as a fraction of saturation.
         seeds: runs of everything.
-        policies: orders that are compared with first come first served.
-        predictor: tau=SKILL, oracle, default, or a trained one's folder.
-        route: how a replica is chosen.
-        slo: objectives of everybody, such as ``ttft < 500ms, tpot < 50ms``.
-        engine: what pools share.
+        policies: orders that are compared with first come first served; a name is looked up in
+            `headway.schedule.policies`, its time constants set for this place.
+        predictions: of the lengths of answers.
+        placement: how a replica is chosen.
+        slo: objectives of everybody.
+        features: of the engines.
         disaggregation: prefill on the first pool, decode on the second.
         outages: of replicas, counted over all pools.
         offload: of long answers to the second pool.
@@ -135,149 +181,61 @@ class Scenario:
 
     """
 
-    workload: str
-    pools: tuple[PoolScenario, ...]
-    requests: int | None = None
+    workload: Workload
+    pools: tuple[PoolSpec, ...]
     rate_rps: float | None = None
     load: float | None = None
     seeds: int = 5
-    policies: tuple[str, ...] = ("fcfs",)
-    predictor: str = "tau=0.4"
-    route: str = "least-loaded"
-    slo: str | None = None
-    engine: EngineScenario = EngineScenario()
+    policies: tuple[str | OrderPolicy, ...] = ("fcfs",)
+    predictions: Predictions = SKILL
+    placement: Placement = LEAST_LOADED
+    slo: Slo = NO_OBJECTIVES
+    features: EngineFeatures = VLLM
     disaggregation: Disaggregation | None = None
     outages: tuple[Outage, ...] = ()
-    offload: OffloadScenario | None = None
+    offload: OffloadRule | None = None
     batch: Consolidation | None = None
-    tenants: tuple[tuple[str, TenantScenario], ...] = ()
+    tenants: tuple[tuple[str, Tenant], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pools:
-            raise InputError("a scenario needs at least one [[pool]] with a deployment")
+            raise InputError(
+                "say what serves: a deployment MODEL@HARDWARE:LAYOUT, such as llama-3.1-8b@h100:tp1"
+            )
         if self.rate_rps is not None and self.load is not None:
-            raise InputError("a rate and a load exclude each other: give one of them")
-        if self.load is not None and not 0 < self.load <= 10:
+            raise InputError("a rate and a load exclude each other: give one of them, not both")
+        if self.load is not None and not 0 < self.load <= MAX_LOAD:
             raise InputError(
                 f"load is a fraction of saturation such as 0.9, not {self.load:g}; for requests "
                 "per second give a rate"
             )
-        if not 1 <= self.seeds <= MOST_SEEDS:
-            raise InputError(f"seeds must be from 1 to {MOST_SEEDS}, not {self.seeds}")
-        if self.requests is not None and self.requests < 1:
-            raise InputError(f"requests must be at least 1, not {self.requests}")
+        if not 1 <= self.seeds <= MAX_SEEDS:
+            raise InputError(f"seeds must be from 1 to {MAX_SEEDS}, not {self.seeds}")
         if self.offload is not None and (len(self.pools) != 2 or self.disaggregation):
             raise InputError("offload needs two pools, fast and slow, that both prefill and decode")
         if self.batch is not None:
-            self._check_batch()
-        shares = [tenant.share is not None for _, tenant in self.tenants]
-        if any(shares) and not all(shares):
-            raise InputError("either every tenant has a share of the requests, or none")
+            self._check_batch(self.batch)
+        self._check_tenants()
 
-    def _check_batch(self) -> None:
-        most = 2 if self.offload is not None else 1
-        if len(self.pools) > most or self.disaggregation or self.outages:
+    def _check_batch(self, batch: Consolidation) -> None:
+        max_pools = 2 if self.offload is not None else 1
+        if len(self.pools) > max_pools or self.disaggregation or self.outages:
             raise InputError(
                 "static batches run on one replica that does not fail, with a second pool only to "
                 "offload to"
             )
         if any(pool.replicas > 1 for pool in self.pools):
             raise InputError("static batches run on one replica per pool")
-
-
-# Tables of the file, and where they go.
-_LISTS: dict[str, tuple[str, type]] = {
-    "pool": ("pools", PoolScenario),
-    "outage": ("outages", Outage),
-}
-_TABLES: dict[str, type] = {
-    "engine": EngineScenario,
-    "disaggregation": Disaggregation,
-    "offload": OffloadScenario,
-    "batch": Consolidation,
-}
-
-
-def read_scenario(path: Path) -> Scenario:
-    """The scenario in a TOML file.
-
-    Raises:
-        InputError: it cannot be read, is no TOML, has an unknown key or a value of a wrong type.
-
-    """
-    try:
-        tree = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
-    try:
-        return parse_scenario(tree)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def parse_scenario(tree: Mapping[str, Any]) -> Scenario:
-    """The scenario in a tree of TOML values; raises as `read_scenario`."""
-    given: dict[str, Any] = {}
-    plain = {f.name for f in fields(Scenario)} - {"pools", "outages", "tenants", *_TABLES}
-    for key, value in tree.items():
-        if key in _LISTS:
-            name, kind = _LISTS[key]
-            rows = value if isinstance(value, list) else [value]
-            given[name] = tuple(_part(kind, row, f"[[{key}]]") for row in rows)
-        elif key in _TABLES:
-            given[key] = _part(_TABLES[key], value, f"[{key}]")
-        elif key == "tenant":
-            given["tenants"] = tuple(
-                (name, _part(TenantScenario, row, f"[tenant.{name}]"))
-                for name, row in sorted(_mapping(value, "[tenant.NAME]").items())
+        if any(batch.max_batch > pool.max_num_seqs for pool in self.pools):
+            raise InputError(
+                f"a static batch of {batch.max_batch} needs a pool with max_num_seqs of as many"
             )
-        elif key in plain:
-            given[key] = value
-        else:
-            raise UnknownNameError("key", key, [*plain, *_LISTS, *_TABLES, "tenant"])
-    return _part(Scenario, given, "a scenario", ready={"pools", "outages", "tenants", *_TABLES})
 
-
-def _mapping(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where} must be a table, not {value!r}")
-    return value
-
-
-def _part(kind: type[Part], value: object, where: str, ready: set[str] | None = None) -> Part:
-    """A dataclass from a table: unknown keys, missing keys and wrong types are refused."""
-    table = _mapping(value, where)
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
-    hints = get_type_hints(kind)
-    given: dict[str, Any] = {}
-    for key, item in table.items():
-        if key not in known:
-            raise UnknownNameError(f"key in {where}", key, known)
-        given[key] = (
-            item if ready and key in ready else _typed(item, hints[key], f"{key} in {where}")
-        )
-    for name, field in known.items():
-        if name not in given and field.default is MISSING and field.default_factory is MISSING:
-            needed = "a [[pool]] with a deployment" if name == "pools" else name
-            raise InputError(f"{where} needs {needed}")
-    return kind(**given)
-
-
-def _typed(value: object, hint: Any, where: str) -> object:
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise InputError(f"{where} must be a list of names, not {value!r}")
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # A truth value is an int to Python, but not to whoever wrote the file.
-    if not any(type(value) is kind for kind in kinds):
-        wanted = " or ".join(_SAID[kind] for kind in kinds if kind in _SAID)
-        raise InputError(f"{where} must be {wanted}, not {value!r}")
-    return value
-
-
-_SAID = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    def _check_tenants(self) -> None:
+        have_share = [tenant.share is not None for _, tenant in self.tenants]
+        if any(have_share) and not all(have_share):
+            raise InputError("either every tenant has a share of the requests, or none")
+        if self.tenants and not any(have_share) and self.workload.trace is None:
+            raise InputError(
+                f"profile {self.workload.name} does not say who asks: give every tenant a share"
+            )

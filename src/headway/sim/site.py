@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headway.errors import InputError
-from headway.schedule.route import LEAST_LOADED, Placement
+from headway.errors import InputError, UnknownNameError
+from headway.schedule.route import (
+    LEAST_LOADED,
+    PREDICTED_WORK,
+    PREFIX_AFFINE,
+    Placement,
+    RoundRobin,
+)
 from headway.sim.engine import Engine
 from headway.sim.times import StepTable
 
 MAX_REPLICAS = 4096
+PLACEMENTS: dict[str, Placement] = {
+    rule.name: rule for rule in (LEAST_LOADED, PREDICTED_WORK, PREFIX_AFFINE, RoundRobin())
+}
+
+
+def find_placement(name: str) -> Placement:
+    """Return the placement rule called ``name``; raise `UnknownNameError` for another name."""
+    if name not in PLACEMENTS:
+        raise UnknownNameError("route", name, PLACEMENTS)
+    return PLACEMENTS[name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

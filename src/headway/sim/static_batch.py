@@ -33,39 +33,39 @@ class BatchTime:
             raise InputError("a batch must take some time per token")
 
     def of(self, longest_tokens: int) -> float:
-        """Seconds."""
+        """Return seconds."""
         return self.fixed_s + self.token_s * longest_tokens
 
 
 def batch_time(pool: Pool, trace: Trace, max_batch: int) -> BatchTime:
-    """What a full batch of requests as in ``trace`` takes on ``pool``, from its step times.
+    """Return what a full batch of requests as in ``trace`` takes on ``pool``, by its step times.
 
     The prompts are prefilled together; then every step decodes the whole batch, also for answers
     that have ended, at the mean context.
     """
     prompt = float(trace.prompt_tokens.mean())
     context = prompt + float(trace.output_tokens.mean()) / 2
-    table, new = pool.table, max(1, int(prompt * max_batch))
-    most = pool.engine.max_num_batched_tokens if pool.engine.chunked_prefill else new
-    chunk = min(new, most)
-    one = table.mixed_step_ns(0, 0, chunk, int(chunk * prompt / 2))
-    kv = int(max_batch * context)
-    step = table.decode_step_ns(max_batch, kv)
-    return BatchTime(one * max(new / most, 1.0) * 1e-9, step * 1e-9)
+    new = max(1, int(prompt * max_batch))
+    max_tokens = pool.engine.max_num_batched_tokens if pool.engine.chunked_prefill else new
+
+    chunk = min(new, max_tokens)
+    chunk_ns = pool.table.mixed_step_ns(0, 0, chunk, int(chunk * prompt / 2))
+    step_ns = pool.table.decode_step_ns(max_batch, int(max_batch * context))
+    return BatchTime(chunk_ns * max(new / max_tokens, 1.0) * 1e-9, step_ns * 1e-9)
 
 
-def rows_of(view: View, rows: Ints) -> View:
-    """The part of ``view`` that waits now."""
-    return View(
-        view.arrival_s[rows],
-        view.prompt_tokens[rows],
-        view.quantiles[rows],
-        view.deadline_s[rows],
-        view.produced_tokens[rows],
-        view.tenants[rows],
-        view.service,
-        view.history,
-    )
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A second engine, for long answers.
+
+    Attributes:
+        offload: which requests may go there.
+        time: of one request.
+
+    """
+
+    offload: Offload
+    time: BatchTime
 
 
 def serve_batches(
@@ -73,9 +73,9 @@ def serve_batches(
     view: View,
     policy: OrderPolicy,
     rule: Consolidation,
-    fast: BatchTime,
-    offload: Offload | None = None,
-    slow: BatchTime | None = None,
+    *,
+    time: BatchTime,
+    second: Second | None = None,
     overhead_s: float = 0.0,
 ) -> Records:
     """Serve ``trace`` in static batches.
@@ -85,54 +85,74 @@ def serve_batches(
         view: what is known, a row per request.
         policy: the order.
         rule: what shares a batch.
-        fast: time of a batch on the engine.
-        offload: which requests may go to the second engine; none without.
-        slow: time of one request there.
+        time: of a batch on the engine.
+        second: engine for long answers, if there is one.
         overhead_s: prediction, per request, spent before it can be scheduled.
 
     """
-    if (offload is None) != (slow is None):
-        raise InputError("offloading needs both a rule and a second engine")
     n = len(trace)
-    ready = trace.arrival_s + overhead_s
-    ends: Floats = np.full(n, np.nan)
+    ready_s = trace.arrival_s + overhead_s
+    ends_s: Floats = np.full(n, np.nan)
     waiting: list[int] = []
-    free_s, slow_free_s, now, arrived = 0.0, 0.0, 0.0, 0
+    free_s, second_free_s, now, num_arrived = 0.0, 0.0, 0.0, 0
     usual_s = float(np.median(view.service_s))
-    while arrived < n or waiting:
+    while num_arrived < n or waiting:
         now = max(now, free_s)
         if not waiting:
-            now = max(now, float(ready[arrived]))
-        while arrived < n and ready[arrived] <= now:
-            row = arrived
-            arrived += 1
-            backlog_s = len(waiting) / rule.max_batch * usual_s + max(free_s - ready[row], 0.0)
-            if (
-                offload is not None
-                and slow is not None
-                and offload.pays(view, row, backlog_s, max(slow_free_s - float(ready[row]), 0.0))
-            ):
-                slow_free_s = max(slow_free_s, float(ready[row])) + slow.of(
-                    int(trace.output_tokens[row])
-                )
-                ends[row] = slow_free_s
+            now = max(now, float(ready_s[num_arrived]))
+
+        # Whoever has come: to the second engine where that pays, else to the queue.
+        while num_arrived < n and ready_s[num_arrived] <= now:
+            row, at_s = num_arrived, float(ready_s[num_arrived])
+            num_arrived += 1
+            backlog_s = len(waiting) / rule.max_batch * usual_s + max(free_s - at_s, 0.0)
+            wait_s = max(second_free_s - at_s, 0.0)
+            if second is not None and second.offload.pays(view, row, backlog_s, wait_s):
+                own_s = second.time.of(int(trace.output_tokens[row]))
+                second_free_s = max(second_free_s, at_s) + own_s
+                ends_s[row] = second_free_s
             else:
                 waiting.append(row)
         if not waiting:
             continue
-        rows = np.array(waiting, dtype=np.int64)
-        seen = rows_of(view, rows)
-        chosen = [waiting[k] for k in rule.batch(order(policy, seen, now), seen.at(0.5))]
+
+        # A batch, in the order of the policy.
+        waiting_view = _part_of(view, np.array(waiting, dtype=np.int64))
+        places = rule.batch(order(policy, waiting_view, now), waiting_view.at(0.5))
+        batch = [waiting[place] for place in places]
+
         # An unfilled batch waits for company, but not beyond the window of its eldest.
-        until = min(float(ready[r]) for r in chosen) + rule.window_s
-        if len(chosen) < rule.max_batch and arrived < n and ready[arrived] <= until and now < until:
-            now = float(ready[arrived])
+        until_s = min(float(ready_s[row]) for row in batch) + rule.window_s
+        company = num_arrived < n and ready_s[num_arrived] <= until_s
+        if len(batch) < rule.max_batch and company and now < until_s:
+            now = float(ready_s[num_arrived])
             continue
-        gone = set(chosen)
-        waiting = [row for row in waiting if row not in gone]
-        free_s = now + fast.of(int(trace.output_tokens[chosen].max()))
-        ends[chosen] = free_s
+
+        rows = set(batch)
+        waiting = [row for row in waiting if row not in rows]
+        free_s = now + time.of(int(trace.output_tokens[batch].max()))
+        ends_s[batch] = free_s
+
     return Records(
-        trace.arrival_s, ends, ends, trace.prompt_tokens, trace.output_tokens,
-        np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_),
-    )  # fmt: skip
+        arrival_s=trace.arrival_s,
+        first_s=ends_s,
+        last_s=ends_s,
+        prompt_tokens=trace.prompt_tokens,
+        output_tokens=trace.output_tokens,
+        cached_tokens=np.zeros(n, dtype=np.int64),
+        rejected=np.zeros(n, dtype=np.bool_),
+    )
+
+
+def _part_of(view: View, rows: Ints) -> View:
+    """Return the part of ``view`` that waits now."""
+    return View(
+        arrival_s=view.arrival_s[rows],
+        prompt_tokens=view.prompt_tokens[rows],
+        quantiles=view.quantiles[rows],
+        deadline_s=view.deadline_s[rows],
+        produced_tokens=view.produced_tokens[rows],
+        tenants=view.tenants[rows],
+        service=view.service,
+        history=view.history,
+    )

@@ -1,4 +1,4 @@
-"""Many runs at once: on threads, or on Ray, with the same bytes as one after the other."""
+"""Many runs at once, on threads or on Ray, with the same results as one after the other."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, TypeVar
 
-from headway.errors import InputError, need
+from headway.errors import UnknownNameError, need
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+EXECUTORS = ("threads", "ray")
 
 
 def run_all(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
+    *,
+    executor: str = "threads",
     workers: int = 1,
-    engine: str = "threads",
 ) -> list[Result]:
-    """``function`` of every task, in order, on ``workers`` threads or on Ray: the same bytes.
+    """Return ``function`` of every task, in order, whoever runs them.
 
     The compiled loop holds no lock of the interpreter, so threads are enough on one machine.
     """
-    if engine == "ray":
+    if executor not in EXECUTORS:
+        raise UnknownNameError("executor", executor, EXECUTORS)
+    if executor == "ray":
         return _on_ray(function, tasks, workers)
-    if engine != "threads":
-        raise InputError(f"a sweep runs on threads or on ray, not on {engine!r}")
     if workers <= 1:
         return [function(task) for task in tasks]
+
     first = [function(tasks[0])] if tasks else []  # compiles, once
     with ThreadPoolExecutor(workers) as pool:
         return first + list(pool.map(function, tasks[1:]))
@@ -37,17 +40,17 @@ def run_all(
 def _on_ray(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> list[Result]:
-    """A few tasks per message, what the function carries sent once."""
+    """Run a few tasks per message; what the function carries is sent once."""
     need("ray", "running on Ray", "ray")
     ray: Any = import_module("ray")
     if not ray.is_initialized():
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
 
-    def several(carried: Callable[[Task], Result], some: list[Task]) -> list[Result]:
-        return [carried(task) for task in some]
+    def run_part(carried: Callable[[Task], Result], part: list[Task]) -> list[Result]:
+        return [carried(task) for task in part]
 
-    remote, carried = ray.remote(several), ray.put(function)
+    remote, carried = ray.remote(run_part), ray.put(function)
     size = max(1, len(tasks) // (4 * workers))
     parts = [list(tasks[k : k + size]) for k in range(0, len(tasks), size)]
-    done = ray.get([remote.remote(carried, part) for part in parts])
-    return [result for part in done for result in part]
+    results = ray.get([remote.remote(carried, part) for part in parts])
+    return [result for part in results for result in part]

@@ -58,3 +58,16 @@ def parse_layout(text: str) -> Parallelism:
     if "".join(f"{name}{degree}" for name, degree in degrees.items()) != text.replace(",", ""):
         raise InputError(f"a layout is degrees such as tp2 or tp4pp2, not {text!r}")
     return Parallelism(**{name: int(degree) for name, degree in degrees.items()})
+
+
+def split_names(text: str) -> list[str]:
+    """Return the deployments in a list; a comma inside a layout belongs to the layout."""
+    return re.split(r",(?=[^,]*@)", text)
+
+
+def deployment_name(deployment: Deployment) -> str:
+    """Return the text that `parse_deployment` reads, for names from the catalogues."""
+    layout = deployment.parallelism
+    degrees = {"tp": layout.tp, "pp": layout.pp, "dp": layout.dp, "ep": layout.ep}
+    text = "".join(f"{name}{degree:g}" for name, degree in degrees.items() if degree > 1)
+    return f"{deployment.model.name}@{deployment.cluster.name}:{text or 'tp1'}"

@@ -124,6 +124,10 @@ class Records:
             rejected=np.array([r.status == REJECTED for r in records], dtype=np.bool_),
         )
 
+    def take(self, rows: Bools) -> Records:
+        """Return the records where ``rows`` is true."""
+        return Records(**{name: getattr(self, name)[rows] for name in self.__slots__})
+
     @property
     def done(self) -> Bools:
         """Which ended with their last token."""
