@@ -34,7 +34,7 @@ WORDS = {
     "--published": "headway papers",
 }
 OPEN = {
-    "frontier", "estimate", "explain", "profile", "calibrate", "validate", "ideal", "tradeoff",
+    "frontier", "estimate", "explain", "calibrate", "validate",
     "predict evaluate", "predict text", "predict train", "predict card", "simulate",
     "trace formats", "trace import", "engine", "report", "closed-form", "laws",
 }  # fmt: skip

@@ -54,13 +54,13 @@ def test_means_per_scenario_and_single_requests(
 ) -> None:
     path = tmp_path / "requests.jsonl"
     path.write_text(REQUESTS)
-    means = answer(capsys, ideal, "llama-3.1-8b", "--requests", str(path), "--on", "h100")
+    means = answer(capsys, ideal, "llama-3.1-8b", "--lengths", str(path), "--on", "h100")
     assert [(r.scenario, r.num_requests) for r in means.rows] == [("qa", 2), ("summary", 1)]
-    each = answer(capsys, ideal, "llama-3.1-8b", "--requests", str(path), "--on", "h100", "--each")
+    each = answer(capsys, ideal, "llama-3.1-8b", "--lengths", str(path), "--on", "h100", "--each")
     seconds = [r.runtime_s.expected for r in each.rows]
     assert means.rows[0].runtime_s.expected == pytest.approx((seconds[0] + seconds[1]) / 2)
     assert each.rows[1].prompt_tokens == 50  # what was cached is not computed
-    other = answer(capsys, ideal, "llama-3.2-1b", "--requests", str(path), "--on", "h100")
+    other = answer(capsys, ideal, "llama-3.2-1b", "--lengths", str(path), "--on", "h100")
     assert [r.scenario for r in other.rows] == ["qa"]
 
 
@@ -121,7 +121,7 @@ def test_where_the_time_of_an_endpoint_goes(
         (["llama-3.1-8b", "--on", "no-such-chip"], "unknown"),
         (["llama-3.1-8b", "--engine", "no-such"], "unknown engine"),
         (["llama-3.1-405b", "--on", "a100", "--accelerators", "1"], "lacks"),
-        (["llama-3.1-8b", "--requests", "nowhere.jsonl"], "cannot read"),
+        (["llama-3.1-8b", "--lengths", "nowhere.jsonl"], "cannot read"),
     ],
 )
 def test_what_cannot_be_answered_is_said(arguments: list[str], said: str) -> None:
@@ -151,7 +151,7 @@ def test_bad_requests_are_named_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "requests.jsonl"
     path.write_text(json.dumps({"prompt_tokens": 1, "output_tokens": 1}) + "\n" + line + "\n")
     with pytest.raises(HeadwayError, match="line 2"):
-        run(ideal, "llama-3.1-8b", "--requests", str(path))
+        run(ideal, "llama-3.1-8b", "--lengths", str(path))
 
 
 def test_an_empty_ledger_is_refused(tmp_path: Path) -> None:

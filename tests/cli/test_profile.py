@@ -71,7 +71,7 @@ def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
         (["--endpoint", "http://x/v1", "--model", "m", "--api-key-env", "NO_SUCH"], "NO_SUCH"),
         (["--endpoint", "http://x/v1", "--model", "m", "--prompt", "a"], "must be a number"),
         (["no-such-model"], "unknown model"),
-        (["./nowhere/config.json"], "cannot read"),
+        (["./nowhere/config.json"], "no file"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments: list[str], said: str) -> None:

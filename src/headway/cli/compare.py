@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.ideal import FILE, reference_options, references, requests
+from headway.cli.ideal import FILE, footing_options
 from headway.cli.show import show
-from headway.ideal.compare import compare_report
+from headway.ideal.compare import Footing, compare_report
 
 
 @click.command()
 @click.argument("profiles", nargs=-1, required=True, type=FILE)
 @click.option("--against", "models", multiple=True, metavar="MODEL", help="A model, or several.")
-@reference_options
+@footing_options
 @answer_files
 def compare(
-    profiles: tuple[Path, ...],
-    models: tuple[str, ...],
-    requests_file: Path | None,
-    prompt: int,
-    output: int,
-    each: bool,
-    files: AnswerFiles,
-    **options: Any,
+    profiles: tuple[Path, ...], models: tuple[str, ...], footing: Footing, files: AnswerFiles
 ) -> None:
     """Hold PROFILES, which `headway profile` wrote, against models on reference hardware.
 
     Measurements of an engine stand beside the models. The time of an endpoint is split into what is
     the model, the software, contention, queue and network.
     """
-    lengths = requests(requests_file, prompt, output)
-    against = references(models, lengths, **options)
-    show(compare_report(profiles, against, lengths, each=each), files)
+    show(compare_report(profiles, models, footing), files)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNTS, FRACTION, TIME_OR_ZERO, length_options, number_option
+from headway.cli.options import COUNT, COUNTS, FRACTION, TIME_OR_ZERO, length_options, number_option
 from headway.cli.show import show
 from headway.engines.runtimes import RUNTIMES, start_runtime
 from headway.errors import InputError
@@ -23,48 +24,40 @@ from headway.measure.endpoint.report import expected_cost, profile_endpoint
 from headway.measure.harness import MAX_REPEATS
 from headway.measure.measurement import Clock, write_measurements
 
+WITHIN_HELP = (
+    "Choose what to measure, up to the largest --prompt and --output, until runtimes are known "
+    "within this, such as 5%."
+)
+CLOCK_HELP = "Default: process CPU time for one thread on a CPU, else wall time."
+
+
+shown = partial(click.option, show_default=True)
+
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--runtime", type=click.Choice(RUNTIMES), default="transformers", show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
-@click.option("--dtype", default="float32", show_default=True, help="As torch calls it.")
-@click.option("--threads", type=click.IntRange(1, 512), default=1, show_default=True)
+@shown("--runtime", type=click.Choice(RUNTIMES), default="transformers", help="What computes.")
+@shown("--device", default="cpu", help="cpu, cuda or cuda:1.")
+@shown("--dtype", default="float32", help="As torch calls it.")
+@shown("--threads", type=click.IntRange(1, 512), default=1, help="Of a CPU.")
 @click.option("--graphs", is_flag=True, help="Let vLLM compile and capture graphs (slow start).")
 @length_options(several=True, prompt="1,32,128,512")
-@click.option("--batch", type=COUNTS, default="1", show_default=True, help="Sequences of steps.")
-@click.option("--trials", type=click.IntRange(1, 1000), default=5, show_default=True)
-@click.option(
-    "--repeats",
-    type=click.IntRange(1, MAX_REPEATS),
-    default=3,
-    show_default=True,
-    help="Of short loads in each trial.",
-)
-@click.option(
-    "--within",
-    type=FRACTION,
-    help="Choose what to measure, up to the largest --prompt and --output, until runtimes are "
-    "known within this, such as 5%.",
-)
-@click.option(
-    "--clock",
-    type=click.Choice(["wall", "process_cpu"]),
-    help="Default: process CPU time for one thread on a CPU, else wall time.",
-)
+@shown("--batch", type=COUNTS, default="1", help="Sequences of steps.")
+@shown("--trials", type=click.IntRange(1, 1000), default=5, help="Rounds of all that is timed.")
+@shown("--repeats", type=click.IntRange(1, MAX_REPEATS), default=3, help="Of short loads, a round.")
+@click.option("--within", type=FRACTION, help=WITHIN_HELP)
+@click.option("--clock", type=click.Choice(["wall", "process_cpu"]), help=CLOCK_HELP)
 @click.option("--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, ending in /v1.")
 @click.option("--model", "endpoint_model", default="", help="The model's name at the endpoint.")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")
 @click.option("--completions", is_flag=True, help="Ask /completions, not /chat/completions.")
 @click.option("--extra", metavar="JSON", help="Further fields of every request.")
-@click.option(
-    "--max-requests", type=click.IntRange(1, 1_000_000), help="Default: the plan and its retries."
-)
+@click.option("--max-requests", type=COUNT, help="Default: the plan and its retries.")
 @number_option("--budget-usd", "budget in $", "Dollars that are never exceeded.", zero=True)
 @number_option("--prompt-price", "price of prompt tokens", "$ per million tokens.", zero=True)
 @number_option("--output-price", "price of output tokens", "$ per million tokens.", zero=True)
-@click.option("--pause", type=TIME_OR_ZERO, default="0s", help="Between requests.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of prompts and order.")
+@shown("--pause", type=TIME_OR_ZERO, default="0s", help="Between requests.")
+@shown("--seed", type=int, default=0, help="Of prompts and order.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("-o", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Where to measure to. Default: profile-MODEL.jsonl.")  # fmt: skip

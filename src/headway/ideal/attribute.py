@@ -158,7 +158,7 @@ class PartRow:
     """One part of an endpoint's mean time."""
 
     part: str = column("part", "what the time goes to")
-    seconds: Estimate | None = column("seconds", "mean over the probed requests", unit="s")
+    seconds: Estimate | None = column("time", "mean over the probed requests", unit="s")
     share: float | None = column("of raw", "share of the raw time", unit="%", digits=2, scale=100)
     factor: Estimate | None = column("factor", "endpoint without disturbance over idealized")
     is_total: bool = column("total", "whether it is a total and not a part of raw", detail=True)

@@ -11,18 +11,24 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError, reason
+from headway.hardware.cluster import Cluster
 from headway.ideal.attribute import PartRow, endpoint_report
 from headway.ideal.estimator import fit_requests
-from headway.ideal.reference import Reference
+from headway.ideal.reference import Reference, idealize
 from headway.ideal.request_profile import FloatArray
 from headway.measure.endpoint.ledger import is_ledger
 from headway.measure.measurement import Measurement, read_measurements
+from headway.model.architecture import ModelArchitecture
 from headway.report.chart import Chart
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.report.report import Report
 
 MAX_REQUESTS = 5_000_000
+NOTES = (
+    "batch 1, as the idealized runtime is defined: a shared server costs far less a token",
+    "joules are of all accelerators at modelled power; their range holds 80%",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,43 @@ class RequestLengths:
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1 or self.output_tokens < 0:
             raise InputError("a request has 1 prompt token or more and no negative output tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """What models are compared on.
+
+    Attributes:
+        clusters: reference accelerators, or their names.
+        requests: what every model is to answer.
+        engine: the measured engine that runs the models, ``None`` for the data sheet alone.
+        precision: of every model; ``None`` for what it was published in.
+        num_accelerators: that each model has to itself; as few as hold it by default.
+        each: one row per request instead of the mean of a scenario.
+
+    """
+
+    clusters: Sequence[Cluster | str] = ("a100",)
+    requests: Sequence[RequestLengths] = (RequestLengths(512, 64),)
+    engine: str | None = "vllm"
+    precision: str | None = None
+    num_accelerators: int | None = None
+    each: bool = False
+
+    def references(self, models: Iterable[ModelArchitecture | str]) -> list[Reference]:
+        """Return every model on every accelerator, with room for the longest request."""
+        return [
+            idealize(
+                model,
+                cluster,
+                engine=self.engine,
+                precision=self.precision,
+                num_accelerators=self.num_accelerators,
+                context_tokens=max(r.prompt_tokens + r.output_tokens for r in self.requests),
+            )
+            for model in models
+            for cluster in self.clusters
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +115,39 @@ CHART = Chart(
     series="model",
     legend="low and to the left is better  ·  a line joins the accelerators of one model  ·  bars: "
     "what the values lie between",
-    x_label="idealized runtime of a request",
-    y_label="energy of a request",
+    x_label="idealized runtime of a request, s",
+    y_label="energy of a request, J",
     intervals=True,
 )
 
 
 def ideal_report(
-    references: Sequence[Reference],
-    requests: Sequence[RequestLengths],
-    *,
-    profiles: Sequence[Sequence[Measurement]] = (),
-    each: bool = False,
+    models: Iterable[ModelArchitecture | str],
+    footing: Footing,
+    profiles: Iterable[Sequence[Measurement]] = (),
 ) -> Report[IdealRow]:
     """Return mean runtime, dollars and joules per model, accelerator and scenario.
 
     Args:
-        references: models on their accelerators.
-        requests: what they are to answer.
+        models: or their names.
+        footing: accelerators, software and requests.
         profiles: own measurements, each of one engine, shown beside.
-        each: one row per request instead of the mean of a scenario.
 
     Raises:
         InputError: there is no request for one of the models.
+        DoesNotFitError: a model does not fit the accelerators.
 
     """
+    references = footing.references(models)
     rows = [
         _reference_row(reference, group)
         for reference in references
-        for group in _groups(requests, reference.deployment.model.name, each)
+        for group in _groups(footing, reference.deployment.model.name)
     ]
     rows += [
         _profile_row(measurements, group)
         for measurements in profiles
-        for group in _groups(requests, measurements[0].setup.model, each)
+        for group in _groups(footing, measurements[0].setup.model)
     ]
 
     clusters = [reference.deployment.cluster for reference in references]
@@ -116,11 +158,12 @@ def ideal_report(
         question={
             "models": _listing(r.deployment.model.name for r in references),
             "on": _listing(cluster.name for cluster in clusters),
-            "requests": len(requests),
-            "engine": _listing(reference.engine or "none" for reference in references),
+            "accelerators": footing.num_accelerators,
+            "requests": len(footing.requests),
+            "engine": footing.engine,
         },
         rows=tuple(rows),
-        notes=_notes(references),
+        notes=_notes(footing) if references else NOTES[:1],
         sources={f"price of {name}": price.url for name, price in prices.items() if price},
         charts=(CHART,) if any(row.energy_j is not None for row in rows) else (),
     )
@@ -171,18 +214,16 @@ class _Group:
     output_tokens: FloatArray
 
 
-def _groups(requests: Iterable[RequestLengths], model: str, each: bool) -> list[_Group]:
+def _groups(footing: Footing, model: str) -> list[_Group]:
     """Return the requests for ``model``, by scenario or one by one."""
-    own = [request for request in requests if request.model in ("", model)]
+    own = [request for request in footing.requests if request.model in ("", model)]
     if not own:
         raise InputError(f"no request is for {model}; leave 'model' out for requests of all models")
 
-    scenarios = sorted({request.scenario for request in own})
-    groups = (
-        [[request] for request in own]
-        if each
-        else [[request for request in own if request.scenario == name] for name in scenarios]
-    )
+    groups = [[request] for request in own]
+    if not footing.each:
+        scenarios = sorted({request.scenario for request in own})
+        groups = [[request for request in own if request.scenario == name] for name in scenarios]
     return [
         _Group(
             scenario=group[0].scenario or None,
@@ -245,18 +286,14 @@ def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow
     )
 
 
-def _notes(references: Sequence[Reference]) -> tuple[str, ...]:
-    notes = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
-    notes += [
-        "the range is from the hardware's bound to poor kernels"
-        if engine is None
-        else f"as {engine} runs it, by the shipped calibration; the range holds 90%. "
-        "An accelerator or model that was not measured borrows from its relatives"
-        for engine in dict.fromkeys(reference.engine for reference in references)
-    ]
-    if references:
-        notes.append("joules are of all accelerators at modelled power; their range holds 80%")
-    return tuple(notes)
+def _notes(footing: Footing) -> tuple[str, ...]:
+    software = "the range is from the hardware's bound to poor kernels"
+    if footing.engine is not None:
+        software = (
+            f"as {footing.engine} runs it, by the shipped calibration; the range holds 90%. "
+            "An accelerator or model that was not measured borrows from its relatives"
+        )
+    return (NOTES[0], software, NOTES[1])
 
 
 def _listing(names: Iterable[str]) -> str:
@@ -264,11 +301,7 @@ def _listing(names: Iterable[str]) -> str:
 
 
 def compare_report(
-    paths: Sequence[Path],
-    references: Sequence[Reference],
-    requests: Sequence[RequestLengths],
-    *,
-    each: bool = False,
+    paths: Sequence[Path], models: Sequence[ModelArchitecture | str], footing: Footing
 ) -> Report[IdealRow] | Report[PartRow]:
     """Hold what `headway profile` wrote against models on reference hardware.
 
@@ -280,9 +313,9 @@ def compare_report(
 
     """
     if not any(is_ledger(path) for path in paths):
-        profiles = [read_measurements(path) for path in paths]
-        return ideal_report(references, requests, profiles=profiles, each=each)
+        return ideal_report(models, footing, [read_measurements(path) for path in paths])
 
+    references = footing.references(models)
     if len(paths) != 1 or len(references) != 1:
         raise InputError("an endpoint is held against one model on one accelerator")
     return endpoint_report(paths[0], references[0])
