@@ -35,8 +35,8 @@ import numpy as np
 from headway.engines.batch import Batcher
 from headway.engines.openvino import OpenVinoPipeline
 from headway.engines.profiled import ProfiledPipeline
-from headway.engines.serve import serve as serve_engine
 from headway.engines.server import EngineServer
+from headway.engines.server import serve as serve_engine
 from headway.engines.steplog import LoggedPipeline, Row, as_steps
 from headway.engines.tiny import TINY_RANDOM
 from headway.engines.vocabulary import ByteVocabulary

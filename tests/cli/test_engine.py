@@ -15,8 +15,8 @@ from headway.load.client import first_model
 
 
 def test_it_serves_until_it_is_told_to_stop() -> None:
-    line = [sys.executable, "-m", "headway.cli.main", "engine", "timed", "--port", "0",
-            "--deployment", "llama-3.1-8b@h100:tp1"]  # fmt: skip
+    line = [sys.executable, "-m", "headway.cli.main", "engine", "--runtime", "timed", "--port", "0",
+            "--on", "llama-3.1-8b@h100:tp1"]  # fmt: skip
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         said = child.stdout.readline()
@@ -29,11 +29,11 @@ def test_it_serves_until_it_is_told_to_stop() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["timed"], "--deployment is what the engine timed needs"),
-        (["openvino", "--deployment", "llama-3.1-8b@h100:tp1"], "no other takes"),
-        (["openvino", "--max-num-seqs", "64", "--max-num-batched-tokens", "32"], "at least"),
-        (["openvino", "--model", "tiny-randm"], "unknown model|optional package"),
-        (["openvino", "--model", "mixtral-8x7b"], "llama and mistral only|optional package"),
+        (["--runtime", "timed"], "what the runtime timed needs"),
+        (["--on", "llama-3.1-8b@h100:tp1"], "no other takes"),
+        (["--max-num-seqs", "64", "--max-num-batched-tokens", "32"], "at least"),
+        (["--model", "tiny-randm"], "unknown model|optional package"),
+        (["--model", "mixtral-8x7b"], "llama and mistral only|optional package"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments: list[str], message: str) -> None:

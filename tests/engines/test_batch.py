@@ -102,8 +102,8 @@ def test_every_request_is_answered_once(shapes: list[tuple[int, int]], most: int
     pieces = answered(pipeline, works, most)
     for work in works:
         own = [piece for piece in pieces if piece.number == work.number]
-        assert sum(len(piece.tokens) for piece in own) == work.most_tokens
-        assert [bool(piece.reason) for piece in own] == [False] * (work.most_tokens - 1) + [True]
+        assert sum(len(piece.tokens) for piece in own) == work.max_tokens
+        assert [bool(piece.reason) for piece in own] == [False] * (work.max_tokens - 1) + [True]
     assert pipeline.most <= most
 
 

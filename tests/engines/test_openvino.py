@@ -46,10 +46,10 @@ def test_every_answer_has_its_tokens_and_every_step_is_as_told() -> None:
     pieces = answered(logged, works, 6)
     for work in works:
         own = [piece for piece in pieces if piece.number == work.number]
-        assert sum(len(piece.tokens) for piece in own) == work.most_tokens
+        assert sum(len(piece.tokens) for piece in own) == work.max_tokens
         assert [piece.reason for piece in own if piece.reason] == ["length"]
     steps, _ = as_steps(logged.rows)
-    assert float(steps.total_sampled.sum()) == sum(work.most_tokens for work in works)
+    assert float(steps.total_sampled.sum()) == sum(work.max_tokens for work in works)
     assert float(steps.total_tokens.max()) <= BUDGET
 
 

@@ -27,7 +27,7 @@ class Work:
     Attributes:
         number: its own.
         prompt: token ids, at least one.
-        most_tokens: after so many the answer ends.
+        max_tokens: after so many the answer ends.
         ignore_eos: whether the model may not end it earlier.
         priority: the smallest goes first among those that wait (vLLM's meaning).
 
@@ -35,12 +35,12 @@ class Work:
 
     number: int
     prompt: tuple[int, ...]
-    most_tokens: int
+    max_tokens: int
     ignore_eos: bool = False
     priority: int = 0
 
     def __post_init__(self) -> None:
-        if not self.prompt or self.most_tokens < 1:
+        if not self.prompt or self.max_tokens < 1:
             raise InputError("a request needs a prompt and at least 1 token to answer with")
 
 
@@ -78,21 +78,21 @@ class Pipeline(Protocol):
 class Count:
     """What a batcher did so far: the counters behind ``/metrics``.
 
-    ``running`` and ``waiting`` are those of the last step, as in vLLM: who asked since is neither,
+    ``running`` and ``waiting`` are those of the last step, as in vLLM: who came since is neither,
     or a free engine would seem to have a queue.
     ``step_cpu_s`` is what its thread computed of ``step_s``; the rest it waited for a core, or for
     the interpreter.
     """
 
-    running: int
-    waiting: int
-    steps: int
-    step_s: float
-    step_cpu_s: float
-    kv_usage: float
+    running: int = 0
+    waiting: int = 0
+    steps: int = 0
+    step_s: float = 0.0
+    step_cpu_s: float = 0.0
+    kv_usage: float = 0.0
 
 
-Told = tuple[list[Piece], Count] | str  # what a step gave, or what broke
+Message = tuple[list[Piece], Count] | str  # what a step gave, or what broke
 
 
 class Batcher:
@@ -103,7 +103,7 @@ class Batcher:
         if max_num_seqs < 1:
             raise InputError(f"an engine runs at least 1 sequence, not {max_num_seqs}")
         self._pipeline = pipeline
-        self._most = max_num_seqs
+        self._max_num_seqs = max_num_seqs
         self._waiting: list[tuple[int, int, Work]] = []
         self._running: set[int] = set()
         self._steps = 0
@@ -118,7 +118,7 @@ class Batcher:
         """
         try:
             while self._listen(pipe):
-                while self._waiting and len(self._running) < self._most:
+                while self._waiting and len(self._running) < self._max_num_seqs:
                     work = heapq.heappop(self._waiting)[2]
                     self._pipeline.add(work)
                     self._running.add(work.number)
@@ -130,13 +130,14 @@ class Batcher:
         finally:
             pipe.close()
 
-    def _step(self) -> Told:
+    def _step(self) -> Message:
         running, waiting = len(self._running), len(self._waiting)
-        began_s, began_cpu_s = perf_counter(), thread_time()
+        begin_s, begin_cpu_s = perf_counter(), thread_time()
         pieces = self._pipeline.step()
-        self._step_s += perf_counter() - began_s
-        self._step_cpu_s += thread_time() - began_cpu_s
+        self._step_s += perf_counter() - begin_s
+        self._step_cpu_s += thread_time() - begin_cpu_s
         self._steps += 1
+
         for piece in pieces:
             if piece.reason:
                 self._running.discard(piece.number)
@@ -146,17 +147,23 @@ class Batcher:
 
     def _count(self, running: int, waiting: int) -> Count:
         return Count(
-            running, waiting, self._steps, self._step_s, self._step_cpu_s, self._pipeline.kv_usage
+            running=running,
+            waiting=waiting,
+            steps=self._steps,
+            step_s=self._step_s,
+            step_cpu_s=self._step_cpu_s,
+            kv_usage=self._pipeline.kv_usage,
         )
 
     def _listen(self, pipe: Connection) -> bool:
-        """Take in what was asked; wait for it if there is nothing to do."""
-        idle = not self._running and not self._waiting
-        while idle or pipe.poll():
+        """Take in works and cancellations; wait for them if there is nothing to do."""
+        is_idle = not self._running and not self._waiting
+        while is_idle or pipe.poll():
             message: Work | int | None = pipe.recv()
-            idle = False
+            is_idle = False
             if message is None:
                 return False
+
             if isinstance(message, Work):
                 heapq.heappush(self._waiting, (message.priority, message.number, message))
             elif message in self._running:

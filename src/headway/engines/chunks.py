@@ -48,32 +48,35 @@ class Chunks:
         self._running.pop(number, None)
 
     def advance(self) -> list[Part]:
-        """One step: who does what. Whoever has all its tokens has ended."""
-        running = list(self._running.values())
-        decoding = [r for r in running if r.produced]
-        prompts = [r for r in running if not r.produced]
+        """Return who does what in the next step; whoever then has all its tokens has ended."""
+        sequences = list(self._running.values())
+        decoding = [s for s in sequences if s.produced]
+        prompts = [s for s in sequences if not s.produced]
         parts = [
-            Part(one.work.number, 1, len(one.work.prompt) + one.produced - 1, True)
-            for one in decoding
+            Part(s.work.number, 1, len(s.work.prompt) + s.produced - 1, samples=True)
+            for s in decoding
         ]
+
+        # Prompts share what the decodes leave of the budget, the oldest first.
         budget = self._budget - len(decoding)
-        for one in prompts:
-            chunk = min(len(one.work.prompt) - one.computed, budget)
+        for sequence in prompts:
+            chunk = min(len(sequence.work.prompt) - sequence.computed, budget)
             if chunk < 1:
                 break
             budget -= chunk
-            done = one.computed + chunk == len(one.work.prompt)
-            parts.append(Part(one.work.number, chunk, one.computed, done))
-            one.computed += chunk
+            is_last = sequence.computed + chunk == len(sequence.work.prompt)
+            parts.append(Part(sequence.work.number, chunk, sequence.computed, samples=is_last))
+            sequence.computed += chunk
+
         for part in parts:
-            one = self._running[part.number]
-            one.produced += part.samples
-            if one.produced == one.work.most_tokens:
+            sequence = self._running[part.number]
+            sequence.produced += part.samples
+            if sequence.produced == sequence.work.max_tokens:
                 del self._running[part.number]
         return parts
 
     def ended(self, number: int) -> bool:
-        """Whether that sequence is here no more."""
+        """Return whether that sequence is here no more."""
         return number not in self._running
 
 

@@ -54,7 +54,7 @@ class OpenVinoPipeline:
     def add(self, work: Work) -> None:
         """See `headway.engines.batch.Pipeline`."""
         settings = self._genai.GenerationConfig()
-        settings.max_new_tokens = work.most_tokens
+        settings.max_new_tokens = work.max_tokens
         settings.ignore_eos = work.ignore_eos
         settings.do_sample = False
         prompt = self._openvino.Tensor(np.array([work.prompt], dtype=np.int64))

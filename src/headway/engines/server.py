@@ -5,21 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
 
-from headway.engines.asked import CHAT, COMPLETIONS, Asked, read_asked
-from headway.engines.batch import Count, Piece, Told, Work
+from headway.engines.batch import Count, Message, Piece, Work
+from headway.engines.request import EngineRequest, read_engine_request
 from headway.engines.vocabulary import ByteVocabulary
-from headway.errors import InputError
-from headway.http.small import LAST_CHUNK, STREAM_HEAD, Incoming, ServerConnection, as_chunk
+from headway.errors import InputError, reason
+from headway.http.message import JSON_HEADERS, STREAM_HEADERS, HttpRequest, fastest_loop
+from headway.http.openai import (
+    CHAT,
+    COMPLETIONS,
+    PATHS,
+    AnswerWriter,
+    Usage,
+    error_body,
+    error_event,
+    models_body,
+)
+from headway.http.server import Application, Reply, ServerConnection
 
 BACKLOG = 16_384
-JSON = b"application/json"
+TEXT_HEADERS = b"Content-Type: text/plain; version=0.0.4\r\n"
 _log = logging.getLogger("headway.engines")
 
 
@@ -27,18 +39,69 @@ _log = logging.getLogger("headway.engines")
 class _Answer:
     """A request that is being answered."""
 
-    connection: ServerConnection
-    asked: Asked
-    begun_unix: int
+    server: EngineServer
+    request: EngineRequest
+    reply: Reply
+    writer: AnswerWriter
     texts: list[str] = field(default_factory=list)
-    tokens: int = 0
+    num_tokens: int = 0
+
+    def client_gone(self) -> None:
+        """Compute it no further."""
+        self.server.cancel(self.request.work.number)
+
+    def client_full(self) -> None:
+        """A loopback client that reads slowly is waited for by its socket alone."""
+
+    def client_ready(self) -> None:
+        """See `client_full`."""
+
+    def add(self, texts: list[str], reason: str) -> None:
+        """Send or keep the texts of new tokens; ``reason`` says that they are the last."""
+        if not self.request.stream:
+            self.texts += texts
+            self.num_tokens += len(texts)
+            if reason:
+                tree = self.writer.whole("".join(self.texts), self._reason(reason), self._usage())
+                self.reply.whole(200, JSON_HEADERS, json.dumps(tree).encode())
+            return
+
+        events = b""
+        for text in texts:
+            opens = self.request.api == CHAT and not self.num_tokens
+            events += self.reply.framed(self.writer.delta(text, opens=opens))
+            self.num_tokens += 1
+        if reason:
+            usage = self._usage() if self.request.with_usage else None
+            events += self.reply.framed(self.writer.end(self._reason(reason), usage))
+        if self.reply.begun:
+            self.reply.piece(events)
+        else:
+            self.reply.begin(200, STREAM_HEADERS, events)
+        if reason:
+            self.reply.finish()
+
+    def fail(self, problem: str) -> None:
+        """Tell the client that there will be no more."""
+        if self.reply.begun:
+            event = error_event(self.request.api, problem, "engine_failed")
+            self.reply.piece(self.reply.framed(event))
+            self.reply.finish(complete=False)
+        else:
+            self.reply.whole(503, JSON_HEADERS, error_body(problem, "server_error", None))
+
+    def _reason(self, reason: str) -> str:
+        return "stop" if self.request.stops else reason
+
+    def _usage(self) -> Usage:
+        return Usage(prompt_tokens=len(self.request.work.prompt), output_tokens=self.num_tokens)
 
 
-class EngineServer:
+class EngineServer(Application):
     """Serves the batcher at the other end of ``pipe`` as ``model``; `start` before, `stop` after.
 
     Attributes:
-        context_tokens: most tokens of a prompt and its answer.
+        context_tokens: that a prompt and its answer may have together.
 
     """
 
@@ -55,11 +118,12 @@ class EngineServer:
         self._model = model
         self.context_tokens = context_tokens
         self._answers: dict[int, _Answer] = {}
-        self._by_connection: dict[ServerConnection, int] = {}
         self._connections: set[ServerConnection] = set()
         self._number = 0
         self._problem = ""
-        self._count = Count(0, 0, 0, 0.0, 0.0, 0.0)
+
+        # What /metrics shows.
+        self._count = Count()
         self._prompt_tokens = 0
         self._generated_tokens = 0
         self._finished = 0
@@ -74,10 +138,10 @@ class EngineServer:
         self._loop = asyncio.get_running_loop()
         try:
             self._listener = await self._loop.create_server(
-                self._connected, host, port, backlog=BACKLOG
+                lambda: ServerConnection(self, self._loop), host, port, backlog=BACKLOG
             )
         except OSError as error:
-            raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise InputError(f"cannot listen on {host}:{port}: {reason(error)}") from None
         self._reader = threading.Thread(target=self._read, name="engine's answers", daemon=True)
         self._reader.start()
         listening: int = self._listener.sockets[0].getsockname()[1]
@@ -93,53 +157,67 @@ class EngineServer:
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    def _connected(self) -> ServerConnection:
-        connection = ServerConnection(self)
+    # the clients' side
+
+    def opened(self, connection: ServerConnection) -> None:
+        """A client has connected."""
         self._connections.add(connection)
-        return connection
 
-    def received(self, connection: ServerConnection, incoming: Incoming) -> None:
-        """A request is complete."""
-        path = incoming.path
-        if path in (CHAT, COMPLETIONS):
-            if incoming.method == "POST":
-                self._ask(connection, incoming)
-            else:
-                _refuse(connection, 405, f"{path} takes POST")
-        elif path == "/v1/models":
-            listed = {"id": self._model, "object": "model", "created": 0, "owned_by": "headway",
-                      "max_model_len": self.context_tokens}  # fmt: skip
-            tree = {"object": "list", "data": [listed]}
-            connection.answer(200, JSON, json.dumps(tree).encode())
-        elif path == "/metrics":
-            connection.answer(200, b"text/plain; version=0.0.4", self._metrics().encode())
-        elif path == "/health":
-            connection.answer(503 if self._problem else 200, b"text/plain", self._problem.encode())
-        else:
-            _refuse(connection, 404, f"there is no {path}")
-
-    def gone(self, connection: ServerConnection) -> None:
-        """A client has disconnected: its answer is not computed any further."""
+    def closed(self, connection: ServerConnection) -> None:
+        """A client has gone."""
         self._connections.discard(connection)
-        number = self._by_connection.pop(connection, None)
-        if number is not None:
-            del self._answers[number]
-            self._send(number)
 
-    def _ask(self, connection: ServerConnection, incoming: Incoming) -> None:
+    def received(self, connection: ServerConnection, request: HttpRequest) -> None:
+        """A request is complete."""
+        path, reply = request.path, Reply(connection, request)
+        if PATHS.get(path) in (CHAT, COMPLETIONS):
+            if request.method == "POST":
+                self._generate(connection, request, reply)
+            else:
+                _refuse(reply, 405, f"{path} takes POST")
+        elif path == "/v1/models":
+            body = models_body({self._model: {"max_model_len": self.context_tokens}})
+            reply.whole(200, JSON_HEADERS, body)
+        elif path == "/metrics":
+            reply.whole(200, TEXT_HEADERS, self._metrics().encode())
+        elif path == "/health":
+            reply.whole(503 if self._problem else 200, TEXT_HEADERS, self._problem.encode())
+        else:
+            _refuse(reply, 404, f"there is no {path}")
+
+    def _generate(
+        self, connection: ServerConnection, http_request: HttpRequest, reply: Reply
+    ) -> None:
         if self._problem:
-            _refuse(connection, 503, self._problem)
+            _refuse(reply, 503, self._problem)
             return
         self._number += 1
         try:
-            asked = read_asked(incoming, self._number, self._vocabulary.tokens, self.context_tokens)
+            request = read_engine_request(
+                http_request, self._number, self._vocabulary.tokens, self.context_tokens
+            )
         except InputError as error:
-            _refuse(connection, 400, str(error))
+            _refuse(reply, 400, str(error))
             return
-        self._prompt_tokens += len(asked.work.prompt)
-        self._answers[self._number] = _Answer(connection, asked, int(time.time()))
-        self._by_connection[connection] = self._number
-        self._send(asked.work)
+
+        prefix = "chatcmpl" if request.api == CHAT else "cmpl"
+        writer = AnswerWriter(
+            api=request.api,
+            model=self._model,
+            id=f"{prefix}-{self._number}",
+            created_unix=int(time.time()),
+        )
+        answer = _Answer(self, request, reply, writer)
+        connection.exchange = self._answers[self._number] = answer
+        self._prompt_tokens += len(request.work.prompt)
+        self._send(request.work)
+
+    # the batcher's side
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants this answer any more: it is not computed any further."""
+        if self._answers.pop(number, None) is not None:
+            self._send(number)
 
     def _send(self, message: Work | int) -> None:
         with suppress(OSError):  # an engine that has gone is told of where its answers are read
@@ -147,94 +225,44 @@ class EngineServer:
 
     def _read(self) -> None:
         """In a thread: a loop would make the pipe non-blocking, and long messages fail."""
-        told: Told
+        message: Message
         while True:
             try:
-                told = self._pipe.recv()
+                message = self._pipe.recv()
             except (EOFError, OSError):
-                told = "the engine has ended"
+                message = "the engine has ended"
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(self._told, told)
-            if isinstance(told, str):
+                self._loop.call_soon_threadsafe(self._take, message)
+            if isinstance(message, str):
                 return
 
-    def _told(self, told: Told) -> None:
-        if isinstance(told, str):
-            self._broke(told)
+    def _take(self, message: Message) -> None:
+        if isinstance(message, str):
+            self._break(message)
             return
-        pieces, self._count = told
+        pieces, self._count = message
         for piece in pieces:
-            answer = self._answers.get(piece.number)
-            if answer is None:  # its client has gone meanwhile
-                continue
-            self._generated_tokens += len(piece.tokens)
-            texts = [self._vocabulary.text(token) for token in piece.tokens]
-            if answer.asked.stream:
-                head = STREAM_HEAD if not answer.tokens else b""
-                events = b"".join(as_chunk(self._event(answer, text)) for text in texts)
-                answer.tokens += len(texts)
-                end = self._end(answer, piece.reason) if piece.reason else b""
-                answer.connection.write(head + events + end)
-            else:
-                answer.texts += texts
-                answer.tokens += len(texts)
-            if piece.reason:
-                self._finish(piece, answer)
+            self._take_piece(piece)
 
-    def _finish(self, piece: Piece, answer: _Answer) -> None:
-        self._finished += 1
-        del self._answers[piece.number]
-        del self._by_connection[answer.connection]
-        if answer.asked.stream:
-            answer.connection.finish()
+    def _take_piece(self, piece: Piece) -> None:
+        answer = self._answers.get(piece.number)
+        if answer is None:  # its client has gone meanwhile
             return
-        text = "".join(answer.texts)
-        choice: dict[str, Any] = {"index": 0, "finish_reason": _reason(answer, piece.reason)}
-        if answer.asked.chat:
-            choice["message"] = {"role": "assistant", "content": text}
-        else:
-            choice["text"] = text
-        kind = "chat.completion" if answer.asked.chat else "text_completion"
-        tree = self._tree(answer, kind, [choice]) | {"usage": _usage(answer)}
-        answer.connection.answer(200, JSON, json.dumps(tree).encode())
+        self._generated_tokens += len(piece.tokens)
+        if piece.reason:
+            self._finished += 1
+            del self._answers[piece.number]
+        answer.add([self._vocabulary.text(token) for token in piece.tokens], piece.reason)
 
-    def _event(self, answer: _Answer, text: str, reason: str | None = None) -> bytes:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
-        if answer.asked.chat:
-            role = {} if answer.tokens else {"role": "assistant"}
-            choice["delta"] = {} if reason else {**role, "content": text}
-        else:
-            choice["text"] = text
-        kind = "chat.completion.chunk" if answer.asked.chat else "text_completion"
-        return b"data: %b\n\n" % json.dumps(self._tree(answer, kind, [choice])).encode()
-
-    def _end(self, answer: _Answer, reason: str) -> bytes:
-        end = as_chunk(self._event(answer, "", _reason(answer, reason)))
-        if answer.asked.usage:
-            kind = "chat.completion.chunk" if answer.asked.chat else "text_completion"
-            tree = self._tree(answer, kind, []) | {"usage": _usage(answer)}
-            end += as_chunk(b"data: %b\n\n" % json.dumps(tree).encode())
-        return end + as_chunk(b"data: [DONE]\n\n") + LAST_CHUNK
-
-    def _tree(self, answer: _Answer, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        name = f"{'chatcmpl' if answer.asked.chat else 'cmpl'}-{answer.asked.work.number}"
-        return {"id": name, "object": kind, "created": answer.begun_unix, "model": self._model,
-                "choices": choices}  # fmt: skip
-
-    def _broke(self, problem: str) -> None:
+    def _break(self, problem: str) -> None:
         """Whoever computed has ended: tell those who wait, and who asks from now on."""
         self._problem = problem
         if self._listener.is_serving():
             _log.error(problem)
-        for answer in self._answers.values():
-            if answer.asked.stream and answer.tokens:
-                error = {"error": {"message": problem, "type": "server_error"}}
-                answer.connection.write(as_chunk(b"data: %b\n\n" % json.dumps(error).encode()))
-                answer.connection.transport.close()
-            else:
-                _refuse(answer.connection, 503, problem)
+        answers = list(self._answers.values())
         self._answers.clear()
-        self._by_connection.clear()
+        for answer in answers:
+            answer.fail(problem)
 
     def _metrics(self) -> str:
         count = self._count
@@ -256,17 +284,29 @@ class EngineServer:
         )
 
 
-def _reason(answer: _Answer, reason: str) -> str:
-    return "stop" if answer.asked.cut else reason
-
-
-def _usage(answer: _Answer) -> dict[str, int]:
-    prompt = len(answer.asked.work.prompt)
-    return {"prompt_tokens": prompt, "completion_tokens": answer.tokens,
-            "total_tokens": prompt + answer.tokens}  # fmt: skip
-
-
-def _refuse(connection: ServerConnection, status: int, why: str) -> None:
+def _refuse(reply: Reply, status: int, why: str) -> None:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    tree = {"error": {"message": why, "type": kind, "param": None, "code": None}}
-    connection.answer(status, JSON, json.dumps(tree).encode())
+    reply.whole(status, JSON_HEADERS, error_body(why, kind, None))
+
+
+def serve(
+    server: EngineServer, host: str, port: int, started: Callable[[int], None] = lambda port: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; ``started`` is told the port.
+
+    Raises:
+        InputError: the address cannot be used.
+
+    """
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        started(await server.start(port, host))
+        await stopping.wait()
+        await server.stop()
+
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        runner.run(main())

