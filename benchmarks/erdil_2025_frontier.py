@@ -16,9 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from headway.papers.erdil_2025 import ACCELERATORS, MODELS, Choices, ForwardPass
-from headway.papers.erdil_2025.forward import explain, fastest
+from headway.papers.erdil_2025.accelerators import ACCELERATORS
+from headway.papers.erdil_2025.forward import Choices, explain, fastest
 from headway.papers.erdil_2025.frontier import frontier, grid, select
+from headway.papers.erdil_2025.models import MODELS
+from headway.papers.erdil_2025.passes import ForwardPass
 
 REPEATS = 3
 H100 = ACCELERATORS["h100"]

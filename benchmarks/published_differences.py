@@ -181,9 +181,9 @@ def published(name: str, whole: bool) -> tuple[float, float, float, float]:
     model, chip = MODELS[name], ACCELERATORS["h100"]
     if not whole:
         found = published_frontier(model, chip, context_tokens=CONTEXT)
-        return cell(found.speed_tokens_per_s, found.usd_per_mtok)
+        return cell(found.tok_per_s, found.usd_per_mtok_output)
     n, b = 2.0 ** np.arange(13)[:, None], batches()[None, :]
-    seconds = token_latency(n, b, model, chip, CONTEXT).total_s
+    seconds = token_latency(n, b, model, chip, context_tokens=CONTEXT).total_s
     cost = n * seconds / b * chip.usd_per_hour / 3600 * 1e6
     fits = np.isfinite(seconds)
     return cell(1 / seconds[fits], cost[fits])

@@ -115,7 +115,6 @@ def test_a_file_name_that_is_no_text_can_be_read_and_reported(
         ([*ESTIMATE, "--no-bonus-token"], "needs --speculate"),
         ([*ESTIMATE, "--precision", ""], "unknown number format"),
         ([*ESTIMATE, "--pp", "2", "--no-pipeline"], "contradicts --no-pipeline"),
-        (["frontier", *ESTIMATE[1:], "--as", "erdil-2025", "--max-accelerators", "8"], "leave it"),
         (
             [*ESTIMATE, "--engine", "vllm", "--isl", "9", "--osl", "9", "--concurrency", "1",
              "--batch", "3"],

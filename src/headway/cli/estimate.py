@@ -43,7 +43,6 @@ IDLE_UNDER_LOAD = ("batch", "context", "overlap", "pipeline")
 @load_options(required=False)
 @report_options
 def estimate(
-    model_of_time: str,
     pipeline: bool,
     tp: int | None,
     pp: int | None,
@@ -73,8 +72,8 @@ def estimate(
             "give either --accelerators or a layout (--tp, --pp, --dp, --ep), not both"
         )
     if load["engine"] is not None:
-        if model_of_time != "headway" or rows is not None:
-            raise InputError("--engine takes a layout (--tp, --pp, --dp, --ep), and our own model")
+        if rows is not None:
+            raise InputError("--engine takes a layout (--tp, --pp, --dp, --ep)")
         refuse_given("says nothing beside --engine; leave it out", *IDLE_UNDER_LOAD)
         from headway.cli.serve_load import estimate_load
 
@@ -83,25 +82,14 @@ def estimate(
         estimate_load(load, layout, accelerators, options, files)
         return
     check_unused(load)
-    if model_of_time == "erdil-2025":
-        from headway.cli.published import asked_published
-        from headway.papers.erdil_2025.answer import estimate as published_estimate
-
-        if any(degrees[1:]):
-            raise InputError(
-                "the published model finds its own layout; give --accelerators or --tp for how many"
-            )
-        published, found = asked_published(**options, pipeline=pipeline)
-        report = published_estimate(published, only(found), accelerators or tp or 1, batch)
-    else:
-        given = asked(**options)
-        question = replace(
-            given.question, batch=batch, exactly_accelerators=accelerators, pipeline=pipeline
-        )
-        wanted = layout_of(*degrees) if any(degrees) else None
-        if pp is not None and pp > 1 and not pipeline:
-            raise InputError(f"--pp {pp} contradicts --no-pipeline; give one of them")
-        report = estimate_report(question, only(given.clusters), wanted)
+    given = asked(**options)
+    question = replace(
+        given.question, batch=batch, exactly_accelerators=accelerators, pipeline=pipeline
+    )
+    wanted = layout_of(*degrees) if any(degrees) else None
+    if pp is not None and pp > 1 and not pipeline:
+        raise InputError(f"--pp {pp} contradicts --no-pipeline; give one of them")
+    report = estimate_report(question, only(given.clusters), wanted)
     deliver_facts(report, facts(report.rows[0]), json_path, html_path, png_path)
 
 

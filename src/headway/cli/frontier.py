@@ -12,7 +12,6 @@ from headway.cli.options import (
     asked,
     number_option,
     question_options,
-    refuse_given,
     report_options,
 )
 from headway.cli.show import Column, deliver, drafting, interval, layout, number
@@ -39,7 +38,6 @@ ROWS_SHOWN = 12
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @report_options
 def frontier(
-    model_of_time: str,
     pipeline: bool,
     demand: float | None,
     max_accelerators: int,
@@ -55,24 +53,16 @@ def frontier(
     the points that no other beats in both speed and cost are kept. The preferred point has the
     largest speed^3/price.
     """
-    if model_of_time == "erdil-2025":
-        refuse_given("does not bind the published model; leave it out", "max_accelerators")
-        from headway.cli.published import asked_published
-        from headway.papers.erdil_2025.answer import frontier as published_frontier
-
-        published, accelerators = asked_published(**options, demand=demand, pipeline=pipeline)
-        report = published_frontier(published, accelerators)
-    else:
-        given = asked(**options)
-        report = frontier_report(
-            replace(
-                given.question,
-                demand_tok_per_s=demand,
-                most_accelerators=max_accelerators,
-                pipeline=pipeline,
-            ),
-            given.clusters,
-        )
+    given = asked(**options)
+    report = frontier_report(
+        replace(
+            given.question,
+            demand_tok_per_s=demand,
+            most_accelerators=max_accelerators,
+            pipeline=pipeline,
+        ),
+        given.clusters,
+    )
     shown = range(len(report.rows)) if show_all else representative(report)
     deliver(report, columns(report), json_path, html_path, png_path, shown)
 

@@ -46,8 +46,7 @@ GROUPS = {
         "prices": "What accelerators cost, from whom, and when that was read.",
     },
     "Papers": {
-        "closed-form": "The back of the envelope: N*, t_min and the cost at t_min.",
-        "laws": "Fit the scaling laws of the published model to our own frontiers.",
+        "papers": "Published models, exactly as they were published.",
     },
 }
 COMMANDS = {name: help for group in GROUPS.values() for name, help in group.items()}

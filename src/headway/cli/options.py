@@ -239,7 +239,7 @@ def shape_options(context: str | None = None) -> Callable[[Command], Command]:
 
 
 def question_options(command: Command) -> Command:
-    """Add MODEL, `shape_options` and --as."""
+    """Add MODEL, `shape_options` and --pipeline."""
     return together(
         [
             click.argument("model"),
@@ -249,14 +249,6 @@ def question_options(command: Command) -> Command:
                 default=True,
                 show_default=True,
                 help="Whether pipeline parallelism is considered.",
-            ),
-            click.option(
-                "--as",
-                "model_of_time",
-                type=click.Choice(["headway", "erdil-2025"]),
-                default="headway",
-                show_default=True,
-                help="Whose model of time.",
             ),
         ]
     )(command)

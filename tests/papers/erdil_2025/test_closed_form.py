@@ -1,6 +1,7 @@
 """The closed form is the minimum of what it minimises, and gives the paper's figures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.papers.erdil_2025 import MODELS, ClosedForm, critical_batch
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.precision import Precision
+from headway.papers.erdil_2025.closed_form import ClosedForm, closed_form, critical_batch
+from headway.papers.erdil_2025.models import MODELS
+
+BF16 = Precision.parse("bf16")
 
 FIGURES = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics"
 FIGURES = FIGURES / "closed_form_eq12_14.json"
@@ -87,3 +94,32 @@ def test_every_published_figure() -> None:
         assert 1 / form.latency_s == pytest.approx(figures["max_tok_s"], rel=1e-9)
         speed = 1 / form.approximate_latency_s
         assert speed == pytest.approx(figures["approx18_tok_s"], rel=1e-9)
+
+
+def test_the_fastest_cluster_minimises_the_time(
+    llama_70b: ModelArchitecture, h100: Cluster
+) -> None:
+    row = closed_form(llama_70b, BF16, h100).rows[0]
+    read, hops = 2 * llama_70b.active_params / 3e12, 80 * 4 * 1e-6
+    assert row.read_s == pytest.approx(read)
+    best = row.num_accelerators
+
+    def time(n: float) -> float:
+        return float(read / n + 2 * hops * (n**0.5 - 1))
+
+    assert row.step_s == pytest.approx(time(best))
+    assert time(best) < min(time(0.99 * best), time(1.01 * best))
+    assert row.critical_batch == pytest.approx(1e15 / 3e12)
+    floor = 2 * llama_70b.active_params / 1e15 * 2 / 3600 * 1e6
+    assert row.floor_usd_per_mtok_output == pytest.approx(floor)
+    assert 2 * floor < row.usd_per_mtok_output < 3 * floor
+
+
+def test_parallel_blocks_reduce_half_as_often(llama_70b: ModelArchitecture, h100: Cluster) -> None:
+    row = closed_form(replace(llama_70b, parallel_blocks=True), BF16, h100).rows[0]
+    assert row.hops_s == pytest.approx(80 * 2 * 1e-6)
+
+
+def test_a_hop_takes_time(llama_70b: ModelArchitecture, h100: Cluster) -> None:
+    with pytest.raises(InputError, match="hop"):
+        closed_form(llama_70b, BF16, h100, hop_s=0.0)

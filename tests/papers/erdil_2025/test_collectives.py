@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
+from headway.papers.erdil_2025.accelerators import ACCELERATORS
+from headway.papers.erdil_2025.collectives import (
     ALL_REDUCE,
     ALL_TO_ALL,
     POINT_TO_POINT,
     collective_s,
+    group,
+    tensor_groups,
 )
-from headway.papers.erdil_2025.collectives import group, tensor_groups
 
 POINTS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics" / "points.json"
 H100 = ACCELERATORS["h100"]
@@ -35,14 +36,14 @@ def test_more_bytes_never_take_less_time(accelerator, ways, num_bytes, factor) -
 @given(accelerators, sizes)
 def test_one_rank_is_free(accelerator, num_bytes) -> None:  # type: ignore[no-untyped-def]
     assert collective_s(1, 1, num_bytes, accelerator) == 0
-    assert collective_s(0.5, 1, num_bytes, accelerator, ALL_TO_ALL) == 0
+    assert collective_s(0.5, 1, num_bytes, accelerator, passes=ALL_TO_ALL) == 0
 
 
 @given(accelerators, ways, sizes)
 def test_an_all_reduce_takes_at_least_an_all_to_all(accelerator, ways, num_bytes) -> None:  # type: ignore[no-untyped-def]
     nodes = np.ceil(ways / accelerator.node_size)
-    reduce = collective_s(ways, nodes, num_bytes, accelerator, ALL_REDUCE)
-    assert collective_s(ways, nodes, num_bytes, accelerator, ALL_TO_ALL) <= reduce
+    reduce = collective_s(ways, nodes, num_bytes, accelerator, passes=ALL_REDUCE)
+    assert collective_s(ways, nodes, num_bytes, accelerator, passes=ALL_TO_ALL) <= reduce
 
 
 @given(accelerators, ways, sizes)
@@ -80,7 +81,7 @@ def test_shapes_broadcast() -> None:
 def test_published_times(
     ranks: float, nodes: float, num_bytes: float, passes: int, us: float
 ) -> None:
-    time = collective_s(ranks, nodes, num_bytes, H100, passes)
+    time = collective_s(ranks, nodes, num_bytes, H100, passes=passes)
     assert float(time) * 1e6 == pytest.approx(us, rel=3e-6)
 
 
@@ -90,5 +91,5 @@ def test_every_published_time() -> None:
     entries = [p for p in json.loads(POINTS.read_text()) if p["name"] == "coll"]
     assert len(entries) >= 10
     for p in entries:
-        time = collective_s(p["ranks"], p["nodes"], p["bytes"], H100, passes[p["coll"]])
+        time = collective_s(p["ranks"], p["nodes"], p["bytes"], H100, passes=passes[p["coll"]])
         assert float(time) * 1e6 == pytest.approx(p["us"], rel=1e-9)

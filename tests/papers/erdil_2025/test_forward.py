@@ -13,17 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
-    MODELS,
-    Choices,
-    ForwardPass,
-    PublishedAccelerator,
-    PublishedModel,
-    TokenLatency,
-    token_latency,
-)
-from headway.papers.erdil_2025.forward import fastest
+from headway.papers.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
+from headway.papers.erdil_2025.forward import Choices, TokenLatency, fastest, token_latency
+from headway.papers.erdil_2025.models import MODELS, PublishedModel
+from headway.papers.erdil_2025.passes import ForwardPass
 
 POINTS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics" / "points.json"
 H100 = ACCELERATORS["h100"]
@@ -140,7 +133,7 @@ def test_it_is_the_best_of_all_variants(
     query: int,
 ) -> None:
     best = min(plain_variants(n, batch, model, accelerator, context, query), default=math.inf)
-    found = token_latency(n, batch, model, accelerator, context, query)
+    found = token_latency(n, batch, model, accelerator, context_tokens=context, query_tokens=query)
     assert float(found.total_s) == pytest.approx(best, rel=1e-9)
 
 
@@ -156,7 +149,7 @@ def test_a_budget_changes_nothing_within_it(
     forward = ForwardPass(model, accelerator, context)
     free, code = fastest(forward, Choices(), n, b)
     budget = np.where(np.arange(n.size) % 2, free, free * 0.9)
-    found, found_code = fastest(forward, Choices(), n, b, budget)
+    found, found_code = fastest(forward, Choices(), n, b, budget_s=budget)
     within = np.isfinite(free) & (free <= budget)
     np.testing.assert_array_equal(found[within], free[within])
     np.testing.assert_array_equal(found_code[within], code[within])
@@ -168,13 +161,13 @@ def test_a_budget_changes_nothing_within_it(
 def test_parts_make_the_whole_and_no_bound_is_beaten(
     model: PublishedModel, accelerator: PublishedAccelerator, n: float, b: float, context: float
 ) -> None:
-    t = token_latency(n, b, model, accelerator, context)
+    t = token_latency(n, b, model, accelerator, context_tokens=context)
     if not np.isfinite(t.total_s):
         assert np.isnan(t.memory_s)
         assert not t.two_dimensional
         return
     assert t.total_s == t.launch_s + t.network_s + np.maximum(t.memory_s, t.arithmetic_s)
-    least = ForwardPass(model, accelerator, context).least_s(np.asarray(n), np.asarray(b))
+    least = ForwardPass(model, accelerator, context).bound_s(np.asarray(n), np.asarray(b))
     assert least <= t.total_s * (1 + 1e-12)
     assert 1 <= t.pipeline_depth <= min(n, b, model.num_layers)
     assert 1 <= t.attention_scale_down <= n / t.pipeline_depth * (1 + 1e-12)
@@ -186,7 +179,9 @@ def test_more_work_never_takes_less_time(
     model: PublishedModel, n: float, b: float, context: float, query: int
 ) -> None:
     def time(context: float, query: int) -> float:
-        return float(token_latency(n, b, model, H100, context, query).total_s)
+        return float(
+            token_latency(n, b, model, H100, context_tokens=context, query_tokens=query).total_s
+        )
 
     base = time(context, query)
     assert base <= time(context, query + 1) * (1 + 1e-12)
@@ -196,14 +191,14 @@ def test_more_work_never_takes_less_time(
 @settings(max_examples=60, deadline=None)
 @given(models, sizes, batches)
 def test_better_hardware_never_makes_it_worse(model: PublishedModel, n: float, b: float) -> None:
-    base = token_latency(n, b, model, H100, 1000).total_s
+    base = token_latency(n, b, model, H100, context_tokens=1000).total_s
     for better in (
         replace(H100, memory_bandwidth_bytes_per_s=2 * H100.memory_bandwidth_bytes_per_s),
         replace(H100, memory_efficiency=1.0, arithmetic_efficiency=1.0),
         replace(H100, inter_node_bytes_per_s=2 * H100.inter_node_bytes_per_s),
         replace(H100, kernel_launch_s=0.0),
     ):
-        assert token_latency(n, b, model, better, 1000).total_s <= base * (1 + 1e-12)
+        assert token_latency(n, b, model, better, context_tokens=1000).total_s <= base * (1 + 1e-12)
 
 
 def test_arrays_broadcast_and_infeasible_points_are_infinite() -> None:
@@ -220,8 +215,10 @@ def test_arrays_broadcast_and_infeasible_points_are_infinite() -> None:
 def test_capacity_counts_one_micro_batch_as_the_published_program_does() -> None:
     model = MODELS["llama-3-70b"]
     context = 8 * H100.memory_bytes / model.kv_bytes_per_token / 16
-    assert np.isinf(token_latency(8, 64, model, H100, context, 1, ALONE).total_s)
-    spread = token_latency(8, 64, model, H100, context)
+    assert np.isinf(
+        token_latency(8, 64, model, H100, context_tokens=context, choices=ALONE).total_s
+    )
+    spread = token_latency(8, 64, model, H100, context_tokens=context)
     assert spread.pipeline_depth > 4
 
 
@@ -258,15 +255,15 @@ def test_published_times(
     name: str, bits: int, accelerator: str, n: float, b: float, context: float, ms: float
 ) -> None:
     model = MODELS[name].with_weights(bits)
-    t = token_latency(n, b, model, ACCELERATORS[accelerator], context, 1, ALONE)
+    t = token_latency(n, b, model, ACCELERATORS[accelerator], context_tokens=context, choices=ALONE)
     assert float(t.total_s) * 1e3 == pytest.approx(ms, rel=1e-9)
 
 
 def test_published_parts() -> None:
-    t = token_latency(8, 64, MODELS["llama-3-70b"], H100, 0, 1, ALONE)
+    t = token_latency(8, 64, MODELS["llama-3-70b"], H100, choices=ALONE)
     parts = [float(x) * 1e3 for x in (t.launch_s, t.network_s, t.memory_s, t.arithmetic_s)]
     assert parts == pytest.approx([1.28, 3.7369, 7.2056, 1.6126], rel=1e-4)
-    small = token_latency(8, 64, MODELS["llama-3-8b"], H100, 0, 1, ALONE)
+    small = token_latency(8, 64, MODELS["llama-3-8b"], H100, choices=ALONE)
     assert 8 / float(small.attention_scale_down) == pytest.approx(5.278, rel=1e-4)
 
 
@@ -281,7 +278,7 @@ def test_every_published_time() -> None:
             model = model.with_weights(8)
         accelerator, n, b = ACCELERATORS[p["gpu"].lower()], p["n_gpu"], p["batch"]
         choices = Choices(pipeline=p["pp"])
-        t = token_latency(n, b, model, accelerator, p["ctx"], 1, choices)
+        t = token_latency(n, b, model, accelerator, context_tokens=p["ctx"], choices=choices)
         assert float(t.total_s) * 1e3 == pytest.approx(p["ms"], rel=1e-9)
         usd = float(t.total_s) * n / b * accelerator.usd_per_hour / 3600 * 1e6
         assert usd == pytest.approx(p["usd_per_mtok"], rel=1e-9)

@@ -11,22 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
-    MODELS,
-    Choices,
-    ForwardPass,
-    PublishedAccelerator,
-    PublishedModel,
+from headway.papers.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
+from headway.papers.erdil_2025.closed_form import simple_latency_s
+from headway.papers.erdil_2025.forward import Choices, token_latency
+from headway.papers.erdil_2025.frontier import PublishedFrontier, frontier, grid, select
+from headway.papers.erdil_2025.models import MODELS, PublishedModel
+from headway.papers.erdil_2025.passes import ForwardPass
+from headway.papers.erdil_2025.speculative import (
     Speculation,
     expected_tokens,
-    simple_latency_s,
     speculative_latency_s,
-    token_latency,
 )
-from headway.papers.erdil_2025.frontier import PublishedFrontier, frontier, grid, select
 
-ECONOMICS = Path(__file__).parents[2] / ".." / "shared" / "data" / "economics"
+ECONOMICS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics"
 H100 = ACCELERATORS["h100"]
 M8, M70, M405 = (MODELS[name] for name in ("llama-3-8b", "llama-3-70b", "llama-3.1-405b"))
 ALONE = Choices(pipeline=False)
@@ -49,7 +46,9 @@ def brute_force(
     sizes, batches = grid(model, accelerator, size)
     n, b = np.meshgrid(sizes, batches)
     if draft is None:
-        time = token_latency(n, b, model, accelerator, context, 1, choices).total_s
+        time = token_latency(
+            n, b, model, accelerator, context_tokens=context, choices=choices
+        ).total_s
     else:
         speculation = Speculation(ForwardPass(model, accelerator, context), draft)
         time, _ = speculative_latency_s(n, b, speculation, choices)
@@ -91,10 +90,10 @@ def test_pruning_changes_nothing(
             context_tokens=context,
             choices=choices,
             draft=draft,
-            demand_cap_tokens_per_s=cap,
+            demand_tok_per_s=cap,
             grid_size=33,
         )
-        columns = (f.speed_tokens_per_s, f.usd_per_mtok, f.num_accelerators, f.batch)
+        columns = (f.tok_per_s, f.usd_per_mtok_output, f.num_accelerators, f.batch)
         return np.array(columns).T
 
     if expected:
@@ -110,7 +109,7 @@ def test_pruning_changes_nothing(
 def test_pruning_changes_nothing_on_a_fine_grid(name: str, draft: PublishedModel | None) -> None:
     expected = brute_force(MODELS[name], H100, 0, Choices(), draft, np.inf, 397)
     f = frontier(MODELS[name], H100, draft=draft, grid_size=397)
-    columns = (f.speed_tokens_per_s, f.usd_per_mtok, f.num_accelerators, f.batch)
+    columns = (f.tok_per_s, f.usd_per_mtok_output, f.num_accelerators, f.batch)
     np.testing.assert_allclose(np.array(columns).T, np.array(expected), rtol=1e-11)
 
 
@@ -120,17 +119,17 @@ def curve() -> PublishedFrontier:
 
 
 def test_slower_is_cheaper(curve: PublishedFrontier) -> None:
-    assert np.all(np.diff(curve.speed_tokens_per_s) < 0)
-    assert np.all(np.diff(curve.usd_per_mtok) < 0)
+    assert np.all(np.diff(curve.tok_per_s) < 0)
+    assert np.all(np.diff(curve.usd_per_mtok_output) < 0)
 
 
 def test_points_are_what_their_variant_gives(curve: PublishedFrontier) -> None:
     t = token_latency(curve.num_accelerators, curve.batch, M70, H100)
-    np.testing.assert_allclose(1 / t.total_s, curve.speed_tokens_per_s, rtol=1e-12)
+    np.testing.assert_allclose(1 / t.total_s, curve.tok_per_s, rtol=1e-12)
     np.testing.assert_array_equal(t.pipeline_depth, curve.pipeline_depth)
     np.testing.assert_array_equal(t.two_dimensional, curve.two_dimensional)
     usd = t.total_s * curve.num_accelerators / curve.batch * H100.usd_per_hour / 3600 * 1e6
-    np.testing.assert_allclose(usd, curve.usd_per_mtok, rtol=1e-12)
+    np.testing.assert_allclose(usd, curve.usd_per_mtok_output, rtol=1e-12)
     assert np.all((curve.mfu > 0) & (curve.mfu <= H100.arithmetic_efficiency))
 
 
@@ -138,21 +137,23 @@ def test_fewer_choices_never_help(curve: PublishedFrontier) -> None:
     alone = frontier(M70, H100, choices=ALONE, num_thresholds=None)
     whole = frontier(M70, H100, num_thresholds=None)
     for speed in np.linspace(2, 120, 30):
-        assert whole.usd_per_mtok_at(speed) <= alone.usd_per_mtok_at(speed) * (1 + 1e-12)
-    assert whole.usd_per_mtok.size >= curve.usd_per_mtok.size
-    assert whole.usd_per_mtok_at(1e9) == np.inf
+        assert whole.usd_per_mtok_output_at(speed) <= alone.usd_per_mtok_output_at(speed) * (
+            1 + 1e-12
+        )
+    assert whole.usd_per_mtok_output.size >= curve.usd_per_mtok_output.size
+    assert whole.usd_per_mtok_output_at(1e9) == np.inf
 
 
 def test_a_demand_cap_is_kept() -> None:
-    capped = frontier(M70, H100, choices=ALONE, demand_cap_tokens_per_s=2000.0)
-    assert np.all(capped.batch * capped.speed_tokens_per_s <= 2000 * (1 + 1e-12))
+    capped = frontier(M70, H100, choices=ALONE, demand_tok_per_s=2000.0)
+    assert np.all(capped.batch * capped.tok_per_s <= 2000 * (1 + 1e-12))
     free = frontier(M70, H100, choices=ALONE)
-    assert capped.usd_per_mtok.min() > free.usd_per_mtok.min()
+    assert capped.usd_per_mtok_output.min() > free.usd_per_mtok_output.min()
 
 
 def test_impossible_questions_are_refused() -> None:
-    with pytest.raises(InputError, match="cap"):
-        frontier(M70, H100, demand_cap_tokens_per_s=0.0)
+    with pytest.raises(InputError, match="demand"):
+        frontier(M70, H100, demand_tok_per_s=0.0)
     with pytest.raises(InputError, match="2 points"):
         grid(M70, H100, 1)
     with pytest.raises(InputError, match="does not fit"):
@@ -166,14 +167,14 @@ def test_selection_of_nothing_is_nothing() -> None:
 
 
 def test_published_extremes(curve: PublishedFrontier) -> None:
-    assert curve.speed_tokens_per_s.size == 399
-    first = (curve.speed_tokens_per_s[0], curve.usd_per_mtok[0])
+    assert curve.tok_per_s.size == 399
+    first = (curve.tok_per_s[0], curve.usd_per_mtok_output[0])
     assert first == pytest.approx((124.9093391, 148.7752741), rel=1e-9)
     assert curve.num_accelerators[0] == pytest.approx(32.8692032)
     assert curve.batch[0] == pytest.approx(1.031763834)
-    assert curve.usd_per_mtok[-1] == pytest.approx(0.118037373, rel=1e-8)
+    assert curve.usd_per_mtok_output[-1] == pytest.approx(0.118037373, rel=1e-8)
     at = curve.preferred()
-    preferred = (curve.speed_tokens_per_s[at], curve.usd_per_mtok[at], curve.mfu[at])
+    preferred = (curve.tok_per_s[at], curve.usd_per_mtok_output[at], curve.mfu[at])
     assert preferred == pytest.approx((82.516145598, 0.700133789, 0.117564843), rel=1e-8)
     assert curve.batch[at] == pytest.approx(135.552392516)
 
@@ -181,16 +182,16 @@ def test_published_extremes(curve: PublishedFrontier) -> None:
 def test_published_extremes_without_pipelines() -> None:
     for name, speed in (("gpt-4", 63.71), ("mixtral-8x22b", 196.19), ("deepseek-v3", 214.48)):
         f = frontier(MODELS[name], H100, choices=ALONE)
-        assert f.speed_tokens_per_s[0] == pytest.approx(speed, abs=0.005)
+        assert f.tok_per_s[0] == pytest.approx(speed, abs=0.005)
 
 
 def test_published_extremes_with_a_draft() -> None:
     f = frontier(M405.with_weights(8), H100, draft=M8)
-    assert f.speed_tokens_per_s[0] == pytest.approx(122.32, abs=0.005)
+    assert f.tok_per_s[0] == pytest.approx(122.32, abs=0.005)
     at = f.preferred()
-    assert f.speed_tokens_per_s[at] == pytest.approx(60.53, abs=0.005)
-    assert f.usd_per_mtok[at] == pytest.approx(1.310, abs=0.0005)
-    assert f.usd_per_mtok[-1] == pytest.approx(0.3440, abs=0.00005)
+    assert f.tok_per_s[at] == pytest.approx(60.53, abs=0.005)
+    assert f.usd_per_mtok_output[at] == pytest.approx(1.310, abs=0.0005)
+    assert f.usd_per_mtok_output[-1] == pytest.approx(0.3440, abs=0.00005)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_published_curves(name: str) -> None:
     model, on = arguments.pop("model"), ACCELERATORS[arguments.pop("on", "h100")]
     f = frontier(model, on, choices=Choices(pipeline=pipeline == "pp"), **arguments)
     published = np.loadtxt(ECONOMICS / "frontiers" / f"{name}.csv", delimiter=",", skiprows=1)
-    columns = (f.speed_tokens_per_s, f.usd_per_mtok, f.num_accelerators, f.batch, f.mfu)
+    columns = (f.tok_per_s, f.usd_per_mtok_output, f.num_accelerators, f.batch, f.mfu)
     # The files hold ten digits.
     np.testing.assert_allclose(np.array(columns).T, published, rtol=1e-9)
 
@@ -329,8 +330,8 @@ def test_published_sensitivity_to_capacity() -> None:
     for name, figures in sensitivity("fullkv").items():
         n, b = mesh(model := published_model(name), 120, 12, 120, 14)
         context = 1e4 if name.startswith("Llama") else 1e5
-        piped = token_latency(n, b, model, H100, context).total_s
-        alone = token_latency(n, b, model, H100, context, 1, ALONE).total_s
+        piped = token_latency(n, b, model, H100, context_tokens=context).total_s
+        alone = token_latency(n, b, model, H100, context_tokens=context, choices=ALONE).total_s
         fits = ForwardPass(model, H100, context).fits(n, b)
         for column, time in enumerate((piped, np.where(fits, piped, np.inf), alone)):
             usd = usd_per_mtok(time, n, b)
@@ -365,6 +366,6 @@ def test_published_gains_of_the_extra_token() -> None:
         plain = time = token_latency(n, b, model, H100, choices=ALONE).total_s
         draft = token_latency(n, b, M8, H100, choices=ALONE).total_s
         for count in range(2, 6):
-            verify = token_latency(n, b, model, H100, 0, count + 1, ALONE).total_s
+            verify = token_latency(n, b, model, H100, query_tokens=count + 1, choices=ALONE).total_s
             time = np.minimum(time, (verify + count * draft) / expected_tokens(0.8, count + 1))
         assert plain.min() / time.min() == pytest.approx(figures["max"], rel=1e-9)

@@ -9,14 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError, UnsupportedError
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
-    MODELS,
-    LatentAttention,
-    PublishedAccelerator,
-    PublishedModel,
-    scale_model,
-)
+from headway.papers.erdil_2025.accelerators import ACCELERATORS, PublishedAccelerator
+from headway.papers.erdil_2025.forward import Choices
+from headway.papers.erdil_2025.frontier import frontier
+from headway.papers.erdil_2025.models import MODELS, LatentAttention, PublishedModel, scale_model
 
 POINTS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics" / "points.json"
 
@@ -76,6 +72,28 @@ def test_scaling_follows_the_published_exponents() -> None:
     assert scaled.head_size == pytest.approx(128 * 8 ** (1 / 6))
     # Layers are rounded down and heads up.
     assert scale_model(MODELS["llama-3-8b"], 1.5).num_layers == int(32 * 1.5 ** (1 / 3))
+
+
+@given(models, st.floats(0.1, 30.0))
+def test_scaling_keeps_the_key_value_heads(model: PublishedModel, factor: float) -> None:
+    scaled = scale_model(model, factor)
+    if model.latent is None:
+        assert scaled.num_kv_heads == pytest.approx(model.num_kv_heads, rel=1e-12)
+        cache = model.num_kv_heads * scaled.head_size * scaled.num_layers * model.activation_bytes
+        assert scaled.kv_bytes_per_token == pytest.approx(cache, rel=1e-12)
+    else:
+        assert scaled.group_size == 1
+        assert scaled.kv_bytes_per_token == 512 * scaled.num_layers * 2
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.1, 0.25, 0.5])
+def test_smaller_models_of_gpt_4s_shape_share_one_key_value_head(factor: float) -> None:
+    scaled = scale_model(MODELS["gpt-4"], factor)
+    assert scaled.num_query_heads < 96
+    assert scaled.num_kv_heads == 2
+    assert scaled.kv_bytes_per_token == pytest.approx(2 * scaled.head_size * scaled.num_layers * 2)
+    curve = frontier(scaled, ACCELERATORS["h100"], choices=Choices(pipeline=False), grid_size=17)
+    assert curve.tok_per_s[0] > 0
 
 
 @pytest.mark.parametrize(

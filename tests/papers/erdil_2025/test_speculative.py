@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
-    MODELS,
-    Choices,
-    ForwardPass,
+from headway.papers.erdil_2025.accelerators import ACCELERATORS
+from headway.papers.erdil_2025.forward import Choices, token_latency
+from headway.papers.erdil_2025.models import MODELS
+from headway.papers.erdil_2025.passes import ForwardPass
+from headway.papers.erdil_2025.speculative import (
+    DRAFT_LENGTHS,
     Speculation,
     expected_tokens,
     speculative_latency_s,
-    token_latency,
 )
-from headway.papers.erdil_2025.speculative import DRAFTED_TOKENS
 
 POINTS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics" / "points.json"
 H100 = ACCELERATORS["h100"]
@@ -53,17 +52,19 @@ def test_it_is_the_best_of_all_drafts(
     model = MODELS[name]
 
     def time(of: str, tokens: int) -> np.ndarray:
-        return token_latency(n, b, MODELS[of], H100, context, tokens).total_s
+        return token_latency(
+            n, b, MODELS[of], H100, context_tokens=context, query_tokens=tokens
+        ).total_s
 
     best = time(name, 1)
-    for count in DRAFTED_TOKENS:
+    for count in DRAFT_LENGTHS:
         drafted = time(name, count) + count * time("llama-3-8b", 1)
         best = np.minimum(best, drafted / expected_tokens(acceptance, count))
     speculation = Speculation(ForwardPass(model, H100, context), DRAFT, acceptance)
     found, count_used = speculative_latency_s(n, b, speculation)
     np.testing.assert_allclose(found, best, rtol=1e-12)
-    assert set(count_used) <= {1, *DRAFTED_TOKENS}
-    assert np.all(speculation.least_s(n, b) <= found * (1 + 1e-12))
+    assert set(count_used) <= {1, *DRAFT_LENGTHS}
+    assert np.all(speculation.bound_s(n, b) <= found * (1 + 1e-12))
 
 
 def test_a_draft_that_is_never_right_is_never_used() -> None:
@@ -83,7 +84,7 @@ def test_an_acceptance_is_a_probability() -> None:
 
 
 def test_published_times() -> None:
-    assert [expected_tokens(0.8, g) for g in DRAFTED_TOKENS] == pytest.approx(
+    assert [expected_tokens(0.8, g) for g in DRAFT_LENGTHS] == pytest.approx(
         [1.8, 2.44, 2.952, 3.3616]
     )
     m70 = Speculation(ForwardPass(MODELS["llama-3-70b"], H100), DRAFT)
@@ -104,8 +105,10 @@ def test_every_published_time() -> None:
         speculation = Speculation(ForwardPass(model, H100, context), draft, p["alpha"])
         time, _ = speculative_latency_s(n, b, speculation, ALONE)
         assert float(time) * 1e3 == pytest.approx(p["ms"], rel=1e-9)
-        drafting = token_latency(n, b, draft, H100, context, 1, ALONE).total_s
+        drafting = token_latency(n, b, draft, H100, context_tokens=context, choices=ALONE).total_s
         assert float(drafting) * 1e3 == pytest.approx(p["draft_ms"], rel=1e-9)
         for count, verify_ms in p["verify_ms"].items():
-            verify = token_latency(n, b, model, H100, context, int(count), ALONE).total_s
+            verify = token_latency(
+                n, b, model, H100, context_tokens=context, query_tokens=int(count), choices=ALONE
+            ).total_s
             assert float(verify) * 1e3 == pytest.approx(verify_ms, rel=1e-9)

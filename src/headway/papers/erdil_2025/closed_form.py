@@ -1,4 +1,4 @@
-"""The fastest cluster in closed form: reading the weights against reducing over them.
+"""The back of the envelope: the fastest cluster in closed form, its speed and its cost.
 
 Equations 12 to 19 of the paper: at small batches and without network bandwidth. One token takes
 t(N) = r / N + 2 u (sqrt(N) - 1), with r the time one accelerator needs to read all weights and u
@@ -11,10 +11,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headway.errors import InputError
-from headway.papers.erdil_2025.models import PublishedModel
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ClosedForm", "critical_batch"]
+from headway.errors import InputError
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.precision import Precision
+from headway.papers.erdil_2025.accelerators import PublishedAccelerator
+from headway.papers.erdil_2025.models import PublishedModel
+from headway.report.column import column
+from headway.report.report import Report
+from headway.steptime.deployment import native
+from headway.units import check_positive
+
+HOP_S = 1e-6
+_BASE_S = 6e-6
 
 
 def critical_batch(
@@ -32,13 +44,12 @@ class ClosedForm:
     hops_s: float
 
     def __post_init__(self) -> None:
-        """Refuse times that are not positive."""
         if not (self.read_s > 0 and self.hops_s > 0):
             raise InputError(f"both times must be positive, not {self.read_s} and {self.hops_s}")
 
     @classmethod
     def of(
-        cls, model: PublishedModel, memory_bandwidth_bytes_per_s: float, hop_s: float = 1e-6
+        cls, model: PublishedModel, memory_bandwidth_bytes_per_s: float, hop_s: float = HOP_S
     ) -> ClosedForm:
         """Return the form of ``model``, its weights read at the given rate (equation 12)."""
         return cls(
@@ -69,3 +80,112 @@ class ClosedForm:
         At the critical batch this comes to about three times the arithmetic alone, 3 (2 N / C).
         """
         return self.num_accelerators * self.latency_s / batch
+
+
+def simple_latency_s(
+    num_accelerators: ArrayLike,
+    batch: ArrayLike,
+    model: PublishedModel,
+    accelerator: PublishedAccelerator,
+) -> NDArray[np.float64]:
+    """Return the time of one token by the model of section 2.2 (equations 3 and 5; figure 1).
+
+    Weights and arithmetic over the accelerators, and reductions of 2 (sqrt(N) - 1) hops that cost
+    nothing but their latency. ``num_accelerators`` and ``batch`` broadcast. Quirks kept: 6 µs per
+    reduction that the text does not have; all experts count as active; no cache; no capacity.
+    """
+    n = np.asarray(num_accelerators, dtype=np.float64)
+    b = np.asarray(batch, dtype=np.float64)
+    reduction = 2 * HOP_S * np.maximum(np.sqrt(n) - 1, 0) + _BASE_S
+    network = model.num_layers * model.reductions_per_layer * reduction
+
+    memory = model.weights_total_bytes / (n * accelerator.reached_memory_bytes_per_s)
+    rate = accelerator.reached_flops_per_s(model.weight_bits)
+    return np.asarray(network + np.maximum(memory, 2 * model.total_params * b / (n * rate)))
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedFormRow:
+    """The fastest cluster of one model."""
+
+    model: str = column("model", "what is run")
+    accelerator: str = column("on", "what it runs on")
+    active_params: float = column(
+        "active", "parameters that a token meets", unit="billion", scale=1e-9
+    )
+    read_s: float = column(
+        "weights read once", "by one accelerator", unit="ms", scale=1e3, digits=4
+    )
+    hops_s: float = column(
+        "one hop everywhere", "of all reductions of a pass", unit="ms", scale=1e3, digits=4
+    )
+    critical_batch: float = column(
+        "critical batch b*", "where arithmetic takes as long as memory", digits=4
+    )
+    num_accelerators: float = column("N*", "accelerators of the fastest cluster", digits=4)
+    step_s: float = column("t_min", "least time of a token", unit="ms", scale=1e3, digits=4)
+    approximate_step_s: float = column(
+        "t_min, large N*", "the same by equation 18", unit="ms", scale=1e3, digits=4
+    )
+    tok_per_s_per_user: float = column("speed", "1 / t_min", unit="tok/s/user", digits=4)
+    usd_per_mtok_output: float = column(
+        "cost at t_min", "at b* sequences, idle time excluded", unit="$/Mtok"
+    )
+    floor_usd_per_mtok_output: float = column(
+        "cost floor", "arithmetic alone, fully used", unit="$/Mtok"
+    )
+
+
+def closed_form(
+    model: ModelArchitecture, precision: Precision, cluster: Cluster, hop_s: float = HOP_S
+) -> Report[ClosedFormRow]:
+    """Return equations 2 and 12 to 18 for ``model`` on ``cluster`` at data-sheet rates.
+
+    A sequence alone reads all active weights; every layer reduces 4 times over rings of
+    sqrt(accelerators) with ``hop_s`` per hop, half as often where its blocks run in parallel.
+
+    Raises:
+        InputError: a hop that takes no time, or a cluster without a price.
+
+    """
+    check_positive(hop_s, "time of a hop in seconds", maximum=1.0)
+    chip, formats = cluster.accelerator, native(precision, cluster.accelerator)
+    flops_per_s = chip.flops_per_s(formats.activations)
+    weight_bytes, bandwidth = formats.weights.bytes, chip.memory_bandwidth_bytes_per_s
+
+    form = ClosedForm(
+        read_s=model.active_params * weight_bytes / bandwidth,
+        hops_s=model.num_layers * (2 if model.parallel_blocks else 4) * hop_s,
+    )
+    batch = critical_batch(weight_bytes, flops_per_s, bandwidth)
+    usd_per_mega_s = cluster.usd_per_accelerator_s * 1e6
+    row = ClosedFormRow(
+        model=model.name,
+        accelerator=cluster.name,
+        active_params=model.active_params,
+        read_s=form.read_s,
+        hops_s=form.hops_s,
+        critical_batch=batch,
+        num_accelerators=form.num_accelerators,
+        step_s=form.latency_s,
+        approximate_step_s=form.approximate_latency_s,
+        tok_per_s_per_user=1 / form.latency_s,
+        usd_per_mtok_output=form.accelerator_s_per_token(batch) * usd_per_mega_s,
+        floor_usd_per_mtok_output=2 * model.active_params / flops_per_s * usd_per_mega_s,
+    )
+    return Report(
+        kind="closed-form",
+        title=f"{model.name} in {formats} on {cluster.name}, on the back of the envelope",
+        question={
+            "model": model.name,
+            "on": cluster.name,
+            "precision": str(precision),
+            "hop_s": hop_s,
+        },
+        rows=(row,),
+        notes=(
+            "full data-sheet rates, no network bandwidth, no KV cache, real-valued cluster: an "
+            "order of magnitude, not a plan",
+        ),
+        sources={"formulas": "Erdil 2025, arXiv 2506.04645, equations 2 and 12 to 18"},
+    )

@@ -17,16 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 
-__all__ = [
-    "ALL_REDUCE",
-    "ALL_TO_ALL",
-    "POINT_TO_POINT",
-    "Group",
-    "collective_s",
-    "group",
-    "tensor_groups",
-]
-
 Floats = NDArray[np.float64]
 
 ALL_REDUCE = 2
@@ -74,43 +64,8 @@ def group(
     """
     r, n = np.asarray(ranks, dtype=np.float64), np.asarray(nodes, dtype=np.float64)
     if accelerator.hop_latency_s is not None:
-        return _ring(r, accelerator, passes)
-    return _tree(r, n, r / n - 1, np.log2(n), accelerator, passes)
-
-
-def _ring(ranks: Floats, accelerator: PublishedAccelerator, passes: int) -> Group:
-    hops = np.maximum(ranks - 1, 0)
-    latency = passes * hops * (accelerator.hop_latency_s or 0.0)
-    per_byte = hops / (ranks * accelerator.inter_node_bytes_per_s) * (passes / 2)
-    return Group((latency,), (per_byte,))
-
-
-def _tree(
-    ranks: Floats,
-    nodes: Floats,
-    peers: Floats,
-    doublings: Floats,
-    accelerator: PublishedAccelerator,
-    passes: int,
-) -> Group:
-    """``peers`` is ranks / nodes - 1, ``doublings`` log2 of nodes: the caller shares them."""
-    intra = (ranks - nodes) / (ranks * accelerator.intra_node_bytes_per_s)
-    inter = (nodes - 1) / (ranks * accelerator.inter_node_bytes_per_s)
-    # The bandwidths are those of an all-reduce, which sends everything twice.
-    full = np.maximum(intra, inter) * (passes / 2)
-    alone = ranks <= 1
-    if some_alone := bool(np.any(alone)):
-        full = np.where(alone, 0.0, full)
-    latencies, rates = [], []
-    for protocol in _PROTOCOLS:
-        latency = (
-            (passes * protocol.per_rank_s) * peers
-            + (passes * protocol.per_node_doubling_s) * doublings
-            + protocol.base_s
-        )
-        latencies.append(np.where(alone, 0.0, latency) if some_alone else latency)
-        rates.append(full / protocol.bandwidth_share)
-    return Group(tuple(latencies), tuple(rates))
+        return _ring(r, accelerator.hop_latency_s, accelerator, passes)
+    return _tree(_Tree(r, n, peers=r / n - 1, doublings=np.log2(n)), accelerator, passes)
 
 
 def tensor_groups(ways: ArrayLike, accelerator: PublishedAccelerator) -> tuple[Group, Group]:
@@ -121,14 +76,16 @@ def tensor_groups(ways: ArrayLike, accelerator: PublishedAccelerator) -> tuple[G
     """
     ways = np.asarray(ways, dtype=np.float64)
     nodes = np.ceil(ways / accelerator.node_size)
-    root, root_nodes = np.sqrt(ways), np.sqrt(nodes)
-    if accelerator.hop_latency_s is not None:
-        return _ring(ways, accelerator, ALL_REDUCE), _ring(root, accelerator, ALL_REDUCE)
-    doublings, peers = np.log2(nodes), ways / nodes
-    return (
-        _tree(ways, nodes, peers - 1, doublings, accelerator, ALL_REDUCE),
-        _tree(root, root_nodes, np.sqrt(peers) - 1, doublings / 2, accelerator, ALL_REDUCE),
-    )
+    root, hop_s = np.sqrt(ways), accelerator.hop_latency_s
+    if hop_s is not None:
+        one, two = (_ring(ranks, hop_s, accelerator, ALL_REDUCE) for ranks in (ways, root))
+        return one, two
+
+    # The square roots of the second layout come from the first: logarithms are dear.
+    doublings, ranks_per_node = np.log2(nodes), ways / nodes
+    line = _Tree(ways, nodes, peers=ranks_per_node - 1, doublings=doublings)
+    square = _Tree(root, np.sqrt(nodes), peers=np.sqrt(ranks_per_node) - 1, doublings=doublings / 2)
+    return _tree(line, accelerator, ALL_REDUCE), _tree(square, accelerator, ALL_REDUCE)
 
 
 def collective_s(
@@ -136,8 +93,47 @@ def collective_s(
     nodes: ArrayLike,
     num_bytes: ArrayLike,
     accelerator: PublishedAccelerator,
+    *,
     passes: int = ALL_REDUCE,
 ) -> Floats:
     """Return the time of one collective of ``num_bytes`` per rank; all arrays broadcast."""
-    sent = np.asarray(num_bytes, dtype=np.float64)
-    return group(ranks, nodes, accelerator, passes).time_s(sent)
+    data_bytes = np.asarray(num_bytes, dtype=np.float64)
+    return group(ranks, nodes, accelerator, passes).time_s(data_bytes)
+
+
+class _Tree(NamedTuple):
+    """Ranks over nodes; ``peers`` is ranks / nodes - 1 and ``doublings`` log2 of nodes."""
+
+    ranks: Floats
+    nodes: Floats
+    peers: Floats
+    doublings: Floats
+
+
+def _ring(ranks: Floats, hop_s: float, accelerator: PublishedAccelerator, passes: int) -> Group:
+    hops = np.maximum(ranks - 1, 0)
+    per_byte = hops / (ranks * accelerator.inter_node_bytes_per_s) * (passes / 2)
+    return Group((passes * hops * hop_s,), (per_byte,))
+
+
+def _tree(tree: _Tree, accelerator: PublishedAccelerator, passes: int) -> Group:
+    ranks, nodes, peers, doublings = tree
+    intra = (ranks - nodes) / (ranks * accelerator.intra_node_bytes_per_s)
+    inter = (nodes - 1) / (ranks * accelerator.inter_node_bytes_per_s)
+    # The bandwidths are those of an all-reduce, which sends everything twice.
+    per_byte = np.maximum(intra, inter) * (passes / 2)
+
+    alone = ranks <= 1
+    if some_alone := bool(np.any(alone)):
+        per_byte = np.where(alone, 0.0, per_byte)
+
+    latencies, rates = [], []
+    for protocol in _PROTOCOLS:
+        latency = (
+            (passes * protocol.per_rank_s) * peers
+            + (passes * protocol.per_node_doubling_s) * doublings
+            + protocol.base_s
+        )
+        latencies.append(np.where(alone, 0.0, latency) if some_alone else latency)
+        rates.append(per_byte / protocol.bandwidth_share)
+    return Group(tuple(latencies), tuple(rates))

@@ -22,15 +22,6 @@ from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 from headway.papers.erdil_2025.models import PublishedModel
 from headway.papers.erdil_2025.passes import ForwardPass, Stage
 
-__all__ = [
-    "Choices",
-    "TokenLatency",
-    "explain",
-    "fastest",
-    "points",
-    "token_latency",
-]
-
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
 Points = NDArray[np.intp]
@@ -55,25 +46,34 @@ class Choices:
 
     @property
     def num_depths(self) -> int:
-        """Pipeline depths that are tried: B^(i/9) for i from 0, with B at most L."""
+        """How many pipeline depths are tried: B^(i/9) for i from 0, with B at most L."""
         return _PIPELINE_DEPTHS if self.pipeline else 1
 
     @property
     def num_scale_downs(self) -> int:
-        """Scale-downs of attention that are tried: ways^(k/5) for k from 0."""
+        """How many scale-downs of attention are tried: ways^(k/5) for k from 0."""
         return _SCALE_DOWNS if self.attention_scale_down else 1
 
     def depth(self, num_layers: int, batch: Floats, index: Index) -> Floats:
         """Return the pipeline depth number ``index`` for each batch."""
-        most = np.minimum(batch, num_layers)
-        depth = np.exp2(index * (np.log2(most) / (_PIPELINE_DEPTHS - 1)))
+        bound = np.minimum(batch, num_layers)
+        depth = np.exp2(index * (np.log2(bound) / (_PIPELINE_DEPTHS - 1)))
         # The powers round; the last depth is the bound itself and must not exceed it.
-        return np.minimum(np.where(np.equal(index, _PIPELINE_DEPTHS - 1), most, depth), most)
+        return np.minimum(np.where(np.equal(index, _PIPELINE_DEPTHS - 1), bound, depth), bound)
 
     def scale_down(self, ways: Floats, index: Index) -> Floats:
         """Return the scale-down number ``index`` for each degree of tensor parallelism."""
         scale = np.exp2(index * (np.log2(ways) / (_SCALE_DOWNS - 1)))
         return np.where(np.equal(index, _SCALE_DOWNS - 1), ways, scale)
+
+
+AS_PRESENTED = Choices(
+    pipeline=False, attention_scale_down=False, expert_parallel=False, one_dimensional=False
+)
+"""Section 3 as printed (equations 29 to 44): tensor parallelism in two dimensions only."""
+
+FINAL = Choices(pipeline=False, attention_scale_down=False, expert_parallel=False)
+"""The same in one dimension or in two, whichever is faster."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +99,7 @@ def token_latency(
     batch: ArrayLike,
     model: PublishedModel,
     accelerator: PublishedAccelerator,
+    *,
     context_tokens: float = 0,
     query_tokens: int = 1,
     choices: Choices | None = None,
@@ -106,24 +107,30 @@ def token_latency(
     """Return the time of one forward pass of ``query_tokens`` tokens for each of ``batch``.
 
     ``num_accelerators`` and ``batch`` broadcast and need not be whole. Source: the published
-    program's last latency function (paper, section 3, with pipeline and expert parallelism).
-    Raises ``InputError`` where a number of accelerators or a batch is not positive.
+    program's last latency function (paper, section 3, with pipeline and expert parallelism); its
+    earlier ones are the choices `AS_PRESENTED` and `FINAL`.
+
+    Raises:
+        InputError: a number of accelerators or a batch that is not positive.
+
     """
     choices = choices or Choices()
     n, b = points(num_accelerators, batch)
     forward = ForwardPass(model, accelerator, context_tokens, query_tokens)
+
     _, code = fastest(forward, choices, n.ravel(), b.ravel())
     return explain(forward, choices, n, b, code.reshape(n.shape))
 
 
 def points(num_accelerators: ArrayLike, batch: ArrayLike) -> tuple[Floats, Floats]:
-    """Broadcast both; raises ``InputError`` unless all are positive and finite."""
+    """Return both as arrays of one shape; raise `InputError` unless all are positive, finite."""
     n = np.asarray(num_accelerators, dtype=np.float64)
     b = np.asarray(batch, dtype=np.float64)
     for what, values in (("num_accelerators", n), ("batch", b)):
         wrong = values[~(np.isfinite(values) & (values > 0))]
         if wrong.size:
             raise InputError(f"{what} must be positive and finite, not {wrong[0]}")
+
     n, b = np.broadcast_arrays(n, b)
     return n, b
 
@@ -137,11 +144,11 @@ class _Best:
     limit_s: Floats
 
     def within(self, lower_s: Floats, at: Points) -> Points:
-        """Return the positions in ``at`` where a lower bound does not rule a variant out."""
+        """Return the positions in ``at`` where a lower bound does not exclude a variant."""
         return np.flatnonzero(lower_s * _SLACK <= self.limit_s[at])
 
     def improve(self, time_s: Floats, code: NDArray[np.integer], at: Points) -> None:
-        """Take ``time_s`` wherever it is shorter than what was known ``at`` the points."""
+        """Take ``time_s`` wherever it is shorter than the best so far ``at`` the points."""
         better = np.flatnonzero(time_s < self.time_s[at])
         at, time_s = at[better], time_s[better]
         self.time_s[at] = time_s
@@ -158,13 +165,14 @@ def fastest(
     choices: Choices,
     num_accelerators: Floats,
     batch: Floats,
+    *,
     budget_s: Floats | None = None,
-    refused: NDArray[np.bool_] | None = None,
+    barred: NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, Codes]:
     """Return the shortest time at each of the one-dimensional points, and its variant's code.
 
-    Where no variant stays within ``budget_s`` the result may be infinite. ``refused`` marks
-    points that may not use the deepest pipeline. Code -1 means that nothing was found.
+    Where no variant stays within ``budget_s`` the result may be infinite. ``barred`` marks
+    points that may not use the deepest pipeline. Code -1 means that there is no variant.
     """
     size = batch.size
     every = _Best(
@@ -172,25 +180,29 @@ def fastest(
         np.full(size, -1, dtype=np.int16),
         np.full(size, np.inf) if budget_s is None else budget_s.copy(),
     )
+
     for start in range(0, size, _BLOCK):
         rows = slice(start, start + _BLOCK)
         n, b, best = num_accelerators[rows], batch[rows], every.block(rows)
+
         for index in range(choices.num_depths):
+            # A variant is tried where it is possible and its bound is within the limit.
             depth = choices.depth(forward.model.num_layers, b, index)
             allowed = forward.fits(n, b / depth) & (depth <= n) & (b >= 1)
-            if refused is not None and index == _PIPELINE_DEPTHS - 1:
-                allowed &= ~refused[rows]
+            if barred is not None and index == _PIPELINE_DEPTHS - 1:
+                allowed &= ~barred[rows]
             at = np.flatnonzero(allowed)
-            at = at[best.within(forward.least_s(n[at], b[at], depth[at]), at)]
+            at = at[best.within(forward.bound_s(n[at], b[at], depth[at]), at)]
             if not at.size:
                 continue
+
             stage = forward.stage(n[at], b[at], depth[at], choices.expert_parallel)
-            _try_stage(forward, choices, stage, at, index, best)
+            _try_stage(forward, choices, stage, at=at, depth=index, best=best)
     return every.time_s, every.code
 
 
 def _try_stage(
-    forward: ForwardPass, choices: Choices, stage: Stage, at: Points, depth: int, best: _Best
+    forward: ForwardPass, choices: Choices, stage: Stage, *, at: Points, depth: int, best: _Best
 ) -> None:
     """Try every scale-down of attention and both layouts at one pipeline depth."""
     fixed = forward.launch_s + stage.fixed_network_s
@@ -199,12 +211,15 @@ def _try_stage(
     two_dimensional += fixed
     if not choices.one_dimensional:
         one_dimensional = np.full_like(two_dimensional, np.inf)
+
     for index in range(choices.num_scale_downs):
         scale = choices.scale_down(stage.ways, index)
         roof = np.maximum(*_roofs_s(forward, stage, scale))
         part = best.within(np.minimum(one_dimensional, two_dimensional) + roof, at)
         if not part.size:
             return
+
+        # What is left is worth the collectives of attention.
         stage, at, scale, roof = stage.take(part), at[part], scale[part], roof[part]
         one_dimensional, two_dimensional = one_dimensional[part], two_dimensional[part]
         one, two = forward.attention_network_s(stage.ways / scale, stage.tokens)
@@ -229,18 +244,20 @@ def explain(
     batch: Floats,
     code: Codes,
 ) -> TokenLatency:
-    """Return the parts of the time at points whose variants ``fastest`` has found.
+    """Return the parts of the time at points whose variants ``fastest`` returned.
 
     All arrays have one shape. A code of -1 gives an infinite time without parts.
     """
-    found = code >= 0
-    variant, two_dimensional = np.divmod(code[found], 2)
+    feasible = code >= 0
+    variant, two_dimensional = np.divmod(code[feasible], 2)
     depth_index, scale_index = np.divmod(variant, _SCALE_DOWNS)
-    n, b = num_accelerators[found], batch[found]
+
+    n, b = num_accelerators[feasible], batch[feasible]
     depth = choices.depth(forward.model.num_layers, b, depth_index)
     stage = forward.stage(n, b, depth, choices.expert_parallel)
     scale = choices.scale_down(stage.ways, scale_index)
     memory, arithmetic = _roofs_s(forward, stage, scale)
+
     ffn = forward.ffn_network_s(stage)
     attention = forward.attention_network_s(stage.ways / scale, stage.tokens)
     reductions = np.where(two_dimensional == 1, ffn[1] + attention[1], ffn[0] + attention[0])
@@ -248,9 +265,9 @@ def explain(
     launch = np.full_like(network, forward.launch_s)
 
     def spread(values: Floats, missing: float = np.nan) -> Floats:
-        spread_out = np.full(code.shape, missing)
-        spread_out[found] = values
-        return spread_out
+        everywhere = np.full(code.shape, missing)
+        everywhere[feasible] = values
+        return everywhere
 
     return TokenLatency(
         total_s=spread(launch + network + np.maximum(memory, arithmetic), np.inf),
@@ -260,5 +277,5 @@ def explain(
         arithmetic_s=spread(arithmetic),
         pipeline_depth=spread(depth),
         attention_scale_down=spread(scale),
-        two_dimensional=found & (code % 2 == 1),
+        two_dimensional=feasible & (code % 2 == 1),
     )

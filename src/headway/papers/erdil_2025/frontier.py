@@ -6,7 +6,7 @@ for each the cheapest point that meets it (published program; figures 3 to 10 of
 
 The result is that of evaluating every point, but few are evaluated. At a given cluster and batch
 cost is proportional to time, so that a point moves on a ray as its time grows, and from some time
-on it lies behind the frontier of the points already known. That time is its budget. Coarse grids
+on it lies behind the frontier of the points evaluated so far. That time is its budget. Coarse grids
 come first, to give finer ones tight budgets; a point whose lower bound exceeds its budget is
 dropped, and a variant that exceeds it is not finished.
 """
@@ -26,14 +26,12 @@ from headway.papers.erdil_2025.models import PublishedModel
 from headway.papers.erdil_2025.passes import ForwardPass
 from headway.papers.erdil_2025.speculative import Speculation
 
-__all__ = ["PublishedFrontier", "frontier", "grid", "select"]
-
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
 Points = NDArray[np.intp]
 
 _GRID_SIZE = 400
-_LOG2_MOST = 18
+_LOG2_MAX = 18
 _NUM_THRESHOLDS = 1000
 _THRESHOLD_RANGE = 100.0
 _STRIDES = (16, 4, 1)
@@ -43,35 +41,35 @@ _SLACK = 1 - 1e-9
 # two of a logarithm, and in these columns of its grid the result exceeded the batch by one unit
 # in the last place, so that its own check refused it. By experts per active expert, which set
 # the spacing of the batches.
-_REFUSED_COLUMNS = {1: (12, 21, 34, 44), 4: (10, 31), 8: (18,), 28: (9, 28)}
+_BARRED_COLUMNS = {1: (12, 21, 34, 44), 4: (10, 31), 8: (18,), 28: (9, 28)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedFrontier:
     """The cheapest points by falling speed, as arrays of one length.
 
-    ``mfu`` is against the dense peak, not against what kernels reach. ``drafted_tokens`` is 1
+    ``mfu`` is against the dense peak, not against what kernels reach. ``draft_tokens`` is 1
     where no draft is used. The variant is that of the model's own pass.
     """
 
-    speed_tokens_per_s: Floats
-    usd_per_mtok: Floats
+    tok_per_s: Floats
+    usd_per_mtok_output: Floats
     num_accelerators: Floats
     batch: Floats
     mfu: Floats
     pipeline_depth: Floats
     attention_scale_down: Floats
     two_dimensional: NDArray[np.bool_]
-    drafted_tokens: Codes
+    draft_tokens: Codes
 
     def preferred(self, exponent: float = 3.0) -> int:
         """Return the index of the largest speed^exponent / price (the paper's preferred point)."""
-        return int(np.argmax(self.speed_tokens_per_s**exponent / self.usd_per_mtok))
+        return int(np.argmax(self.tok_per_s**exponent / self.usd_per_mtok_output))
 
-    def usd_per_mtok_at(self, speed_tokens_per_s: float) -> float:
-        """Return the least price of at least this speed, infinite where none is as fast."""
-        fast = self.speed_tokens_per_s >= speed_tokens_per_s
-        return float(np.min(self.usd_per_mtok[fast], initial=np.inf))
+    def usd_per_mtok_output_at(self, tok_per_s: float) -> float:
+        """Return the least cost of at least this speed, infinite where none is as fast."""
+        fast = self.tok_per_s >= tok_per_s
+        return float(np.min(self.usd_per_mtok_output[fast], initial=np.inf))
 
 
 def grid(
@@ -80,18 +78,19 @@ def grid(
     """Return the published cluster sizes and batches, ``size`` of each."""
     if size < 2:
         raise InputError(f"a grid needs at least 2 points a side, not {size}")
-    least = np.log2(model.weights_total_bytes / accelerator.memory_bytes)
-    if not least < _LOG2_MOST:
-        raise InputError(f"{model.name} does not fit on 2^{_LOG2_MOST} of {accelerator.name}")
+
+    log2_min = np.log2(model.weights_total_bytes / accelerator.memory_bytes)
+    if not log2_min < _LOG2_MAX:
+        raise InputError(f"{model.name} does not fit on 2^{_LOG2_MAX} of {accelerator.name}")
     return (
-        np.logspace(least, _LOG2_MOST, size, base=2),
-        np.logspace(0, _LOG2_MOST + np.log2(model.sparsity), size, base=2),
+        np.logspace(log2_min, _LOG2_MAX, size, base=2),
+        np.logspace(0, _LOG2_MAX + np.log2(model.sparsity), size, base=2),
     )
 
 
 def select(
     time_s: Floats,
-    usd_per_mtok: Floats,
+    usd_per_mtok_output: Floats,
     allowed: NDArray[np.bool_] | None = None,
     num_thresholds: int | None = _NUM_THRESHOLDS,
 ) -> Points:
@@ -103,17 +102,21 @@ def select(
     """
     usable = np.isfinite(time_s) if allowed is None else np.isfinite(time_s) & allowed
     order = np.flatnonzero(usable)
-    order = order[np.lexsort((usd_per_mtok[order], time_s[order]))]
+    order = order[np.lexsort((usd_per_mtok_output[order], time_s[order]))]
     if not order.size:
         return order
-    cheapest = np.minimum.accumulate(usd_per_mtok[order])
+
+    # The whole Pareto frontier: where the cheapest so far becomes cheaper.
+    cheapest = np.minimum.accumulate(usd_per_mtok_output[order])
     falls = np.flatnonzero(np.diff(cheapest, prepend=np.inf) < 0)
     if num_thresholds is None:
         return order[falls]
+
+    # Of that, the last point within each threshold.
     steps = np.linspace(0, 1, num_thresholds)
     thresholds = np.min(time_s) * _THRESHOLD_RANGE**steps
-    met = np.searchsorted(time_s[order[falls]], thresholds, side="right") - 1
-    return order[falls[np.unique(met[met >= 0])]]
+    last = np.searchsorted(time_s[order[falls]], thresholds, side="right") - 1
+    return order[falls[np.unique(last[last >= 0])]]
 
 
 def frontier(
@@ -124,40 +127,46 @@ def frontier(
     choices: Choices | None = None,
     draft: PublishedModel | None = None,
     acceptance: float = 0.8,
-    demand_cap_tokens_per_s: float = np.inf,
+    demand_tok_per_s: float = np.inf,
     grid_size: int = _GRID_SIZE,
     num_thresholds: int | None = _NUM_THRESHOLDS,
 ) -> PublishedFrontier:
     """Return the published frontier of ``model`` on ``accelerator``.
 
-    ``draft`` decodes speculatively at ``acceptance`` per drafted token;
-    ``demand_cap_tokens_per_s`` bounds the tokens per second of one instance; ``num_thresholds``
-    is that of ``select``. Raises ``InputError`` where no point of the grid fits.
+    ``draft`` decodes speculatively at ``acceptance`` per drafted token; ``demand_tok_per_s`` bounds
+    the tokens per second of one engine; ``num_thresholds`` is that of `select`.
+
+    Raises:
+        InputError: no point of the grid fits, or none sells so little as is demanded.
+
     """
-    if not demand_cap_tokens_per_s > 0:
-        raise InputError(f"the demand cap must be positive, not {demand_cap_tokens_per_s} tokens/s")
+    if not demand_tok_per_s > 0:
+        raise InputError(f"the demand must be above 0 tokens/s, not {demand_tok_per_s}")
+
     plain = ForwardPass(model, accelerator, context_tokens)
     speculation = None if draft is None else Speculation(plain, draft, acceptance)
     search = _Search.over_grid(plain, speculation, choices or Choices(), grid_size)
+
     for fresh in _coarse_to_fine(grid_size):
-        front = search.front(demand_cap_tokens_per_s, None)
+        front = search.front(demand_tok_per_s, None)
         budget = _budget_s(search.time_s[front], search.slope[front], search.slope[fresh])
         if num_thresholds is not None:
             longest = np.min(search.time_s) * _THRESHOLD_RANGE
             budget = np.minimum(budget, longest / _SLACK)
         search.evaluate(fresh, budget)
-    front = search.front(demand_cap_tokens_per_s, num_thresholds)
+
+    front = search.front(demand_tok_per_s, num_thresholds)
     if not front.size:
         raise InputError(
             f"no point of the grid serves {model.name} at {context_tokens:g} tokens of context "
-            f"within {demand_cap_tokens_per_s:g} tokens/s; lower the context or raise the cap"
+            f"within {demand_tok_per_s:g} tokens/s; lower the context or raise the demand"
         )
     return search.describe(front)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Search:
-    """All points of a grid and what is known of them; times that are not known are infinite.
+    """All points of a grid with the times evaluated so far; other times are infinite.
 
     ``slope`` is dollars per million tokens for every second that a token takes.
     """
@@ -168,9 +177,9 @@ class _Search:
     num_accelerators: Floats
     batch: Floats
     slope: Floats
-    refused: NDArray[np.bool_]
+    barred: NDArray[np.bool_]
     time_s: Floats
-    drafted: Codes
+    draft_tokens: Codes
     code: Codes
 
     @classmethod
@@ -180,39 +189,41 @@ class _Search:
         """Lay the grid out as one-dimensional arrays, batches fastest."""
         sizes, batches = grid(plain.model, plain.accelerator, size)
         n, b = np.repeat(sizes, size), np.tile(batches, size)
+
         published = size == _GRID_SIZE
-        columns = _REFUSED_COLUMNS.get(plain.model.sparsity, ()) if published else ()
+        columns = _BARRED_COLUMNS.get(plain.model.sparsity, ()) if published else ()
         usd_per_s = plain.accelerator.usd_per_hour / 3600
         return cls(
-            plain,
-            speculation,
-            choices,
+            plain=plain,
+            speculation=speculation,
+            choices=choices,
             num_accelerators=n,
             batch=b,
             slope=n / b * (1e6 * usd_per_s),
-            refused=np.tile(np.isin(np.arange(size), columns), size),
+            barred=np.tile(np.isin(np.arange(size), columns), size),
             time_s=np.full(n.size, np.inf),
-            drafted=np.ones(n.size, dtype=np.int16),
+            draft_tokens=np.ones(n.size, dtype=np.int16),
             code=np.full(n.size, -1, dtype=np.int16),
         )
 
-    def front(self, demand_cap_tokens_per_s: float, num_thresholds: int | None) -> Points:
-        """Return the frontier of what is known."""
-        allowed = self.batch <= demand_cap_tokens_per_s * self.time_s
+    def front(self, demand_tok_per_s: float, num_thresholds: int | None) -> Points:
+        """Return the frontier of what is evaluated so far."""
+        allowed = self.batch <= demand_tok_per_s * self.time_s
         return select(self.time_s, self.time_s * self.slope, allowed, num_thresholds)
 
     def evaluate(self, at: Points, budget_s: Floats) -> None:
-        """Find the times ``at`` the points where they are within the budgets."""
+        """Compute the times ``at`` the points where they are within the budgets."""
         task = self.speculation or self.plain
-        least = task.least_s(self.num_accelerators[at], self.batch[at])
-        within = least * _SLACK <= budget_s
+        bound = task.bound_s(self.num_accelerators[at], self.batch[at])
+        within = bound * _SLACK <= budget_s
         at, budget_s = at[within], budget_s[within]
-        n, b, refused = self.num_accelerators[at], self.batch[at], self.refused[at]
+
+        n, b, barred = self.num_accelerators[at], self.batch[at], self.barred[at]
         if self.speculation is None:
-            time, code = fastest(self.plain, self.choices, n, b, budget_s, refused)
+            time, code = fastest(self.plain, self.choices, n, b, budget_s=budget_s, barred=barred)
         else:
-            time, self.drafted[at], code = self.speculation.fastest(
-                self.choices, n, b, budget_s, refused
+            time, self.draft_tokens[at], code = self.speculation.fastest(
+                self.choices, n, b, budget_s=budget_s, barred=barred
             )
         self.time_s[at], self.code[at] = time, code
 
@@ -220,31 +231,32 @@ class _Search:
         """Return everything about the points ``at``."""
         n, b, time = self.num_accelerators[at], self.batch[at], self.time_s[at]
         variant = explain(self.plain, self.choices, n, b, self.code[at])
+
         model = self.plain.model
         flops = model.flops(self.plain.context_tokens, 1) * b
         peak = self.plain.accelerator.peak_for(model.weight_bits)
         return PublishedFrontier(
-            speed_tokens_per_s=1 / time,
-            usd_per_mtok=time * self.slope[at],
+            tok_per_s=1 / time,
+            usd_per_mtok_output=time * self.slope[at],
             num_accelerators=n,
             batch=b,
             mfu=flops / (time * n * peak),
             pipeline_depth=variant.pipeline_depth,
             attention_scale_down=variant.attention_scale_down,
             two_dimensional=variant.two_dimensional,
-            drafted_tokens=self.drafted[at],
+            draft_tokens=self.draft_tokens[at],
         )
 
 
 def _coarse_to_fine(size: int) -> Iterator[Points]:
     """Yield every index of a size x size grid once, those of coarser grids first."""
     side = np.arange(size)
-    seen = np.zeros((size, size), dtype=np.bool_)
+    coarser = np.zeros((size, size), dtype=np.bool_)
     for stride in _STRIDES:
         every = np.zeros((size, size), dtype=np.bool_)
         every[np.ix_(side[::stride], side[::stride])] = True
-        yield np.flatnonzero(every & ~seen)
-        seen |= every
+        yield np.flatnonzero(every & ~coarser)
+        coarser |= every
 
 
 def _budget_s(front_time_s: Floats, front_slope: Floats, slope: Floats) -> Floats:
@@ -257,6 +269,7 @@ def _budget_s(front_time_s: Floats, front_slope: Floats, slope: Floats) -> Float
     budget = np.full(slope.shape, np.inf)
     if not front_time_s.size:
         return budget
+
     cost = front_time_s * front_slope
     cross = np.searchsorted(1 / front_slope, 1 / slope)
     after = cross < cost.size

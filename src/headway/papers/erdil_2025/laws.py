@@ -8,8 +8,9 @@ half as many accelerators (section 4.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,20 @@ from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.papers.erdil_2025.accelerators import ACCELERATORS
-from headway.papers.erdil_2025.frontier import frontier as published_frontier
+from headway.papers.erdil_2025.frontier import frontier
 from headway.papers.erdil_2025.models import MODELS
-from headway.report.report import Report, Row
+from headway.report.column import column
+from headway.report.report import Report
 
 Floats = npt.NDArray[np.float64]
 
 SIZES = ("llama-3-8b", "llama-3-70b", "llama-3.1-405b")
 BANDWIDTHS = (0.5, 1.0, 2.0, 4.0)
-FORMATS = ("bf16", "fp8", "int4")
+FORMATS = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5}  # bytes per weight
 GENERATIONS = ("v100", "a100", "h100", "b200")
 MODEL, ACCELERATOR = "llama-3-70b", "h100"
 FIXED_COSTS_USD = (0.5, 1.0, 2.0)
+GENERATION_GAIN = 1.25
 TOLERANCE = 0.2
 
 
@@ -42,7 +45,7 @@ class Curve:
     """A frontier as arrays: speed per user, cost, accelerators; any order."""
 
     tok_per_s: Floats
-    usd_per_mtok: Floats
+    usd_per_mtok_output: Floats
     num_accelerators: Floats
 
     @property
@@ -52,12 +55,12 @@ class Curve:
 
     @property
     def preferred(self) -> float:
-        """The speed at the largest speed^3 / price."""
-        return float(self.tok_per_s[preferred(self.tok_per_s, self.usd_per_mtok)])
+        """The speed at the largest speed^3 / cost."""
+        return float(self.tok_per_s[preferred(self.tok_per_s, self.usd_per_mtok_output)])
 
-    def within(self, usd_per_mtok: float) -> tuple[float, float] | None:
-        """The fastest speed at that cost, and its accelerators; ``None`` if all cost more."""
-        affordable = np.flatnonzero(self.usd_per_mtok <= usd_per_mtok)
+    def within(self, usd_per_mtok_output: float) -> tuple[float, float] | None:
+        """Return the fastest speed at that cost and its accelerators, ``None`` if all cost more."""
+        affordable = np.flatnonzero(self.usd_per_mtok_output <= usd_per_mtok_output)
         if not affordable.size:
             return None
         best = affordable[np.argmax(self.tok_per_s[affordable])]
@@ -69,7 +72,7 @@ Frontiers = Callable[[str, str, str, float], Curve]
 
 
 def our_frontiers(model: str, weights: str, accelerator: str, bandwidth: float) -> Curve:
-    """The default model at an empty context."""
+    """Return the frontier of the default model at an empty context."""
     cluster = find_cluster(accelerator)
     chip = cluster.accelerator
     rate = chip.memory_bandwidth_bytes_per_s * bandwidth
@@ -79,90 +82,118 @@ def our_frontiers(model: str, weights: str, accelerator: str, bandwidth: float) 
 
 
 def published_frontiers(model: str, weights: str, accelerator: str, bandwidth: float) -> Curve:
-    """The published model at an empty context; it has no accelerator younger than the H200."""
+    """Return the published frontier; the paper has no accelerator younger than the H200."""
     if accelerator not in ACCELERATORS:
         raise InputError(f"the published model has no {accelerator}")
     chip = ACCELERATORS[accelerator]
     chip = replace(chip, memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s * bandwidth)
-    bits = {"bf16": 16, "fp8": 8, "int4": 4}[weights]
-    found = published_frontier(MODELS[model].with_weights(bits), chip)
-    return Curve(found.speed_tokens_per_s, found.usd_per_mtok, found.num_accelerators)
+    points = frontier(MODELS[model].with_weights(round(8 * FORMATS[weights])), chip)
+    return Curve(points.tok_per_s, points.usd_per_mtok_output, points.num_accelerators)
 
 
-def laws(frontiers: Frontiers, whose: str) -> Iterator[Row]:
-    """Fit every law to ``frontiers``, one row each; ``whose`` names the model of time."""
-    sizes = [find_model(name).total_params for name in SIZES]
-    curves = [frontiers(name, "bf16", ACCELERATOR, 1.0) for name in SIZES]
-    yield _power("parameters", -1 / 2, sizes, curves, f"{', '.join(SIZES)} on {ACCELERATOR}", whose)
-    for name in SIZES:
-        curves = [frontiers(name, "bf16", ACCELERATOR, factor) for factor in BANDWIDTHS]
-        yield _power("memory bandwidth", 1 / 3, BANDWIDTHS, curves, f"{name}, x0.5 to x4", whose)
-    curves = [frontiers(MODEL, weights, ACCELERATOR, 1.0) for weights in FORMATS]
-    widths = [2.0, 1.0, 0.5]
-    yield _power("bytes per weight", -1 / 3, widths, curves, f"{MODEL} on {ACCELERATOR}", whose)
-    known = [g for g in GENERATIONS if frontiers is our_frontiers or g in ACCELERATORS]
-    curves = [frontiers(MODEL, "fp8", generation, 1.0) for generation in known]
-    for older, newer, before, after in zip(known, known[1:], curves, curves[1:], strict=False):
-        yield _generation(older, newer, before, after, whose)
+@dataclass(frozen=True, slots=True)
+class LawRow:
+    """One law: what the paper claims and what the frontiers say."""
+
+    law: str = column("law", "what speed depends on, or the gain of a generation")
+    over: str = column("over", "the frontiers that it is fitted to")
+    claim: float = column("claim", "exponent of speed; for a generation, its gain")
+    at_fastest: float = column("fastest", "the same at the fastest point")
+    at_preferred: float = column("preferred", "the same at the preferred point")
+    at_fixed_cost: float | None = column("fixed cost", "gain in speed at $0.5, 1 and 2 per Mtok")
+    accelerators_at_fixed_cost: float | None = column(
+        "accel.", "accelerators of the newer over those of the older, at fixed cost"
+    )
+    verdict: str = column("verdict", f"reproduces: within {TOLERANCE:.0%} of the claim")
 
 
-def report(rows: list[Row], whose: str) -> Report:
-    """The fitted laws beside the claims."""
+def laws_report(*, ours: bool = False) -> Report[LawRow]:
+    """Return the laws fitted to the published frontiers, or to those of our default model."""
+    whose, frontiers = "the published model", published_frontiers
+    if ours:
+        whose, frontiers = "headway", our_frontiers
+    generations = [name for name in GENERATIONS if ours or name in ACCELERATORS]
     return Report(
         kind="laws",
         title=f"scaling laws of decoding speed, fitted to the frontiers of {whose}",
-        question={"as": whose, "context_tokens": 0},
-        rows=tuple(rows),
+        question={"frontiers": whose, "context_tokens": 0},
+        rows=tuple(laws(frontiers, generations)),
         notes=(
-            "exponents of speed per user, by least squares on logarithms; a claim reproduces "
-            f"where the fastest point (for generations: the gain at fixed cost) is within "
-            f"{TOLERANCE:.0%} of it",
+            "exponents of speed per user, by least squares on logarithms, and gains; a claim "
+            "reproduces where the fastest point (for generations: the gain at fixed cost) is "
+            f"within {TOLERANCE:.0%} of it",
         ),
         sources={"claims": "Erdil 2025, arXiv 2506.04645"},
     )
 
 
-def _power(law: str, claim: float, x: object, curves: list[Curve], over: str, whose: str) -> Row:
+def laws(frontiers: Frontiers, generations: Sequence[str] = GENERATIONS) -> Iterator[LawRow]:
+    """Fit every law to ``frontiers``, one row each."""
+    params = [find_model(name).total_params for name in SIZES]
+    curves = [frontiers(name, "bf16", ACCELERATOR, 1.0) for name in SIZES]
+    over = f"{', '.join(SIZES)} on {ACCELERATOR}"
+    yield _power("parameters", params, curves, claim=-1 / 2, over=over)
+
+    for name in SIZES:
+        curves = [frontiers(name, "bf16", ACCELERATOR, factor) for factor in BANDWIDTHS]
+        over = f"{name}, x0.5 to x4"
+        yield _power("memory bandwidth", BANDWIDTHS, curves, claim=1 / 3, over=over)
+
+    curves = [frontiers(MODEL, weights, ACCELERATOR, 1.0) for weights in FORMATS]
+    over = f"{MODEL} on {ACCELERATOR}"
+    yield _power("bytes per weight", list(FORMATS.values()), curves, claim=-1 / 3, over=over)
+
+    curves = [frontiers(MODEL, "fp8", generation, 1.0) for generation in generations]
+    names = (f"{older} to {newer}, {MODEL} in fp8" for older, newer in pairwise(generations))
+    for over, (before, after) in zip(names, pairwise(curves), strict=True):
+        yield _generation(before, after, over=over)
+
+
+def _power(
+    law: str, x: Sequence[float], curves: Sequence[Curve], *, claim: float, over: str
+) -> LawRow:
     logs = np.log(np.asarray(x, dtype=np.float64))
     fastest = _slope(logs, [curve.fastest for curve in curves])
-    return {
-        "law": law,
-        "over": over,
-        "as": whose,
-        "claim": claim,
-        "at_fastest": fastest,
-        "at_preferred": _slope(logs, [curve.preferred for curve in curves]),
-        "verdict": _verdict(fastest, claim),
-    }
+    return LawRow(
+        law=law,
+        over=over,
+        claim=claim,
+        at_fastest=fastest,
+        at_preferred=_slope(logs, [curve.preferred for curve in curves]),
+        at_fixed_cost=None,
+        accelerators_at_fixed_cost=None,
+        verdict=_verdict(fastest, claim),
+    )
 
 
-def _generation(older: str, newer: str, before: Curve, after: Curve, whose: str) -> Row:
+def _generation(before: Curve, after: Curve, *, over: str) -> LawRow:
+    """Compare two generations at their ends, and in the mean over costs that both can meet."""
     gains, sizes = [], []
     for cost in FIXED_COSTS_USD:
         old, new = before.within(cost), after.within(cost)
         if old is not None and new is not None:
             gains.append(new[0] / old[0])
             sizes.append(new[1] / old[1])
+
     gain = float(np.exp(np.mean(np.log(gains)))) if gains else None
-    return {
-        "law": "generation",
-        "over": f"{older} to {newer}, {MODEL} in fp8",
-        "as": whose,
-        "claim": 1.25,
-        "at_fastest": after.fastest / before.fastest,
-        "at_preferred": after.preferred / before.preferred,
-        "at_fixed_cost": gain,
-        "accelerators_at_fixed_cost": float(np.exp(np.mean(np.log(sizes)))) if sizes else None,
-        "verdict": "no common cost" if gain is None else _verdict(gain, 1.25),
-    }
+    return LawRow(
+        law="generation",
+        over=over,
+        claim=GENERATION_GAIN,
+        at_fastest=after.fastest / before.fastest,
+        at_preferred=after.preferred / before.preferred,
+        at_fixed_cost=gain,
+        accelerators_at_fixed_cost=float(np.exp(np.mean(np.log(sizes)))) if sizes else None,
+        verdict="no common cost" if gain is None else _verdict(gain, GENERATION_GAIN),
+    )
 
 
-def _slope(logs: Floats, speeds: list[float]) -> float:
+def _slope(logs: Floats, speeds: Sequence[float]) -> float:
     return float(np.polyfit(logs, np.log(speeds), 1)[0])
 
 
-def _verdict(found: float, claim: float) -> str:
-    ratio = found / claim
+def _verdict(value: float, claim: float) -> str:
+    ratio = value / claim
     if abs(ratio - 1) <= TOLERANCE:
         return "reproduces"
     return "weaker" if ratio < 1 else "stronger"

@@ -1,23 +1,20 @@
 """The transformer as the paper sees it: a dozen dimensions and the counts that follow.
 
-The counts are those of the published program, its simplifications kept on purpose:
-
-* the routed experts per active expert are a floor (DeepSeek-V3: 256 // 9 = 28);
-* DeepSeek-V3 has 58 layers (its three dense ones are dropped), its shared expert counts as a
-  ninth routed one, and the 64 rotary dimensions of its cache are left out;
-* Llama 3.1 405B is given 8 query heads per key-value head (in truth 16: the cache is doubled).
+The counts are those of the published program, its simplifications kept on purpose: the routed
+experts per active expert are a floor (DeepSeek-V3: 256 // 9 = 28), and ``models.toml`` names the
+slips about single models.
 """
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from headway.errors import InputError
-
-__all__ = ["MODELS", "LatentAttention", "PublishedModel", "scale_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +25,21 @@ class LatentAttention:
     query_rank: float
 
     def __post_init__(self) -> None:
-        """Refuse ranks that are not positive."""
         if not (self.kv_rank > 0 and self.query_rank > 0):
             raise InputError(f"the ranks of latent attention must be positive, not {self}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedModel:
     """A decoder in the paper's quantities; sizes may be fractional, as scaled models are.
 
-    ``ffn_up_matrices`` and ``ffn_down_matrices`` count the matrices of one feed-forward block
-    from and to the residual stream: (2, 1) where it is gated, (1, 1) where it is plain.
-    ``group_size`` is query heads per key-value head. ``parallel_attention`` halves the
-    reductions of the simple model (equations 3 and 12) and, as in the published program,
-    nothing else. Raises ``InputError`` at birth.
+    Attributes:
+        group_size: query heads per key-value head.
+        ffn_up_matrices, ffn_down_matrices: matrices of one feed-forward block from and to the
+            residual stream: (2, 1) where it is gated, (1, 1) where it is plain.
+        parallel_attention: halves the reductions of the simple model (equations 3 and 12) and, as
+            in the published program, nothing else.
+
     """
 
     name: str
@@ -62,13 +60,13 @@ class PublishedModel:
     latent: LatentAttention | None = None
 
     def __post_init__(self) -> None:
-        """Refuse quantities that no model has."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{self.name}: {field.name} must be positive, not {value}")
+
         if self.num_active_experts > self.num_experts:
             raise InputError(
                 f"{self.name}: {self.num_active_experts} of {self.num_experts} experts cannot be "
@@ -136,6 +134,7 @@ class PublishedModel:
         d, out = self.hidden_size, self.attention_size
         if self.latent is None:
             return self.num_layers * (self.qkv_size * d + out * d)
+
         kv, query = self.latent.kv_rank, self.latent.query_rank
         expand = self.num_kv_heads * self.head_size * kv + out * query
         return self.num_layers * (2 * kv * d + query * d + expand + out * d)
@@ -186,56 +185,47 @@ def scale_model(
 ) -> PublishedModel:
     """Return ``model`` with about ``factor`` times the parameters, wider and deeper alike.
 
-    Depth grows as factor^e, width as factor^((1-e)/2), heads and their size as its root;
-    layers are rounded down and heads up, sizes are left fractional (published program).
+    Depth grows as factor^e, width as factor^((1-e)/2), heads and their size as its root. Layers are
+    rounded down and heads up, sizes are left fractional, and the number of key-value heads stays:
+    the groups grow with the heads (published program). Latent attention keeps a key for every
+    query head, as the paper's counts need it.
+
+    Raises:
+        InputError: a factor that is not positive, or one that leaves no layer.
+
     """
     if not (math.isfinite(factor) and factor > 0):
         raise InputError(f"a model can be scaled by a positive factor, not by {factor}")
+
     width = factor ** ((1 - depth_exponent) / 2)
-    heads = factor ** ((1 - depth_exponent) / 4)
+    head_factor = factor ** ((1 - depth_exponent) / 4)
+    num_heads = math.ceil(model.num_query_heads * head_factor)
+    grouped = model.latent is None
     return replace(
         model,
         name=f"{model.name} x {factor:g}",
         hidden_size=model.hidden_size * width,
         ffn_size=model.ffn_size * width,
         num_layers=int(model.num_layers * factor**depth_exponent),
-        num_query_heads=math.ceil(model.num_query_heads * heads),
-        head_size=model.head_size * heads,
+        num_query_heads=num_heads,
+        group_size=model.group_size * num_heads / model.num_query_heads if grouped else 1,
+        head_size=model.head_size * head_factor,
     )
 
 
-_LLAMA_3_8B = PublishedModel("llama-3-8b", 4096, 14336, 32, 32, 4, 128, 128256)
-_LLAMA_3_70B = PublishedModel("llama-3-70b", 8192, 28672, 80, 64, 8, 128, 128256)
+def _read() -> Mapping[str, PublishedModel]:
+    """Return the models of ``models.toml`` by name, other catalogue names included."""
+    text = Path(__file__).with_name("models.toml").read_text(encoding="utf-8")
+    models = {}
+    for name, dimensions in tomllib.loads(text).items():
+        ranks = dimensions.pop("latent", None)
+        latent = None if ranks is None else LatentAttention(**ranks)
+        models[name] = PublishedModel(name=name, latent=latent, **dimensions)
 
-_NAMED = (
-    _LLAMA_3_8B,
-    # The published "8-bit" Llama 3 8B narrows the activations and leaves the weights at 16 bits.
-    replace(_LLAMA_3_8B, name="llama-3-8b-8-bit-as-published", activation_bytes=1),
-    # One key-value head for all 32 query heads: the paper's draft for long contexts.
-    replace(_LLAMA_3_8B, name="llama-3-8b-mqa", group_size=32),
-    _LLAMA_3_70B,
-    PublishedModel("llama-3.1-405b", 16384, 53248, 126, 128, 8, 128, 128256),
-    PublishedModel("gpt-4", 12288, 36864, 120, 96, 96, 192, 100256, 1, 1, 16, 2),
-    PublishedModel("gpt-3", 12288, 49152, 96, 96, 1, 128, 50257, 1, 1),
-    PublishedModel("mixtral-8x22b", 6144, 16384, 56, 48, 6, 128, 32000, 2, 1, 8, 2),
-    PublishedModel("mixtral-8x7b", 4096, 14336, 32, 32, 4, 128, 32000, 2, 1, 8, 2),
-    PublishedModel("mistral-large-2", 12288, 28672, 88, 96, 12, 128, 32768),
-    PublishedModel(
-        "deepseek-v3", 7168, 2048, 58, 128, 1, 128, 129280, 2, 1, 256, 9, 1,
-        latent=LatentAttention(kv_rank=512, query_rank=1536),
-    ),
-    PublishedModel("palm-540b", 18432, 73728, 118, 48, 48, 256, 256000, parallel_attention=True),
-    # Dimensions as published by its authors; they give the paper's 9,680,453,632 parameters.
-    PublishedModel(
-        "palm-8b", 4096, 16384, 32, 16, 16, 256, 256000, weight_bytes=1, parallel_attention=True
-    ),
-    PublishedModel("falcon-180b", 14848, 59392, 80, 232, 232, 64, 65024, 1, 1),
-    PublishedModel("gpt-j-6b", 4096, 16384, 28, 16, 1, 256, 50257, 1, 1),
-)  # fmt: skip
+    aliases = {"llama-3.1-8b": "llama-3-8b", "llama-3.1-70b": "llama-3-70b",
+               "llama-3.3-70b": "llama-3-70b"}  # fmt: skip
+    return MappingProxyType(models | {alias: models[name] for alias, name in aliases.items()})
 
-MODELS: Mapping[str, PublishedModel] = MappingProxyType(
-    {model.name: model for model in _NAMED}
-    | {"llama-3.1-8b": _LLAMA_3_8B}
-    | {"llama-3.1-70b": _LLAMA_3_70B, "llama-3.3-70b": _LLAMA_3_70B}
-)
+
+MODELS = _read()
 """The published program's own constants, by catalogue name."""

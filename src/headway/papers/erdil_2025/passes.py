@@ -29,8 +29,6 @@ from headway.papers.erdil_2025.collectives import (
 )
 from headway.papers.erdil_2025.models import PublishedModel
 
-__all__ = ["ForwardPass", "Stage"]
-
 Floats = NDArray[np.float64]
 
 
@@ -59,9 +57,9 @@ class Stage:
 
 
 def _moved_bytes(
-    model: PublishedModel, rows: float, columns: float, tokens: Floats, ways: Floats
+    model: PublishedModel, rows: float, columns: float, *, tokens: Floats, ways: Floats
 ) -> Floats:
-    """Bytes of a rows x columns matrix times ``tokens`` vectors, summed over ``ways`` ranks.
+    """Return bytes of a rows x columns matrix times ``tokens`` vectors, over all ``ways`` ranks.
 
     Ranks tile the matrix in the ratio of its sides; outputs move once per column of tiles and
     inputs once per row.
@@ -81,7 +79,6 @@ class ForwardPass:
     query_tokens: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a negative context and fewer than one query token."""
         if not self.context_tokens >= 0:
             raise InputError(f"context_tokens must not be negative, not {self.context_tokens}")
         if self.query_tokens < 1:
@@ -97,21 +94,22 @@ class ForwardPass:
         """Whether the weights and the cache of one micro-batch fit into all memory together."""
         model = self.model
         cache = model.kv_bytes_per_token * self.context_tokens * micro_batch
-        have = num_accelerators * self.accelerator.memory_bytes
-        return np.asarray(have >= cache + model.weights_total_bytes)
+        memory_bytes = num_accelerators * self.accelerator.memory_bytes
+        return np.asarray(memory_bytes >= cache + model.weights_total_bytes)
 
-    def least_s(self, num_accelerators: Floats, batch: Floats, depth: Floats | float = 1) -> Floats:
+    def bound_s(self, num_accelerators: Floats, batch: Floats, depth: Floats | float = 1) -> Floats:
         """Return a time that no layout and no scale-down of attention at this depth goes below.
 
         Launches, then the weights and the cache or the arithmetic, without any network. It grows
         with the depth: P reads of the experts that B / P tokens meet exceed one read for B.
         """
         model = self.model
-        met = self._share_of_experts_met(batch / depth * self.query_tokens)
-        weights = met * model.ffn_params + model.attention_params + model.embedding_params / 2
+        busy = self._share_of_busy_experts(batch / depth * self.query_tokens)
+        weights = busy * model.ffn_params + model.attention_params + model.embedding_params / 2
         cache = model.kv_bytes_per_token * self.context_tokens * batch
-        moved = depth * (model.weight_bytes * weights) + cache
-        memory = moved / (num_accelerators * self.accelerator.reached_memory_bytes_per_s)
+        num_bytes = depth * (model.weight_bytes * weights) + cache
+        memory = num_bytes / (num_accelerators * self.accelerator.reached_memory_bytes_per_s)
+
         arithmetic = self._arithmetic_s(num_accelerators, batch)
         arithmetic += self._projection_arithmetic_s(num_accelerators, batch)
         return self.launch_s + np.maximum(memory, arithmetic)
@@ -123,25 +121,30 @@ class ForwardPass:
         model, query = self.model, self.query_tokens
         micro_batch, ways = batch / depth, num_accelerators / depth
         tokens = micro_batch * query
+
+        # Experts are spread over the ranks, unless too few tokens would meet them.
         ffn_ways, experts_network_s = ways, np.zeros_like(ways)
         if expert_parallel and model.num_experts > 1:
             few = micro_batch < 2 * model.sparsity
             expert_ways = np.where(few, 1.0, np.minimum(ways, model.num_experts))
             ffn_ways = np.maximum(1.0, ways / expert_ways)
             experts_network_s = self._all_to_all_s(expert_ways, ways, tokens)
+
+        # Between two stages, each rank sends its share of every token's hidden state.
         boundary_bytes = model.hidden_size * model.activation_bytes * tokens / ways
         pair = group(2.0, 2.0, self.accelerator, POINT_TO_POINT)
         network_s = experts_network_s + (depth - 1) * pair.time_s(boundary_bytes)
+
         bandwidth = self.accelerator.reached_memory_bytes_per_s
         s_per_byte = depth / (num_accelerators * bandwidth)
-        moved = self._moved_bytes_besides_projections(micro_batch, tokens, ffn_ways)
+        num_bytes = self._moved_bytes_besides_projections(micro_batch, tokens, ffn_ways)
         return Stage(
             ways=ways,
             ffn_ways=ffn_ways,
             tokens=tokens,
             s_per_byte=s_per_byte,
             fixed_network_s=network_s,
-            memory_s=moved * s_per_byte,
+            memory_s=num_bytes * s_per_byte,
             arithmetic_s=self._arithmetic_s(num_accelerators, batch),
             projection_arithmetic_s=self._projection_arithmetic_s(num_accelerators, batch),
         )
@@ -158,17 +161,20 @@ class ForwardPass:
         self, micro_batch: Floats, tokens: Floats, ffn_ways: Floats
     ) -> Floats:
         model = self.model
-        met = self._share_of_experts_met(tokens)
+        busy = self._share_of_busy_experts(tokens)
         matrices = model.num_experts * (model.ffn_up_matrices + model.ffn_down_matrices)
-        routed = tokens / model.sparsity
-        matrix = _moved_bytes(model, model.hidden_size, model.ffn_size, routed, ffn_ways)
-        ffn = matrices * met * matrix
+        tokens_each = tokens / model.sparsity
+        matrix = _moved_bytes(
+            model, model.hidden_size, model.ffn_size, tokens=tokens_each, ways=ffn_ways
+        )
+        ffn = matrices * busy * matrix
+
         cache = model.kv_bytes_per_token * self.context_tokens * micro_batch
         unembedding = model.weight_bytes * model.vocab_size * model.hidden_size
         return cache + model.num_layers * ffn + unembedding
 
-    def _share_of_experts_met(self, tokens: Floats) -> Floats | float:
-        """Under independent and uniform routing, the share that some of the tokens is sent to."""
+    def _share_of_busy_experts(self, tokens: Floats) -> Floats | float:
+        """Return the share of experts that any token goes to, routing independent and uniform."""
         sparsity = self.model.sparsity
         return 1.0 if sparsity == 1 else 1 - np.exp(math.log1p(-1 / sparsity) * tokens)
 
@@ -184,14 +190,14 @@ class ForwardPass:
         model, tokens = self.model, stage.tokens
         ways = stage.ways / scale_down
         d, qkv, out = model.hidden_size, model.qkv_size, model.attention_size
-        if model.latent is None:
-            moved = _moved_bytes(model, qkv, d, tokens, ways)
-        else:
+
+        shapes = [(qkv, d), (d, out)]
+        if model.latent is not None:
             ranks = model.latent.kv_rank + model.latent.query_rank
-            moved = _moved_bytes(model, ranks, d, tokens, ways)
-            moved += _moved_bytes(model, qkv, ranks, tokens, ways)
-        moved += _moved_bytes(model, d, out, tokens, ways)
-        return model.num_layers * scale_down * moved * stage.s_per_byte
+            shapes = [(ranks, d), (qkv, ranks), (d, out)]
+
+        matrices = (_moved_bytes(model, *shape, tokens=tokens, ways=ways) for shape in shapes)
+        return model.num_layers * scale_down * sum(matrices, np.zeros(())) * stage.s_per_byte
 
     def _projection_arithmetic_s(self, num_accelerators: Floats, batch: Floats) -> Floats:
         # The published program scales the embeddings' arithmetic down with attention's.
@@ -204,6 +210,7 @@ class ForwardPass:
         """Return the all-reduce time of all feed-forward blocks in one and in two dimensions."""
         model = self.model
         one, two = tensor_groups(stage.ffn_ways, self.accelerator)
+
         # A rank holds ways / ranks of each vector of each active expert.
         share = model.num_active_experts * model.activation_bytes * stage.tokens / stage.ways
         down = model.ffn_down_matrices * model.hidden_size * share

@@ -23,7 +23,7 @@ PUE = 1.1
 def idealized_usd(
     runtime_s: FloatArray | float, num_accelerators: float, usd_per_accelerator_hour: float
 ) -> FloatArray:
-    """Dollars of a request that has ``num_accelerators`` to itself for ``runtime_s``."""
+    """Return dollars of a request that has ``num_accelerators`` to itself for ``runtime_s``."""
     check_positive(num_accelerators, "number of accelerators")
     check_positive(usd_per_accelerator_hour, "price in $ per accelerator-hour", 1e6)
     rate = num_accelerators * usd_per_accelerator_hour / HOUR_S
@@ -36,7 +36,7 @@ def published_flops(
     prompt_tokens: FloatArray | float,
     output_tokens: FloatArray | float,
 ) -> FloatArray:
-    """Flops of a request as the paper's figures count them: no attention, no logits, no GLU."""
+    """Return flops of a request as the figures count them: no attention, no logits, no GLU."""
     tokens = np.asarray(prompt_tokens, dtype=np.float64) + output_tokens - 1
     return np.asarray(24.0 * hidden_size**2 * num_layers * tokens)
 
@@ -52,7 +52,7 @@ class Training:
 def training(
     num_accelerators: float, days: float, power_w: float, kg_co2_per_kwh: float, pue: float = PUE
 ) -> Training:
-    """Energy and emissions of a training run at constant power (HELM)."""
+    """Return energy and emissions of a training run at constant power (HELM)."""
     for value, what in (
         (num_accelerators, "number of accelerators"),
         (days, "days"),
@@ -65,24 +65,24 @@ def training(
 
 
 def profiling_hours(profile: RequestProfile, trials: int) -> float:
-    """Machine hours of measuring every point of ``profile`` ``trials`` times."""
+    """Return machine hours of measuring every point of ``profile`` ``trials`` times."""
     return float(profile.runtime_s.sum()) * trials / HOUR_S
 
 
 def local_profiling_usd(profile: RequestProfile, trials: int, usd_per_node_hour: float) -> float:
-    """Dollars of measuring ``profile`` on one's own node (cost analysis notebook, cell 13)."""
+    """Return dollars of measuring ``profile`` on one's own node (its cost notebook, cell 13)."""
     return profiling_hours(profile, trials) * usd_per_node_hour
 
 
 def api_profiling_usd(
     profile: RequestProfile, trials: int, usd_per_prompt_token: float, usd_per_output_token: float
 ) -> float:
-    """Dollars of asking an API for every point of ``profile`` (same notebook, cell 12)."""
+    """Return dollars of asking an API for every point of ``profile`` (same notebook, cell 12)."""
     prompts, outputs = profile.prompt_tokens.sum(), profile.output_tokens.sum()
     per_trial = prompts * usd_per_prompt_token + outputs * usd_per_output_token
     return float(per_trial) * trials
 
 
 def saving(baseline_usd: float, method_usd: float) -> float:
-    """How many times cheaper the method is than measuring every query."""
+    """Return how many times cheaper the method is than measuring every query."""
     return baseline_usd / check_positive(method_usd, "cost of the method in $")

@@ -51,7 +51,7 @@ class PublishedTable:
 
     @classmethod
     def read(cls, table: Mapping[str, object], name: str) -> PublishedTable:
-        """Read one entry of HELM's ``inference_*_runtimes.json``, called ``name`` in messages."""
+        """Return one entry of HELM's ``inference_*_runtimes.json``, called ``name`` in messages."""
         try:
             beta_s, rows = table["runtime_per_output_token"], table["runtime_for_prompt_tokens"]
             if not isinstance(rows, Mapping):
@@ -63,7 +63,7 @@ class PublishedTable:
             raise InputError(f"the runtime table of {name} cannot be read: {error}") from None
 
     def alpha_s(self, prompt_tokens: npt.ArrayLike) -> FloatArray:
-        """Seconds of a prompt with its first token, by HELM's rule.
+        """Return seconds of a prompt with its first token, by HELM's rule.
 
         The throughput at the smallest profiled size that is not smaller counts; beyond the largest
         size, the throughput there. This is a sawtooth through the origin.
@@ -73,21 +73,23 @@ class PublishedTable:
         tokens = np.asarray(prompt_tokens, dtype=np.float64)
         if np.any(tokens < 0):
             raise InputError("prompt tokens must not be negative")
+
         at = np.minimum(np.searchsorted(sizes, tokens, side="left"), sizes.size - 1)
         return np.asarray(seconds[at] * tokens / sizes[at])
 
     def runtime_s(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> FloatArray:
-        """Seconds of a request; without output tokens, those of its prompt."""
+        """Return seconds of a request; without output tokens, those of its prompt."""
         further = np.maximum(np.asarray(output_tokens, dtype=np.float64) - 1, 0.0)
         return np.asarray(self.alpha_s(prompt_tokens) + self.overhead_s + self.beta_s * further)
 
 
 def read_tables(path: Path) -> dict[str, PublishedTable]:
-    """Every table of one of HELM's ``inference_*_runtimes.json``, by the model's name there."""
+    """Return the tables of one of HELM's ``inference_*_runtimes.json``, by the models' names."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {reason(error)}") from None
+
     if not isinstance(tree, dict) or not all(isinstance(table, dict) for table in tree.values()):
         raise InputError(f"{path} is no file of published tables: models with a table each")
     return {str(name): PublishedTable.read(table, name) for name, table in tree.items()}
@@ -105,32 +107,35 @@ class FitQuality:
 def fit_published(
     profile: RequestProfile, estimator: Estimator = Estimator.E1
 ) -> tuple[PublishedTable, FitQuality]:
-    """The table that the published code makes of ``profile``, and the quality that it prints.
+    """Return the table that the published code makes of ``profile``, and the quality it prints.
 
     A point measured twice counts once, with its last runtime: the published code keeps points by
     their lengths.
 
     Raises:
-        InputError: beta cannot be told, because every request has as many output tokens, or E2
-            lacks a request with one.
+        InputError: every request has as many output tokens, so that beta is unknown, or E2 lacks
+            a request with one.
 
     """
     profile = _last_of_each(profile)
     further = profile.output_tokens - 1
     if np.unique(further).size < 2:
         raise InputError("a table needs two output lengths at least: beta is their difference")
+
+    # The time of each prompt; E1 never goes below that of the smallest.
     prompt_s: dict[int, float] = {}
     for size in profile.prompt_sizes:
-        chosen = profile.only(profile.prompt_tokens == size)
-        prompt_s[int(size)] = _prompt_s(chosen, estimator)
+        same_prompt = profile.only(profile.prompt_tokens == size)
+        prompt_s[int(size)] = _prompt_s(same_prompt, estimator)
     if estimator is Estimator.E1:
-        least = prompt_s[min(prompt_s)]
-        prompt_s = {size: max(seconds, least) for size, seconds in prompt_s.items()}
-    left = profile.runtime_s - np.asarray([prompt_s[int(p)] for p in profile.prompt_tokens])
-    # The published code drops the intercept, and prints the errors of what it has rounded.
-    beta_s = _to_ms(_line(further, left)[0])
-    errors = (left - beta_s * further) ** 2
-    total = float(np.sum((left - left.mean()) ** 2))
+        minimum = prompt_s[min(prompt_s)]
+        prompt_s = {size: max(seconds, minimum) for size, seconds in prompt_s.items()}
+
+    # The published code drops the intercept of the rest, and prints the errors of what it rounded.
+    rest = profile.runtime_s - np.asarray([prompt_s[int(p)] for p in profile.prompt_tokens])
+    beta_s = _to_ms(_line(further, rest)[0])
+    errors = (rest - beta_s * further) ** 2
+    total = float(np.sum((rest - rest.mean()) ** 2))
     quality = FitQuality(1 - float(errors.sum()) / total, float(errors.mean()), float(errors.max()))
     return PublishedTable(beta_s, prompt_s), quality
 
@@ -142,26 +147,26 @@ def fit_denoised(
     runtime_s: Sequence[float],
     estimator: Estimator = Estimator.E1,
 ) -> PublishedTable:
-    """The published table of an API: minima over trials, then the fit, then the overhead apart.
+    """Return the published table of an API: minima over trials, the fit, the overhead apart.
 
     Only trials whose answer has the requested length count. The overhead is alpha at the smallest
     prompt less beta, so that alpha starts at beta.
     """
-    least: dict[tuple[int, int], float] = {}
+    minima: dict[tuple[int, int], float] = {}
     trials = zip(prompt_tokens, requested_tokens, output_tokens, runtime_s, strict=True)
-    for prompt, requested, got, seconds in trials:
-        if got == requested:
-            least[prompt, requested] = min(seconds, least.get((prompt, requested), seconds))
-    if not least:
+    for prompt, requested, output, seconds in trials:
+        if output == requested:
+            minima[prompt, requested] = min(seconds, minima.get((prompt, requested), seconds))
+    if not minima:
         raise InputError("no trial has the output length that it asked for")
-    table, _ = fit_published(
-        RequestProfile.of((p, o, seconds) for (p, o), seconds in least.items()), estimator
-    )
+
+    points = ((prompt, output, seconds) for (prompt, output), seconds in minima.items())
+    table, _ = fit_published(RequestProfile.of(points), estimator)
     return with_overhead_apart(table)
 
 
 def with_overhead_apart(table: PublishedTable) -> PublishedTable:
-    """``table`` with what its smallest prompt takes above beta moved to the overhead."""
+    """Return ``table`` with what its smallest prompt takes above beta as the overhead."""
     overhead_s = _to_ms(table.prompt_s[min(table.prompt_s)] - table.beta_s)
     prompt_s = {size: _to_ms(seconds - overhead_s) for size, seconds in table.prompt_s.items()}
     return PublishedTable(table.beta_s, prompt_s, overhead_s)
@@ -174,6 +179,7 @@ def _prompt_s(profile: RequestProfile, estimator: Estimator) -> float:
             return _to_ms(float(profile.runtime_s[0]))
         slope, intercept = _line(profile.output_tokens, profile.runtime_s)
         return _to_ms(_to_ms(slope) + _to_ms(intercept))
+
     first = profile.runtime_s[profile.output_tokens == 1]
     if first.size == 0:
         size = f"{profile.prompt_tokens[0]:g}"
@@ -184,9 +190,9 @@ def _prompt_s(profile: RequestProfile, estimator: Estimator) -> float:
 def _last_of_each(profile: RequestProfile) -> RequestProfile:
     lengths = zip(profile.prompt_tokens, profile.output_tokens, strict=True)
     last = {pair: i for i, pair in enumerate(lengths)}
-    kept = np.zeros(len(profile), dtype=np.bool_)
-    kept[list(last.values())] = True
-    return profile.only(kept)
+    is_last = np.zeros(len(profile), dtype=np.bool_)
+    is_last[list(last.values())] = True
+    return profile.only(is_last)
 
 
 def _line(x: FloatArray, y: FloatArray) -> tuple[float, float]:

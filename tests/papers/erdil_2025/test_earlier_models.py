@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.papers.erdil_2025 import (
-    ACCELERATORS,
-    AS_PRESENTED,
-    FINAL,
-    MODELS,
-    Choices,
-    PublishedModel,
-    simple_latency_s,
-    token_latency,
-)
+from headway.papers.erdil_2025.accelerators import ACCELERATORS
+from headway.papers.erdil_2025.closed_form import simple_latency_s
+from headway.papers.erdil_2025.forward import AS_PRESENTED, FINAL, Choices, token_latency
+from headway.papers.erdil_2025.models import MODELS, PublishedModel
 
 POINTS = Path(__file__).parents[3] / ".." / "shared" / "data" / "economics" / "points.json"
 H100 = ACCELERATORS["h100"]
@@ -34,7 +28,7 @@ dense = st.sampled_from(["llama-3-8b", "llama-3-70b", "gpt-3", "palm-540b"]).map
 @given(st.sampled_from(sorted(MODELS)), st.floats(1.0, 1e4), st.floats(1.0, 1e4))
 def test_every_further_choice_can_only_help(name: str, n: float, b: float) -> None:
     steps = (AS_PRESENTED, FINAL, Choices(pipeline=False, expert_parallel=False))
-    times = [float(token_latency(n, b, MODELS[name], H100, 0, 1, c).total_s) for c in steps]
+    times = [float(token_latency(n, b, MODELS[name], H100, choices=c).total_s) for c in steps]
     assert times == sorted(times, reverse=True)
 
 
@@ -55,12 +49,12 @@ def test_the_simple_model_is_flat_below_the_critical_batch() -> None:
 def test_published_times() -> None:
     m70, gpt4 = MODELS["llama-3-70b"], MODELS["gpt-4"]
     assert simple_latency_s(1, 1, MODELS["llama-3-8b"], H100) == pytest.approx(7.256885e-3)
-    presented = token_latency(8, [1, 64, 64], m70, H100, 0, 1, AS_PRESENTED).total_s
+    presented = token_latency(8, [1, 64, 64], m70, H100, choices=AS_PRESENTED).total_s
     assert presented * 1e3 == pytest.approx([11.208680, 13.110586, 13.110586], rel=1e-6)
-    long = token_latency(8, 64, m70, H100, 4096, 1, AS_PRESENTED).total_s
+    long = token_latency(8, 64, m70, H100, context_tokens=4096, choices=AS_PRESENTED).total_s
     assert float(long) * 1e3 == pytest.approx(17.448936, rel=1e-6)
-    assert token_latency(8, 64, m70, H100, 0, 1, FINAL).total_s == pytest.approx(12.222541e-3)
-    final = token_latency(128, 256, gpt4, H100, 0, 1, FINAL).total_s
+    assert token_latency(8, 64, m70, H100, choices=FINAL).total_s == pytest.approx(12.222541e-3)
+    final = token_latency(128, 256, gpt4, H100, choices=FINAL).total_s
     assert float(final) * 1e3 == pytest.approx(41.393330, rel=1e-6)
 
 
@@ -84,7 +78,9 @@ def test_every_published_time(name: str, choices: Choices | None) -> None:
         if choices is None:
             time = simple_latency_s(n, b, model, accelerator)
         else:
-            time = token_latency(n, b, model, accelerator, p["ctx"], 1, choices).total_s
+            time = token_latency(
+                n, b, model, accelerator, context_tokens=p["ctx"], choices=choices
+            ).total_s
         assert float(time) * 1e3 == pytest.approx(p["ms"], rel=1e-9)
         usd = float(time) * n / b * accelerator.usd_per_hour / 3600 * 1e6
         assert usd == pytest.approx(p["usd_per_mtok"], rel=1e-9)

@@ -1,0 +1,241 @@
+"""`headway papers`: published models, exactly as they were published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import (
+    COUNT,
+    FRACTION,
+    NUMBER,
+    TIME,
+    Command,
+    find_clusters,
+    length_options,
+    on_option,
+    only,
+    price_option,
+    together,
+)
+from headway.cli.show import show
+from headway.ideal.measured import request_profile
+from headway.measure.measurement import read_measurements
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
+from headway.papers.erdil_2025.accelerators import PublishedAccelerator
+from headway.papers.erdil_2025.closed_form import closed_form
+from headway.papers.erdil_2025.convert import find_published_accelerators, find_published_model
+from headway.papers.erdil_2025.laws import laws_report
+from headway.papers.erdil_2025.report import PublishedQuestion, estimate_report, frontier_report
+from headway.papers.narayanan_2023.costs import A100_USD_PER_HOUR
+from headway.papers.narayanan_2023.published import Estimator, read_tables
+from headway.papers.narayanan_2023.report import fit_report, runtime_report
+
+ROWS_SHOWN = 12
+
+precision_option = click.option(
+    "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
+)
+file_type = click.Path(dir_okay=False, path_type=Path)
+
+
+def question_options(command: Command) -> Command:
+    """Add MODEL and what shapes a pass, as ``question`` and ``accelerators`` of the paper."""
+
+    @wraps(command)
+    def with_question(
+        *,
+        model: str,
+        on: str,
+        precision: str | None,
+        context: float,
+        speculate: str | None,
+        acceptance: float,
+        price: float | None,
+        pipeline: bool,
+        **options: Any,
+    ) -> None:
+        question = PublishedQuestion(
+            model=find_published_model(model, precision),
+            context_tokens=context,
+            draft=find_published_model(speculate) if speculate else None,
+            acceptance=acceptance,
+            pipeline=pipeline,
+        )
+        command(question=question, accelerators=find_published_accelerators(on, price), **options)
+
+    options = [
+        click.argument("model"),
+        on_option(),
+        precision_option,
+        click.option(
+            "--context",
+            type=NUMBER,
+            default="0",
+            show_default=True,
+            help="Cached tokens of every sequence.",
+        ),
+        click.option("--speculate", metavar="DRAFT", help="Draft model."),
+        click.option(
+            "--acceptance",
+            type=FRACTION,
+            default="0.8",
+            show_default=True,
+            help="Probability that a drafted token is accepted.",
+        ),
+        price_option,
+        click.option(
+            "--pipeline/--no-pipeline",
+            default=True,
+            show_default=True,
+            help="Whether pipeline parallelism is considered.",
+        ),
+    ]
+    return together(options)(with_question)  # type: ignore[return-value] # other options
+
+
+@click.group()
+def papers() -> None:
+    """Ask published models, exactly as they were published."""
+
+
+@papers.group("erdil-2025")
+def erdil_2025() -> None:
+    """Inference economics of language models (Erdil 2025, arXiv 2506.04645)."""
+
+
+@erdil_2025.command()
+@question_options
+@click.option(
+    "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
+)
+@click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
+@answer_files
+def frontier(
+    question: PublishedQuestion,
+    accelerators: tuple[PublishedAccelerator, ...],
+    demand: float | None,
+    show_all: bool,
+    files: AnswerFiles,
+) -> None:
+    """Print the published frontier of MODEL: speed per user against cost per token."""
+    if demand is not None:
+        question = replace(question, demand_tok_per_s=demand)
+    report = frontier_report(question, accelerators)
+
+    # Marked rows, and of each accelerator's front enough rows to see its shape.
+    names = [row.accelerator for row in report.rows]
+    rows_each = max(3, ROWS_SHOWN // len(set(names)))
+    shown = set(report.marks.values())
+    for name in set(names):
+        own = [number for number, other in enumerate(names) if other == name]
+        shown |= {own[round(k * (len(own) - 1) / (rows_each - 1))] for k in range(rows_each)}
+    show(report, files, None if show_all else sorted(shown))
+
+
+@erdil_2025.command()
+@question_options
+@click.option(
+    "--accelerators",
+    "num_accelerators",
+    type=COUNT,
+    default="1",
+    show_default=True,
+    help="Accelerators of the engine.",
+)
+@click.option(
+    "--batch", type=COUNT, default="1", show_default=True, help="Sequences in flight in all of it."
+)
+@answer_files
+def estimate(
+    question: PublishedQuestion,
+    accelerators: tuple[PublishedAccelerator, ...],
+    num_accelerators: int,
+    batch: int,
+    files: AnswerFiles,
+) -> None:
+    """Print one point of the published model, in the fastest layout that it knows."""
+    show(estimate_report(question, only(accelerators), num_accelerators, batch), files)
+
+
+@erdil_2025.command()
+@click.option("--ours", is_flag=True, help="Fit them to the frontiers of Headway's own model.")
+@answer_files
+def laws(ours: bool, files: AnswerFiles) -> None:
+    """Fit speed against parameters, bandwidth, precision and generation of hardware."""
+    show(laws_report(ours=ours), files)
+
+
+@erdil_2025.command("closed-form")
+@click.argument("model")
+@on_option("Catalogue name or your own .toml file.")
+@precision_option
+@click.option("--hop", type=TIME, default="1us", show_default=True, help="One hop of a reduction.")
+@price_option
+@answer_files
+def closed_form_command(
+    model: str, on: str, precision: str | None, hop: float, price: float | None, files: AnswerFiles
+) -> None:
+    """Print the fastest cluster N*, the least time per token, and what that costs."""
+    formats = Precision.parse(precision) if precision else find_precision(model)
+    show(closed_form(find_model(model), formats, only(find_clusters(on, price)), hop), files)
+
+
+@papers.group("narayanan-2023")
+def narayanan_2023() -> None:
+    """Idealized runtimes of language models (Narayanan et al. 2023, arXiv 2305.02440)."""
+
+
+@narayanan_2023.command()
+@click.argument("tables", type=file_type)
+@click.argument("models", nargs=-1)
+@length_options(several=True, prompt="512", output="64")
+@click.option("--accelerators", type=COUNT, help="How many a request has to itself: what it costs.")
+@click.option(
+    "--price",
+    type=NUMBER,
+    default=str(A100_USD_PER_HOUR),
+    show_default=True,
+    help="$ per accelerator-hour: the paper's, of an A100.",
+)
+@answer_files
+def runtime(
+    tables: Path,
+    models: tuple[str, ...],
+    prompt: tuple[int, ...],
+    output: tuple[int, ...],
+    accelerators: int | None,
+    price: float,
+    files: AnswerFiles,
+) -> None:
+    """Print the runtime of requests by TABLES, HELM's inference_*_runtimes.json."""
+    report = runtime_report(
+        read_tables(tables),
+        [(p, o) for p in prompt for o in output],
+        models=models,
+        num_accelerators=accelerators,
+        usd_per_hour=price,
+    )
+    show(report, files)
+
+
+@narayanan_2023.command()
+@click.argument("profile", type=file_type)
+@click.option(
+    "--estimator",
+    type=click.Choice([estimator.value for estimator in Estimator]),
+    default=Estimator.E1.value,
+    show_default=True,
+    help="E1: behind the tables that HELM ships; E2: behind its authors' notebook.",
+)
+@answer_files
+def fit(profile: Path, estimator: str, files: AnswerFiles) -> None:
+    """Fit a published table to PROFILE, measurements by headway profile."""
+    measurements = read_measurements(profile)
+    show(fit_report(request_profile(measurements), Estimator(estimator)), files)
