@@ -24,7 +24,7 @@ from headway.cli.options import (
     together,
 )
 from headway.cli.show import show
-from headway.ideal.measured import request_profile
+from headway.ideal.estimator import request_profile
 from headway.measure.measurement import read_measurements
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
