@@ -20,13 +20,13 @@ import numpy as np
 
 from headway.frontier.question import Question
 from headway.frontier.search import search
-from headway.frontier.space import layouts
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
 from headway.money.tariff import usd_per_mtok
 from headway.steptime.deployment import Deployment
 from headway.steptime.forward import forward
-from headway.steptime.roofline import EXPECTED, price
+from headway.steptime.layouts import layouts
+from headway.steptime.roofline import EXPECTED, time_of
 from headway.steptime.speculative import Speculation
 from headway.workload.step import Step
 
@@ -49,12 +49,12 @@ def configurations(name: str) -> dict[str, float | str]:
     model, cluster = find_model(name), find_cluster("h200")
     layout = layouts(model, cluster)
     sizes = np.unique(np.round(np.geomspace(1, 2**18, 2000)))
-    deployment = Deployment(cluster, model, find_precision(name), layout)
+    deployment = Deployment(model, cluster, parallelism=layout, precision=find_precision(name))
     step = Step.decode(sizes, 4096)
 
     def run() -> None:
         work = forward(model, deployment.precision, layout, step)
-        seconds = price(work, cluster, EXPECTED).total_s
+        seconds = time_of(work, cluster, EXPECTED).total_s
         deployment.fits(sizes, 4097)
         usd_per_mtok(cluster, layout.num_accelerators, sizes / seconds)
 
@@ -70,14 +70,23 @@ def configurations(name: str) -> dict[str, float | str]:
     }
 
 
-def whole_search(name: str, draft: str | None) -> dict[str, float | str]:
+def whole_search(name: str, draft: str | None, engine: str | None = None) -> dict[str, float | str]:
     """One frontier as the command line asks for it."""
     speculation = Speculation(find_model(draft), 0.8) if draft else None
-    question = Question(find_model(name), find_precision(name), 4096, speculation)
+    question = Question(
+        model=find_model(name),
+        prompt_tokens=4096,
+        output_tokens=1,
+        prefilled=draft is not None or engine is None,
+        engine=engine,
+        speculation=speculation,
+    )
     cluster = find_cluster("h200")
     return {
-        "what": f"search of {name}" + (f" drafted by {draft}" if draft else ""),
-        "points": search(question, cluster).batch.size,
+        "what": f"search of {name}"
+        + (f" drafted by {draft}" if draft else "")
+        + (f" under {engine}" if engine else ""),
+        "points": search(question, cluster).concurrency.size,
         "cpu_s": least_cpu_s(lambda: search(question, cluster)),
     }
 
@@ -103,6 +112,8 @@ def main() -> None:
         whole_search("llama-3.1-70b", None),
         whole_search("llama-3.1-70b", "llama-3.1-8b"),
         whole_search("deepseek-v3", None),
+        whole_search("llama-3.1-70b", None, "vllm"),
+        whole_search("deepseek-v3", None, "sglang"),
         cold_start(*estimate),
         cold_start("-c", "import headway"),
     ]

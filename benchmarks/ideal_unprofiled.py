@@ -27,10 +27,11 @@ from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention
 from headway.model.ffn import DenseFfn
 from headway.model.precision import Precision
+from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
+from headway.steptime.step_time import StepTimeModel
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "idealized"
 FP16 = Precision(DType.FP16, DType.FP16, DType.FP16)
@@ -49,7 +50,7 @@ def deployments(folder: Path) -> dict[str, Deployment]:
             layers = LayerGroup(int(row["L"]), attention, DenseFfn(int(row["ffn"]), gated=False))
             model = ModelArchitecture(row["model"], hidden, vocab, (layers,), True)
             split = Parallelism(tp=int(row["tp"]))
-            found[row["model"]] = Deployment(cluster, model, FP16, split)
+            found[row["model"]] = Deployment(model, cluster, parallelism=split, precision=FP16)
     return found
 
 

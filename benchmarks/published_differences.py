@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.frontier.pareto import pareto_front, preferred
-from headway.frontier.space import batches, layouts
+from headway.frontier.search import concurrencies
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import LayerGroup, ModelArchitecture
@@ -30,18 +30,20 @@ from headway.papers.erdil_2025.accelerators import ACCELERATORS
 from headway.papers.erdil_2025.forward import token_latency
 from headway.papers.erdil_2025.frontier import frontier as published_frontier
 from headway.papers.erdil_2025.models import MODELS
-from headway.steptime.deployment import native
 from headway.steptime.forward import forward
+from headway.steptime.layouts import layouts
 from headway.steptime.memory import kv_bytes, weight_bytes
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import EXPECTED, Assumptions, Price, price
+from headway.steptime.placed_model import MEMORY_UTILIZATION, native
+from headway.steptime.roofline import EXPECTED, Efficiency, time_of
+from headway.steptime.time_estimate import ComponentTimes
 from headway.steptime.work import Forward, Pattern
 from headway.workload.step import Step
 
 NAMES = ("llama-3-8b", "llama-3-70b", "llama-3.1-405b", "mixtral-8x22b", "deepseek-v3")
 CONTEXT = 4096
 LAUNCHES_S = 4 * 4e-6  # per layer, as published
-PUBLISHED = Assumptions(0.70, 0.75, 1.0, EXPECTED.kernel_s, memory_utilization=1.0)
+PUBLISHED = Efficiency(flops=0.70, bandwidth=0.75, link=1.0)
 Array = npt.NDArray[np.float64]
 
 
@@ -52,7 +54,7 @@ class Case:
     cluster: Cluster
     model: ModelArchitecture
     precision: Precision
-    assumptions: Assumptions = EXPECTED
+    efficiency: Efficiency = EXPECTED
     attention_groups: bool = True
     two_dimensional: bool = True
     micro_batch_kv: bool = False
@@ -72,38 +74,40 @@ def answer(case: Case) -> tuple[Array, Array]:
     layout = Parallelism(
         *(degree[keep] for degree in (found.tp, found.pp, found.dp, found.ep, found.rows))
     )
-    sizes = batches()
+    sizes = concurrencies()
     precision = native(case.precision, case.cluster.accelerator)
     work = forward(case.model, precision, layout, Step.decode(sizes, CONTEXT))
     if case.few_experts_met:
         work = _few_met(work, case.model)
-    seconds = _total(case, price(work, case.cluster, case.assumptions))
+    seconds = _total(case, time_of(work, case.cluster, case.efficiency))
     held = sizes / layout.pp if case.micro_batch_kv else sizes
     needed = weight_bytes(case.model, precision, layout) + kv_bytes(
         case.model, precision, layout, held, CONTEXT
     )
-    usable = case.cluster.accelerator.memory_bytes * case.assumptions.memory_utilization
+    usable = case.cluster.accelerator.memory_bytes * (
+        1.0 if case.efficiency == PUBLISHED else MEMORY_UTILIZATION
+    )
     fits = np.broadcast_to(needed <= usable, seconds.shape)
     cost = layout.num_accelerators * case.cluster.usd_per_accelerator_s * seconds / sizes * 1e6
     return 1 / seconds[fits], cost[fits]
 
 
-def _total(case: Case, parts: Price) -> Array:
+def _total(case: Case, parts: ComponentTimes) -> Array:
     total = parts.total_s
     if case.one_roof:
         roof = np.maximum(parts.arithmetic_s, parts.memory_s)
         total = parts.latency_s + parts.network_s + roof
     if case.published_launches:
-        without = replace(case.assumptions, kernel_s=0.0)
+        without = replace(case.efficiency, kernel_s=0.0)
         total = total - _kernels_s(case, without) + LAUNCHES_S * case.model.num_layers
     return total
 
 
-def _kernels_s(case: Case, without: Assumptions) -> float:
+def _kernels_s(case: Case, without: Efficiency) -> float:
     one = Step.decode(1, CONTEXT)
     work = forward(case.model, native(case.precision, case.cluster.accelerator), Parallelism(), one)
-    with_kernels = price(work, case.cluster, case.assumptions).latency_s
-    return float(with_kernels - price(work, case.cluster, without).latency_s)
+    with_kernels = time_of(work, case.cluster, case.efficiency).latency_s
+    return float(with_kernels - time_of(work, case.cluster, without).latency_s)
 
 
 def _few_met(work: Forward, model: ModelArchitecture) -> Forward:
@@ -157,7 +161,7 @@ def _published_chip(cluster: Cluster) -> Cluster:
 DIFFERENCES: dict[str, Callable[[Case], Case]] = {
     "default": lambda case: case,
     "efficiencies, data sheet and price": lambda case: replace(
-        case, assumptions=PUBLISHED, cluster=_published_chip(case.cluster)
+        case, efficiency=PUBLISHED, cluster=_published_chip(case.cluster)
     ),
     "4 launches of 4 us per layer": lambda case: replace(case, published_launches=True),
     "one roof for the whole pass": lambda case: replace(case, one_roof=True),
@@ -182,7 +186,7 @@ def published(name: str, whole: bool) -> tuple[float, float, float, float]:
     if not whole:
         found = published_frontier(model, chip, context_tokens=CONTEXT)
         return cell(found.tok_per_s, found.usd_per_mtok_output)
-    n, b = 2.0 ** np.arange(13)[:, None], batches()[None, :]
+    n, b = 2.0 ** np.arange(13)[:, None], concurrencies()[None, :]
     seconds = token_latency(n, b, model, chip, context_tokens=CONTEXT).total_s
     cost = n * seconds / b * chip.usd_per_hour / 3600 * 1e6
     fits = np.isfinite(seconds)

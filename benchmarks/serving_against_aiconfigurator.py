@@ -260,7 +260,7 @@ def held_out(
         made["tpot"][asked] = times.tpot_s
         made["ttft"][asked] = times.ttft_s
         made["mean_ttft"][asked] = times.mean_ttft_s
-        made["throughput"][asked] = times.requests_per_s * asked_table.total_tokens[asked]
+        made["throughput"][asked] = times.requests_per_s * asked_table.shape.total_tokens[asked]
     return made
 
 

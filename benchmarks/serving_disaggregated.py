@@ -20,9 +20,9 @@ import numpy as np
 
 from headway.errors import HeadwayError, InputError
 from headway.hardware.cluster import Cluster, Link
-from headway.serving.disaggregated_estimate import DisaggregatedEstimate, answer_disaggregated
-from headway.serving.one_engine import Load, as_run
-from headway.serving.two_stages import Disaggregated, Workers
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.disaggregated_estimate import DisaggregatedEstimate, serve_disaggregated
+from headway.serving.two_stages import TwoStages, Workers
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.work import Array
@@ -41,7 +41,8 @@ QUANTITIES = ("tpot", "throughput", "mean_ttft", "ttft")
 class Measured:
     """One row: what was asked, and what was measured; ``nan`` where it was not."""
 
-    question: Disaggregated
+    question: TwoStages
+    load: ClosedLoop
     engine: str
     hardware: str
     model: str
@@ -76,8 +77,9 @@ def workers_of(row: data.Row, stage: str, cluster: Cluster, apart: bool) -> Work
         row["model"], row["weight_precision"], row["hardware"], row["engine"]
     )
     layout = Parallelism(1, 1, tp, tp) if apart and tp > 1 else Parallelism(tp, 1, 1, ep)
+    engine = row["engine"].lower().split(" ")[0]
     return Workers(
-        Deployment(cluster, model, as_run(precision, cluster.accelerator), layout), count
+        Deployment(model, cluster, parallelism=layout, precision=precision, engine=engine), count
     )
 
 
@@ -105,13 +107,13 @@ def measured(row: data.Row, apart: bool) -> Measured:
     cluster = data._cluster(row["hardware"])
     prefill, decode = (workers_of(row, stage, cluster, apart) for stage in ("prefill", "decode"))
     engine = row["engine"].lower().split(" ")[0]
-    load = Load(
+    load = ClosedLoop(
         float(row["input_len_actual"] or row["input_len"]),
         float(row["output_len_actual"] or row["output_len"]),
         float(row["concurrency"]),
     )
     accelerators = prefill.num_accelerators + decode.num_accelerators
-    question = Disaggregated(prefill, decode, engine, load, link_of(cluster, accelerators))
+    question = TwoStages(prefill, decode, link_of(cluster, accelerators))
 
     def value(name: str, scale: float) -> float:
         return float(row[name]) * scale if row[name] else np.nan
@@ -120,6 +122,7 @@ def measured(row: data.Row, apart: bool) -> Measured:
     ttft = value("ttft_ms", 1e-3)
     return Measured(
         question,
+        load,
         engine,
         cluster.name,
         prefill.deployment.model.name,
@@ -135,14 +138,16 @@ def measured(row: data.Row, apart: bool) -> Measured:
 def said(found: DisaggregatedEstimate) -> dict[str, tuple[float, float, float]]:
     """Value and interval by quantity."""
     times = found.times
-    scale = found.total_tok_per_s / found.output_tok_per_s
-    low, high = found.throughput
+    scale = found.total_tok_per_s / float(found.output_tok_per_s)
+    low, high = float(found.output_tok_per_s.lower), float(found.output_tok_per_s.upper)
+    tpot = float(found.tpot_s.lower), float(found.tpot_s.upper)
+    ttft = float(found.ttft_s.lower), float(found.ttft_s.upper)
     later = times.mean_ttft_s - times.ttft_s
     return {
-        "tpot": (times.tpot_s, *found.tpot_s),
+        "tpot": (times.tpot_s, *tpot),
         "throughput": (found.total_tok_per_s, low * scale, high * scale),
-        "ttft": (times.ttft_s, *found.ttft_s),
-        "mean_ttft": (times.mean_ttft_s, found.ttft_s[0] + later, found.ttft_s[1] + later),
+        "ttft": (times.ttft_s, *ttft),
+        "mean_ttft": (times.mean_ttft_s, ttft[0] + later, ttft[1] + later),
     }
 
 
@@ -164,7 +169,7 @@ def main() -> None:
     binds: Counter[str] = Counter()
     for point in read(Path(sys.argv[1]), left_out):
         try:
-            found = answer_disaggregated(point.question)
+            found = serve_disaggregated(point.question, point.load)
         except HeadwayError as error:
             left_out[str(error)[:70]] += 1
             continue

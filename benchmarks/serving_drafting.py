@@ -22,12 +22,14 @@ from tools.serving_coefficients import pooled, predict, take
 
 from headway.errors import InputError
 from headway.measure.serving_point import ServingPoint, stack_points, subject
-from headway.serving.estimate import ServingQuestion, answer
-from headway.serving.one_engine import DRAFT_S, DRAFT_SEQUENCE_S, serving_times
+from headway.serving.estimate import serve
+from headway.serving.tabulated import serving_times
 from headway.steptime.acceptance import Acceptance, acceptance_of
 from headway.steptime.calibration import shipped
+from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation, mtp_draft
 from headway.steptime.work import Array
+from headway.steptime.worktable import DRAFT_S, DRAFT_SEQUENCE_S
 from tools import published_points as data
 
 
@@ -53,11 +55,14 @@ def read(path: Path, left_out: Counter[str]) -> Iterator[ServingPoint]:
         if reason is not None:
             left_out[reason] += 1
             continue
-        yield replace(
-            point,
-            speculation=speculation_of(point, acceptance_of(point.deployment.model)),
-            drafted=drafted_by(row, point),
-        )
+        speculation = speculation_of(point, acceptance_of(point.deployment.model))
+        drafting = Drafting(speculation, tokens=drafted_by(row, point))
+        yield replace(point, deployment=point.deployment.with_drafting(drafting))
+
+
+def drafted_tokens(point: ServingPoint) -> float:
+    drafting = point.deployment.drafting
+    return 0.0 if drafting is None else float(drafting.tokens)
 
 
 def speculation_of(point: ServingPoint, known: Acceptance) -> Speculation:
@@ -82,7 +87,7 @@ def held_out(
         here = np.flatnonzero(names == name).astype(np.int64)
         times = predict(fit, [asked[int(i)] for i in here], take(asked_table, here))
         tpot[here] = times.tpot_s
-        rate[here] = times.requests_per_s * asked_table.total_tokens[here]
+        rate[here] = times.requests_per_s * asked_table.shape.total_tokens[here]
     return tpot, rate
 
 
@@ -108,14 +113,10 @@ def main() -> None:
     inside = []
     tokens = []
     for p in asked:
-        found = answer(
-            ServingQuestion(
-                p.deployment, p.engine, p.load, p.limits, p.speculation, p.drafted, shipped()
-            )
-        )
-        low, high = found.tpot_s
-        inside.append(float(low) <= (p.tpot_s or np.nan) <= float(high))
-        without = answer(ServingQuestion(p.deployment, p.engine, p.load, p.limits)).times
+        found = serve(p.deployment, p.load)
+        low, high = float(found.tpot_s.lower), float(found.tpot_s.upper)
+        inside.append(low <= (p.tpot_s or np.nan) <= high)
+        without = serve(p.deployment.with_drafting(None), p.load).times
         tokens.append(float(found.times.tpot_s / without.tpot_s))
     print(f"80% interval of the time per token holds {np.mean(inside) * 100:.0f}%")
     print(f"drafting changes the modelled time per token by x{np.median(tokens):.2f} in the median")
@@ -148,14 +149,14 @@ def grid(asked: Sequence[ServingPoint]) -> None:
     theta = np.exp(np.stack([logs for logs, _ in found]))
     stretch = np.exp(np.array([stretch for _, stretch in found]))
     tpot = np.array([p.tpot_s for p in asked])
-    drafted = np.array([float(p.drafted) for p in asked])
+    drafted = np.array([drafted_tokens(p) for p in asked])
     errors: dict[tuple[float, float], Array] = {}
     for step_s in (0.0, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1.5e-3):
         for sequence_s in (0.0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4):
-            added_s = step_s - DRAFT_S + (sequence_s - DRAFT_SEQUENCE_S) * table.sequences
+            added_s = step_s - DRAFT_S + (sequence_s - DRAFT_SEQUENCE_S) * table.decode.sequences
             more = drafted * added_s
             decode = replace(table.decode, waiting_s=table.decode.waiting_s + more)
-            mixed = replace(table.mixed, waiting_s=table.mixed.waiting_s + more * table.mixes)
+            mixed = replace(table.mixed, waiting_s=table.mixed.waiting_s + more * table.shape.mixes)
             times = serving_times(replace(table, decode=decode, mixed=mixed), theta, stretch)
             errors[step_s, sequence_s] = np.abs(times.tpot_s / tpot - 1)
     for name, group in {"accelerator": _hardware, "model": _model, "engine": _engine}.items():
@@ -172,7 +173,7 @@ def grid(asked: Sequence[ServingPoint]) -> None:
 
 
 def _nobody(point: ServingPoint) -> str:
-    return "asked" if point.drafted else "others"
+    return "asked" if point.deployment.drafting else "others"
 
 
 def _engine(point: ServingPoint) -> str:
@@ -188,7 +189,7 @@ def _model(point: ServingPoint) -> str:
 
 
 def _drafted(point: ServingPoint) -> str:
-    return f"{point.engine} {point.model} {point.drafted} drafted"
+    return f"{point.engine} {point.model} {drafted_tokens(point):g} drafted"
 
 
 if __name__ == "__main__":

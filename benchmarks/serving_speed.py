@@ -9,11 +9,9 @@ import numpy as np
 
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
-from headway.model.precision import Precision
-from headway.serving.estimate import ServingQuestion, answer
-from headway.serving.one_engine import Limits, Load
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.estimate import serve
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
 
 CASES = (("llama-3.3-70b", "h200", 8), ("deepseek-v3", "h200", 8), ("gpt-oss-120b", "b200", 4))
 SIZES = (5_000, 100_000)
@@ -23,15 +21,14 @@ def main() -> None:
     rates = {}
     for name, chip, tp in CASES:
         deployment = Deployment(
-            find_cluster(chip), find_model(name), Precision.parse("fp8"), Parallelism(tp)
+            find_model(name), find_cluster(chip), tp=tp, precision="fp8", engine="vllm"
         )
         for size in SIZES:
-            load = Load(1000, 1000, np.linspace(1, 500, size).round())
-            question = ServingQuestion(deployment, "vllm", load, Limits())
+            load = ClosedLoop(1000, 1000, np.linspace(1, 500, size).round())
             seconds = []
             for _ in range(5):
                 began = time.process_time()
-                answer(question)
+                serve(deployment, load)
                 seconds.append(time.process_time() - began)
             rates[f"{name}, {size}"] = round(size / min(seconds))
             print(f"{name:15s} on {tp} {chip}: {size:7d} at a time, {size / min(seconds):9,.0f}/s")

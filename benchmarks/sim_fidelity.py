@@ -23,7 +23,7 @@ import csv
 import gzip
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,9 @@ from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
 from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, Exchange, OperatorStepTime
-from headway.steptime.roofline import TimeEstimate
+from headway.steptime.operator_profile import Operators
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import TimeEstimate
 from headway.workload.record import Records
 from headway.workload.step import Step
 from headway.workload.traces import read_trace
@@ -113,7 +115,18 @@ class Slower:
 
     def step_time(self, step: Step) -> TimeEstimate:
         """The time of ``step``."""
-        return self.model.step_time(step) * self.factor
+        time = self.model.step_time(step)
+        return TimeEstimate(
+            expected_s=time.expected_s * self.factor,
+            lower_s=time.lower_s * self.factor,
+            upper_s=time.upper_s * self.factor,
+            basis=time.basis,
+        )
+
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        """That of the other model."""
+        return self.model.request_overhead
 
 
 def replay(
@@ -133,7 +146,7 @@ def replay(
         prefix_cache=True,
         asynchronous=True,
     )
-    model = replace(OperatorStepTime.read(data / "operators", deployment), exchange=exchange)
+    model = OperatorStepTime(deployment, Operators.read(data / "operators", deployment), exchange)
     table_of_times = tabulate(Slower(model, factor), engine)
     outcome = simulate_trace(trace, Site((Pool(engine, table_of_times),)))
     check(outcome)

@@ -1,24 +1,20 @@
 """The time of forward passes, in four components, for many batches at once."""
 
 from headway.hardware.catalogue import find_cluster
-from headway.model.catalogue import find_model, find_precision
+from headway.model.catalogue import find_model
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
-from headway.steptime.step_time import AnalyticStepTime
-from headway.workload.step import Step
 
-name = "llama-3.1-70b"
-deployment = Deployment(
-    find_cluster("h100"), find_model(name), find_precision(name), Parallelism(tp=8)
-)
+deployment = Deployment(find_model("llama-3.1-70b"), find_cluster("h100"), tp=8)
 batches = [1, 16, 64, 256]
-time = AnalyticStepTime(deployment).step_time(Step.decode(batches, context_tokens=4096))
+time = deployment.step_time(batches, context=4096)
+parts = time.components
+assert parts is not None  # the data sheet's model tells the components apart
 
 print("batch  arithmetic  memory  network  pass ms  binds")
 for i, batch in enumerate(batches):
-    parts = (time.arithmetic_s[i], time.memory_s[i], time.network_s[i], time.expected_s[i])
-    arithmetic, memory, network, whole = (float(part) * 1e3 for part in parts)
+    seconds = (parts.arithmetic_s[i], parts.memory_s[i], parts.network_s[i], time.expected_s[i])
+    arithmetic, memory, network, whole = (float(part) * 1e3 for part in seconds)
     print(
         f"{batch:5}  {arithmetic:10.2f}  {memory:6.2f}  {network:7.2f}  {whole:7.2f}  "
-        f"{time.binds[i]}"
+        f"{parts.binds[i]}"
     )

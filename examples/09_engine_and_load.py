@@ -9,8 +9,8 @@ from headway.engines.timed import TimedPipeline
 from headway.load.measure import summarize
 from headway.load.plan import plan_trace
 from headway.load.run import Server, open_loop, run
+from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.deployment_name import parse_deployment
-from headway.steptime.step_time import AnalyticStepTime
 from headway.workload.profile import find_profile
 
 loop = asyncio.new_event_loop()

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from headway.measure.accuracy import LEVEL, AccuracyRow, accuracy_row
 from headway.measure.serving_point import ServingPoint, logs, stack_points
 from headway.report.report import Report
-from headway.serving.estimate import uses
-from headway.serving.one_engine import ServingTable, ServingTimes, serving_times
+from headway.serving.closed_loop import LoadTimes
+from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.calibration import BOTH, CELL, HARDWARE, MODEL, QUANTITIES
 from headway.steptime.kernel_coefficients import NAMES
 from headway.steptime.power import PowerModel
@@ -112,7 +112,7 @@ def _scored(
         scale[labels == group] *= np.exp(np.nanmedian(off[(labels != group) & ~is_old]))
 
     times = serving_times(table, theta, scale)
-    arithmetic, memory = uses(table, times)
+    arithmetic, memory = table.peak_use(times)
     watts = np.array(
         [
             float(power_models[group].power_w(p.deployment.cluster.accelerator, a, m))
@@ -127,19 +127,19 @@ def _scored(
 def _errors(
     points: Sequence[ServingPoint],
     table: ServingTable,
-    times: ServingTimes,
+    times: LoadTimes,
     watts: Array,
     run: Array,
 ) -> dict[str, Array]:
-    output = times.requests_per_s * table.output_tokens
-    total = times.requests_per_s * table.total_tokens
+    output = times.requests_per_s * table.shape.output_tokens
+    total = times.requests_per_s * table.shape.total_tokens
     return {
         "tpot": logs([p.tpot_s for p in points]) - np.log(times.tpot_s),
         "ttft": logs([p.ttft_s for p in points]) - np.log(times.ttft_s),
         "mean_ttft": logs([p.mean_ttft_s for p in points]) - np.log(times.mean_ttft_s),
         "throughput": logs([p.total_tok_per_s for p in points]) - np.log(total),
         "energy": logs([p.energy_j for p in points])
-        - np.log(run * watts * table.num_accelerators / output),
+        - np.log(run * watts * table.shape.num_accelerators / output),
         "power": np.log(measured_power(points, table)) - np.log(watts),
     }
 

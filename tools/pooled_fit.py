@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headway.measure.coefficient_fit import Observed, Problem, descend
-from headway.serving.one_engine import ServingTable
+from headway.serving.tabulated import ServingTable
 from headway.steptime.kernel_coefficients import FIRST_TOKEN, NAMES, Coefficients
 from headway.steptime.work import Array
 

@@ -22,8 +22,8 @@ from headway.measure.serving_point import ServingPoint
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.serving.one_engine import UNMIXED, Limits, Load, as_run, seats
-from headway.steptime.deployment import Deployment
+from headway.serving.closed_loop import ClosedLoop, seats
+from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.forward import useful_flops
 from headway.steptime.parallelism import Parallelism
 from headway.workload.step import Step
@@ -189,7 +189,7 @@ def _precision(model: str, written: str, hardware: str, engine: str) -> Precisio
 
 
 def _point(row: Row) -> ServingPoint:
-    name, model = find_measured(row["model"])
+    _, model = find_measured(row["model"])
     gpus, tp = int(float(row["n_gpus"])), int(float(row["tp"]))
     pp = int(float(row["pp"] or 1))
     ep = int(float(row["ep"] or 1))
@@ -209,15 +209,14 @@ def _point(row: Row) -> ServingPoint:
     mean_ttft = ttft if mean else _number(notes.get("mean_ttft_ms", ""))
     return ServingPoint(
         source=row["source"],
-        engine=engine,
-        model=name,
-        deployment=Deployment(cluster, model, as_run(precision, cluster.accelerator), layout),
-        load=Load(
+        deployment=Deployment(
+            model, cluster, parallelism=layout, precision=precision, engine=engine
+        ),
+        load=ClosedLoop(
             float(row["input_len_actual"] or row["input_len"]),
             float(row["output_len_actual"] or row["output_len"]),
             float(row["concurrency"]),
         ),
-        limits=engine_limits(engine),
         tpot_s=None if tpot is None else tpot * MS,
         ttft_s=None if ttft is None or mean else ttft * MS,
         mean_ttft_s=None if mean_ttft is None else mean_ttft * MS,
@@ -229,7 +228,7 @@ def _point(row: Row) -> ServingPoint:
 
 def _saturated(row: Row) -> ServingPoint:
     """A point of ML.ENERGY: full batches, from which the time per token follows by Little's law."""
-    name, model = find_measured(row["model"])
+    _, model = find_measured(row["model"])
     gpus, cluster = int(float(row["n_gpus"])), _cluster(row["hardware"])
     tp, ep = int(float(row["tp"])), int(float(row["ep"] or 1))
     if tp != gpus:
@@ -240,13 +239,16 @@ def _saturated(row: Row) -> ServingPoint:
     prompt, output = PROMPT_TOKENS[_task(row)], max(float(row["output_len_actual"]), 2.0)
     return ServingPoint(
         source=row["source"],
-        engine="vllm",
-        model=name,
         deployment=Deployment(
-            cluster, model, as_run(precision, cluster.accelerator), Parallelism(tp, 1, 1, ep)
+            model,
+            cluster,
+            tp=tp,
+            ep=ep,
+            precision=precision,
+            engine="vllm",
+            limits=EngineLimits(max_num_seqs=65536),
         ),
-        load=Load(prompt, output, max(batch, 1.0)),
-        limits=Limits(max_num_seqs=65536),
+        load=ClosedLoop(prompt, output, max(batch, 1.0)),
         tpot_s=batch / out,
         power_w=float(row["power_w_gpu"]),
         energy_j=float(row["energy_j_per_out_tok"]),
@@ -265,7 +267,7 @@ def impossible(point: ServingPoint) -> str | None:
     """Why a row cannot be the steady state of what it says it ran, by its own numbers."""
     d, load = point.deployment, point.load
     prompt, output = float(load.prompt_tokens), float(load.output_tokens)
-    if float(np.min(seats(d, load, point.limits))) < 1:
+    if float(np.min(seats(d, load))) < 1:
         return "the model does not fit the accelerators named"
     waited = point.mean_ttft_s or point.ttft_s or 0.0
     took = waited + (point.tpot_s or 0.0) * output
@@ -289,11 +291,6 @@ def _sane_energy(row: Row, cluster: Cluster) -> float | None:
     output = float(row["output_len_actual"] or row["output_len"])
     share = output / (output + float(row["input_len_actual"] or row["input_len"]))
     return joules if joules * total * share <= MOST_POWER * cluster.accelerator.tdp_w else None
-
-
-def engine_limits(engine: str) -> Limits:
-    """An engine's defaults."""
-    return Limits(mixes=engine not in UNMIXED)
 
 
 def _number(text: str) -> float | None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from headway.measure.coefficient_fit import Observed
 from headway.measure.serving_point import ServingPoint, logs, subject
-from headway.serving.estimate import extent, uses
-from headway.serving.one_engine import Load, ServingTable, ServingTimes, serving_times
+from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes
+from headway.serving.doubt import extent
+from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.calibration import Calibration
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
 from tools.kernel_factors import kernel_factors
 from tools.pooled_fit import Level, PooledFit
+
+Columns = TypeVar("Columns", LoadShape, WorkTable)
 
 # How far a group is expected to stray from what it belongs to. Chosen once, by the sum of the two
 # leave-one-group-out errors over a grid of nine; the result is flat around them.
@@ -101,16 +104,18 @@ def _configuration(point: ServingPoint) -> tuple[object, ...]:
 
 
 def take(table: ServingTable, rows: Rows) -> ServingTable:
-    """Some points of a stacked table."""
-    made: dict[str, Any] = {}
-    for field in fields(ServingTable):
-        value = getattr(table, field.name)
-        if isinstance(value, WorkTable):
-            parts = {part.name: getattr(value, part.name)[rows] for part in fields(WorkTable)}
-            made[field.name] = WorkTable(**parts)
-        else:
-            made[field.name] = value[rows]
-    return ServingTable(**made)
+    """Return some points of a stacked table."""
+    return ServingTable(
+        shape=_take(table.shape, rows),
+        decode=_take(table.decode, rows),
+        mixed=_take(table.mixed, rows),
+    )
+
+
+def _take(columns: Columns, rows: Rows) -> Columns:
+    """Return the same columns with ``rows`` only."""
+    values = {field.name: getattr(columns, field.name)[rows] for field in fields(columns)}
+    return replace(columns, **values)
 
 
 def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
@@ -138,7 +143,7 @@ def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
     return rows, Observed(mean(seen.tpot), mean(seen.ttft), mean(seen.mean_ttft), weight)
 
 
-def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> ServingTimes:
+def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> LoadTimes:
     """What a fit says of ``points``."""
     return serving_times(table, *coefficients(fit, points))
 
@@ -150,13 +155,11 @@ def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> tuple[Array,
     return fit.theta(asked, len(points))
 
 
-def fit_power(
-    points: Sequence[ServingPoint], table: ServingTable, times: ServingTimes
-) -> PowerModel:
+def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTimes) -> PowerModel:
     """Non-negative least squares of power over TDP on the roots of what the load uses."""
     watts = measured_power(points, table)
     rows = np.flatnonzero(np.isfinite(watts))
-    arithmetic, memory = uses(table, times)
+    arithmetic, memory = table.peak_use(times)
     tdp = np.array([_tdp(point) for point in points])
     idle = np.array([idle_share(point.deployment.cluster.accelerator) for point in points])
     share = watts[rows] / tdp[rows]
@@ -173,9 +176,9 @@ def fit_power(
         found = found * float(np.median(share / modelled))
     modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
     spread = float(np.std(np.log(share / modelled)))
-    output = times.requests_per_s * table.output_tokens
+    output = times.requests_per_s * table.shape.output_tokens
     joules = logs([point.energy_j for point in points])[rows]
-    steady = np.log(modelled * tdp[rows] * table.num_accelerators[rows] / output[rows])
+    steady = np.log(modelled * tdp[rows] * table.shape.num_accelerators[rows] / output[rows])
     known = np.isfinite(joules)
     run = float(np.exp(np.median((joules - steady)[known]))) if known.any() else 1.0
     running, arithmetic_share, memory_share = (round(float(v), 4) for v in found)
@@ -229,14 +232,14 @@ def assemble(
     # What only old static batches show is still new to a question about serving.
     rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
     serving, served = [points[i] for i in rows], take(table, rows)
-    load = Load(
+    load = ClosedLoop(
         [float(point.load.prompt_tokens) for point in serving],
         [float(point.load.output_tokens) for point in serving],
-        served.concurrency,
+        served.shape.concurrency,
     )
     ranges = {
         name: (float(values.min()), float(values.max()))
-        for name, values in extent(load, served).items()
+        for name, values in extent(load, served.shape).items()
     }
     return Calibration(
         prior=fit.prior,

@@ -13,9 +13,8 @@ from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.measure.serving_point import ServingPoint
 from headway.model.precision import Precision
-from headway.serving.one_engine import Limits, Load
+from headway.serving.closed_loop import ClosedLoop
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
 from tools.published_points import HARDWARE, MS, Row, find_measured, impossible, rows_of
 from tools.serving_coefficients import OLD
 
@@ -68,7 +67,7 @@ def _doubt(row: Row) -> str | None:
 
 
 def _point(row: Row) -> ServingPoint:
-    name, model = find_measured(row["model"])
+    _, model = find_measured(row["model"])
     written = row["weight_precision"]
     precision = Precision.parse("fp16" if written == "fp16" else "fp8/fp8/fp8")
     prompt, output = float(row["input_len"]), float(row["output_len"])
@@ -85,16 +84,15 @@ def _point(row: Row) -> ServingPoint:
         raise InputError("nothing of a single request is published")
     return ServingPoint(
         source=row["source"],
-        engine=engine,
-        model=name,
         deployment=Deployment(
-            find_cluster(HARDWARE[row["hardware"]]),
             model,
-            precision,
-            Parallelism(int(float(row["tp"]))),
+            find_cluster(HARDWARE[row["hardware"]]),
+            tp=int(float(row["tp"])),
+            precision=precision,
+            engine=engine,
         ),
-        load=Load(prompt, output, batch, together=row["source"] == ARGONNE),
-        limits=Limits(mixes=False),
+        load=ClosedLoop(prompt, output, batch, static=row["source"] == ARGONNE),
+        mixes=False,
         tpot_s=tpot,
         ttft_s=ttft,
     )

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-import numpy as np
 import pytest
 
 from headway.engines.batch import Pipeline, in_thread
 from headway.engines.server import EngineServer
 from headway.engines.timed import TimedPipeline
-from headway.steptime.roofline import Basis, TimeEstimate
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.workload.step import Step
 
 Value = TypeVar("Value")
@@ -29,8 +29,11 @@ class Linear:
 
     def step_time(self, step: Step) -> TimeEstimate:
         seconds = self.fixed_s + self.token_s * step.total_tokens
-        zero = np.zeros_like(seconds)
-        return TimeEstimate(zero, seconds, zero, zero, seconds, seconds, seconds, Basis.ASSUMED)
+        return TimeEstimate(seconds, seconds, seconds, Basis.ASSUMED)
+
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        return RequestOverhead()
 
 
 class Served:

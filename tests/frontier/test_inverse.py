@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,18 @@ from headway.model.precision import Precision
 BF16 = Precision.parse("bf16")
 
 
+def decoding(model: ModelArchitecture, context: float, **limits: Any) -> Question:
+    """Decoding alone at a fixed context, on the data sheet's hardware."""
+    return Question(
+        model=model,
+        precision=BF16,
+        prompt_tokens=context,
+        output_tokens=1,
+        prefilled=True,
+        **limits,
+    )
+
+
 @pytest.mark.parametrize("factor", [0.01, 0.1, 0.5, 2.0, 10.0])
 def test_scaling_reaches_the_size_that_was_asked_for(
     llama_70b: ModelArchitecture, deepseek: ModelArchitecture, factor: float
@@ -37,7 +50,7 @@ def test_scaling_by_one_changes_nothing(llama_70b: ModelArchitecture) -> None:
 def test_the_largest_model_reaches_the_target_and_the_next_does_not(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
-    like = Question(llama_70b, BF16, 1000)
+    like = decoding(llama_70b, 1000)
     target = Target(60, 1.0)
     found = largest(like, h100, target)
     assert found is not None
@@ -50,7 +63,7 @@ def test_the_largest_model_reaches_the_target_and_the_next_does_not(
 def test_faster_targets_allow_only_smaller_models(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
-    like = Question(llama_70b, BF16, 1000)
+    like = decoding(llama_70b, 1000)
     sizes = []
     for speed in (20, 60, 180):
         found = largest(like, h100, Target(speed, 1.0))
@@ -62,7 +75,7 @@ def test_faster_targets_allow_only_smaller_models(
 def test_a_change_that_is_offered_reaches_the_target(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
-    question, target = Question(llama_70b, BF16, 1000), Target(80, 1.0)
+    question, target = decoding(llama_70b, 1000), Target(80, 1.0)
     assert not target.reached(question, h100)
     found = {change.what: change.factor for change in changes(question, h100, target)}
     assert set(found) == set(KNOBS)
@@ -80,7 +93,7 @@ def test_a_change_that_is_offered_reaches_the_target(
 
 
 def test_a_target_that_is_met_needs_no_change(llama_70b: ModelArchitecture, h100: Cluster) -> None:
-    question = Question(llama_70b, BF16, 1000)
+    question = decoding(llama_70b, 1000)
     found = list(changes(question, h100, Target(5, 50.0)))
     assert all(change.factor == 1 for change in found)
 
@@ -95,29 +108,29 @@ def test_no_point_of_our_own_frontier_is_judged_impossible(
     llama_70b: ModelArchitecture, deepseek: ModelArchitecture, h100: Cluster
 ) -> None:
     for model in (llama_70b, deepseek):
-        question = Question(model, Precision.parse("fp8"), 1000)
+        question = replace(decoding(model, 1000), precision=Precision.parse("fp8"))
         points = front(search(question, h100))
-        for i in range(0, points.batch.size, 7):
-            speed, usd = float(points.tok_per_s_per_user[i]), float(points.usd_per_mtok[i])
+        for i in range(0, points.concurrency.size, 7):
+            speed, usd = float(points.tok_per_s_per_user[i]), float(points.usd_per_mtok_output[i])
             assert possible(question, h100, speed, usd).verdict == "plausible"
 
 
 def test_impossible_claims_name_the_bound_they_break(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
-    question = Question(llama_70b, BF16, 0)
+    question = decoding(llama_70b, 0)
     floor = 2 * llama_70b.active_params / 1e15 * 2.0 / 3600 * 1e6
     verdict = possible(question, h100, 5, 0.9 * floor)
     assert not verdict.possible
     assert verdict.bound == "arithmetic"
     assert verdict.limit == pytest.approx(floor, rel=0.01)
-    one = replace(question, batch=1)
+    one = replace(question, concurrency=1)
     verdict = possible(one, h100, 10, 0.5)
     assert (verdict.possible, verdict.bound) == (False, "memory bandwidth")
     moved = 2 * llama_70b.active_params / 3e12 * 2.0 / 3600 * 1e6
     assert verdict.limit == pytest.approx(moved, rel=0.01)
     assert possible(question, h100, 20_000, None).bound == "link latency"
-    assert possible(replace(question, batch=100_000), h100, 5e3, None).bound in (
+    assert possible(replace(question, concurrency=100_000), h100, 5e3, None).bound in (
         "arithmetic",
         "memory capacity",
     )
@@ -138,7 +151,7 @@ def test_a_harder_claim_is_never_more_possible(
     faster: float,
     cheaper: float,
 ) -> None:
-    question = Question(llama_70b, BF16, 1000)
+    question = decoding(llama_70b, 1000)
     order = ["impossible", "beyond any known engine", "beyond the expected", "plausible"]
     easy = possible(question, h100, speed, usd)
     hard = possible(question, h100, speed * faster, usd / cheaper)
@@ -152,4 +165,4 @@ def test_a_claim_must_be_a_claim(
     llama_70b: ModelArchitecture, h100: Cluster, speed: float, usd: float
 ) -> None:
     with pytest.raises(InputError, match="claimed"):
-        possible(Question(llama_70b, BF16, 0), h100, speed, usd)
+        possible(decoding(llama_70b, 0), h100, speed, usd)

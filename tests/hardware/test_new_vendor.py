@@ -11,7 +11,6 @@ import pytest
 from headway.hardware.catalogue import find_cluster, find_clusters
 from headway.hardware.cluster import Cluster
 from headway.model.catalogue import find_model
-from headway.model.precision import Precision
 from headway.steptime.calibration import Subject, shipped
 from headway.steptime.collectives import (
     COMPILED,
@@ -122,9 +121,6 @@ def test_a_new_model_of_an_all_reduce_is_one_class(h100: Cluster) -> None:
 
 def test_an_estimate_needs_nothing_else(tmp_path: Path) -> None:
     from headway.steptime.deployment import Deployment
-    from headway.steptime.parallelism import Parallelism
 
-    deployment = Deployment(
-        chip(tmp_path), find_model("llama-3.1-8b"), Precision.parse("fp8"), Parallelism(tp=2)
-    )
+    deployment = Deployment(find_model("llama-3.1-8b"), chip(tmp_path), tp=2, precision="fp8")
     assert deployment.cluster.usd_per_accelerator_s == pytest.approx(1.5 / 3600)

@@ -15,8 +15,8 @@ from headway.hardware.cluster import Cluster
 from headway.ideal.reference import Reference, idealize
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.steptime.roofline import Basis
-from headway.steptime.step_time import AnalyticStepTime
+from headway.steptime.analytic import AnalyticStepTime
+from headway.steptime.time_estimate import Basis
 from headway.workload.step import Step
 
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,12 +15,10 @@ from headway.measure.calibrate import fit_own
 from headway.measure.serving_point import ServingPoint
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
-from headway.serving.estimate import ServingEstimate, ServingQuestion, answer
-from headway.serving.one_engine import Limits, Load, as_run
-from headway.steptime.calibrated import CalibratedStepTime
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.estimate import ServingEstimate, serve
 from headway.steptime.calibration import shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
 from headway.workload.step import Step
 
 MODELS = ("llama-3.1-8b", "gpt-oss-20b", "deepseek-v3", "qwen3-next-80b-a3b", "gemma-3-27b")
@@ -28,31 +26,33 @@ CHIPS = ("h100", "h200", "b200", "mi300x", "l40s", "rtx-pro-6000")
 ENGINES = ("vllm", "sglang", "tensorrt-llm")
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    deployment: Deployment
+    load: ClosedLoop
+
+    @property
+    def answer(self) -> ServingEstimate:
+        return serve(self.deployment, self.load)
+
+
 @st.composite
-def questions(draw: st.DrawFn) -> ServingQuestion:
-    cluster = find_cluster(draw(st.sampled_from(CHIPS)))
-    model = find_model(draw(st.sampled_from(MODELS)))
-    precision = as_run(
-        Precision.parse(draw(st.sampled_from(("bf16", "fp8", "int4", "mxfp4")))),
-        cluster.accelerator,
+def questions(draw: st.DrawFn) -> Question:
+    deployment = Deployment(
+        find_model(draw(st.sampled_from(MODELS))),
+        find_cluster(draw(st.sampled_from(CHIPS))),
+        tp=draw(st.sampled_from((1, 2, 8))),
+        precision=draw(st.sampled_from(("bf16", "fp8", "int4", "mxfp4"))),
+        engine=draw(st.sampled_from(ENGINES)),
     )
-    engine = draw(st.sampled_from(ENGINES))
-    load = Load(
+    load = ClosedLoop(
         draw(st.integers(1, 20_000)),
         draw(st.integers(1, 8_000)),
         draw(st.integers(1, 600)),
         draw(st.sampled_from((0.0, 0.5))),
     )
-    return ServingQuestion(
-        # Memory enough for any of them: the laws are about time.
-        _with_memory(
-            Deployment(cluster, model, precision, Parallelism(draw(st.sampled_from((1, 2, 8))))),
-            1e14,
-        ),
-        engine,
-        load,
-        Limits(mixes=engine != "sglang"),
-    )
+    # Memory enough for any of them: the laws are about time.
+    return Question(_with_memory(deployment, 1e14), load)
 
 
 def _with_memory(deployment: Deployment, size: float) -> Deployment:
@@ -60,32 +60,31 @@ def _with_memory(deployment: Deployment, size: float) -> Deployment:
     return replace(deployment, cluster=replace(deployment.cluster, accelerator=chip))
 
 
-def _on(question: ServingQuestion, cluster: Cluster) -> ServingEstimate:
-    return answer(replace(question, deployment=replace(question.deployment, cluster=cluster)))
+def _on(question: Question, cluster: Cluster) -> ServingEstimate:
+    return serve(replace(question.deployment, cluster=cluster), question.load)
 
 
 @given(questions())
 @settings(max_examples=60)
-def test_no_answer_beats_the_roofline(question: ServingQuestion) -> None:
-    found = answer(question)
-    bound = found.table.decode.bound_s / found.table.tokens_per_pass
+def test_no_answer_beats_the_roofline(question: Question) -> None:
+    found = question.answer
+    decode, mixed = found.served.decode.bound, found.served.mixed.bound
+    assert decode is not None
+    assert mixed is not None
+    bound = decode.total_s / found.shape.tokens_per_pass
     assert np.all(found.times.tpot_s >= bound * (1 - 1e-9))
-    assert np.all(found.tpot_s[0] >= np.minimum(bound, found.times.tpot_s) * (1 - 1e-9))
-    assert np.all(found.times.ttft_s >= found.table.mixed.bound_s * (1 - 1e-9))
+    assert np.all(found.tpot_s.lower >= np.minimum(bound, found.times.tpot_s) * (1 - 1e-9))
+    assert np.all(found.times.ttft_s >= mixed.total_s * (1 - 1e-9))
 
 
 @given(questions())
 @settings(max_examples=60)
-def test_answers_are_ordered_and_add_up(question: ServingQuestion) -> None:
-    found = answer(question)
+def test_answers_are_ordered_and_add_up(question: Question) -> None:
+    found = question.answer
     times = found.times
-    for (low, high), middle in (
-        (found.tpot_s, times.tpot_s),
-        (found.ttft_s, times.ttft_s),
-        (found.throughput, found.output_tok_per_s),
-    ):
-        assert np.all(low <= middle * (1 + 1e-9))
-        assert np.all(middle <= high * (1 + 1e-9))
+    for quantity in (found.tpot_s, found.ttft_s, found.output_tok_per_s):
+        assert np.all(quantity.lower <= quantity.expected * (1 + 1e-9))
+        assert np.all(quantity.expected <= quantity.upper * (1 + 1e-9))
     gaps = question.load.output_tokens - 1
     assert float(times.e2e_s) == pytest.approx(float(times.ttft_s + gaps * times.tpot_s))
     # Little's law: what is in the system is what arrives times how long it stays.
@@ -97,7 +96,7 @@ def test_answers_are_ordered_and_add_up(question: ServingQuestion) -> None:
 
 @given(questions(), st.sampled_from(("bandwidth", "arithmetic", "links")))
 @settings(max_examples=80)
-def test_better_hardware_is_never_slower(question: ServingQuestion, what: str) -> None:
+def test_better_hardware_is_never_slower(question: Question, what: str) -> None:
     cluster = question.deployment.cluster
     chip = cluster.accelerator
     if what == "bandwidth":
@@ -112,26 +111,24 @@ def test_better_hardware_is_never_slower(question: ServingQuestion, what: str) -
             for link in cluster.links
         )
         better = replace(cluster, links=links)
-    before, after = answer(question).times, _on(question, better).times
+    before, after = question.answer.times, _on(question, better).times
     assert np.all(after.tpot_s <= before.tpot_s * (1 + 1e-9))
     assert np.all(after.requests_per_s >= before.requests_per_s * (1 - 1e-9))
 
 
 @given(questions())
 @settings(max_examples=40)
-def test_alone_a_token_takes_a_step(question: ServingQuestion) -> None:
-    load = Load(question.load.prompt_tokens, question.load.output_tokens, 1)
-    found = answer(replace(question, load=load))
+def test_alone_a_token_takes_a_step(question: Question) -> None:
+    load = ClosedLoop(question.load.prompt_tokens, question.load.output_tokens, 1)
+    found = serve(question.deployment, load)
     step = Step.decode(1, load.mean_context_tokens)
-    alone = CalibratedStepTime(question.deployment, question.engine).step_time(step)
+    alone = question.deployment.step_time_model.step_time(step)
     assert float(found.times.tpot_s) == pytest.approx(float(alone.expected_s))
 
 
 @given(questions(), st.sampled_from(("fp8", "int4")))
 @settings(max_examples=40)
-def test_a_smaller_precision_never_needs_more_memory(
-    question: ServingQuestion, precision: str
-) -> None:
+def test_a_smaller_precision_never_needs_more_memory(question: Question, precision: str) -> None:
     d = question.deployment
     wide = replace(d, precision=Precision.parse("bf16"))
     small = replace(d, precision=Precision.parse(precision))
@@ -140,20 +137,17 @@ def test_a_smaller_precision_never_needs_more_memory(
 
 @given(questions())
 @settings(max_examples=12)
-def test_calibrating_on_its_own_answers_changes_nothing(question: ServingQuestion) -> None:
+def test_calibrating_on_its_own_answers_changes_nothing(question: Question) -> None:
     d = question.deployment
     points = []
     for concurrency in (1, 4, 16, 64):
-        load = Load(question.load.prompt_tokens, question.load.output_tokens, concurrency)
-        times = answer(replace(question, load=load)).times
+        load = ClosedLoop(question.load.prompt_tokens, question.load.output_tokens, concurrency)
+        times = serve(d, load).times
         points.append(
             ServingPoint(
-                "own",
-                question.engine,
-                d.model.name,
-                d,
-                load,
-                question.limits,
+                source="own",
+                deployment=d,
+                load=load,
                 tpot_s=float(times.tpot_s),
                 ttft_s=float(times.ttft_s),
             )

@@ -17,11 +17,11 @@ from headway.measure.calibrate import fit_own
 from headway.measure.serving_point import ServingPoint, stack_points, subject
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.serving.one_engine import Limits, Load, serving_times
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.tabulated import serving_times
 from headway.steptime.calibration import shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT
-from headway.steptime.parallelism import Parallelism
 from headway.steptime.work import Array
 
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
@@ -31,12 +31,9 @@ BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
 def points(h100: Cluster, llama_8b: ModelArchitecture) -> list[ServingPoint]:
     return [
         ServingPoint(
-            "made",
-            "vllm",
-            "llama",
-            Deployment(h100, llama_8b, BF16, Parallelism(tp)),
-            Load(isl, 500, users),
-            Limits(),
+            source="made",
+            deployment=Deployment(llama_8b, h100, tp=tp, precision=BF16, engine="vllm"),
+            load=ClosedLoop(isl, 500, users),
         )
         for tp in (1, 2, 8)
         for isl in (500, 4000)

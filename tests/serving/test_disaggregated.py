@@ -12,21 +12,22 @@ from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.disaggregated import disaggregated_times
-from headway.serving.one_engine import Load
-from headway.serving.two_stages import Disaggregated, Workers, transfer_bytes
+from headway.serving.two_stages import TwoStages, Workers, transfer_bytes
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
+from headway.steptime.placed_model import Drafting
+from headway.steptime.speculative import Speculation, mtp_draft
 
+LOAD = ClosedLoop(2000, 500, 16)
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
 
 
 def split(
     cluster: Cluster, model: ModelArchitecture, prefill: int = 1, decode: int = 1, tp: int = 1
-) -> Disaggregated:
-    d = Deployment(cluster, model, BF16, Parallelism(tp))
-    load = Load(2000, 500, 16)
-    return Disaggregated(Workers(d, prefill), Workers(d, decode), "vllm", load, cluster.links[-1])
+) -> TwoStages:
+    d = Deployment(model, cluster, tp=tp, precision=BF16, engine="vllm")
+    return TwoStages(Workers(d, prefill), Workers(d, decode), cluster.links[-1])
 
 
 def test_a_prompt_is_sent_by_every_rank_that_holds_a_share(
@@ -42,48 +43,46 @@ def test_a_prompt_is_sent_by_every_rank_that_holds_a_share(
 
 def test_what_is_slow_binds(llama_8b: ModelArchitecture) -> None:
     h100 = find_cluster("h100")
-    crowd = Load(2000, 500, 100_000)
+    crowd = ClosedLoop(2000, 500, 100_000)
     for question, expected in (
         (split(h100, llama_8b, 1, 50), "prefill"),
         (split(h100, llama_8b, 50, 1), "decode"),
         (split(h100, llama_8b, 50, 50), "decode"),
     ):
-        assert disaggregated_times(replace(question, load=crowd)).binds == expected
+        assert disaggregated_times(question, crowd).binds == expected
     thin = replace(split(h100, llama_8b).link, bandwidth_bytes_per_s=1e8)
-    congested = replace(split(h100, llama_8b, 4, 4), load=crowd, link=thin)
-    assert disaggregated_times(congested).binds == "transfer"
-    assert disaggregated_times(split(h100, llama_8b)).binds == "users"
+    congested = replace(split(h100, llama_8b, 4, 4), link=thin)
+    assert disaggregated_times(congested, crowd).binds == "transfer"
+    assert disaggregated_times(split(h100, llama_8b), LOAD).binds == "users"
 
 
 def test_a_wide_link_hides_all_but_the_last_layer(llama_8b: ModelArchitecture) -> None:
     question = split(find_cluster("h100"), llama_8b)
-    times = disaggregated_times(question)
+    times = disaggregated_times(question, LOAD)
     latency_s = question.link.latency_s
     assert times.transfer_s == pytest.approx(latency_s + (times.sent_s - latency_s) / 32)
 
 
 def test_prompts_are_computed_together_when_many_wait(llama_8b: ModelArchitecture) -> None:
-    question = replace(split(find_cluster("h100"), llama_8b, 1, 20), load=Load(100, 100, 1))
-    alone = disaggregated_times(question)
-    crowd = disaggregated_times(replace(question, load=Load(100, 100, 20_000)))
+    question = split(find_cluster("h100"), llama_8b, 1, 20)
+    alone = disaggregated_times(question, ClosedLoop(100, 100, 1))
+    crowd = disaggregated_times(question, ClosedLoop(100, 100, 20_000))
     assert crowd.prefill_s > 2 * alone.prefill_s
     assert crowd.requests_per_s > 4 / alone.prefill_s
 
 
 def test_drafts_shorten_what_they_should(deepseek: ModelArchitecture) -> None:
-    from headway.steptime.speculative import Speculation, mtp_draft
-
     question = split(find_cluster("h200"), deepseek, tp=16)
-    drafts = Speculation(mtp_draft(deepseek), 0.9)
-    faster = disaggregated_times(replace(question, speculation=drafts, drafted=1))
-    plain = disaggregated_times(question)
+    drafts = Drafting(Speculation(mtp_draft(deepseek), 0.9, shares_weights=True))
+    drafting = question.decode.deployment.with_drafting(drafts)
+    faster = disaggregated_times(replace(question, decode=Workers(drafting, 1)), LOAD)
+    plain = disaggregated_times(question, LOAD)
     assert faster.tpot_s < plain.tpot_s
     assert faster.prefill_s == plain.prefill_s
 
 
 def test_an_answer_of_one_token_is_prefill_alone(llama_8b: ModelArchitecture) -> None:
-    question = replace(split(find_cluster("h100"), llama_8b), load=Load(2000, 1, 8))
-    times = disaggregated_times(question)
+    times = disaggregated_times(split(find_cluster("h100"), llama_8b), ClosedLoop(2000, 1, 8))
     assert times.use["decode"] == 0
     assert times.e2e_s == pytest.approx(times.ttft_s)
     assert times.tpot_s > 0
@@ -97,10 +96,10 @@ def test_what_makes_no_sense_is_refused(
     with pytest.raises(InputError, match="engines"):
         Workers(question.prefill.deployment, 0)
     with pytest.raises(InputError, match="one load at a time"):
-        replace(question, load=Load(2000, 500, [1, 2]))
+        disaggregated_times(question, ClosedLoop(2000, 500, [1, 2]))
     with pytest.raises(InputError, match="same model"):
         replace(question, decode=split(h100, llama_70b, tp=4).decode)
     with pytest.raises(InputError, match="handoff_s"):
         replace(question, handoff_s=-1.0)
     with pytest.raises(DoesNotFitError):
-        disaggregated_times(split(h100, llama_70b))
+        disaggregated_times(split(h100, llama_70b), LOAD)

@@ -14,11 +14,11 @@ from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.serving.one_engine import Limits, Load, as_run, seats, serving_times, tabulate_serving
-from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
+from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.tabulated import serving_times, tabulate_serving
+from headway.steptime.deployment import Deployment, as_run
 from headway.steptime.kernel_coefficients import NAMES, Coefficients
-from headway.steptime.parallelism import Parallelism
+from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation, mtp_draft
 from headway.steptime.worktable import price, stack, tabulate
 from headway.workload.step import Step
@@ -29,63 +29,63 @@ THETA = Coefficients().vector()
 
 @pytest.fixture
 def llama(h100: Cluster, llama_8b: ModelArchitecture) -> Deployment:
-    return Deployment(h100, llama_8b, BF16, Parallelism(1))
+    return Deployment(llama_8b, h100, tp=1, precision=BF16)
 
 
 def test_users_beyond_the_cache_queue_and_the_others_do_not(llama: Deployment) -> None:
-    load = Load(4000, 1000, np.array([4, 16, 512]))
-    running = seats(llama, load, Limits())
+    load = ClosedLoop(4000, 1000, np.array([4, 16, 512]))
+    running = seats(llama, load)
     assert list(running[:2]) == [4, 16]
     one = 2 * 32 * 8 * 128 * 2 * 4500  # keys and values, layers, heads, width, bytes, context
     assert running[2] == np.floor((80e9 * 0.9 - float(llama.weight_bytes)) / one)
-    times = serving_times(tabulate_serving(llama, load, Limits()), THETA)
+    times = serving_times(tabulate_serving(llama, load), THETA)
     assert times.queue_s[0] == pytest.approx(0, abs=1e-9)
     assert times.queue_s[2] > 10 * times.tpot_s[2]
     assert np.all(times.requests_per_s * times.e2e_s == pytest.approx([4, 16, 512]))
 
 
 def test_more_users_take_longer_and_give_more(llama: Deployment) -> None:
-    load = Load(1000, 1000, 2.0 ** np.arange(9))
-    times = serving_times(tabulate_serving(llama, load, Limits()), THETA)
+    load = ClosedLoop(1000, 1000, 2.0 ** np.arange(9))
+    times = serving_times(tabulate_serving(llama, load), THETA)
     assert np.all(np.diff(times.tpot_s) > 0)
     assert np.all(np.diff(times.requests_per_s) > 0)
 
 
 def test_the_burst_lifts_the_mean_time_to_first_token_only(llama: Deployment) -> None:
-    one = serving_times(tabulate_serving(llama, Load(1000, 1000, 1), Limits()), THETA)
-    many = serving_times(tabulate_serving(llama, Load(1000, 1000, 64), Limits()), THETA)
+    one = serving_times(tabulate_serving(llama, ClosedLoop(1000, 1000, 1)), THETA)
+    many = serving_times(tabulate_serving(llama, ClosedLoop(1000, 1000, 64)), THETA)
     assert float(one.mean_ttft_s) == pytest.approx(float(one.ttft_s))
     assert float(many.mean_ttft_s) > 1.5 * float(many.ttft_s)
 
 
 def test_a_cached_prefix_shortens_the_first_token(llama: Deployment) -> None:
-    cold = serving_times(tabulate_serving(llama, Load(8000, 100, 8), Limits()), THETA)
-    warm = serving_times(tabulate_serving(llama, Load(8000, 100, 8, 0.9), Limits()), THETA)
+    cold = serving_times(tabulate_serving(llama, ClosedLoop(8000, 100, 8)), THETA)
+    warm = serving_times(tabulate_serving(llama, ClosedLoop(8000, 100, 8, 0.9)), THETA)
     assert float(warm.ttft_s) < 0.5 * float(cold.ttft_s)
     assert float(warm.tpot_s) < float(cold.tpot_s)
 
 
 def test_a_static_batch_is_its_prompts_and_then_its_steps(llama: Deployment) -> None:
-    load = Load(1000, 201, 16, together=True)
-    table = tabulate_serving(llama, load, Limits())
+    load = ClosedLoop(1000, 201, 16, static=True)
+    table = tabulate_serving(llama, load)
     times = serving_times(table, THETA)
-    assert float(table.prompts_per_step) == 8  # 8192 tokens hold eight whole prompts
+    assert float(table.shape.prompts_per_step) == 8  # 8192 tokens hold eight whole prompts
     prompts_s = 2 * float(times.mixed_step_s)
     assert float(times.tpot_s) * 200 == pytest.approx(prompts_s + 200 * float(times.decode_step_s))
 
 
 def test_one_request_alone_is_a_batch_of_one(llama: Deployment) -> None:
-    alone = serving_times(tabulate_serving(llama, Load(1000, 201, 1), Limits()), THETA)
-    batch = Load(1000, 201, 1, together=True)
-    together = serving_times(tabulate_serving(llama, batch, Limits()), THETA)
+    alone = serving_times(tabulate_serving(llama, ClosedLoop(1000, 201, 1)), THETA)
+    batch = ClosedLoop(1000, 201, 1, static=True)
+    together = serving_times(tabulate_serving(llama, batch), THETA)
     assert float(together.decode_step_s) == pytest.approx(float(alone.decode_step_s))
     assert float(together.ttft_s) == pytest.approx(float(alone.ttft_s))
 
 
 def test_waiting_for_prompts_costs_more_than_mixing_them_in(llama: Deployment) -> None:
-    load = Load(2000, 200, 32)
-    mixed = serving_times(tabulate_serving(llama, load, Limits(mixes=True)), THETA)
-    apart = serving_times(tabulate_serving(llama, load, Limits(mixes=False)), THETA)
+    load = ClosedLoop(2000, 200, 32)
+    mixed = serving_times(tabulate_serving(llama, load), THETA)
+    apart = serving_times(tabulate_serving(llama, load, mixes=False), THETA)
     assert float(mixed.tpot_s) < float(apart.tpot_s)
     assert 0 < float(mixed.mixed_share) < 1
 
@@ -93,11 +93,11 @@ def test_waiting_for_prompts_costs_more_than_mixing_them_in(llama: Deployment) -
 def test_accepted_drafts_shorten_the_time_per_token(
     h100: Cluster, deepseek: ModelArchitecture
 ) -> None:
-    d = Deployment(h100, deepseek, Precision(DType.FP8, DType.FP8, DType.BF16), Parallelism(16))
-    load = Load(1000, 1000, 4)
-    drafts = Speculation(mtp_draft(deepseek), 0.8)
-    plain = serving_times(tabulate_serving(d, load, Limits()), THETA)
-    drafted = serving_times(tabulate_serving(d, load, Limits(), drafts, 2), THETA)
+    d = Deployment(deepseek, h100, tp=16, precision=Precision(DType.FP8, DType.FP8, DType.BF16))
+    load = ClosedLoop(1000, 1000, 4)
+    drafts = Drafting(Speculation(mtp_draft(deepseek), 0.8), tokens=2)
+    plain = serving_times(tabulate_serving(d, load), THETA)
+    drafted = serving_times(tabulate_serving(d.with_drafting(drafts), load), THETA)
     assert float(drafted.decode_step_s) > float(plain.decode_step_s)
     assert float(drafted.tpot_s) < float(plain.tpot_s)
 
@@ -106,20 +106,18 @@ def test_perfect_coefficients_reach_the_data_sheet(llama: Deployment) -> None:
     perfect = np.array([1e-12 if n.endswith("_s") or n == "tile_rows" else 1.0 for n in NAMES])
     perfect[NAMES.index("unhidden")] = 1e-12
     perfect[NAMES.index("activation_bandwidth")] = 1e12
-    work = forward(llama.model, llama.precision, llama.parallelism, Step.decode(1, 1000))
-    table = tabulate(work, llama.cluster, llama.precision)
-    assert float(price(table, perfect).total_s) == pytest.approx(float(table.bound_s), rel=1e-6)
+    table = tabulate(llama, Step.decode(1, 1000))
+    assert float(price(table, perfect).total_s) == pytest.approx(
+        float(table.bound.total_s), rel=1e-6
+    )
 
 
 def test_stacked_tables_price_as_they_do_alone(
     llama: Deployment, h100: Cluster, deepseek: ModelArchitecture
 ) -> None:
     fp8 = Precision(DType.FP8, DType.FP8, DType.BF16)
-    other = Deployment(h100, deepseek, fp8, Parallelism(8))
-    tables = [
-        tabulate(forward(d.model, d.precision, d.parallelism, Step.decode(8, 500)), h100, fp8)
-        for d in (llama, other)
-    ]
+    other = Deployment(deepseek, h100, tp=8, precision=fp8)
+    tables = [tabulate(d, Step.decode(8, 500)) for d in (llama, other)]
     together = price(stack(tables), np.tile(THETA, (2, 1))).total_s
     assert together == pytest.approx([float(price(t, THETA).total_s) for t in tables])
 
@@ -143,7 +141,7 @@ def test_mxfp4_runs_with_8_bit_activations_where_both_are_native() -> None:
 def test_a_load_that_makes_no_sense_is_refused(given: dict[str, float], said: str) -> None:
     whole: dict[str, Any] = {"prompt_tokens": 10, "output_tokens": 10, "concurrency": 1} | given
     with pytest.raises(InputError, match=said):
-        Load(**whole)
+        ClosedLoop(**whole)
 
 
 def test_coefficients_must_be_positive() -> None:

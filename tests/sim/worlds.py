@@ -9,7 +9,8 @@ import numpy as np
 from headway.sim.engine import Engine
 from headway.sim.site import Pool, Site
 from headway.sim.times import StepTable, tabulate
-from headway.steptime.roofline import Basis, TimeEstimate
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.step import Step
 
@@ -26,8 +27,11 @@ class LinearStepTime:
         tokens = step.total_tokens
         cached = (step.num_sequences * step.cached_tokens()).sum(axis=-1)
         total = self.fixed_s + self.token_s * tokens + self.cached_s * cached
-        zero = np.zeros_like(total)
-        return TimeEstimate(zero, zero, zero, total, total, total, total, Basis.ASSUMED)
+        return TimeEstimate(total, total, total, Basis.ASSUMED)
+
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        return RequestOverhead()
 
 
 def world(engine: Engine | None = None, model: LinearStepTime | None = None) -> Site:

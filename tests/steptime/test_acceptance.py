@@ -13,14 +13,13 @@ from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
-from headway.model.precision import Precision
-from headway.serving.estimate import ServingQuestion, answer
-from headway.serving.one_engine import Limits, Load
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.estimate import serve
 from headway.steptime.acceptance import acceptance_of
 from headway.steptime.deployment import Deployment
-from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import Basis
+from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation, mtp_draft
+from headway.steptime.time_estimate import Basis
 
 LIKE = {"glm5.2_mtp.yaml": "glm-5", "qwen3.5_mtp.yaml": "qwen3.5-397b-a17b"}
 
@@ -69,24 +68,25 @@ def test_what_ships_is_what_was_measured(shared_data: Path) -> None:
 
 def test_an_assumed_acceptance_widens_the_interval_and_says_so() -> None:
     model = find_model("deepseek-r1")
-    d = Deployment(find_cluster("h200"), model, Precision.parse("fp8"), Parallelism(8))
     drafts = Speculation(mtp_draft(model), 0.85)
-    given = ServingQuestion(d, "sglang", Load(1000, 1000, 8), Limits(mixes=False), drafts, 2)
-    known = answer(given)
-    unsure = answer(replace(given, speculation=replace(drafts, spread=0.2)))
-    assert float(unsure.times.tpot_s) == float(known.times.tpot_s)
-    assert float(unsure.tpot_s[0]) < float(known.tpot_s[0])
-    assert float(unsure.tpot_s[1]) > float(known.tpot_s[1])
-    assert float(unsure.throughput[1]) > float(known.throughput[1])
+    d = Deployment(model, find_cluster("h200"), tp=8, precision="fp8", engine="sglang")
+    load = ClosedLoop(1000, 1000, 8)
+    known = serve(d.with_drafting(Drafting(drafts, tokens=2)), load)
+    spread = Drafting(replace(drafts, spread=0.2), tokens=2)
+    unsure = serve(d.with_drafting(spread), load)
+    assert float(unsure.tpot_s) == float(known.tpot_s)
+    assert float(unsure.tpot_s.lower) < float(known.tpot_s.lower)
+    assert float(unsure.tpot_s.upper) > float(known.tpot_s.upper)
+    assert float(unsure.output_tok_per_s.upper) > float(known.output_tok_per_s.upper)
     assert unsure.basis is Basis.ASSUMED
     assert known.basis is not Basis.ASSUMED
 
 
 def test_drafting_costs_engine_time_with_every_sequence() -> None:
     model = find_model("deepseek-r1")
-    d = Deployment(find_cluster("h200"), model, Precision.parse("fp8"), Parallelism(8))
-    useless = Speculation(mtp_draft(model), 0.0)
+    plain = Deployment(model, find_cluster("h200"), tp=8, precision="fp8", engine="sglang")
+    useless = Speculation(mtp_draft(model), 0.0, shares_weights=True)
+    drafting = plain.with_drafting(Drafting(useless, tokens=2))
     for users in (4, 32):
-        plain = ServingQuestion(d, "sglang", Load(1000, 1000, users), Limits(mixes=False))
-        drafted = replace(plain, speculation=useless, drafted=2)
-        assert float(answer(drafted).times.tpot_s) > float(answer(plain).times.tpot_s) + 1.5e-3
+        load = ClosedLoop(1000, 1000, users)
+        assert float(serve(drafting, load).tpot_s) > float(serve(plain, load).tpot_s) + 1.5e-3

@@ -1,26 +1,69 @@
-"""What fits on accelerators."""
+"""Deployments: what fits on accelerators, and what is taken unless told."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from headway.errors import DoesNotFitError, InputError, UnknownNameError
 from headway.hardware.catalogue import find_cluster
-from headway.model.catalogue import find_model, find_precision
-from headway.steptime.deployment import Deployment, smallest_tensor_parallel
-from headway.steptime.parallelism import Parallelism
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model
+from headway.steptime.deployment import Deployment
+from headway.steptime.layouts import NoLayoutError, fastest_deployment
+from headway.workload.step import Step
 
 
-@pytest.mark.parametrize(("name", "ranks"), [("llama-3.1-8b", 1), ("llama-3.1-70b", 2)])
-def test_the_fewest_ranks_that_fit_are_taken(name: str, ranks: int) -> None:
-    asked = find_cluster("h100"), find_model(name), find_precision(name)
-    layout = smallest_tensor_parallel(*asked, context_tokens=2000)
-    assert layout.num_accelerators == ranks
-    assert Deployment(*asked, layout).fits(1, 2000)
-    if ranks > 1:
-        assert not Deployment(*asked, Parallelism(tp=ranks // 2)).fits(1, 2000)
+@pytest.mark.parametrize(("name", "count"), [("llama-3.1-8b", 1), ("llama-3.1-70b", 2)])
+def test_as_few_accelerators_as_hold_the_model_are_taken(name: str, count: int) -> None:
+    chosen = fastest_deployment(find_model(name), find_cluster("h100"), context_tokens=2000)
+    assert chosen.num_accelerators == count
+    assert chosen.fits(1, 2000)
+    if count > 1:
+        fewer = Deployment(find_model(name), find_cluster("h100"), tp=count // 2)
+        assert not fewer.fits(1, 2000)
 
 
-def test_what_fits_nowhere_gets_the_most_ranks_so_that_the_refusal_names_them() -> None:
-    name = "deepseek-v3"
-    asked = find_cluster("h100"), find_model(name), find_precision(name)
-    assert smallest_tensor_parallel(*asked, context_tokens=2000).num_accelerators == 8
+def test_the_layout_that_is_taken_is_the_fastest_of_its_size() -> None:
+    model, cluster = find_model("llama-3.1-70b"), find_cluster("h100")
+    chosen = fastest_deployment(model, cluster, num_accelerators=8, engine="vllm")
+    piped = Deployment(model, cluster, tp=4, pp=2, engine="vllm")
+    assert chosen.step_time(1, 512).expected_s <= piped.step_time(1, 512).expected_s
+
+
+def test_what_fits_nowhere_is_refused_with_what_is_lacking() -> None:
+    tiny = replace(find_cluster("h100"), num_accelerators=1)
+    with pytest.raises(DoesNotFitError, match="lacks"):
+        fastest_deployment(find_model("deepseek-v3"), tiny)
+    with pytest.raises(NoLayoutError, match="takes exactly 83"):
+        fastest_deployment(find_model("llama-3.1-70b"), find_cluster("h100"), num_accelerators=83)
+
+
+def test_precision_is_that_of_the_publication_unless_told(
+    h100: Cluster, llama_8b: ModelArchitecture
+) -> None:
+    published = Deployment(find_model("deepseek-v3"), find_cluster("h200"), tp=8)
+    assert str(published.precision).startswith("fp8")
+    with pytest.raises(InputError, match="does not say its precision"):
+        Deployment(llama_8b, h100)
+
+
+def test_an_engine_that_nobody_measured_is_refused_when_asked(
+    h100: Cluster, llama_8b: ModelArchitecture
+) -> None:
+    unknown = Deployment(llama_8b, h100, precision="bf16", engine="vlm")
+    with pytest.raises(UnknownNameError, match="vllm"):
+        unknown.step_time(1, 100)
+
+
+def test_one_layout_of_a_family_takes_what_it_takes_alone() -> None:
+    model, cluster = find_model("qwen3-30b-a3b"), find_cluster("h100")
+    for engine in (None, "vllm"):
+        step = Step.decode(np.array([1.0, 7.0, 300.0]), 2000)
+        whole = Deployment(model, cluster, tp=2, engine=engine).step_time_model.step_time(step)
+        for place, batch in enumerate((1, 7, 300)):
+            alone = Deployment(model, cluster, tp=2, engine=engine).step_time(batch, 2000)
+            assert float(alone.expected_s) == float(whole.expected_s[place])

@@ -14,13 +14,18 @@ from headway.sim.laws import check
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Pool, Site
 from headway.sim.times import tabulate
+from headway.steptime.deployment import Deployment
 from headway.steptime.deployment_name import parse_deployment
 from headway.steptime.measured import PCIE_PAIR, OperatorStepTime, padded
-from headway.steptime.operator_profile import Grid
+from headway.steptime.operator_profile import Grid, Operators
 from headway.workload.step import Step
 from headway.workload.traces import read_trace
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def operator_times(folder: Path, deployment: Deployment) -> OperatorStepTime:
+    return OperatorStepTime(deployment, Operators.read(folder, deployment))
 
 
 def folder(tmp_path: Path, model: str = "owner/Llama-3.1-8B-Instruct", moe: bool = False) -> Path:
@@ -47,7 +52,7 @@ def folder(tmp_path: Path, model: str = "owner/Llama-3.1-8B-Instruct", moe: bool
 
 
 def test_a_step_is_the_sum_of_its_operators(tmp_path: Path) -> None:
-    model = OperatorStepTime.read(folder(tmp_path), parse_deployment("llama-3.1-8b@h100:tp1"))
+    model = operator_times(folder(tmp_path), parse_deployment("llama-3.1-8b@h100:tp1"))
     decode = float(model.step_time(Step.decode(64, 4096)).expected_s)
     per_layer = 2 * 64 + 2 * 64 + (3 + 64)  # one product, two norms, attention
     assert decode == pytest.approx((32 * per_layer + 100) * 1e-6, rel=0.1)
@@ -64,8 +69,8 @@ def test_a_step_is_the_sum_of_its_operators(tmp_path: Path) -> None:
 def test_ranks_with_attention_of_their_own_step_together(tmp_path: Path) -> None:
     """Two ranks with half of the sequences each: half the experts, exchanges."""
     files = folder(tmp_path, "Qwen/Qwen3-30B-A3B", moe=True)
-    one = OperatorStepTime.read(files, parse_deployment("qwen3-30b-a3b@h100:tp1"))
-    two = OperatorStepTime.read(files, parse_deployment("qwen3-30b-a3b@h100:dp2,ep2"))
+    one = operator_times(files, parse_deployment("qwen3-30b-a3b@h100:tp1"))
+    two = operator_times(files, parse_deployment("qwen3-30b-a3b@h100:dp2,ep2"))
     alone = float(one.step_time(Step.decode(64, 1024)).expected_s)
     both = float(two.step_time(Step.decode(128, 1024)).expected_s)
     experts = 48 * (10 * 128 - 10 * 64) * 1e-6
@@ -83,13 +88,13 @@ def test_ranks_with_attention_of_their_own_step_together(tmp_path: Path) -> None
 def test_what_was_not_measured_is_refused_by_name(tmp_path: Path) -> None:
     files = folder(tmp_path)
     with pytest.raises(InputError, match=r"nothing for qwen3-8b .* it has owner/Llama-3.1-8B"):
-        OperatorStepTime.read(files, parse_deployment("qwen3-8b@h100:tp1"))
+        operator_times(files, parse_deployment("qwen3-8b@h100:tp1"))
     with pytest.raises(InputError, match="tp2"):
-        OperatorStepTime.read(files, parse_deployment("llama-3.1-8b@h100:tp2"))
+        operator_times(files, parse_deployment("llama-3.1-8b@h100:tp2"))
     with pytest.raises(InputError, match="must hold one table"):
-        OperatorStepTime.read(tmp_path / "nowhere", parse_deployment("llama-3.1-8b@h100:tp1"))
+        operator_times(tmp_path / "nowhere", parse_deployment("llama-3.1-8b@h100:tp1"))
     with pytest.raises(InputError, match="two ranks"):
-        OperatorStepTime.read(files, parse_deployment("llama-3.1-8b@h100:pp2"))
+        operator_times(files, parse_deployment("llama-3.1-8b@h100:pp2"))
 
 
 def test_grids_are_exact_where_measured_and_filled_where_not() -> None:
@@ -122,7 +127,7 @@ def test_real_runs_come_out_as_they_were(
         prefix_cache=True,
         asynchronous=True,
     )
-    times = tabulate(OperatorStepTime.read(SHARED / "operators", built), engine)
+    times = tabulate(operator_times(SHARED / "operators", built), engine)
     outcome = simulate_trace(read_trace(file), Site((Pool(engine, times),)))
     check(outcome)
     table = parquet.read_table(file)

@@ -16,11 +16,10 @@ from headway.measure.coefficient_fit import Observed
 from headway.measure.serving_point import ServingPoint, stack_points
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.serving.estimate import uses
-from headway.serving.one_engine import Limits, Load, serving_times
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.tabulated import serving_times
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT, Coefficients
-from headway.steptime.parallelism import Parallelism
 from headway.steptime.power import PowerModel
 
 BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
@@ -30,12 +29,9 @@ BF16 = Precision(DType.BF16, DType.BF16, DType.BF16)
 def points(h100: Cluster, llama_8b: ModelArchitecture) -> list[ServingPoint]:
     return [
         ServingPoint(
-            "made",
-            "vllm",
-            "llama",
-            Deployment(h100, llama_8b, BF16, Parallelism(tp)),
-            Load(isl, 500, users),
-            Limits(),
+            source="made",
+            deployment=Deployment(llama_8b, h100, tp=tp, precision=BF16, engine="vllm"),
+            load=ClosedLoop(isl, 500, users),
         )
         for tp in (1, 2, 8)
         for isl in (500, 4000)
@@ -76,7 +72,7 @@ def test_power_is_found_again(points: list[ServingPoint]) -> None:
     times = serving_times(table, Coefficients().vector())
     truth = PowerModel(0.2, 0.5, 0.3, 0.0)
     chip = points[0].deployment.cluster.accelerator
-    watts = truth.power_w(chip, *uses(table, times))
+    watts = truth.power_w(chip, *table.peak_use(times))
     measured = [replace(p, power_w=float(w)) for p, w in zip(points, watts, strict=True)]
     found = fit_power(measured, table, times)
     assert found.running == pytest.approx(0.2, abs=0.01)

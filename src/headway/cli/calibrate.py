@@ -15,7 +15,6 @@ from headway.measure.calibrate import calibration_report, fit_own, read_serving_
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
 from headway.report.files import write_atomically
-from headway.serving.one_engine import as_run
 from headway.steptime.calibration import own_to_json, shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
@@ -45,13 +44,15 @@ def served_options(required: bool) -> Callable[[Command], Command]:
 
 
 def served(
-    model: str, on: str, precision: str | None, degrees: Mapping[str, int | None]
+    model: str, on: str, engine: str, precision: str | None, degrees: Mapping[str, int | None]
 ) -> Deployment:
     """Return the deployment that the options name."""
     cluster = only(find_clusters(on))
     stored = Precision.parse(precision) if precision else find_precision(model)
     layout = Parallelism(**{name: degree or 1 for name, degree in degrees.items()})
-    return Deployment(cluster, find_model(model), as_run(stored, cluster.accelerator), layout)
+    return Deployment(
+        find_model(model), cluster, parallelism=layout, precision=stored, engine=engine
+    )
 
 
 @click.command()
@@ -82,9 +83,8 @@ def calibrate(
     Give what comes out to any command that takes --calibration.
     """
     calibration = shipped()
-    calibration.check_engine(engine)
-    deployment = served(model, on, precision, degrees)
-    points = read_serving_points(benchmarks, deployment=deployment, engine=engine)
+    deployment = served(model, on, engine, precision, degrees)
+    points = read_serving_points(benchmarks, deployment=deployment)
     own = fit_own(points, calibration)
     write_atomically(output, own_to_json(own))
     show(calibration_report(points, calibration, calibration.with_own(own)), files)

@@ -2,95 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import click
 
-from headway.cli.options import (
-    asked,
-    number_option,
-    question_options,
-    report_options,
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import COUNT, NUMBER, length_options
+from headway.cli.serving_options import (
+    DEFAULT_ENGINE,
+    NO_ENGINE,
+    PlaceOptions,
+    cached_option,
+    place_options,
 )
-from headway.cli.show import Column, deliver, drafting, interval, layout, number
+from headway.cli.show import show
 from headway.frontier.answer import frontier as frontier_report
+from headway.frontier.question import Question
 from headway.report.report import Report
+from headway.serving.row import ServingRow
 
 ROWS_SHOWN = 12
 
 
 @click.command()
-@question_options
-@number_option(
-    "--demand",
-    "demand in output tokens/s",
-    "Most output tokens per second that one engine can sell.",
+@place_options
+@length_options(prompt="2k", output="400")
+@cached_option
+@click.option(
+    "--prefilled", is_flag=True, help="Prompts are computed elsewhere: decoding alone is billed."
 )
-@number_option(
+@click.option("--concurrency", type=COUNT, help="The only number of requests at once considered.")
+@click.option(
+    "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
+)
+@click.option(
     "--max-accelerators",
-    "number of accelerators",
-    "Largest engine considered.",
-    whole=True,
+    type=COUNT,
     default="1024",
+    show_default=True,
+    help="Largest engine considered.",
+)
+@click.option(
+    "--pipeline/--no-pipeline",
+    default=True,
+    show_default=True,
+    help="Whether pipeline parallelism is considered.",
 )
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
-@report_options
+@answer_files
 def frontier(
-    pipeline: bool,
+    place: PlaceOptions,
+    prompt: int,
+    output: int,
+    cached: float,
+    prefilled: bool,
+    concurrency: int | None,
     demand: float | None,
     max_accelerators: int,
+    pipeline: bool,
     show_all: bool,
-    json_path: str | None,
-    html_path: Path | None,
-    png_path: Path | None,
-    **options: Any,
+    files: AnswerFiles,
 ) -> None:
     """Print the frontier of MODEL (a catalogue name or a path to config.json).
 
-    Layouts and batches are priced, degrees being powers of two or, for tp, divisors of the heads;
-    the points that no other beats in both speed and cost are kept. The preferred point has the
-    largest speed^3/price.
+    Layouts and numbers of requests at once are evaluated, degrees being powers of two or, for tp,
+    divisors of the heads; the points that no other beats in both speed and cost are kept. The
+    preferred point has the largest speed^3/cost.
     """
-    given = asked(**options)
-    report = frontier_report(
-        replace(
-            given.question,
-            demand_tok_per_s=demand,
-            most_accelerators=max_accelerators,
-            pipeline=pipeline,
-        ),
-        given.clusters,
+    engine = DEFAULT_ENGINE if place.engine is None else place.engine
+    question = Question(
+        model=place.architecture,
+        precision=place.numbers,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        cached_fraction=cached,
+        prefilled=prefilled,
+        engine=None if engine == NO_ENGINE else engine,
+        concurrency=concurrency,
+        speculation=place.speculation,
+        demand_tok_per_s=demand,
+        max_accelerators=max_accelerators,
+        pipeline=pipeline,
+        calibration=place.measurements,
     )
-    shown = range(len(report.rows)) if show_all else representative(report)
-    deliver(report, columns(report), json_path, html_path, png_path, shown)
+    report = frontier_report(question, place.clusters)
+    show(report, files, None if show_all else representative(report))
 
 
-def columns(report: Report) -> list[Column]:
-    """The table's columns; those that no row fills are left out."""
-    found: list[Column] = [
-        ("<", "accelerator", lambda row: str(row["accelerator"])),
-        (">", "tok/s/user", lambda row: number(row["tok_per_s_per_user"])),
-        (">", "$/Mtok", lambda row: number(row["usd_per_mtok"])),
-        (">", "range", lambda row: interval(row, "usd_per_mtok")),
-        (">", "accel.", lambda row: number(row["num_accelerators"])),
-        (">", "tp/pp/dp/ep", layout),
-        (">", "batch", lambda row: number(row["batch"])),
-        (">", "draft", drafting),
-        (">", "MFU", lambda row: number(row["mfu"], 2)),
-        (">", "MBU", lambda row: number(row["mbu"], 2)),
-        ("<", "binds", lambda row: str(row["binds"])),
-    ]
-    return found if any(row["draft_tokens"] for row in report.rows) else found[:7] + found[8:]
-
-
-def representative(report: Report) -> list[int]:
-    """Marked rows, and of each accelerator's front enough rows to see its shape."""
-    names = list(dict.fromkeys(row["accelerator"] for row in report.rows))
-    each = max(3, ROWS_SHOWN // len(names))
+def representative(report: Report[ServingRow]) -> list[int]:
+    """Return marked rows, and of each accelerator's front enough rows to see its shape."""
+    names = [row.accelerator for row in report.rows]
+    each = max(3, ROWS_SHOWN // len(set(names)))
     chosen = set(report.marks.values())
-    for name in names:
-        own = [i for i, row in enumerate(report.rows) if row["accelerator"] == name]
+    for name in set(names):
+        own = [place for place, other in enumerate(names) if other == name]
         chosen |= {own[round(k * (len(own) - 1) / (each - 1))] for k in range(each)}
     return sorted(chosen)

@@ -45,16 +45,16 @@ def largest(
         return 1
     points = search(replace(given.question, model=found), cluster)
     fast = points.take(points.tok_per_s_per_user >= tok_s)
-    best = fast.take(pareto_front(fast.tok_per_s_per_user, fast.usd_per_mtok)[-1:])
+    best = fast.take(pareto_front(fast.tok_per_s_per_user, fast.usd_per_mtok_output)[-1:])
     answer = {
         "params": found.total_params,
         "active_params": found.active_params,
         "hidden_size": found.hidden_size,
         "num_layers": found.num_layers,
         "tok_per_s_per_user": float(best.tok_per_s_per_user[0]),
-        "usd_per_mtok": float(best.usd_per_mtok[0]),
+        "usd_per_mtok": float(best.usd_per_mtok_output[0]),
         "num_accelerators": int(best.num_accelerators[0]),
-        "batch": int(best.batch[0]),
+        "batch": int(best.concurrency[0]),
     }
     if json_path is not None:
         write_answer(json.dumps(answer), json_path)

@@ -17,7 +17,6 @@ from headway.frontier.question import Question
 from headway.hardware.catalogue import find_clusters as find_clusters
 from headway.hardware.cluster import Cluster
 from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
 from headway.steptime.acceptance import acceptance_of
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.roofline import EXPECTED
@@ -150,14 +149,11 @@ def calibration_option(command: Command) -> Command:
     )(command)
 
 
-def engine_option(required: bool = False) -> Callable[[Command], Command]:
+def engine_option(
+    required: bool = False, help: str = "Serving engine, such as vllm, sglang or tensorrt-llm."
+) -> Callable[[Command], Command]:
     """--engine NAME, as ``engine``: a serving engine's name, or ``None``."""
-    return click.option(
-        "--engine",
-        metavar="NAME",
-        required=required,
-        help="Serving engine, such as vllm, sglang or tensorrt-llm.",
-    )
+    return click.option("--engine", metavar="NAME", required=required, help=help)
 
 
 def length_options(
@@ -329,11 +325,13 @@ def asked(model: str, **words: Any) -> Asked:
                 speculation, acceptance=known.first, decay=known.decay, spread=known.spread
             )
     question = Question(
-        architecture,
-        Precision.parse(shape.precision) if shape.precision is not None else find_precision(model),
-        context,
-        speculation,
-        assumptions=replace(EXPECTED, overlap=shape.overlap),
+        model=architecture,
+        precision=find_precision(model, shape.precision),
+        prompt_tokens=context,
+        output_tokens=1,
+        prefilled=True,
+        speculation=speculation,
+        efficiency=replace(EXPECTED, overlap=shape.overlap),
     )
     return Asked(find_clusters(shape.on, shape.price), question)
 

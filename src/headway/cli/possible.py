@@ -38,7 +38,7 @@ def possible(
     from dataclasses import asdict, replace
 
     given = asked(model, **options)
-    question = replace(given.question, batch=batch)
+    question = replace(given.question, concurrency=batch)
     verdict = judge(question, only(given.clusters), tok_s, usd_per_mtok)
     if json_path is not None:
         write_answer(json.dumps(asdict(verdict)), json_path)

@@ -1,185 +1,365 @@
-"""The options of a load: the engine, the requests, the limits, the money, the calibration."""
+"""Options of a deployment and of its load, each group as one object."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from headway.cli.options import Command, number_option
+from headway.cli.options import (
+    COUNT,
+    COUNTS,
+    FRACTION,
+    NUMBER,
+    RATE,
+    TIME,
+    Command,
+    calibration_option,
+    engine_option,
+    layout_of,
+    length_options,
+    number_option,
+    on_option,
+    price_option,
+    together,
+)
 from headway.errors import InputError
-from headway.units import parse_number
+from headway.hardware.catalogue import find_clusters
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
+from headway.serving.load import Load
+from headway.serving.token_prices import ApiPrices
+from headway.steptime.acceptance import speculation_by
+from headway.steptime.calibration import Calibration, read_calibration, shipped
+from headway.steptime.deployment import Deployment, EngineLimits, default_limits
+from headway.steptime.layouts import fastest_deployment
+from headway.steptime.placed_model import Drafting
+from headway.steptime.speculative import Speculation
 
-NEEDS_ENGINE = "give --engine too, such as --engine vllm: only a named engine serves a load"
+DEFAULT_ENGINE, NO_ENGINE = "vllm", "none"
 
 
-def load_options(required: bool) -> Callable[[Command], Command]:
-    """Add --engine, the load, the engine's limits, money, and --calibration."""
-    needed: dict[str, Any] = {"required": required}
-    options = [
+def as_object(
+    name: str, cls: type[Any], options: list[Callable[[Any], Any]]
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``options`` and passes them as one ``cls`` called ``name``."""
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def with_object(*args: Any, **values: Any) -> Any:
+            own = {field.name: values.pop(field.name) for field in fields(cls)}
+            return command(*args, **values, **{name: cls(**own)})
+
+        return together(options)(with_object)  # type: ignore[return-value] # more options only
+
+    return add
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOptions:
+    """A model, where it runs, what serves it, and how it drafts."""
+
+    model: str
+    on: str
+    precision: str | None
+    engine: str | None
+    calibration: Path | None
+    price: float | None
+    speculate: str | None
+    acceptance: float | None
+    bonus_token: bool
+
+    @property
+    def architecture(self) -> ModelArchitecture:
+        """The model."""
+        return find_model(self.model)
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The accelerators, in the order in which they were named."""
+        return find_clusters(self.on, self.price)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The one accelerator of a command that takes one."""
+        clusters = self.clusters
+        if len(clusters) != 1:
+            raise InputError(
+                f"this takes one accelerator, not {len(clusters)}; to compare, use headway frontier"
+            )
+        return clusters[0]
+
+    @property
+    def numbers(self) -> Precision:
+        """The number formats: as given, or as the model was published."""
+        return find_precision(self.model, self.precision)
+
+    @property
+    def measurements(self) -> Calibration:
+        """What was measured of engines: what ships, and the user's own file on top."""
+        return shipped() if self.calibration is None else read_calibration(self.calibration)
+
+    def engine_on(self, cluster: Cluster) -> str | None:
+        """The serving engine: as named; by default vllm where its step times were measured."""
+        if self.engine is None:
+            vendor = cluster.accelerator.vendor
+            return DEFAULT_ENGINE if shipped().has_measured(vendor, DEFAULT_ENGINE) else None
+        return None if self.engine == NO_ENGINE else self.engine
+
+    @property
+    def speculation(self) -> Speculation | None:
+        """Who drafts."""
+        if self.speculate is None:
+            if self.acceptance is not None or not self.bonus_token:
+                raise InputError(
+                    "--acceptance and --no-bonus-token need --speculate, such as --speculate mtp"
+                )
+            return None
+        return speculation_by(self.speculate, self.architecture, self.acceptance, self.bonus_token)
+
+
+place_options = as_object(
+    "place",
+    PlaceOptions,
+    [
+        click.argument("model"),
+        on_option(),
         click.option(
-            "--engine",
-            metavar="NAME",
-            **needed,
-            help="Engine under load: vllm, sglang or tensorrt-llm.",
+            "--precision",
+            metavar="W[/A[/KV]]",
+            help="Formats of weights, activations and KV cache, such as fp8 or int4/bf16/fp8. "
+            "Default: as the model was published.",
         ),
-        number_option("--isl", "prompt in tokens", "Prompt tokens of a request.", **needed),
-        number_option("--osl", "answer in tokens", "Output tokens of a request.", **needed),
+        engine_option(
+            help="Serving engine whose measured step times are taken: vllm, sglang, tensorrt-llm; "
+            f"{NO_ENGINE}: the data sheet alone. Default: {DEFAULT_ENGINE} where it was measured."
+        ),
+        calibration_option,
+        price_option,
+        click.option(
+            "--speculate", metavar="DRAFT", help="Draft model, or mtp for the model's own heads."
+        ),
+        click.option(
+            "--acceptance",
+            type=FRACTION,
+            help="Probability that a drafted token is accepted. Default: with mtp what is "
+            "published of the model's heads or of others', else 0.8.",
+        ),
+        click.option(
+            "--bonus-token/--no-bonus-token",
+            default=True,
+            show_default=True,
+            help="Whether a verifying pass yields one more token.",
+        ),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutOptions:
+    """The layout and the limits of one engine."""
+
+    tp: int | None
+    pp: int | None
+    dp: int | None
+    ep: int | None
+    rows: int | None
+    accelerators: int | None
+    draft_tokens: int | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+
+    def deployment(self, place: PlaceOptions, context_tokens: float) -> Deployment:
+        """Return the deployment: in the layout as given, or in the fastest on as few as hold it."""
+        degrees = (self.tp, self.pp, self.dp, self.ep, self.rows)
+        if self.accelerators is not None and any(degrees):
+            raise InputError("give either --accelerators or a layout (--tp, --pp, --dp, --ep)")
+
+        cluster, model = place.cluster, place.architecture
+        engine, calibration = place.engine_on(cluster), place.measurements
+        limits = default_limits(engine)
+        limits = EngineLimits(
+            self.max_num_seqs or limits.max_num_seqs,
+            self.max_num_batched_tokens or limits.max_num_batched_tokens,
+        )
+        if any(degrees):
+            deployment = Deployment(
+                model,
+                cluster,
+                parallelism=layout_of(*degrees),
+                precision=place.numbers,
+                engine=engine,
+                limits=limits,
+                calibration=calibration,
+            )
+        else:
+            deployment = fastest_deployment(
+                model,
+                cluster,
+                precision=place.numbers,
+                engine=engine,
+                num_accelerators=self.accelerators,
+                context_tokens=context_tokens,
+                calibration=calibration,
+            ).with_limits(limits)
+        return deployment.with_drafting(self.drafting(place.speculation))
+
+    def drafting(self, speculation: Speculation | None) -> Drafting | None:
+        """Return how many tokens are drafted per pass: one, unless told."""
+        if speculation is None:
+            if self.draft_tokens is not None:
+                raise InputError("--draft-tokens needs --speculate, such as --speculate mtp")
+            return None
+        return Drafting(speculation, tokens=self.draft_tokens or 1)
+
+
+layout_options = as_object(
+    "layout",
+    LayoutOptions,
+    [
+        click.option("--tp", type=COUNT, help="Tensor-parallel ranks."),
+        click.option("--pp", type=COUNT, help="Pipeline stages."),
+        click.option("--dp", type=COUNT, help="Groups with attention of their own."),
+        click.option("--ep", type=COUNT, help="Expert-parallel groups."),
+        click.option("--rows", type=COUNT, help="Rows of a two-dimensional tensor layout."),
+        click.option(
+            "--accelerators",
+            type=COUNT,
+            help="Take the fastest layout of exactly this many. Default: as few as hold the model.",
+        ),
+        click.option("--draft-tokens", type=COUNT, help="Tokens drafted per pass. Default: 1."),
+        click.option(
+            "--max-num-seqs",
+            type=COUNT,
+            help="Sequences that an engine runs at once. Default: 1024, as vLLM.",
+        ),
+        click.option(
+            "--max-num-batched-tokens",
+            type=COUNT,
+            help="Tokens of one step. Default: 8192, as vLLM.",
+        ),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """The requests, how many of them, and what hours and electricity cost."""
+
+    prompt: int
+    output: int
+    concurrency: tuple[int, ...] | None
+    users: tuple[int, ...] | None
+    think: float | None
+    rate: float | None
+    cached: float
+    duty_cycle: float
+    usd_per_kwh: float
+    pue: float
+
+    @property
+    def load(self) -> Load:
+        """The load; a single number of requests is a scalar."""
+        return Load(
+            prompt=self.prompt,
+            output=self.output,
+            concurrency=_scalar(self.concurrency),
+            users=_scalar(self.users),
+            think_s=self.think or 0.0,
+            rate=self.rate,
+            cached=self.cached,
+            duty_cycle=self.duty_cycle,
+            usd_per_kwh=self.usd_per_kwh,
+            pue=self.pue,
+        )
+
+
+cached_option = click.option(
+    "--cached",
+    type=FRACTION,
+    default="0",
+    show_default=True,
+    help="Fraction of a prompt found in the prefix cache.",
+)
+
+load_options = as_object(
+    "requests",
+    LoadOptions,
+    [
+        length_options(prompt="2k", output="400"),
         click.option(
             "--concurrency",
+            type=COUNTS,
             metavar="NUMBERS",
-            callback=levels,
-            **needed,
-            help="Requests in the system at any time; 1,8,64 for several, 1..256 for doublings.",
+            help="Requests in the system; 1,8,64 for several, 1..256 for doublings. Default: 1.",
         ),
         click.option(
-            "--cached",
-            "cached_fraction",
-            type=float,
-            default=0.0,
-            show_default=True,
-            help="Fraction of a prompt found in the prefix cache.",
+            "--users", type=COUNTS, metavar="NUMBERS", help="People who ask again and again."
         ),
-        number_option(
-            "--draft-tokens",
-            "drafted tokens",
-            "Tokens drafted per pass, with --speculate.",
-            whole=True,
-        ),
-        number_option("--max-num-seqs", "max_num_seqs", "Sequences per engine.", whole=True),
-        number_option(
-            "--max-num-batched-tokens", "max_num_batched_tokens", "Tokens per step.", whole=True
-        ),
+        click.option("--think", type=TIME, help="Between an answer and a user's next request."),
+        click.option("--rate", type=RATE, help="Requests per second, such as 2 or 90/min."),
+        cached_option,
         click.option(
             "--duty-cycle",
-            type=float,
-            default=1.0,
+            type=FRACTION,
+            default="1",
             show_default=True,
             help="Fraction of the paid hours with load.",
         ),
         click.option(
             "--usd-per-kwh",
-            type=float,
-            default=0.0,
+            type=NUMBER,
+            default="0",
             show_default=True,
             help="Electricity on top of the hourly price.",
         ),
         click.option(
             "--pue",
-            type=float,
-            default=1.0,
+            type=NUMBER,
+            default="1",
             show_default=True,
             help="Power of the building over that of the accelerators.",
         ),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """What an API asks."""
+
+    api_in: float | None
+    api_out: float | None
+    api_cached: float | None
+
+    @property
+    def prices(self) -> ApiPrices | None:
+        """The prices, if any was given."""
+        if self.api_in is None and self.api_out is None and self.api_cached is None:
+            return None
+        if self.api_in is None or self.api_out is None:
+            raise InputError("the price of an API needs both --api-in and --api-out")
+        return ApiPrices(self.api_in, self.api_out, self.api_cached)
+
+
+api_options = as_object(
+    "api",
+    ApiOptions,
+    [
         number_option("--api-in", "API price", "$ per million input tokens of an API."),
         number_option("--api-out", "API price", "$ per million output tokens of an API."),
         number_option(
             "--api-cached", "API price", "$ per million cached input tokens of an API.", zero=True
         ),
-        click.option(
-            "--calibration",
-            "calibration_path",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="A file of headway calibrate, on top of what ships.",
-        ),
-        click.option(
-            "--disaggregate",
-            metavar="PxD",
-            help="Prefill and decode on engines of their own, such as 2x1; auto for the best split "
-            "of --accelerators.",
-        ),
-        click.option(
-            "--kv-link",
-            metavar="NAME",
-            help="Over which link the cache goes: a name, or GB/s. Default: the outermost.",
-        ),
-        click.option(
-            "--kv-overlap/--no-kv-overlap",
-            default=True,
-            show_default=True,
-            help="Whether a layer's cache is sent while the next are computed.",
-        ),
-        click.option("--prefill-on", metavar="NAME", help="Accelerator that prefills, if another."),
-        number_option("--prefill-tp", "tp", "Tensor-parallel ranks of prefill.", whole=True),
-        number_option("--prefill-pp", "pp", "Pipeline stages of prefill.", whole=True),
-        number_option("--prefill-dp", "dp", "Attention groups of prefill.", whole=True),
-        number_option("--prefill-ep", "ep", "Expert-parallel groups of prefill.", whole=True),
-    ]
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-LOAD_NAMES = (
-    "engine",
-    "isl",
-    "osl",
-    "concurrency",
-    "cached_fraction",
-    "draft_tokens",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "duty_cycle",
-    "usd_per_kwh",
-    "pue",
-    "api_in",
-    "api_out",
-    "api_cached",
-    "calibration_path",
-    "disaggregate",
-    "kv_link",
-    "kv_overlap",
-    "prefill_on",
-    "prefill_tp",
-    "prefill_pp",
-    "prefill_dp",
-    "prefill_ep",
+    ],
 )
 
 
-def take_load(options: dict[str, Any]) -> dict[str, Any]:
-    """Split the options of a load off the others."""
-    return {name: options.pop(name) for name in LOAD_NAMES}
-
-
-def check_unused(load: dict[str, Any]) -> None:
-    """Raise `InputError` where part of a load is given without an engine."""
-    idle = {
-        "cached_fraction": 0.0,
-        "duty_cycle": 1.0,
-        "usd_per_kwh": 0.0,
-        "pue": 1.0,
-        "kv_overlap": True,
-    }
-    if any(value is not None and value != idle.get(name) for name, value in load.items()):
-        raise InputError(NEEDS_ENGINE)
-
-
-def levels(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read ``64``, ``1,8,64`` or ``1..256``, whose steps are doublings and whose ends are kept."""
-    if value is None:
-        return None
-    found: list[int] = []
-    for part in value.split(","):
-        first, dots, last = part.partition("..")
-        low, high = _whole(first), _whole(last if dots else first)
-        if high < low:
-            raise InputError(f"concurrency must rise from the first to the last, not {part!r}")
-        while low < high:
-            found.append(low)
-            low *= 2
-        found.append(high)
-    return tuple(dict.fromkeys(found))
-
-
-def _whole(text: str) -> int:
-    number = parse_number(text, "concurrency")
-    if not (1 <= number <= 1e9 and number == int(number)):
-        raise InputError(f"concurrency must be a whole number from 1 to 1e9, not {text.strip()!r}")
-    return int(number)
+def _scalar(values: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    return values[0] if values is not None and len(values) == 1 else values

@@ -43,7 +43,6 @@ def validate(
         return
     if model is None or on is None or engine is None:
         raise InputError("FILES need --model, --on and --engine: what they were measured on")
-    points = read_serving_points(
-        benchmarks, deployment=served(model, on, precision, degrees), engine=engine
-    )
+    deployment = served(model, on, engine, precision, degrees)
+    points = read_serving_points(benchmarks, deployment=deployment)
     show(score(points, read_calibration(calibration) if calibration else shipped()), files)

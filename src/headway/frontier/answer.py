@@ -1,159 +1,169 @@
-"""Answers as reports: the frontier over several clusters, and single deployments."""
+"""The frontier of speed against cost, over several clusters, as a report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headway.errors import DoesNotFitError
-from headway.frontier.describe import describe
+from headway.errors import DoesNotFitError, InputError
 from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.question import Question
-from headway.frontier.search import NoLayoutError, front, search
+from headway.frontier.search import Points, front, search
 from headway.hardware.cluster import Cluster
-from headway.report.report import Report, Row, Value
-from headway.steptime.deployment import native
-from headway.steptime.parallelism import Parallelism
-
-DECODE_NOTE = (
-    "decode only, at a fixed context: prompts are not billed; "
-    "the interval runs from the data sheet's bound to poor kernels"
-)
+from headway.report.report import Report, Value
+from headway.serving.estimate import serve
+from headway.serving.report import NOTES, notes_of, rows_of, sources_of
+from headway.serving.row import FRONTIER_CHART, ServingRow
+from headway.steptime.placed_model import native
 
 
-def frontier(question: Question, clusters: Sequence[Cluster]) -> Report:
-    """The fronts of ``clusters``, with the preferred, the cheapest and the fastest point of all.
+def frontier(question: Question, clusters: Sequence[Cluster]) -> Report[ServingRow]:
+    """Return the fronts of ``clusters``, with the preferred, cheapest and fastest point of all.
 
-    A cluster on which the model does not fit is left out and named in the notes; where it fits on
-    none, the `DoesNotFitError` of the least short one is raised.
+    A cluster whose vendor the engine was never measured on is answered from the data sheet; one on
+    which the model does not fit, or that has no price, is left out. The notes say so.
+
+    Raises:
+        DoesNotFitError: the model fits on none; the one of the least short cluster.
+        InputError: no cluster has a price.
+
     """
-    rows: list[Row] = []
+    rows: list[ServingRow] = []
     notes: list[str] = []
     failures: list[DoesNotFitError] = []
+    sources: dict[str, str] = {}
     for cluster in clusters:
+        if cluster.price_usd_per_accelerator_hour is None:
+            notes.append(f"{cluster.name} is left out: no price is known; give one with --price")
+            continue
+
+        own = question_on(question, cluster)
         try:
-            points = front(search(question, cluster))
+            points = front(search(own, cluster))
         except DoesNotFitError as error:
             failures.append(error)
             notes.append(str(error))
             continue
-        notes += precision_notes(question, cluster)
-        rows += describe(question, cluster, points).rows(question.model.name)
+
+        answer = _describe(own, cluster, points)
+        rows += answer.rows
+        notes += answer.notes
+        sources |= answer.sources
+
     if not rows:
-        raise min(failures, key=lambda error: error.missing_bytes)
+        if failures:
+            raise min(failures, key=lambda error: error.missing_bytes)
+        raise InputError(f"no price is known for {clusters[0].name}; give one with --price")
     marked_rows, marks = mark(rows)
     return Report(
         kind="frontier",
         title=_title(question, clusters),
-        question=asked(question, clusters),
+        question=question_of(question, clusters),
         rows=tuple(marked_rows),
         marks=marks,
-        notes=(DECODE_NOTE, *notes),
-        sources=sources(clusters),
+        notes=(*NOTES, *dict.fromkeys(notes)),
+        sources=sources,
+        charts=(FRONTIER_CHART,),
     )
 
 
-def estimate(question: Question, cluster: Cluster, layout: Parallelism | None) -> Report:
-    """The fastest deployment of ``question`` in ``layout``, or in the best layout of all.
+def question_on(question: Question, cluster: Cluster) -> Question:
+    """Return the question without its engine where that was never measured on the vendor."""
+    engine, vendor = question.engine, cluster.accelerator.vendor
+    if engine is None or question.calibration.has_measured(vendor, engine):
+        return question
+    return replace(question, engine=None)
 
-    Without a layout and without a number of accelerators, the fewest that fit are taken.
-    """
-    notes = [DECODE_NOTE, *precision_notes(question, cluster)]
-    if layout is not None:
-        layout.check(question.model, cluster)
-        degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
-        points = search(question, cluster, Parallelism(*(d.reshape(1, 1) for d in degrees)))
-    else:
-        try:
-            points = search(question, cluster)
-        except NoLayoutError as error:
-            asked_for = question.exactly_accelerators
-            fewer = replace(question, exactly_accelerators=None, most_accelerators=asked_for or 1)
-            points = search(fewer, cluster)
-            notes.append(f"not all {asked_for} accelerators are used: {error}")
-    if layout is None and question.exactly_accelerators is None:
-        points = points.take(points.num_accelerators == points.num_accelerators.min())
-    best = points.take(np.array([np.argmax(points.tok_per_s_per_user)]))
-    return Report(
-        kind="estimate",
-        title=_title(question, [cluster]),
-        question=asked(question, [cluster]),
-        rows=tuple(describe(question, cluster, best).rows(question.model.name)),
-        notes=tuple(notes),
-        sources=sources([cluster]),
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    rows: tuple[ServingRow, ...]
+    notes: tuple[str, ...]
+    sources: Mapping[str, str]
+
+
+def _describe(question: Question, cluster: Cluster, points: Points) -> _Answer:
+    """Serve the load on every point once more, in full."""
+    drafting = points.drafting(question.speculation)
+    deployment = question.deployment(cluster, points.parallelism, drafting)
+    served = serve(deployment, question.loop(points.concurrency))
+    return _Answer(
+        rows=tuple(rows_of(served)),
+        notes=(*notes_of(served), *_precision_notes(question, cluster)),
+        sources=sources_of(deployment),
     )
 
 
-def mark(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, int]]:
+def mark(rows: Sequence[ServingRow]) -> tuple[list[ServingRow], Mapping[str, int]]:
     """Flag the rows on the front over all accelerators, and name the three points to look at."""
-    speed = np.array([float(row["tok_per_s_per_user"] or 0) for row in rows])
-    usd = np.array([float(row["usd_per_mtok"] or 0) for row in rows])
+    speed = np.array([row.tok_per_s_per_user.expected for row in rows])
+    usd = np.array([_usd(row) for row in rows])
     on_front = set(pareto_front(speed, usd).tolist())
-    flagged: list[Row] = [{**row, "on_front": i in on_front} for i, row in enumerate(rows)]
+    flagged = [replace(row, on_front=place in on_front) for place, row in enumerate(rows)]
+
     marks = {
         "preferred": preferred(speed, usd),
         "cheapest": int(np.argmin(usd)),
         "fastest": int(np.argmax(speed)),
     }
-    names = [str(row["accelerator"]) for row in rows]
+    names = [row.accelerator for row in rows]
     for name in dict.fromkeys(names) if len(set(names)) > 1 else ():
         own = np.flatnonzero(np.array(names) == name)
         marks[f"preferred:{name}"] = int(own[preferred(speed[own], usd[own])])
     return flagged, marks
 
 
-def asked(question: Question, clusters: Sequence[Cluster]) -> dict[str, Value]:
-    """The question as a flat row, defaults included."""
+def question_of(question: Question, clusters: Sequence[Cluster]) -> dict[str, Value]:
+    """Return the question as a flat row, defaults included."""
     speculation = question.speculation
     return {
         "model": question.model.name,
         "on": ",".join(cluster.name for cluster in clusters),
-        "precision": str(question.precision),
-        "context_tokens": question.context_tokens,
-        "batch": question.batch,
+        "precision": str(question.precision or question.model.precision),
+        "prompt_tokens": question.prompt_tokens,
+        "output_tokens": question.output_tokens,
+        "cached_fraction": question.cached_fraction,
+        "prefilled": question.prefilled,
+        "engine": question.engine,
+        "concurrency": question.concurrency,
         "pipeline": question.pipeline,
         "demand_tok_per_s": question.demand_tok_per_s,
-        "most_accelerators": question.most_accelerators,
-        "exactly_accelerators": question.exactly_accelerators,
+        "max_accelerators": question.max_accelerators,
+        "num_accelerators": question.num_accelerators,
         "draft": speculation.draft.name if speculation else None,
         "acceptance": speculation.acceptance if speculation else None,
         "bonus_token": speculation.bonus_token if speculation else None,
-        **{
-            name: getattr(question.assumptions, name)
-            for name in question.assumptions.__dataclass_fields__
-        },
     }
 
 
-def sources(clusters: Sequence[Cluster]) -> dict[str, str]:
-    """Where every number of the clusters was read."""
-    return {
-        f"{cluster.name} {what}": f"{citation.url} ({citation.date})"
-        for cluster in clusters
-        for origin in (cluster.accelerator.sources, cluster.sources)
-        for what, citation in origin.items()
-    }
+def _usd(row: ServingRow) -> float:
+    assert row.usd_per_mtok_output is not None  # clusters without a price were left out
+    return row.usd_per_mtok_output.expected
 
 
-def precision_notes(question: Question, cluster: Cluster) -> list[str]:
+def _precision_notes(question: Question, cluster: Cluster) -> Iterator[str]:
     """Say where the hardware computes in another format than was asked for."""
-    used = native(question.precision, cluster.accelerator)
-    if used == question.precision:
-        return []
-    return [f"{cluster.name} runs {question.precision} as {used} (weights/activations/KV cache)"]
+    precision = question.precision or question.model.precision
+    if precision is None:
+        return
+    computed = native(precision, cluster.accelerator)
+    if computed != precision:
+        yield f"{cluster.name} runs {precision} as {computed} (weights/activations/KV cache)"
 
 
 def _title(question: Question, clusters: Sequence[Cluster]) -> str:
     names = ", ".join(cluster.name for cluster in clusters)
     speculation = question.speculation
-    drafted = (
+    draft = (
         f", drafted by {speculation.draft.name} at acceptance {speculation.acceptance:g}"
         if speculation
         else ""
     )
+    prompts = "prompts computed elsewhere, " if question.prefilled else ""
     return (
-        f"{question.model.name} in {question.precision} on {names}, "
-        f"context {question.context_tokens:g} tokens{drafted}"
+        f"{question.model.name} in {question.precision or question.model.precision} on {names}: "
+        f"{question.prompt_tokens:g} tokens in, {question.output_tokens:g} out, {prompts}"
+        f"{question.engine or 'data sheet'}{draft}"
     )

@@ -46,7 +46,7 @@ class Target:
         except DoesNotFitError:
             return False
         met = (points.tok_per_s_per_user >= self.tok_per_s) & (
-            points.usd_per_mtok <= self.usd_per_mtok
+            points.usd_per_mtok_output <= self.usd_per_mtok
         )
         return bool(met.any())
 
@@ -163,8 +163,8 @@ def _link_latency(question: Question, cluster: Cluster, factor: float) -> _Case:
 
 
 def _kernel_latency(question: Question, cluster: Cluster, factor: float) -> _Case:
-    a = question.assumptions
-    return replace(question, assumptions=replace(a, kernel_s=a.kernel_s / factor)), cluster
+    a = question.efficiency
+    return replace(question, efficiency=replace(a, kernel_s=a.kernel_s / factor)), cluster
 
 
 def _price(question: Question, cluster: Cluster, factor: float) -> _Case:

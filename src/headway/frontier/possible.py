@@ -13,20 +13,14 @@ import numpy as np
 
 from headway.errors import DoesNotFitError
 from headway.frontier.question import Question
-from headway.frontier.search import Points, search
-from headway.frontier.space import batches
+from headway.frontier.search import Points, concurrencies, search
 from headway.hardware.cluster import Cluster
-from headway.steptime.deployment import native
 from headway.steptime.forward import forward
 from headway.steptime.memory import kv_bytes, weight_bytes
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import Assumptions
+from headway.steptime.roofline import PERFECT
 from headway.units import check_positive
 from headway.workload.step import Step
-
-PERFECT = Assumptions(
-    1.0, 1.0, 1.0, kernel_s=0.0, overlap=1.0, direct_exchanges=True, memory_utilization=1.0
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +56,11 @@ def possible(question: Question, cluster: Cluster, tok_per_s: float, usd: float 
     broken = _data_sheet(question, cluster, tok_per_s, usd)
     if broken is not None:
         return broken
-    for assumptions, verdict in (
-        (PERFECT, "beyond any known engine"),
-        (question.assumptions, "beyond the expected"),
+    perfect = replace(question, efficiency=PERFECT, memory_utilization=1.0, engine=None)
+    for asked, verdict in (
+        (perfect, "beyond any known engine"),
+        (question, "beyond the expected"),
     ):
-        asked = replace(question, assumptions=assumptions)
         try:
             points = search(asked, cluster)
         except DoesNotFitError as error:
@@ -75,8 +69,8 @@ def possible(question: Question, cluster: Cluster, tok_per_s: float, usd: float 
         if not reached.any():
             best = float(points.tok_per_s_per_user.max())
             return _over(verdict, "speed", best, "tok/s/user", f"reaches {best:.4g} tok/s/user")
-        if usd is not None and float(points.usd_per_mtok[reached].min()) > usd:
-            best = float(points.usd_per_mtok[reached].min())
+        if usd is not None and float(points.usd_per_mtok_output[reached].min()) > usd:
+            best = float(points.usd_per_mtok_output[reached].min())
             return _over(verdict, "cost", best, "$/Mtok", f"costs ${best:.4g}/Mtok at that speed")
     chosen = _cheapest(points, tok_per_s)
     layout = points.take(np.array([chosen]))
@@ -86,9 +80,9 @@ def possible(question: Question, cluster: Cluster, tok_per_s: float, usd: float 
         "",
         None,
         "",
-        f"the default model expects ${float(layout.usd_per_mtok[0]):.4g}/Mtok at "
+        f"the default model expects ${float(layout.usd_per_mtok_output[0]):.4g}/Mtok at "
         f"{float(layout.tok_per_s_per_user[0]):.4g} tok/s/user with "
-        f"{int(layout.num_accelerators[0])} {cluster.name} and batch {int(layout.batch[0])}",
+        f"{int(layout.num_accelerators[0])} {cluster.name} and batch {int(layout.concurrency[0])}",
     )
 
 
@@ -99,7 +93,9 @@ def _over(verdict: str, bound: str, limit: float, unit: str, what: str) -> Verdi
 
 def _cheapest(points: Points, tok_per_s: float) -> int:
     return int(
-        np.argmin(np.where(points.tok_per_s_per_user >= tok_per_s, points.usd_per_mtok, np.inf))
+        np.argmin(
+            np.where(points.tok_per_s_per_user >= tok_per_s, points.usd_per_mtok_output, np.inf)
+        )
     )
 
 
@@ -114,15 +110,18 @@ def _data_sheet(
     all of them takes at least one hop of the link for every exchange.
     """
     model, accelerator = question.model, cluster.accelerator
-    precision = native(question.precision, accelerator)
+    precision = question.native_on(cluster)
+    context = question.loop(1.0).mean_context_tokens
     alone = Parallelism()
-    sizes = batches() if question.batch is None else np.array([float(question.batch)])
+    sizes = (
+        concurrencies() if question.concurrency is None else np.array([float(question.concurrency)])
+    )
     speculation = question.speculation
     tokens = 1.0
     if speculation is not None:  # drafting more never yields less
         tokens = float(speculation.tokens_per_pass(speculation.max_draft_tokens))
     pass_s = tokens / tok_per_s
-    work = forward(model, precision, alone, Step.decode(sizes, question.context_tokens))
+    work = forward(model, precision, alone, Step.decode(sizes, context))
     arithmetic_s = sum(op.work.flops / accelerator.flops_per_s(op.dtype) for op in work.ops)
     moved_bytes = sum(op.work.weight_bytes + op.work.kv_bytes for op in work.ops)
     memory_s = np.asarray(moved_bytes) / accelerator.memory_bandwidth_bytes_per_s
@@ -143,9 +142,8 @@ def _data_sheet(
                 f"{model.num_layers} layers costs {exchange_s * 1e3:.4g} ms in exchanges alone: at "
                 f"most {fastest:.4g} tok/s/user",
             )
-    held = weight_bytes(model, precision, alone) + kv_bytes(
-        model, precision, alone, sizes, question.context_tokens
-    )
+    cache = kv_bytes(model, precision, alone, sizes, context)
+    held = np.asarray(weight_bytes(model, precision, alone) + cache)
     at_least = np.maximum(held / accelerator.memory_bytes, 1.0)
     needed = np.maximum(busy_s / pass_s, at_least)
     if needed[0] > cluster.reach:

@@ -1,7 +1,7 @@
-"""Time of every deployment of a model on a cluster, and the ones that are worth considering.
+"""Every deployment of a model on a cluster under a load, and the ones worth considering.
 
-Everything is one evaluation over arrays of shape (layouts, batches); with speculation one such
-plane per number of drafted tokens and per place where the draft may run.
+Layouts and numbers of requests at once are one evaluation over arrays; with speculation one more
+for every place where the draft may run, at the number of drafted tokens that is best there.
 """
 
 from __future__ import annotations
@@ -14,33 +14,30 @@ import numpy.typing as npt
 
 from headway.errors import DoesNotFitError, InputError
 from headway.frontier.pareto import pareto_front
-from headway.frontier.question import Question
-from headway.frontier.space import batches, layouts
+from headway.frontier.question import MAX_CONCURRENCY, Question
 from headway.hardware.cluster import Cluster
-from headway.money.tariff import usd_per_mtok
+from headway.serving.closed_loop import seats, serve_loop
+from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
-from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.layouts import layouts, single
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import price
+from headway.steptime.placed_model import Drafting, PlacedModel
 from headway.steptime.speculative import Speculation
 from headway.steptime.work import Array, BoolArray
-from headway.units import GB
+from headway.units import GB, HOUR_S
 from headway.workload.step import Step
 
 MAX_DRAFT_TP = 16
-
-
-class NoLayoutError(InputError):
-    """No layout takes exactly the number of accelerators that was asked for."""
+PER_OCTAVE = 8
+POINTS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
     """Deployments with their answer; arrays of one shape.
 
-    ``drafted`` tokens per pass are proposed on ``draft_tp`` ranks: on the model's own accelerators
-    (``draft_apart`` 0) or on ``draft_tp`` more (1). Without speculation all three are 0.
+    ``draft_tokens`` per pass are proposed on ``draft_tp`` ranks (0: in the model's own layout), on
+    the model's own accelerators (``draft_apart`` 0) or on ``draft_tp`` more (1).
     """
 
     tp: Array
@@ -48,13 +45,12 @@ class Points:
     dp: Array
     ep: Array
     rows: Array
-    batch: Array
-    drafted: Array
+    concurrency: Array
+    draft_tokens: Array
     draft_tp: Array
     draft_apart: Array
-    pass_s: Array
     tok_per_s_per_user: Array
-    usd_per_mtok: Array
+    usd_per_mtok_output: Array
 
     @property
     def parallelism(self) -> Parallelism:
@@ -66,19 +62,41 @@ class Points:
         """Accelerators of the engine, those of a draft of its own included."""
         return np.asarray(self.tp * self.pp * self.dp + self.draft_apart * self.draft_tp)
 
+    def drafting(self, speculation: Speculation | None) -> Drafting | None:
+        """Return how the points draft."""
+        if speculation is None or not np.any(self.draft_tokens):
+            return None
+        return Drafting(
+            speculation, tokens=self.draft_tokens, tp=self.draft_tp, apart=self.draft_apart
+        )
+
     def take(self, chosen: npt.NDArray[np.intp] | BoolArray) -> Points:
-        """The points at indices (or where a mask) ``chosen``."""
+        """Return the points at indices (or where a mask) ``chosen``."""
         return Points(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @classmethod
-    def joined(cls, parts: list[Points]) -> Points:
-        """All points of ``parts`` in one row."""
+    def join(cls, parts: list[Points]) -> Points:
+        """Return all points of ``parts`` in one row."""
         return cls(
             *(
-                np.concatenate([getattr(part, field.name).ravel() for part in parts])
+                np.concatenate([getattr(part, field.name) for part in parts])
                 for field in fields(cls)
             )
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Layouts and requests at once to evaluate, one of each for every point."""
+
+    parallelism: Parallelism
+    concurrency: Array
+
+    def take(self, chosen: npt.NDArray[np.intp] | slice) -> Grid:
+        """Return the points at ``chosen``."""
+        layout = self.parallelism
+        degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
+        return Grid(Parallelism(*(d[chosen] for d in degrees)), self.concurrency[chosen])
 
 
 def search(question: Question, cluster: Cluster, layout: Parallelism | None = None) -> Points:
@@ -91,34 +109,38 @@ def search(question: Question, cluster: Cluster, layout: Parallelism | None = No
 
     Raises:
         DoesNotFitError: where none fits, with the bytes that the least short one lacks.
-        InputError: where no layout takes exactly the accelerators asked for, or none sells so
-            little as is demanded.
+        InputError: where no layout takes exactly the accelerators asked for, none sells so little
+            as is demanded, or no price is known.
+
     """
     if layout is None:
         layout = layouts(
             question.model,
             cluster,
-            question.most_accelerators,
-            question.exactly_accelerators,
-            question.pipeline,
+            question.max_accelerators,
+            question.num_accelerators,
+            pipeline=question.pipeline,
+            two_dimensional=question.engine is None,
         )
-    if layout.tp.size == 0:
-        raise NoLayoutError(
-            f"no layout of {question.model.name} takes exactly {question.exactly_accelerators} "
-            f"{cluster.name}: heads, experts and layers do not divide that way; a power of two does"
-        )
-    sizes = batches() if question.batch is None else np.array([float(question.batch)])
-    deployment = Deployment(
-        cluster, question.model, question.precision, layout, question.assumptions
-    )
-    missing = deployment.missing_bytes(sizes, question.context_tokens + 1)
-    if not np.any(missing <= 0):
-        _raise_short(question, deployment, missing)
-    planes = [_plain(question, deployment, sizes, missing)]
+    sizes = concurrencies()
+    if question.concurrency is not None:
+        sizes = np.array([float(question.concurrency)])
+
+    # A point is a layout and a number of requests at once that all have a seat.
+    family = question.deployment(cluster, layout)
+    fits = seats(family, question.loop(sizes)) >= sizes
+    if not np.any(fits):
+        _raise_short(question, family, sizes)
+    place = np.nonzero(fits)
+    degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
+    grid = Grid(Parallelism(*(d[place[0], 0] for d in degrees)), sizes[place[1]])
+
+    planes = [_points(question, cluster, grid, None)]
     if question.speculation is not None:
-        planes += _speculative(question, question.speculation, deployment, sizes, missing)
-    points = Points.joined(planes)
-    if points.batch.size == 0:
+        for drafting, chosen in _drafts(question, question.speculation, cluster, grid):
+            planes.append(_points(question, cluster, grid.take(chosen), drafting))
+    points = Points.join(planes)
+    if points.concurrency.size == 0:
         raise InputError(
             f"every deployment of {question.model.name} on {cluster.name} makes more than the "
             f"demand of {question.demand_tok_per_s:g} tokens/s; raise --demand"
@@ -127,183 +149,147 @@ def search(question: Question, cluster: Cluster, layout: Parallelism | None = No
 
 
 def front(points: Points) -> Points:
-    """The points that no other beats in speed per user and in cost, fastest first."""
-    return points.take(pareto_front(points.tok_per_s_per_user, points.usd_per_mtok))
+    """Return the points that no other beats in speed per user and in cost, fastest first."""
+    return points.take(pareto_front(points.tok_per_s_per_user, points.usd_per_mtok_output))
 
 
-def _raise_short(question: Question, deployment: Deployment, missing: Array) -> None:
-    least = np.unravel_index(np.argmin(missing), missing.shape)
-    short = float(missing[least])
-    parallelism = deployment.parallelism
-    layout = Parallelism(
-        *(
-            float(getattr(parallelism, name)[least[0], 0])
-            for name in ("tp", "pp", "dp", "ep", "rows")
-        )
-    )
-    count = int(layout.num_accelerators)
-    raise DoesNotFitError(
-        f"{question.model.name} in {deployment.precision} at a context of "
-        f"{question.context_tokens:g} tokens fits on no allowed cluster of "
-        f"{deployment.cluster.name}: the roomiest ({count} of them, {layout}) lacks "
-        f"{short * count / GB:.1f} GB in all; allow more accelerators, or take a smaller "
-        "precision, batch or context",
-        short * count,
-    )
+def concurrencies(maximum: float = MAX_CONCURRENCY) -> Array:
+    """Return whole numbers up to ``maximum``: all up to 16, then evenly on a log scale."""
+    octaves = np.log2(max(maximum, 1.0))
+    steps = 2.0 ** np.arange(0, octaves + 1e-9, 1 / PER_OCTAVE)
+    sizes = np.concatenate([np.arange(1.0, 17.0), np.round(steps)])
+    return np.unique(sizes[sizes <= maximum])
 
 
-def _pass_s(question: Question, deployment: Deployment, sizes: Array, new_tokens: float) -> Array:
-    work = forward(
-        question.model,
-        deployment.precision,
-        deployment.parallelism,
-        Step.decode(sizes, question.context_tokens, new_tokens),
-    )
-    return price(work, deployment.cluster, question.assumptions).total_s
+def _points(question: Question, cluster: Cluster, grid: Grid, drafting: Drafting | None) -> Points:
+    """Evaluate ``grid``, so many points at a time that their arrays stay small."""
+    parts = []
+    for start in range(0, grid.concurrency.size, POINTS_AT_ONCE):
+        chunk = slice(start, start + POINTS_AT_ONCE)
+        drafts = None if drafting is None else _take(drafting, chunk)
+        parts.append(_chunk(question, cluster, grid.take(chunk), drafts))
+    return Points.join(parts)
 
 
-def _points(
-    question: Question,
-    deployment: Deployment,
-    sizes: Array,
-    fits: BoolArray,
-    pass_s: Array,
-    tokens: Array,
-    drafted: Array,
-    draft_tp: Array,
-    apart: float,
-) -> Points:
-    """Keep what fits and can be sold, and add speed and cost."""
-    layout = deployment.parallelism
-    total = layout.num_accelerators + apart * draft_tp
-    speed = tokens / pass_s
+def _chunk(question: Question, cluster: Cluster, grid: Grid, drafting: Drafting | None) -> Points:
+    deployment = question.deployment(cluster, grid.parallelism, drafting)
+    loop = question.loop(grid.concurrency)
+    times = serve_loop(deployment, loop).times
+    output_tok_per_s = times.requests_per_s * question.output_tokens
+    usd_per_s = deployment.num_accelerators * (cluster.usd_per_accelerator_s * HOUR_S / 3600)
+
+    # Keep what fits with its draft, and what can be sold.
+    chosen = np.ones(grid.concurrency.shape, dtype=bool)
+    if drafting is not None:
+        chosen &= deployment.fits(grid.concurrency, loop.mean_context_tokens)
     if question.demand_tok_per_s is not None:
-        fits = fits & (sizes * speed <= question.demand_tok_per_s)
-    kept = np.broadcast_to(fits, pass_s.shape)
-    columns = (
-        layout.tp,
-        layout.pp,
-        layout.dp,
-        layout.ep,
-        layout.rows,
-        sizes,
-        drafted,
-        draft_tp,
-        np.asarray(apart),
-        pass_s,
-        speed,
-        usd_per_mtok(deployment.cluster, total, sizes * speed),
-    )
-    return Points(*(np.broadcast_to(column, pass_s.shape)[kept] for column in columns))
+        chosen &= output_tok_per_s <= question.demand_tok_per_s
+
+    layout, nothing = grid.parallelism, np.zeros(grid.concurrency.shape)
+    draft = (0.0, 0.0, 0.0) if drafting is None else (drafting.tokens, drafting.tp, drafting.apart)
+    draft_tokens, draft_tp, draft_apart = (nothing + np.asarray(part) for part in draft)
+    return Points(
+        tp=layout.tp,
+        pp=layout.pp,
+        dp=layout.dp,
+        ep=layout.ep,
+        rows=layout.rows,
+        concurrency=grid.concurrency,
+        draft_tokens=draft_tokens,
+        draft_tp=draft_tp,
+        draft_apart=draft_apart,
+        tok_per_s_per_user=1 / times.tpot_s,
+        usd_per_mtok_output=usd_per_s / output_tok_per_s * 1e6,
+    ).take(chosen)
 
 
-def _plain(question: Question, deployment: Deployment, sizes: Array, missing: Array) -> Points:
-    zero, one = np.zeros(()), np.ones(())
-    pass_s = _pass_s(question, deployment, sizes, 1)
-    return _points(question, deployment, sizes, missing <= 0, pass_s, one, zero, zero, 0.0)
+def _drafts(
+    question: Question, speculation: Speculation, cluster: Cluster, grid: Grid
+) -> Iterator[tuple[Drafting, npt.NDArray[np.intp]]]:
+    """Yield, for every place of the draft, how the points draft there, and which points can.
 
-
-def _speculative(
-    question: Question,
-    speculation: Speculation,
-    deployment: Deployment,
-    sizes: Array,
-    missing: Array,
-) -> Iterator[Points]:
-    """One plane per place of the draft, each with the best number of drafted tokens."""
+    The number of drafted tokens is the one whose decode step takes least per token it yields.
+    The drafting passes are priced from the data sheet, whatever engine serves.
+    """
+    context = question.loop(1.0).mean_context_tokens
+    family = question.deployment(cluster, grid.parallelism)
+    model = family.step_time_model
     counts = np.arange(1.0, speculation.max_draft_tokens + 1)
     verify_s = [
-        _pass_s(question, deployment, sizes, float(speculation.verified_tokens(count)))
+        model.step_time(
+            Step.decode(grid.concurrency, context, speculation.verified_tokens(count))
+        ).expected_s
         for count in counts
     ]
-    for place in draft_places(question, speculation, deployment, sizes):
-        best = np.full(verify_s[0].shape, np.inf)
-        best_count = np.zeros_like(best)
+
+    for tp, apart in _places(question, speculation, cluster):
+        placed = family.with_drafting(Drafting(speculation, tp=tp, apart=apart))
+        draft_s = _draft_step_s(placed, grid.concurrency, context)
+        best_s = np.full(grid.concurrency.shape, np.inf)
+        tokens = np.zeros_like(best_s)
         for count, checked_s in zip(counts, verify_s, strict=True):
-            per_token = (checked_s + count * place.step_s) / speculation.tokens_per_pass(count)
-            faster = per_token < best
-            best = np.where(faster, per_token, best)
-            best_count = np.where(faster, count, best_count)
-        tokens = speculation.tokens_per_pass(best_count)
-        fits = place.allowed & (missing + place.bytes_on_engine <= 0)
-        yield _points(
-            question,
-            deployment,
-            sizes,
-            fits,
-            best * tokens,
-            tokens,
-            best_count,
-            place.tp,
-            place.apart,
-        )
+            token_s = (checked_s + count * draft_s) / speculation.tokens_per_pass(count)
+            tokens = np.where(token_s < best_s, count, tokens)
+            best_s = np.minimum(token_s, best_s)
+
+        possible = placed.fits(grid.concurrency, context)
+        chosen = np.flatnonzero(np.broadcast_to(possible, tokens.shape))
+        nothing = np.zeros(chosen.shape)
+        yield Drafting(speculation, tokens[chosen], tp=nothing + tp, apart=nothing + apart), chosen
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DraftPlace:
-    """Where a draft runs: its step time, where that is possible, and what it takes from the engine.
+def _places(
+    question: Question, speculation: Speculation, cluster: Cluster
+) -> Iterator[tuple[float, float]]:
+    """Yield ranks of a drafting group, and whether it has accelerators of its own.
 
-    ``parallelism`` and ``batch`` are those of one drafting group.
+    Heads of the model itself run in the model's layout. A draft model runs on groups of the
+    engine's accelerators that share out the sequences, or on accelerators of its own.
     """
-
-    tp: Array
-    apart: float
-    parallelism: Parallelism
-    batch: Array
-    step_s: Array
-    allowed: BoolArray
-    bytes_on_engine: Array
-
-
-def draft_places(
-    question: Question, speculation: Speculation, deployment: Deployment, sizes: Array
-) -> Iterator[DraftPlace]:
-    """The places where a draft may run, for layouts that broadcast against ``sizes``.
-
-    Heads of the model itself run in the model's layout. A draft model runs on groups of ``tp`` of
-    the engine's accelerators that share out the sequences, or on ``tp`` accelerators of its own.
-    """
-    layout = deployment.parallelism
     if speculation.shares_weights:
-        stage = Parallelism(layout.tp, 1, layout.dp, layout.ep, layout.rows)
-        yield _place(question, speculation, deployment, stage, sizes, layout.tp, 0.0)
+        yield 0.0, 0.0
         return
-    for degree in 2.0 ** np.arange(np.log2(MAX_DRAFT_TP) + 1):
-        group = Parallelism(degree)
-        if not group.valid(speculation.draft, deployment.cluster):
-            continue
-        tp = np.asarray(degree)
-        groups = np.maximum(layout.num_accelerators // degree, 1)
-        shared = np.ceil(sizes / groups)
-        yield _place(question, speculation, deployment, group, shared, tp, 0.0)
-        yield _place(question, speculation, deployment, group, sizes, tp, 1.0)
+    for tp in 2.0 ** np.arange(np.log2(MAX_DRAFT_TP) + 1):
+        if Parallelism(tp).valid(speculation.draft, cluster):
+            yield float(tp), 0.0
+            yield float(tp), 1.0
 
 
-def _place(
-    question: Question,
-    speculation: Speculation,
-    deployment: Deployment,
-    group: Parallelism,
-    batch: Array,
-    tp: Array,
-    apart: float,
-) -> DraftPlace:
-    draft, precision = speculation.draft, deployment.precision
-    work = forward(draft, precision, group, Step.decode(batch, question.context_tokens))
-    held = weight_bytes(draft, precision, group, not speculation.shares_weights) + kv_bytes(
-        draft, precision, group, batch, question.context_tokens + 1
+def _draft_step_s(placed: Deployment, sequences: Array, context: Array) -> Array:
+    """Seconds of one drafting pass over the share of one group."""
+    assert placed.drafting is not None  # only asked for deployments that draft
+    draft = PlacedModel(
+        placed.drafting.speculation.draft,
+        placed.cluster,
+        placed.precision,
+        placed.draft_parallelism,
     )
-    if apart:
-        allowed, on_engine = np.asarray(held <= deployment.usable_bytes), np.zeros(())
-    else:
-        allowed = np.asarray(tp <= deployment.parallelism.num_accelerators)
-        on_engine = held
-    return DraftPlace(
-        tp,
-        apart,
-        group,
-        batch,
-        price(work, deployment.cluster, question.assumptions).total_s,
-        allowed,
-        on_engine,
+    share = np.ceil(sequences / placed.draft_groups)
+    return (
+        AnalyticStepTime(draft, placed.efficiency).step_time(Step.decode(share, context)).expected_s
+    )
+
+
+def _take(drafting: Drafting, chosen: slice) -> Drafting:
+    tokens, tp, apart = (
+        np.asarray(part)[chosen] for part in (drafting.tokens, drafting.tp, drafting.apart)
+    )
+    return Drafting(drafting.speculation, tokens, tp=tp, apart=apart)
+
+
+def _raise_short(question: Question, family: Deployment, sizes: Array) -> None:
+    context = float(np.max(question.loop(1.0).mean_context_tokens))
+    missing = np.broadcast_to(
+        family.missing_bytes(sizes, context),
+        np.broadcast_shapes(sizes.shape, family.parallelism.tp.shape),
+    )
+    least = np.unravel_index(np.argmin(missing), missing.shape)
+    layout = single(family.parallelism, int(least[0]))
+    count, short = int(layout.num_accelerators), float(missing[least])
+    raise DoesNotFitError(
+        f"{question.model.name} in {family.precision} at a context of {context:g} tokens fits on "
+        f"no allowed cluster of {family.cluster.name}: the roomiest ({count} of them, {layout}) "
+        f"lacks {short * count / GB:.1f} GB in all; allow more accelerators, or take a smaller "
+        "precision, concurrency or context",
+        short * count,
     )

@@ -80,6 +80,15 @@ class Cluster:
         return self.price_usd_per_accelerator_hour / HOUR_S
 
     @property
+    def citations(self) -> dict[str, str]:
+        """Where every number of accelerator, links and price was read."""
+        return {
+            f"{self.name} {what}": f"{citation.url} ({citation.date})"
+            for sources in (self.accelerator.sources, self.sources)
+            for what, citation in sources.items()
+        }
+
+    @property
     def reach(self) -> int:
         """How many accelerators the links connect, or ``num_accelerators`` if that is fewer."""
         return min(self.num_accelerators, self.links[-1].domain_size)

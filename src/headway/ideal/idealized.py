@@ -18,9 +18,8 @@ from headway.ideal.request_profile import FloatArray
 from headway.ideal.runtime_fit import check_lengths, normal_width
 from headway.steptime.calibration import Calibration, Subject, shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
+from headway.steptime.roofline import bound_of
 from headway.steptime.step_time import StepTimeModel
-from headway.steptime.worktable import tabulate
 from headway.workload.step import Step
 
 # Contexts between which a decode pass is taken as straight; its time is, but for full windows.
@@ -40,9 +39,9 @@ class PassEnergy:
     def joules(self, step: Step, seconds: FloatArray) -> FloatArray:
         """Return joules of ``step`` if it takes ``seconds``, arrays of its leading shape."""
         d = self.deployment
-        table = tabulate(forward(d.model, d.precision, d.parallelism, step), d.cluster, d.precision)
-        arithmetic = np.minimum(table.arithmetic_s.sum(axis=-1) / seconds, 1.0)
-        memory = np.minimum((table.weight_s + table.cache_s).sum(axis=-1) / seconds, 1.0)
+        bound = bound_of(d.forward(step), d.cluster)
+        arithmetic = np.minimum(bound.arithmetic_s / seconds, 1.0)
+        memory = np.minimum(bound.memory_s / seconds, 1.0)
 
         power_w = self.calibration.power.power_w(d.cluster.accelerator, arithmetic, memory)
         return np.asarray(power_w * seconds * d.parallelism.num_accelerators)

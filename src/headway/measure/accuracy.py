@@ -7,7 +7,7 @@ An error is |predicted / measured - 1|. The scores that ship were made held out,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from headway.measure.serving_point import ServingPoint
 from headway.report.column import column
 from headway.report.report import Report
-from headway.serving.estimate import ServingEstimate, ServingQuestion, answer
+from headway.serving.estimate import ServingEstimate, serve
 from headway.steptime.calibration import Calibration, shipped
 from headway.steptime.work import Array
 
@@ -87,16 +87,7 @@ def score(
     """Return how far ``calibration`` (the one that ships) is off on measured ``points``."""
     calibration = calibration or shipped()
     estimates = [
-        answer(
-            ServingQuestion(
-                deployment=point.deployment,
-                engine=point.engine,
-                load=point.load,
-                limits=point.limits,
-                calibration=calibration,
-            )
-        )
-        for point in points
+        serve(replace(point.deployment, calibration=calibration), point.load) for point in points
     ]
     rows = [_score_of(quantity, points, estimates) for quantity in ("tpot_s", "ttft_s")]
     return Report(
@@ -122,8 +113,8 @@ def _score_of(
     measured = np.array([seconds for seconds, _ in measured_and_estimate])
     expected = np.array([float(getattr(e.times, quantity)) for _, e in measured_and_estimate])
     ends = [getattr(e, quantity) for _, e in measured_and_estimate]
-    lower = np.array([float(low) for low, _ in ends])
-    upper = np.array([float(high) for _, high in ends])
+    lower = np.array([float(end.lower) for end in ends])
+    upper = np.array([float(end.upper) for end in ends])
     return accuracy_row(
         split=OWN,
         quantity=quantity.removesuffix("_s"),

@@ -15,7 +15,8 @@ from headway.measure.coefficient_fit import Observed, Problem, descend
 from headway.measure.serving_point import ServingPoint, logs, stack_points, subject
 from headway.report.column import column
 from headway.report.report import Report
-from headway.serving.one_engine import UNMIXED, Limits, Load, serving_times
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.tabulated import serving_times
 from headway.steptime.calibration import Calibration, Own, shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import FIRST_TOKEN, NAMES
@@ -49,7 +50,6 @@ def calibrate(
     files: str | Path | Sequence[str | Path],
     *,
     deployment: Deployment,
-    engine: str,
     calibration: Calibration | None = None,
 ) -> Calibration:
     """Return ``calibration`` (the one that ships) fitted to benchmark results of one deployment.
@@ -61,22 +61,26 @@ def calibrate(
         InputError: a file holds no result, or there are fewer than three with a time per token.
     """
     calibration = calibration or shipped()
-    points = read_serving_points(files, deployment=deployment, engine=engine)
+    points = read_serving_points(files, deployment=deployment)
     return calibration.with_own(fit_own(points, calibration))
 
 
 def read_serving_points(
-    files: str | Path | Sequence[str | Path], *, deployment: Deployment, engine: str
+    files: str | Path | Sequence[str | Path], *, deployment: Deployment
 ) -> list[ServingPoint]:
-    """Return the loads that were measured on ``deployment``, one for each result in ``files``."""
+    """Return the loads that were measured on ``deployment``, one for each result in ``files``.
+
+    Raises:
+        InputError: the deployment names no engine, or a file holds no result.
+
+    """
+    if deployment.engine is None:
+        raise InputError("a calibration is of an engine; name the one that was measured, as vllm")
     return [
         ServingPoint(
             source=path.name,
-            engine=engine,
-            model=deployment.model.name,
             deployment=deployment,
-            load=Load(result.prompt_tokens, result.output_tokens, result.concurrency),
-            limits=Limits(mixes=engine not in UNMIXED),
+            load=ClosedLoop(result.prompt_tokens, result.output_tokens, result.concurrency),
             tpot_s=result.tpot_s,
             ttft_s=result.ttft_s,
             mean_ttft_s=result.mean_ttft_s,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.serving.one_engine import ServingTable, serving_times
+from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.kernel_coefficients import NAMES
 from headway.steptime.work import Array
 

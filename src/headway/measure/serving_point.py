@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from headway.serving.one_engine import Limits, Load, ServingTable, tabulate_serving
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.tabulated import ServingTable, stack_tables, tabulate_serving
 from headway.steptime.calibration import Subject
 from headway.steptime.deployment import Deployment
-from headway.steptime.speculative import Speculation
 from headway.steptime.work import Array
-from headway.steptime.worktable import WorkTable, stack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +20,9 @@ class ServingPoint:
 
     Attributes:
         source: where it is from; points of one source and configuration are near copies.
+        deployment: what was measured, its engine included.
+        load: what was asked of it.
+        mixes: whether its engine mixes prompts into decode steps; none does in a static batch.
         tpot_s: mean or median over requests, which differ little in the steady state.
         ttft_s, mean_ttft_s: median and mean over requests.
         total_tok_per_s: input and output tokens per second of the whole engine.
@@ -29,19 +31,25 @@ class ServingPoint:
     """
 
     source: str
-    engine: str
-    model: str
     deployment: Deployment
-    load: Load
-    limits: Limits
-    speculation: Speculation | None = None
-    drafted: int = 0
+    load: ClosedLoop
+    mixes: bool = True
     tpot_s: float | None = None
     ttft_s: float | None = None
     mean_ttft_s: float | None = None
     total_tok_per_s: float | None = None
     power_w: float | None = None
     energy_j: float | None = None
+
+    @property
+    def engine(self) -> str:
+        """The engine that was measured."""
+        return str(self.deployment.engine)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.deployment.model.name
 
     @property
     def hardware(self) -> str:
@@ -60,9 +68,7 @@ class ServingPoint:
 
     def table(self) -> ServingTable:
         """What the point made its engine do."""
-        return tabulate_serving(
-            self.deployment, self.load, self.limits, self.speculation, self.drafted
-        )
+        return tabulate_serving(self.deployment, self.load, mixes=self.mixes)
 
 
 def subject(point: ServingPoint) -> Subject:
@@ -77,13 +83,5 @@ def logs(values: Sequence[float | None]) -> Array:
 
 
 def stack_points(points: Sequence[ServingPoint]) -> ServingTable:
-    """The tables of all ``points`` as one, shape ``(points,)``."""
-    tables = [point.table() for point in points]
-    made: dict[str, object] = {}
-    for field in fields(ServingTable):
-        parts = [getattr(table, field.name) for table in tables]
-        if isinstance(parts[0], WorkTable):
-            made[field.name] = stack(parts)
-        else:
-            made[field.name] = np.array(parts)
-    return ServingTable(**made)  # type: ignore[arg-type]  # made of its fields
+    """Return the tables of all ``points`` as one, shape ``(points,)``."""
+    return stack_tables([point.table() for point in points])

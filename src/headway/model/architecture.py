@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headway.errors import InputError
 from headway.model.attention import Attention, LinearAttention
 from headway.model.ffn import Ffn
+from headway.model.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ModelArchitecture:
         max_context_tokens: longest context the positions allow, ``None`` where it is not stated.
         vector_params: norms and biases outside the layers. They count towards the total (a few
             parts in 10^5, so 0 does no harm), not towards the active weights.
+        precision: in which it was published, ``None`` where nobody said.
 
     """
 
@@ -51,6 +53,7 @@ class ModelArchitecture:
     mtp_layers: tuple[LayerGroup, ...] = ()
     max_context_tokens: int | None = None
     vector_params: int = 0
+    precision: Precision | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.vocab_size < 1:

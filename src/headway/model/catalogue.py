@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headway.errors import UnknownNameError
+from headway.errors import InputError, UnknownNameError
 from headway.model.architecture import ModelArchitecture
 from headway.model.huggingface.config import architecture_from_config, read_config
 from headway.model.huggingface.quantization import native_precision, read_precision
@@ -85,12 +85,13 @@ def find_model(source: ModelSource) -> ModelArchitecture:
 
     """
     if isinstance(source, Mapping):
-        return architecture_from_config(source, str(source.get("_name_or_path") or "model"))
-    if _is_path(str(source)):
-        return read_config(source)
-
-    entry = find_entry(str(source))
-    return architecture_from_config(entry.config, entry.name)
+        model = architecture_from_config(source, str(source.get("_name_or_path") or "model"))
+    elif _is_path(str(source)):
+        model = read_config(source)
+    else:
+        entry = find_entry(str(source))
+        model = architecture_from_config(entry.config, entry.name)
+    return replace(model, precision=_stated_precision(source))
 
 
 def find_precision(source: ModelSource, precision: str | None = None) -> Precision:
@@ -117,6 +118,14 @@ def find_precision(source: ModelSource, precision: str | None = None) -> Precisi
     if entry.precision is not None:
         return Precision.parse(entry.precision)
     return native_precision(entry.config)
+
+
+def _stated_precision(source: ModelSource) -> Precision | None:
+    """Return the precision that ``source`` states, if it does."""
+    try:
+        return find_precision(source)
+    except InputError:
+        return None
 
 
 def find_entry(name: str) -> Entry:

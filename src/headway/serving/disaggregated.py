@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headway.errors import InputError
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.two_stages import (
-    Disaggregated,
-    decode_table,
+    TwoStages,
+    decode_times,
     decoding,
     prefilling,
-    price_stage,
     transfer_bytes,
 )
 
@@ -60,91 +61,108 @@ class DisaggregatedTimes:
     binds: str
 
 
-def disaggregated_times(question: Disaggregated) -> DisaggregatedTimes:
-    """Solve the steady state; raise `DoesNotFitError` where not one sequence fits a stage."""
-    prompts = prefilling(question)
-    answers = decoding(question)
-    send_s, capacity = _link(question)
-    users = float(question.load.concurrency)
-    engines, decoders = question.prefill.count, question.decode.count
-    most = {
+def disaggregated_times(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedTimes:
+    """Solve the steady state of ``loop``, which must be scalar.
+
+    Raises:
+        DoesNotFitError: not one sequence fits a stage.
+        InputError: the load has arrays.
+
+    """
+    check_scalar(loop)
+    prompts, answers = prefilling(stages, loop), decoding(stages, loop)
+    send_s, transfers_per_s = _link(stages, loop)
+    users = float(loop.concurrency)
+    engines, decoders = stages.prefill.count, stages.decode.count
+    capacity = {
         PREFILL: engines * prompts.requests_per_s,
-        TRANSFER: capacity,
+        TRANSFER: transfers_per_s,
         DECODE: decoders * answers.requests_per_s,
     }
-    full = min(most.values())
 
-    def parts(rate: float) -> tuple[float, float, float, float]:
-        own_s = prompts.step_s(rate / engines)
-        exposed_s = _exposed(question, send_s, own_s)
-        return (
-            prompts.wait_s(rate, engines, users),
-            own_s,
-            exposed_s,
-            answers.stay(rate / decoders),
-        )
+    def prefill_s(rate: float) -> float:
+        return prompts.step_s(rate / engines)
 
-    def inside(rate: float) -> float:
-        return rate * (prompts.handling_s + sum(parts(rate)))
+    def exposed_s(rate: float) -> float:
+        return _exposed(stages, send_s, prefill_s(rate))
 
+    def stay_s(rate: float) -> float:
+        return answers.stay(rate / decoders)
+
+    def requests_inside(rate: float) -> float:
+        wait_s = prompts.wait_s(rate, engines, users)
+        service_s = prompts.handling_s + prefill_s(rate) + exposed_s(rate) + stay_s(rate)
+        return rate * (service_s + wait_s)
+
+    # The rate at which as many requests are inside as there are users, by bisection (Little's law).
+    full = min(capacity.values())
     rate = full
-    if inside(full) > users:
+    if requests_inside(full) > users:
         low, high = 0.0, full
         for _ in range(80):
             middle = (low + high) / 2
-            low, high = (middle, high) if inside(middle) <= users else (low, middle)
+            low, high = (middle, high) if requests_inside(middle) <= users else (low, middle)
         rate = low
-    wait_s, own_s, exposed_s, stay_s = parts(rate)
+
+    # What the slowest station holds back waits before prefill.
     e2e_s = users / rate
-    wait_s = e2e_s - (prompts.handling_s + own_s + exposed_s + stay_s)
-    gaps = float(question.load.output_tokens) - 1
-    tpot_s = stay_s / gaps if gaps else _one_token_s(question)
-    ttft_s = e2e_s - stay_s
-    burst_s = prompts.handling_s + exposed_s + (users / most[PREFILL] + own_s) / 2
-    mean_ttft_s = ttft_s + max(burst_s - ttft_s, 0.0) / question.load.requests_per_user
-    use = {name: rate / value for name, value in most.items()}
+    stay = stay_s(rate)
+    service_s = prompts.handling_s + prefill_s(rate) + exposed_s(rate) + stay
+    gaps = float(loop.output_tokens) - 1
+    ttft_s = e2e_s - stay
+
+    # The first prompts of a run all arrive at once.
+    burst_s = prompts.handling_s + exposed_s(rate)
+    burst_s += (users / capacity[PREFILL] + prefill_s(rate)) / 2
+    mean_ttft_s = ttft_s + max(burst_s - ttft_s, 0.0) / loop.requests_per_user
+
+    use = {name: rate / most for name, most in capacity.items()}
     if not gaps:  # the first token is the last: nothing is decoded
         use[DECODE] = 0.0
-    binds = max(use, key=lambda name: use[name]) if rate >= full else USERS
     return DisaggregatedTimes(
         ttft_s=ttft_s,
         mean_ttft_s=mean_ttft_s,
         handling_s=prompts.handling_s,
-        wait_s=max(wait_s, 0.0),
-        prefill_s=own_s,
-        transfer_s=exposed_s,
+        wait_s=max(e2e_s - service_s, 0.0),
+        prefill_s=prefill_s(rate),
+        transfer_s=exposed_s(rate),
         sent_s=send_s,
-        tpot_s=tpot_s,
+        tpot_s=stay / gaps if gaps else _one_token_s(stages, loop),
         e2e_s=e2e_s,
         requests_per_s=rate,
-        sequences=rate * stay_s / decoders,
+        sequences=rate * stay / decoders,
         use=use,
-        binds=binds,
+        binds=max(use, key=lambda name: use[name]) if rate >= full else USERS,
     )
 
 
-def _one_token_s(question: Disaggregated) -> float:
-    times, _ = price_stage(question, question.decode, decode_table(question, np.ones(())))
-    return float(times.tpot_s)
+def check_scalar(loop: ClosedLoop) -> None:
+    """Raise `InputError` where ``loop`` asks for several loads at once."""
+    parts = (loop.prompt_tokens, loop.output_tokens, loop.concurrency, loop.cached_fraction)
+    if np.broadcast(*parts).ndim:
+        raise InputError("a disaggregated deployment answers one load at a time")
 
 
-def _link(question: Disaggregated) -> tuple[float, float]:
+def _one_token_s(stages: TwoStages, loop: ClosedLoop) -> float:
+    return float(decode_times(stages, loop, np.ones(())).times.tpot_s)
+
+
+def _link(stages: TwoStages, loop: ClosedLoop) -> tuple[float, float]:
     """Seconds of one transfer, and the most transfers in a second."""
-    prompt = float(question.load.prompt_tokens)
-    rates = []
-    sides = []
-    for workers in (question.prefill, question.decode):
-        moved_s = transfer_bytes(workers, prompt) / question.link.bandwidth_bytes_per_s
-        sides.append(moved_s)
-        rates.append(workers.count * float(workers.deployment.parallelism.dp) / moved_s)
-    return max(sides) + question.link.latency_s, min(rates)
+    rates, sides_s = [], []
+    for workers in (stages.prefill, stages.decode):
+        side_bytes = transfer_bytes(workers, float(loop.prompt_tokens))
+        side_s = side_bytes / stages.link.bandwidth_bytes_per_s
+        sides_s.append(side_s)
+        rates.append(workers.count * float(workers.deployment.parallelism.dp) / side_s)
+    return max(sides_s) + stages.link.latency_s, min(rates)
 
 
-def _exposed(question: Disaggregated, send_s: float, prefill_s: float) -> float:
+def _exposed(stages: TwoStages, send_s: float, prefill_s: float) -> float:
     """What of a transfer is not hidden: all, or at least the last layer's share and the latency."""
-    if not question.overlapped:
+    if not stages.overlapped:
         return send_s
-    layers = question.prefill.deployment.model.num_layers
-    latency_s = question.link.latency_s
-    moved_s = send_s - latency_s
-    return latency_s + max(moved_s - prefill_s * (1 - 1 / layers), moved_s / layers)
+
+    layers, latency_s = stages.prefill.deployment.model.num_layers, stages.link.latency_s
+    moving_s = send_s - latency_s
+    return latency_s + max(moving_s - prefill_s * (1 - 1 / layers), moving_s / layers)

@@ -11,154 +11,165 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from headway.errors import InputError
+from headway.serving.closed_loop import ClosedLoop, LoadTimes, peak_use
 from headway.serving.disaggregated import PREFILL, DisaggregatedTimes, disaggregated_times
-from headway.serving.estimate import WIDENING_PER_OCTAVE, ServingQuestion, distance, power
-from headway.serving.one_engine import Load, ServingTable, ServingTimes
+from headway.serving.doubt import Doubt
+from headway.serving.quantity import Quantity
 from headway.serving.two_stages import (
-    Disaggregated,
+    StageTimes,
+    TwoStages,
     Workers,
-    decode_table,
-    prefill_table,
-    price_stage,
+    decode_times,
+    prefill_times,
 )
 from headway.steptime.calibration import NOVELTIES
-from headway.steptime.roofline import Basis
+from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 
 # Added to the distance of the time to first token, in doublings, which needs it: the mean of the
 # measured ones is the mean of a run with its warm-up. The other intervals hold as they are.
 FIRST_TOKEN_OCTAVES = 8.0
-Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DisaggregatedEstimate:
-    """The answer; intervals from the 10% to the 90% quantile.
+    """The answer, scalar.
 
     Attributes:
         output_tok_per_s, total_tok_per_s: of all engines, output alone and with prompts.
         power_w: of all accelerators; ``None`` where a TDP is not published.
-        prompt_share: of the accelerators, those that prefill: what prompts must pay for.
+        joules_per_token: of all accelerators per output token; ``None`` with the power.
         octaves: how far outside the measured range the question lies, in doublings.
 
     """
 
+    stages: TwoStages
+    loop: ClosedLoop
     times: DisaggregatedTimes
-    ttft_s: Pair
-    tpot_s: Pair
-    e2e_s: Pair
-    output_tok_per_s: float
+    ttft_s: Quantity
+    tpot_s: Quantity
+    e2e_s: Quantity
+    output_tok_per_s: Quantity
     total_tok_per_s: float
-    throughput: Pair
     power_w: float | None
-    joules_per_token: float | None
-    joules: Pair | None
-    prompt_share: float
+    joules_per_token: Quantity | None
     octaves: float
     novelty: str
-    basis: Basis
+
+    @property
+    def prompt_share(self) -> float:
+        """Share of the accelerators that prefill: what prompts must pay for."""
+        return self.stages.prefill.num_accelerators / self.stages.num_accelerators
+
+    @property
+    def basis(self) -> Basis:
+        """The weakest of what the times rest on."""
+        return self.tpot_s.basis
 
 
-def answer_disaggregated(question: Disaggregated) -> DisaggregatedEstimate:
-    """Estimate ``question``; raise `DoesNotFitError` where not one sequence fits a stage."""
-    calibration, load = question.calibration, question.load
-    times = disaggregated_times(question)
-    stages = (question.prefill, question.decode)
-    novelty = max(
-        (calibration.novelty(question.subject(workers)) for workers in stages),
-        key=NOVELTIES.index,
-    )
-    running = np.asarray(max(times.sequences, 1.0))
-    decode = decode_table(question, running)
-    prefill = prefill_table(question)
-    octaves = max(
-        _octaves(question, question.prefill, prefill), _octaves(question, question.decode, decode)
-    )
+def serve_disaggregated(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedEstimate:
+    """Return what ``loop`` takes on ``stages``.
 
-    drafts = question.speculation if question.drafted else None
+    Raises:
+        DoesNotFitError: not one sequence fits a stage.
+        InputError: the load has arrays, or a stage names no measured engine.
 
-    def interval(value: float, quantity: str, further: float = 0.0) -> Pair:
-        wide = 1 + WIDENING_PER_OCTAVE * (octaves + further)
-        low, high = calibration.quantiles[novelty][quantity]
-        unsure = 0.0 if drafts is None or quantity == "ttft" else drafts.spread
-        return (
-            float(value * np.exp(-np.hypot(low * wide, unsure))),
-            float(value * np.exp(np.hypot(high * wide, unsure))),
-        )
+    """
+    if stages.prefill.deployment.engine is None or stages.decode.deployment.engine is None:
+        raise InputError("two stages need a measured engine, such as --engine vllm")
+    times = disaggregated_times(stages, loop)
+    prefill = prefill_times(stages, loop)
+    decode = decode_times(stages, loop, np.asarray(max(times.sequences, 1.0)))
+    doubt = _doubt(stages, loop, prefill, decode)
 
-    least = float(decode.decode.bound_s / decode.tokens_per_pass)
-    tpot = interval(times.tpot_s, "tpot")
-    tpot = max(tpot[0], min(least, times.tpot_s)), tpot[1]
-    ttft = interval(times.ttft_s, "ttft", FIRST_TOKEN_OCTAVES)
-    output = times.requests_per_s * float(load.output_tokens)
-    gaps = float(load.output_tokens) - 1
-    power_w = _power(question, times, prefill, decode)
-    joules = None if power_w is None else calibration.power.run * power_w / output
+    def estimate(quantity: str, value: float, further: float = 0.0) -> Quantity:
+        array = np.asarray(value)
+        wider = replace(doubt, octaves=doubt.octaves + further)
+        return wider.around(quantity, array, array, array)
+
+    # No machine with this data sheet is faster, whatever the quantile says.
+    tpot_s = estimate("tpot", times.tpot_s)
+    assert decode.decode.bound is not None  # a measured engine counts its work
+    bound_s = decode.decode.bound.total_s / decode.shape.tokens_per_pass
+    lower_s = np.maximum(tpot_s.lower, np.minimum(bound_s, times.tpot_s))
+    tpot_s = replace(tpot_s, lower=lower_s)
+
+    ttft_s = estimate("ttft", times.ttft_s, FIRST_TOKEN_OCTAVES)
+    output_tok_per_s = times.requests_per_s * float(loop.output_tokens)
+    gaps = float(loop.output_tokens) - 1
+    power_w = _power_w(stages, times, prefill, decode)
+    joules = None
+    if power_w is not None:
+        run = stages.decode.deployment.calibration.power.run
+        joules = estimate("energy", run * power_w / output_tok_per_s)
     return DisaggregatedEstimate(
+        stages=stages,
+        loop=loop,
         times=times,
-        ttft_s=ttft,
-        tpot_s=tpot,
-        e2e_s=(ttft[0] + tpot[0] * gaps, ttft[1] + tpot[1] * gaps),
-        output_tok_per_s=output,
-        total_tok_per_s=output + times.requests_per_s * float(load.prompt_tokens),
-        throughput=interval(output, "throughput"),
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        e2e_s=replace(
+            ttft_s,
+            expected=np.asarray(times.e2e_s),
+            lower=np.asarray(ttft_s.lower + tpot_s.lower * gaps),
+            upper=np.asarray(ttft_s.upper + tpot_s.upper * gaps),
+        ),
+        output_tok_per_s=estimate("throughput", output_tok_per_s),
+        total_tok_per_s=output_tok_per_s + times.requests_per_s * float(loop.prompt_tokens),
         power_w=power_w,
         joules_per_token=joules,
-        joules=None if joules is None else interval(joules, "energy"),
-        prompt_share=question.prefill.num_accelerators / question.num_accelerators,
-        octaves=octaves,
-        novelty=novelty,
-        basis=Basis.weakest(
-            *(calibration.basis(question.subject(workers), octaves) for workers in stages),
-            Basis.ASSUMED if drafts is not None and drafts.spread else Basis.MEASURED,
-        ),
+        octaves=float(doubt.octaves),
+        novelty=str(doubt.novelty),
     )
 
 
-def _octaves(question: Disaggregated, workers: Workers, table: ServingTable) -> float:
-    """How far one engine of a stage, with its share of the users, is from what was measured."""
-    load = question.load
-    share = np.maximum(load.concurrency / workers.count, 1.0)
-    asked = ServingQuestion(
-        workers.deployment,
-        question.engine,
-        Load(load.prompt_tokens, load.output_tokens, share),
-        question.limits,
-        calibration=question.calibration,
+def _doubt(stages: TwoStages, loop: ClosedLoop, prefill: StageTimes, decode: StageTimes) -> Doubt:
+    """The doubt of the stage that is further from what was measured, in each respect."""
+    doubts = [
+        _stage_doubt(loop, workers, stage)
+        for workers, stage in ((stages.prefill, prefill), (stages.decode, decode))
+    ]
+    newest = max(doubts, key=lambda doubt: NOVELTIES.index(str(doubt.novelty)))
+    return replace(
+        newest,
+        octaves=np.asarray(max(float(np.max(doubt.octaves)) for doubt in doubts)),
+        draft_spread=doubts[1].draft_spread,
+        basis=Basis.weakest(*(doubt.basis for doubt in doubts)),
     )
-    return float(np.max(distance(asked, table)))
 
 
-def _power(
-    question: Disaggregated, times: DisaggregatedTimes, prefill: ServingTable, decode: ServingTable
+def _stage_doubt(loop: ClosedLoop, workers: Workers, stage: StageTimes) -> Doubt:
+    """The doubt of one engine of a stage with its share of the users."""
+    share = np.maximum(loop.concurrency / workers.count, 1.0)
+    each = ClosedLoop(loop.prompt_tokens, loop.output_tokens, share)
+    return Doubt.of(workers.deployment, each, stage.shape, stage.decode)
+
+
+def _power_w(
+    stages: TwoStages, times: DisaggregatedTimes, prefill: StageTimes, decode: StageTimes
 ) -> float | None:
     """Watts of all accelerators: those of a stage idle when their engine has nothing to do."""
     watts = 0.0
-    for workers, table, busy in (
-        (question.prefill, prefill, times.use[PREFILL]),
-        (question.decode, decode, min(times.sequences, 1.0)),
+    for workers, stage, busy in (
+        (stages.prefill, prefill, times.use[PREFILL]),
+        (stages.decode, decode, min(times.sequences, 1.0)),
     ):
-        priced, _ = price_stage(question, workers, table)
-        asked = ServingQuestion(
-            workers.deployment,
-            question.engine,
-            question.load,
-            question.limits,
-            calibration=question.calibration,
-        )
-        prompts = workers is question.prefill
-        each = power(asked, table, _only(priced, prompts, busy))
-        if each is None:
+        accelerator = workers.deployment.cluster.accelerator
+        stage_times = _only(stage.times, prompts=workers is stages.prefill, busy=busy)
+        use = peak_use(stage.decode.bound, stage.mixed.bound, stage_times)
+        if accelerator.tdp_w is None or use is None:
             return None
-        watts += float(np.ravel(each)[-1]) * workers.num_accelerators
+        each_w = workers.deployment.calibration.power.power_w(accelerator, *use)
+        watts += float(np.ravel(each_w)[-1]) * workers.num_accelerators
     return watts
 
 
-def _only(times: ServingTimes, prompts: bool, busy: float) -> ServingTimes:
-    """Times of an engine that runs steps of one kind, for a fraction ``busy`` of the time."""
+def _only(times: LoadTimes, *, prompts: bool, busy: float) -> LoadTimes:
+    """Return the times of an engine that runs steps of one kind, for a fraction ``busy``."""
 
-    def steps(seconds: Array, here: bool) -> Array:
-        return np.asarray(seconds / busy) if here and busy > 0 else np.full_like(seconds, np.inf)
+    def steps(seconds: Array, runs: bool) -> Array:
+        return np.asarray(seconds / busy) if runs and busy > 0 else np.full_like(seconds, np.inf)
 
     return replace(
         times,

@@ -1,197 +1,193 @@
-"""A load on a deployment, answered: times, throughput, dollars and joules, with intervals.
-
-Times come from the calibrated model. Intervals are the quantiles of what it missed on points it
-had not seen (split conformal, by group: Vovk et al. 2005, section 4.5; Angelopoulos and Bates
-2021), taken from the kind of novelty the question has, and widened with its distance from the
-measured range.
-"""
+"""A load on a deployment, answered: times, throughput, dollars and joules, with intervals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headway.errors import DoesNotFitError
-from headway.serving.one_engine import (
-    Limits,
-    Load,
-    ServingTable,
-    ServingTimes,
-    serving_times,
-    tabulate_serving,
-)
-from headway.steptime.calibration import Calibration, Subject, shipped
+from headway.money.tariff import Tariff
+from headway.report.report import Report
+from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes, ServedLoad, serve_loop
+from headway.serving.doubt import Doubt
+from headway.serving.explain import ExplainedRow, explain
+from headway.serving.quantity import Quantity
 from headway.steptime.deployment import Deployment
-from headway.steptime.roofline import Basis
-from headway.steptime.speculative import Speculation
+from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
-
-WIDENING_PER_OCTAVE = 0.15
-Interval = tuple[Array, Array]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ServingQuestion:
-    """A load on a deployment, run by a measured engine; the load's arrays broadcast.
-
-    Attributes:
-        engine: as the calibration names it ("vllm", "sglang", "tensorrt-llm").
-        drafted: tokens drafted per pass by ``speculation``, 0 for none.
-
-    """
-
-    deployment: Deployment
-    engine: str
-    load: Load
-    limits: Limits
-    speculation: Speculation | None = None
-    drafted: int = 0
-    calibration: Calibration = field(default_factory=shipped)
-
-    @property
-    def subject(self) -> Subject:
-        """The names by which the calibration knows the question."""
-        d = self.deployment
-        return Subject.of(d.cluster.accelerator, self.engine, d.model, d.precision.weights.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServingEstimate:
-    """The answer; arrays of the broadcast shape, intervals from the 10% to the 90% quantile.
+    """The answer; arrays of the broadcast shape.
 
     Attributes:
-        output_tok_per_s, total_tok_per_s: of the whole engine, output alone and with prompts.
-        power_w: of one accelerator; ``None`` where its TDP is not published, and then
-            ``joules_per_token``, of all accelerators per output token, too.
-        octaves: how far outside the measured range the question lies, in doublings.
-        basis: the weakest of what it rests on.
+        deployment, loop: the question.
+        served: the load in counts and steps.
+        ttft_s: median time to first token, queueing included.
+        tpot_s: mean time per output token after the first.
+        e2e_s: arrival to last token.
+        output_tok_per_s: of the whole engine.
+        power_w: of one accelerator; ``None`` where its TDP is not published.
+        joules_per_token: of all accelerators per output token; ``None`` with the power.
+        doubt: what the intervals rest on.
+        tariff: what an accelerator costs; ``None`` where no price is known.
 
     """
 
-    table: ServingTable
-    times: ServingTimes
-    theta: Array
-    stretch: float
-    ttft_s: Interval
-    tpot_s: Interval
-    e2e_s: Interval
-    output_tok_per_s: Array
-    total_tok_per_s: Array
-    throughput: Interval
+    deployment: Deployment
+    loop: ClosedLoop
+    served: ServedLoad
+    ttft_s: Quantity
+    tpot_s: Quantity
+    e2e_s: Quantity
+    output_tok_per_s: Quantity
     power_w: Array | None
-    joules_per_token: Array | None
-    joules: Interval | None
-    octaves: Array
-    novelty: str
-    basis: Basis
+    joules_per_token: Quantity | None
+    doubt: Doubt
+    tariff: Tariff | None
+
+    @property
+    def shape(self) -> LoadShape:
+        """The load in counts."""
+        return self.served.shape
+
+    @property
+    def times(self) -> LoadTimes:
+        """Expected times and rates of a request."""
+        return self.served.times
+
+    @property
+    def basis(self) -> Basis:
+        """The weakest of what the times rest on."""
+        return self.doubt.basis
+
+    @property
+    def tok_per_s_per_user(self) -> Quantity:
+        """Output tokens per second that one user sees after the first."""
+        return self.tpot_s.inverse()
+
+    @property
+    def output_tok_per_s_per_accelerator(self) -> Quantity:
+        """Output tokens per second of one accelerator."""
+        return self.output_tok_per_s.scaled(1 / self.shape.num_accelerators)
+
+    @property
+    def total_tok_per_s(self) -> Array:
+        """Prompt and output tokens per second of the whole engine."""
+        return np.asarray(self.times.requests_per_s * self.shape.total_tokens)
 
     @property
     def prompt_share(self) -> Array:
         """Fraction of the engine's time that prompts take: what their tokens must pay."""
-        table, times = self.table, self.times
-        own_s = times.mixed_step_s - np.where(table.mixes > 0, times.decode_step_s, 0.0)
-        busy_s = np.maximum(own_s, 0.0) * table.prompt_steps / table.prompts_per_step
+        shape, times = self.shape, self.times
+        decoding_s = np.where(shape.mixes > 0, times.decode_step_s, 0.0)
+        own_s = np.maximum(times.mixed_step_s - decoding_s, 0.0)
+        busy_s = own_s * shape.prompt_steps / shape.prompts_per_step
         return np.asarray(np.minimum(times.requests_per_s * busy_s, 1.0))
 
+    @property
+    def usd_per_s(self) -> Array | None:
+        """Dollars of all accelerators for one second under this load; ``None`` without a price."""
+        if self.tariff is None:
+            return None
+        power_w = np.zeros(()) if self.power_w is None else self.power_w
+        return np.asarray(self.shape.num_accelerators * self.tariff.usd_per_loaded_s(power_w))
 
-def answer(question: ServingQuestion) -> ServingEstimate:
-    """Estimate ``question``; raise `DoesNotFitError` where not one sequence fits anywhere."""
-    d, load, calibration = question.deployment, question.load, question.calibration
-    logs, stretch = calibration.logs(question.subject)
-    table = tabulate_serving(d, load, question.limits, question.speculation, question.drafted)
-    if np.all(table.starved):
-        longest = float(np.max(load.mean_context_tokens))
-        d.check_fit(int(np.max(d.parallelism.dp)), longest)
-        raise DoesNotFitError(f"{d.model.name} does not fit", 0.0)
-    theta = np.exp(logs)
-    times = serving_times(table, theta, np.exp(stretch))
-    novelty = calibration.novelty(question.subject)
-    octaves = distance(question, table)
-    wide = 1 + WIDENING_PER_OCTAVE * octaves
+    @property
+    def usd_per_mtok_output(self) -> Quantity | None:
+        """Dollars per million output tokens, all cost on them; idle hours as the tariff says."""
+        usd_per_s = self.usd_per_s
+        return None if usd_per_s is None else self.output_tok_per_s.inverse(usd_per_s * 1e6)
 
-    drafts = question.speculation if question.drafted else None
+    @property
+    def usd_per_mtok_blended(self) -> Quantity | None:
+        """Dollars per million tokens of prompt and output; idle hours as the tariff says."""
+        output = self.usd_per_mtok_output
+        share = self.shape.output_tokens / self.shape.total_tokens
+        return None if output is None else output.scaled(share)
 
-    def interval(value: Array, quantity: str) -> Interval:
-        low, high = calibration.quantiles[novelty][quantity]
-        unsure = 0.0 if drafts is None or quantity == "ttft" else drafts.spread
-        return (
-            value * np.exp(-np.hypot(low * wide, unsure)),
-            value * np.exp(np.hypot(high * wide, unsure)),
+    def explain(self) -> Report[ExplainedRow]:
+        """Return where the time of a token goes, and what would change it."""
+        return explain(self.deployment, self.loop, self.tpot_s, self.doubt)
+
+
+def serve(
+    deployment: Deployment, loop: ClosedLoop, tariff: Tariff | None = None
+) -> ServingEstimate:
+    """Return what ``loop`` takes on ``deployment``.
+
+    Args:
+        deployment: what serves; its layout may be arrays.
+        loop: the load; its arrays broadcast against the layout.
+        tariff: what an accelerator costs; the cluster's price, always busy, by default.
+
+    Raises:
+        DoesNotFitError: not one sequence fits anywhere.
+
+    """
+    served = serve_loop(deployment, loop)
+    shape, times = served.shape, served.times
+    fastest, slowest = served.fastest, served.slowest
+    if np.all(shape.starved):
+        longest = float(np.max(loop.mean_context_tokens))
+        deployment.check_fit(int(np.max(deployment.parallelism.dp)), longest)
+        raise DoesNotFitError(f"{deployment} does not fit", 0.0)
+
+    # Times, from which the rates follow.
+    doubt = Doubt.of(deployment, loop, shape, served.decode)
+    ttft_s = doubt.around("ttft", times.ttft_s, fastest.ttft_s, slowest.ttft_s)
+    tpot_s = doubt.around("tpot", times.tpot_s, fastest.tpot_s, slowest.tpot_s)
+    if served.decode.bound is not None:
+        # No machine with this data sheet is faster, whatever the quantile says.
+        bound_s = served.decode.bound.total_s / shape.tokens_per_pass
+        lower_s = np.maximum(tpot_s.lower, np.minimum(bound_s, times.tpot_s))
+        tpot_s = replace(tpot_s, lower=lower_s)
+    e2e_s = replace(
+        tpot_s,
+        expected=times.e2e_s,
+        lower=ttft_s.lower + tpot_s.lower * shape.gaps,
+        upper=ttft_s.upper + tpot_s.upper * shape.gaps,
+    )
+    output_tok_per_s = doubt.around(
+        "throughput",
+        times.requests_per_s * shape.output_tokens,
+        slowest.requests_per_s * shape.output_tokens,
+        fastest.requests_per_s * shape.output_tokens,
+    )
+
+    # Joules: power of the steady state, over a run with its start and its end.
+    power_w = power_of(deployment, served)
+    joules = None
+    if power_w is not None:
+        run_w = deployment.calibration.power.run * power_w * shape.num_accelerators
+        joules = doubt.around(
+            "energy",
+            run_w / output_tok_per_s.expected,
+            run_w / (fastest.requests_per_s * shape.output_tokens),
+            run_w / (slowest.requests_per_s * shape.output_tokens),
         )
 
-    # No machine with this data sheet is faster, whatever the quantile says.
-    least = table.decode.bound_s / table.tokens_per_pass
-    tpot = interval(times.tpot_s, "tpot")
-    tpot = np.maximum(tpot[0], np.minimum(least, times.tpot_s)), tpot[1]
-    ttft = interval(times.ttft_s, "ttft")
-    output = times.requests_per_s * table.output_tokens
-    power_w = power(question, table, times)
-    joules = joules_per_token = None
-    if power_w is not None:
-        all_w = power_w * table.num_accelerators
-        joules_per_token = np.asarray(calibration.power.run * all_w / output)
-        joules = interval(joules_per_token, "energy")
+    price = deployment.cluster.price_usd_per_accelerator_hour
     return ServingEstimate(
-        table=table,
-        times=times,
-        theta=theta,
-        stretch=stretch,
-        ttft_s=ttft,
-        tpot_s=tpot,
-        e2e_s=(ttft[0] + tpot[0] * table.gaps, ttft[1] + tpot[1] * table.gaps),
-        output_tok_per_s=output,
-        total_tok_per_s=times.requests_per_s * table.total_tokens,
-        throughput=interval(output, "throughput"),
+        deployment=deployment,
+        loop=loop,
+        served=served,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        e2e_s=e2e_s,
+        output_tok_per_s=output_tok_per_s,
         power_w=power_w,
-        joules_per_token=joules_per_token,
-        joules=joules,
-        octaves=octaves,
-        novelty=novelty,
-        basis=Basis.weakest(
-            calibration.basis(question.subject, float(np.max(octaves))),
-            Basis.ASSUMED if drafts is not None and drafts.spread else Basis.MEASURED,
-        ),
+        joules_per_token=joules,
+        doubt=doubt,
+        tariff=Tariff(price) if tariff is None and price is not None else tariff,
     )
 
 
-def power(question: ServingQuestion, table: ServingTable, times: ServingTimes) -> Array | None:
-    """Watts of one accelerator, from how much of its peaks the load uses."""
-    accelerator = question.deployment.cluster.accelerator
-    if accelerator.tdp_w is None:
+def power_of(deployment: Deployment, served: ServedLoad) -> Array | None:
+    """Return the watts of one accelerator, from how much of its peaks the load uses."""
+    accelerator, use = deployment.cluster.accelerator, served.peak_use
+    if accelerator.tdp_w is None or use is None:
         return None
-    arithmetic, memory = uses(table, times)
-    return question.calibration.power.power_w(accelerator, arithmetic, memory)
-
-
-def uses(table: ServingTable, times: ServingTimes) -> tuple[Array, Array]:
-    """Fractions of the dense peak and of the memory bandwidth in use, over decode and prompts."""
-    share = times.mixed_share
-    found = []
-    for names in (("arithmetic_s",), ("weight_s", "cache_s")):
-        decode = sum(getattr(table.decode, name).sum(axis=-1) for name in names)
-        mixed = sum(getattr(table.mixed, name).sum(axis=-1) for name in names)
-        use = (1 - share) * decode / times.decode_step_s + share * mixed / times.mixed_step_s
-        found.append(np.minimum(use, 1.0))
-    return found[0], found[1]
-
-
-def distance(question: ServingQuestion, table: ServingTable) -> Array:
-    """Doublings by which the question leaves the measured range, all quantities together."""
-    octaves = np.zeros(())
-    for name, values in extent(question.load, table).items():
-        low, high = question.calibration.ranges[name]
-        octaves = (
-            octaves + np.maximum(np.log2(low / values), 0) + np.maximum(np.log2(values / high), 0)
-        )
-    return np.asarray(octaves)
-
-
-def extent(load: Load, table: ServingTable) -> dict[str, Array]:
-    """The quantities whose measured range is kept."""
-    return {
-        "prompt_tokens": load.prompt_tokens,
-        "output_tokens": load.output_tokens,
-        "concurrency": load.concurrency,
-        "num_accelerators": table.num_accelerators,
-    }
+    return deployment.calibration.power.power_w(accelerator, *use)

@@ -6,119 +6,178 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from headway.errors import InputError
 from headway.hardware.cluster import Cluster
-from headway.serving.estimate import ServingEstimate, ServingQuestion, answer
-from headway.serving.one_engine import drafting_s, serving_times
-from headway.steptime.forward import forward
+from headway.report.column import column
+from headway.report.report import Report
+from headway.serving.closed_loop import ClosedLoop, load_steps, load_times, serve_loop
+from headway.serving.doubt import Doubt
+from headway.serving.quantity import Quantity
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT, NAMES
-from headway.steptime.worktable import price
-from headway.workload.step import Step
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.worktable import drafting_s, price, tabulate
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One line of the explanation: seconds per output token, and its share of all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedRow:
+    """One part of the time of a token, or one change and what it would give."""
 
-    name: str
-    seconds: float
-    share: float
+    part: str = column("part", "where the time goes, or what is changed")
+    seconds: float | None = column(
+        "time", "per output token, alone", unit="ms", scale=1e3, default=None
+    )
+    share: float | None = column("share", "of the whole", unit="%", scale=100, default=None)
+    ttft_change: float | None = column(
+        "TTFT", "change of the time to first token", unit="%", scale=100, default=None
+    )
+    tpot_change: float | None = column(
+        "TPOT", "change of the time per output token", unit="%", scale=100, default=None
+    )
+    throughput_change: float | None = column(
+        "throughput", "change of tokens/s per accelerator", unit="%", scale=100, default=None
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What if: the new time per token and throughput over the old ones."""
+def explain(
+    deployment: Deployment, loop: ClosedLoop, tpot_s: Quantity, doubt: Doubt
+) -> Report[ExplainedRow]:
+    """Return where the time of a token goes, and what would change it.
 
-    name: str
-    tpot: float
-    throughput: float
+    Raises:
+        InputError: no measured engine runs the deployment, or the question holds arrays.
+
+    """
+    if tpot_s.expected.ndim:
+        raise InputError("an explanation takes one layout and one load, not arrays of them")
+    lower, upper = float(tpot_s.lower) * 1e3, float(tpot_s.upper) * 1e3
+    return Report(
+        kind="explanation",
+        title=f"{deployment}: {float(tpot_s) * 1e3:.3g} ms per output token",
+        question={
+            "deployment": str(deployment),
+            "prompt_tokens": float(loop.prompt_tokens),
+            "output_tokens": float(loop.output_tokens),
+            "concurrency": float(loop.concurrency),
+            "cached_fraction": float(loop.cached_fraction),
+        },
+        rows=(*parts_of(deployment, loop), *changes_of(deployment, loop)),
+        notes=(
+            f"10-90% of the time per token: {lower:.3g} to {upper:.3g} ms; basis "
+            f"{doubt.basis.value}: {doubt.words}",
+            "operators are those of a decode step; within one, arithmetic and memory overlap",
+        ),
+        sources=deployment.cluster.citations,
+    )
 
 
-def parts(question: ServingQuestion, found: ServingEstimate) -> list[Part]:
-    """The time per output token by operator, exchanges, launches, engine, and other's prompts.
+def parts_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:
+    """Return the time per output token by operator, exchanges, launches, engine, others' prompts.
 
     A step's operators are those of a pure decode step; all that mixed steps take beyond it is
-    one line.
+    one part.
     """
-    table, times = found.table, found.times
-    per_token = 1 / float(table.tokens_per_pass)
-    stretch = float(np.exp(found.stretch))
-    priced = price(table.decode, found.theta, stretch)
-    theta = found.theta
+    served, model = serve_loop(deployment, loop), _calibrated(deployment)
+    (theta, stretch), step = model.coefficients, load_steps(deployment, loop).decode
+    table = tabulate(deployment, step)
+    priced = price(table, theta, stretch)
+
+    # Operators of one name, in all groups of layers and in the draft, are one part.
     seconds: dict[str, float] = {}
-    for name, operator_s in zip(_names(question), np.ravel(priced.operators_s), strict=False):
-        seconds[name] = seconds.get(name, 0.0) + float(operator_s)
-    drafts = drafting_s(question.drafted, table.sequences)
-    waits = table.decode.exchanges * theta[AT["exchange_s"]] + table.decode.waiting_s - drafts
-    seconds["kernel launches"] = float(priced.latency_s - (waits + drafts) * stretch)
-    seconds["drafting, engine"] = float(drafts) * stretch
-    seconds["exchanges, latency"] = float(waits) * stretch
+    num_own = len(replace(deployment, drafting=None).forward(step).ops)
+    for place, op in enumerate(deployment.forward(step).ops):
+        name = op.name if place < num_own else "draft"
+        seconds[name] = seconds.get(name, 0.0) + float(np.ravel(priced.operators_s)[place])
+
+    drafts_s = float(drafting_s(deployment, step))
+    waits_s = float(table.exchanges * theta[AT["exchange_s"]] + table.waiting_s) - drafts_s
+    seconds["kernel launches"] = float(priced.latency_s) - (waits_s + drafts_s) * stretch
+    seconds["drafting, engine"] = drafts_s * stretch
+    seconds["exchanges, latency"] = waits_s * stretch
     seconds["exchanges, bandwidth"] = float(priced.network_s)
-    overhead = theta[AT["step_s"]] + theta[AT["sequence_s"]] * table.sequences
-    seconds["engine, per step and sequence"] = float(overhead)
-    named = {name: value * per_token for name, value in seconds.items()}
-    named["prompts of others"] = max(
-        float(times.tpot_s) - float(times.decode_step_s) * per_token, 0.0
-    )
-    whole = float(times.tpot_s)
-    made = [Part(name, value, value / whole) for name, value in named.items() if value > 0]
-    return sorted(made, key=lambda part: -part.seconds)
+    seconds["engine, per step and sequence"] = float(priced.engine_s)
 
-
-def _names(question: ServingQuestion) -> list[str]:
-    d = question.deployment
-    named = [op.name for op in forward(d.model, d.precision, d.parallelism, Step.decode(1, 1)).ops]
-    return named if not question.drafted else [*named, *["draft"] * 64]
-
-
-def changes(question: ServingQuestion, found: ServingEstimate) -> list[Change]:
-    """What better hardware or a better engine would give, best for the time per token first."""
-    cluster = question.deployment.cluster
-    chip = cluster.accelerator
-    made = [
-        ("memory bandwidth x2", _chip(cluster, memory=2.0)),
-        ("arithmetic x2", _chip(cluster, arithmetic=2.0)),
-        (
-            "link bandwidth x2",
-            replace(
-                cluster,
-                links=tuple(
-                    replace(link, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s * 2)
-                    for link in cluster.links
-                ),
-            ),
-        ),
-        (
-            "memory x2",
-            replace(cluster, accelerator=replace(chip, memory_bytes=chip.memory_bytes * 2)),
-        ),
+    # A step yields several tokens where drafts are accepted.
+    tokens_per_pass = float(served.shape.tokens_per_pass)
+    per_token = {name: value / tokens_per_pass for name, value in seconds.items()}
+    whole_s = float(served.times.tpot_s)
+    step_s = float(served.times.decode_step_s) / tokens_per_pass
+    per_token["prompts of others"] = max(whole_s - step_s, 0.0)
+    return [
+        ExplainedRow(part=name, seconds=value, share=value / whole_s)
+        for name, value in sorted(per_token.items(), key=lambda item: -item[1])
+        if value > 0
     ]
-    whole, rate = float(found.times.tpot_s), float(found.times.requests_per_s)
-    listed = []
-    for name, other in made:
-        asked = replace(question, deployment=replace(question.deployment, cluster=other))
-        times = answer(asked).times
-        listed.append(Change(name, float(times.tpot_s) / whole, float(times.requests_per_s) / rate))
-    theta = found.theta.copy()
-    halved = [i for i, name in enumerate(NAMES) if name.endswith("_s")]
-    theta[halved] = theta[halved] / 2
-    times = serving_times(found.table, theta, np.exp(found.stretch))
-    listed.append(
-        Change(
-            "launches and engine overheads / 2",
-            float(times.tpot_s) / whole,
-            float(times.requests_per_s) / rate,
+
+
+def changes_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:
+    """Return what better hardware or a better engine would give, best for the tokens first."""
+    clusters = {
+        "memory bandwidth x2": _with_rates(deployment.cluster, memory=2.0),
+        "arithmetic x2": _with_rates(deployment.cluster, arithmetic=2.0),
+        "link bandwidth x2": _with_links(deployment.cluster, 2.0),
+        "memory x2": _with_memory(deployment.cluster, 2.0),
+    }
+    after = {
+        name: serve_loop(replace(deployment, cluster=cluster), loop).times
+        for name, cluster in clusters.items()
+    }
+
+    # All launches and engine overheads halved: these are the coefficients in seconds.
+    theta, stretch = _calibrated(deployment).coefficients
+    halved = theta * np.array([0.5 if name.endswith("_s") else 1.0 for name in NAMES])
+    steps = load_steps(deployment, loop)
+    decode_s, mixed_s = (
+        price(tabulate(deployment, step), halved, stretch).total_s
+        for step in (steps.decode, steps.mixed)
+    )
+    overhead = RequestOverhead(
+        fixed_s=halved[AT["request_s"]],
+        prompt_token_s=halved[AT["prompt_token_s"]],
+        held_steps=halved[AT["held_steps"]],
+    )
+    after["launches and engine overheads / 2"] = load_times(
+        steps.shape, decode_s, mixed_s, overhead
+    )
+
+    before = serve_loop(deployment, loop).times
+    return [
+        ExplainedRow(
+            part=f"with {name}",
+            ttft_change=float(times.ttft_s / before.ttft_s - 1),
+            tpot_change=float(times.tpot_s / before.tpot_s - 1),
+            throughput_change=float(times.requests_per_s / before.requests_per_s - 1),
         )
-    )
-    return sorted(listed, key=lambda change: change.tpot)
+        for name, times in sorted(after.items(), key=lambda item: float(item[1].tpot_s))
+    ]
 
 
-def _chip(cluster: Cluster, memory: float = 1.0, arithmetic: float = 1.0) -> Cluster:
+def _calibrated(deployment: Deployment) -> CalibratedStepTime:
+    model = deployment.step_time_model
+    if not isinstance(model, CalibratedStepTime):
+        raise InputError("only a measured engine's time can be explained; name one with --engine")
+    return model
+
+
+def _with_rates(cluster: Cluster, memory: float = 1.0, arithmetic: float = 1.0) -> Cluster:
     chip = cluster.accelerator
-    return replace(
-        cluster,
-        accelerator=replace(
-            chip,
-            memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s * memory,
-            peak_flops_per_s={k: v * arithmetic for k, v in chip.peak_flops_per_s.items()},
-        ),
+    faster = replace(
+        chip,
+        memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s * memory,
+        peak_flops_per_s={k: v * arithmetic for k, v in chip.peak_flops_per_s.items()},
     )
+    return replace(cluster, accelerator=faster)
+
+
+def _with_links(cluster: Cluster, factor: float) -> Cluster:
+    links = tuple(
+        replace(link, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s * factor)
+        for link in cluster.links
+    )
+    return replace(cluster, links=links)
+
+
+def _with_memory(cluster: Cluster, factor: float) -> Cluster:
+    chip = cluster.accelerator
+    return replace(cluster, accelerator=replace(chip, memory_bytes=chip.memory_bytes * factor))

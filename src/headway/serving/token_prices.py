@@ -7,25 +7,26 @@ without them. Derived here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from headway.errors import InputError
-from headway.serving.estimate import ServingEstimate, ServingQuestion
-from headway.serving.one_engine import Load, serving_times, tabulate_serving
+from headway.serving.closed_loop import ClosedLoop, load_steps
+from headway.serving.estimate import ServingEstimate
+from headway.steptime.deployment import Deployment
+from headway.steptime.work import Array, Number
 
 ASSUMED_CACHED = 0.5  # of a prompt, where the price of a cached token is asked and none is cached
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPrices:
-    """Dollars per million tokens; ``blended`` over all, prompts counted whole."""
+@dataclass(frozen=True, slots=True, eq=False)
+class BreakEvenPrices:
+    """Dollars per million tokens at which tokens pay exactly for the engine that serves them."""
 
-    input: float
-    cached_input: float
-    output: float
-    blended: float
+    input: Array
+    cached_input: Array
+    output: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +45,55 @@ class ApiPrices:
                     f"an API price must lie between $0 and $1e6 per million tokens, not {value:g}"
                 )
 
-    def usd_per_request(self, load: Load) -> float:
-        """Dollars that a request of ``load`` costs there."""
-        prompt, cached = float(load.prompt_tokens), float(load.cached_fraction)
-        held = self.input if self.cached_input is None else self.cached_input
-        per_prompt = (1 - cached) * self.input + cached * held
-        return (prompt * per_prompt + float(load.output_tokens) * self.output) / 1e6
+    def usd_per_request(self, loop: ClosedLoop) -> Array:
+        """Return the dollars that a request of ``loop`` costs there."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        per_prompt = (1 - loop.cached_fraction) * self.input + loop.cached_fraction * cached
+        usd = loop.prompt_tokens * per_prompt + loop.output_tokens * self.output
+        return np.asarray(usd / 1e6)
 
 
-def token_prices(
-    question: ServingQuestion, found: ServingEstimate, usd_per_s: float
-) -> TokenPrices:
-    """Prices at which the tokens of ``found`` pay ``usd_per_s`` exactly."""
-    load, requests = question.load, float(found.times.requests_per_s)
-    prompt, cached = float(load.prompt_tokens), float(load.cached_fraction)
-    prompts_usd = usd_per_s * float(found.prompt_share) / requests
-    asked = cached or ASSUMED_CACHED
-    without_s, with_s = (
-        prompt_s(question, prompt * (1 - asked), 0.0),
-        prompt_s(question, prompt, asked),
+def break_even_prices(served: ServingEstimate) -> BreakEvenPrices:
+    """Return the prices at which the tokens of ``served`` pay for its accelerators exactly.
+
+    Raises:
+        InputError: no price is known.
+
+    """
+    loop, deployment = served.loop, served.deployment
+    if served.usd_per_s is None:
+        raise InputError(f"no price is known for {deployment.cluster.name}; give one with --price")
+    request_usd = served.usd_per_s / served.times.requests_per_s
+    prompt_usd = request_usd * served.prompt_share
+
+    # A prompt with some tokens cached, the same without those tokens, and without any cached.
+    prompt = loop.prompt_tokens
+    cached = np.where(loop.cached_fraction > 0, loop.cached_fraction, ASSUMED_CACHED)
+    short_s = prompt_s(deployment, prompt * (1 - cached), 0.0)
+    cached_s = prompt_s(deployment, prompt, cached)
+    whole_s = prompt_s(deployment, prompt, 0.0)
+
+    some = loop.cached_fraction > 0
+    input_usd = np.where(some, prompt_usd * short_s / cached_s, prompt_usd)
+    cached_usd = np.where(some, prompt_usd - input_usd, prompt_usd * (cached_s - short_s) / whole_s)
+    return BreakEvenPrices(
+        input=np.asarray(input_usd / (prompt * (1 - loop.cached_fraction)) * 1e6),
+        cached_input=np.asarray(cached_usd / (prompt * cached) * 1e6),
+        output=np.asarray((request_usd - prompt_usd) / loop.output_tokens * 1e6),
     )
-    if cached:
-        input_usd = prompts_usd * without_s / with_s
-        cached_usd = prompts_usd - input_usd
-    else:
-        input_usd = prompts_usd
-        cached_usd = prompts_usd * (with_s - without_s) / prompt_s(question, prompt, 0.0)
-    output_usd = (usd_per_s / requests - prompts_usd) / float(load.output_tokens)
-    total = prompt + float(load.output_tokens)
-    return TokenPrices(
-        input=input_usd / (prompt * (1 - cached)) * 1e6,
-        cached_input=cached_usd / (prompt * asked) * 1e6,
-        output=output_usd * 1e6,
-        blended=usd_per_s / requests / total * 1e6,
-    )
 
 
-def prompt_s(question: ServingQuestion, prompt_tokens: float, cached_fraction: float) -> float:
-    """Seconds of the steps of one prompt alone."""
-    load = Load(max(prompt_tokens, 1.0), 1, 1, cached_fraction)
-    table = tabulate_serving(question.deployment, load, replace(question.limits, mixes=False))
-    logs, stretch = question.calibration.logs(question.subject)
-    times = serving_times(table, np.exp(logs), np.exp(stretch))
-    return float(times.mixed_step_s * table.prompt_steps)
+def break_even_load(served: ServingEstimate, api: ApiPrices) -> Array:
+    """Return the share of this load from which the deployment is cheaper than ``api``."""
+    if served.usd_per_s is None:
+        raise InputError(f"no price is known for {served.deployment.cluster.name}")
+    api_usd_per_s = served.times.requests_per_s * api.usd_per_request(served.loop)
+    return np.asarray(served.usd_per_s / api_usd_per_s)
+
+
+def prompt_s(deployment: Deployment, prompt_tokens: Number, cached_fraction: Number) -> Array:
+    """Return the seconds of the steps of one prompt alone."""
+    loop = ClosedLoop(np.maximum(prompt_tokens, 1.0), 1, 1, cached_fraction)
+    steps = load_steps(deployment, loop, mixes=False)
+    step_s = deployment.step_time_model.step_time(steps.mixed).expected_s
+    return np.asarray(step_s * steps.shape.prompt_steps)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headway.errors import InputError
 from headway.hardware.cluster import Link
-from headway.serving.one_engine import (
-    Limits,
-    Load,
-    ServingTable,
-    ServingTimes,
+from headway.serving.closed_loop import (
+    ClosedLoop,
+    LoadShape,
+    LoadSteps,
+    LoadTimes,
+    load_steps,
+    load_times,
     seats,
-    serving_times,
-    tabulate_serving,
 )
-from headway.steptime.calibration import Calibration, Subject, shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.memory import kv_bytes
-from headway.steptime.speculative import Speculation
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import TimeEstimate
 from headway.steptime.work import Array
 
-GRID_POINTS, MOST_SEQUENCES = 96, 2.0**20
+GRID_POINTS, MAX_SEQUENCES = 96, 2.0**20
 # Time to first token of 90 measured deployments at up to 64 users beyond what the stations explain:
 # 0.10, 0.12 and 0.12 s in the median on B200, GB200 and GB300 (InferenceX, NVIDIA Dynamo).
 HANDOFF_S = 0.12
@@ -45,40 +44,27 @@ class Workers:
     @property
     def num_accelerators(self) -> int:
         """Accelerators of all engines of the stage."""
-        return self.count * int(self.deployment.parallelism.num_accelerators)
+        return self.count * int(self.deployment.num_accelerators)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Disaggregated:
-    """A load on prefill engines and decode engines, with a link between them.
+class TwoStages:
+    """Prefill engines and decode engines, with a link between them.
 
     Attributes:
-        engine: as the calibration names it.
-        load: scalars only.
         link: over which the cache goes; its bandwidth is of one accelerator.
-        overlapped: a layer's cache is sent while the next layers are computed.
+        overlapped: whether a layer's cache is sent while the next layers are computed.
         handoff_s: what the router and the handing over of a request add to its first token.
-        drafted: tokens drafted per decode step by ``speculation``, 0 for none.
 
     """
 
     prefill: Workers
     decode: Workers
-    engine: str
-    load: Load
     link: Link
     overlapped: bool = True
     handoff_s: float = HANDOFF_S
-    limits: Limits = field(default_factory=Limits)
-    speculation: Speculation | None = None
-    drafted: int = 0
-    calibration: Calibration = field(default_factory=shipped)
 
     def __post_init__(self) -> None:
-        if np.broadcast(self.load.prompt_tokens, self.load.output_tokens).ndim or (
-            self.load.concurrency.ndim or self.load.cached_fraction.ndim
-        ):
-            raise InputError("a disaggregated deployment answers one load at a time")
         if not 0 <= self.handoff_s <= 60:
             raise InputError(f"handoff_s must lie between 0 and 60 s, not {self.handoff_s:g}")
         if self.prefill.deployment.model.name != self.decode.deployment.model.name:
@@ -92,35 +78,50 @@ class Disaggregated:
         """Accelerators of both stages."""
         return self.prefill.num_accelerators + self.decode.num_accelerators
 
-    def subject(self, workers: Workers) -> Subject:
-        """The names by which the calibration knows a stage."""
-        d = workers.deployment
-        return Subject.of(d.cluster.accelerator, self.engine, d.model, d.precision.weights.value)
+    def with_engines(self, prefill: int, decode: int) -> TwoStages:
+        """Return the same with so many engines of either stage."""
+        return replace(
+            self,
+            prefill=replace(self.prefill, count=prefill),
+            decode=replace(self.decode, count=decode),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageTimes:
+    """What the engine of one stage does under its share of a load: counts, steps, times."""
+
+    shape: LoadShape
+    decode: TimeEstimate
+    mixed: TimeEstimate
+    times: LoadTimes
 
 
 @dataclass(frozen=True, slots=True)
 class Prefilling:
-    """One prefill engine: seconds of a step of one prompt, and of one of ``most`` prompts."""
+    """One prefill engine: seconds of a step of one prompt, and of one of ``max_prompts``."""
 
     handling_s: float
     alone_s: float
     full_s: float
-    most: float
+    max_prompts: float
 
     @property
     def requests_per_s(self) -> float:
         """The most prompts that one engine computes in a second."""
-        return self.most / self.full_s
+        return self.max_prompts / self.full_s
 
     def step_s(self, requests_per_s: float) -> float:
         """A step of the prompts that arrive during one, at ``requests_per_s`` of one engine."""
-        if self.most <= 1:
+        if self.max_prompts <= 1:
             return self.alone_s
-        more_s = (self.full_s - self.alone_s) / (self.most - 1)
-        fixed_s = self.alone_s - more_s
-        left = 1 - requests_per_s * more_s
-        prompts = self.most if left <= 0 else requests_per_s * fixed_s / left
-        return fixed_s + more_s * min(max(prompts, 1.0), self.most)
+
+        # A step takes a fixed time and more for every prompt; prompts arrive while it runs.
+        prompt_s = (self.full_s - self.alone_s) / (self.max_prompts - 1)
+        fixed_s = self.alone_s - prompt_s
+        spare = 1 - requests_per_s * prompt_s
+        prompts = self.max_prompts if spare <= 0 else requests_per_s * fixed_s / spare
+        return fixed_s + prompt_s * min(max(prompts, 1.0), self.max_prompts)
 
     def wait_s(self, requests_per_s: float, engines: int, users: float) -> float:
         """Before a prompt's own step, when all engines together see ``requests_per_s``."""
@@ -153,75 +154,75 @@ class Decoding:
 
 
 def transfer_bytes(workers: Workers, prompt_tokens: float) -> float:
-    """Bytes of one prompt's cache on the accelerator of ``workers`` that holds most of it."""
-    d = workers.deployment
-    return float(kv_bytes(d.model, d.precision, d.parallelism, 1, prompt_tokens))
+    """Return the bytes of one prompt's cache on the accelerator that holds most of it."""
+    return float(workers.deployment.kv_bytes(1, prompt_tokens))
 
 
-def price_stage(
-    question: Disaggregated, workers: Workers, table: ServingTable
-) -> tuple[ServingTimes, Array]:
-    """Price a table of one stage's engine with that stage's coefficients; return these too."""
-    logs, stretch = question.calibration.logs(question.subject(workers))
-    theta = np.exp(logs)
-    return serving_times(table, theta, np.exp(stretch)), theta
+def prefill_times(stages: TwoStages, loop: ClosedLoop) -> StageTimes:
+    """Return what a prefill engine does with one prompt alone, and with as many as a step takes.
+
+    Arrays have shape ``(2,)``.
+    """
+    deployment = stages.prefill.deployment
+    new_tokens = float(loop.prompt_tokens * (1 - loop.cached_fraction))
+    budget = deployment.limits.max_num_batched_tokens
+    many = float(deployment.parallelism.dp) * (np.ceil(budget / max(new_tokens, 1.0)) + 1) + 1
+    burst = ClosedLoop(loop.prompt_tokens, 1, [1.0, many], loop.cached_fraction)
+    return _stage_times(deployment, load_steps(deployment, burst, mixes=False))
 
 
-def prefill_table(question: Disaggregated) -> ServingTable:
-    """Steps of a prefill engine: shape ``(2,)``, one prompt alone, and as many as a step takes."""
-    d, load = question.prefill.deployment, question.load
-    groups = float(d.parallelism.dp)
-    budget = question.limits.max_num_batched_tokens
-    new_tokens = float(load.prompt_tokens * (1 - load.cached_fraction))
-    many = groups * (np.ceil(budget / max(new_tokens, 1.0)) + 1) + 1
-    burst = Load(load.prompt_tokens, 1, [1.0, many], load.cached_fraction)
-    return tabulate_serving(d, burst, replace(question.limits, mixes=False))
+def decode_times(stages: TwoStages, loop: ClosedLoop, sequences: Array) -> StageTimes:
+    """Return what a decode engine does with ``sequences`` in it, undisturbed by prompts."""
+    deployment = stages.decode.deployment
+    same = ClosedLoop(loop.prompt_tokens, loop.output_tokens, sequences)
+    steps = load_steps(deployment, same, mixes=False)
+    undisturbed = replace(steps.shape, mixed_steps=np.zeros_like(steps.shape.mixed_steps))
+    return _stage_times(deployment, replace(steps, shape=undisturbed))
 
 
-def decode_table(question: Disaggregated, sequences: Array) -> ServingTable:
-    """Steps of a decode engine with ``sequences`` in it, undisturbed by prompts."""
-    load = Load(question.load.prompt_tokens, question.load.output_tokens, sequences)
-    table = tabulate_serving(
-        question.decode.deployment,
-        load,
-        replace(question.limits, mixes=False),
-        question.speculation,
-        question.drafted,
-    )
-    return replace(table, mixed_steps=np.zeros_like(table.mixed_steps))
+def max_sequences(stages: TwoStages, loop: ClosedLoop) -> float:
+    """Return the sequences that a decode engine holds, by memory and limits; may be 0."""
+    many = ClosedLoop(loop.prompt_tokens, loop.output_tokens, MAX_SEQUENCES)
+    return float(seats(stages.decode.deployment, many))
 
 
-def most_sequences(question: Disaggregated) -> float:
-    """Sequences that a decode engine holds, by its memory and its limits; may be 0."""
-    load = Load(question.load.prompt_tokens, question.load.output_tokens, MOST_SEQUENCES)
-    return float(seats(question.decode.deployment, load, question.limits))
+def prefilling(stages: TwoStages, loop: ClosedLoop) -> Prefilling:
+    """Return what prefill engines take; raise `DoesNotFitError` where no prompt fits."""
+    stage, deployment = prefill_times(stages, loop), stages.prefill.deployment
+    shape, times = stage.shape, stage.times
+    if np.any(shape.starved):
+        deployment.check_fit(int(deployment.parallelism.dp), float(loop.prompt_tokens))
 
-
-def prefilling(question: Disaggregated) -> Prefilling:
-    """Price the steps of a prefill engine; raise `DoesNotFitError` where no prompt fits."""
-    table = prefill_table(question)
-    if np.any(table.starved):
-        question.prefill.deployment.check_fit(
-            int(question.prefill.deployment.parallelism.dp), float(question.load.prompt_tokens)
-        )
-    times, _ = price_stage(question, question.prefill, table)
-    steps_s = times.mixed_step_s * table.prompt_steps
+    steps_s = times.mixed_step_s * shape.prompt_steps
     handling_s = float(times.ttft_s[0] - steps_s[0])
-    most = float(table.prompts_per_step[1])
+    max_prompts = float(shape.prompts_per_step[1])
     # A step of many is never slower than the same prompts one by one.
-    full_s = min(float(steps_s[1]), most * float(steps_s[0]))
-    return Prefilling(max(handling_s, 0.0) + question.handoff_s, float(steps_s[0]), full_s, most)
+    full_s = min(float(steps_s[1]), max_prompts * float(steps_s[0]))
+    return Prefilling(
+        handling_s=max(handling_s, 0.0) + stages.handoff_s,
+        alone_s=float(steps_s[0]),
+        full_s=full_s,
+        max_prompts=max_prompts,
+    )
 
 
-def decoding(question: Disaggregated) -> Decoding:
-    """Price the steps of a decode engine; raise `DoesNotFitError` where no sequence fits."""
-    held = most_sequences(question)
-    d = question.decode.deployment
-    if held < 1:
-        d.check_fit(int(d.parallelism.dp), float(question.load.mean_context_tokens))
-    few = np.arange(1.0, min(held, 32.0) + 1)
-    many = np.geomspace(min(held, 32.0), max(held, 1.0), GRID_POINTS)
+def decoding(stages: TwoStages, loop: ClosedLoop) -> Decoding:
+    """Return what decode engines take; raise `DoesNotFitError` where no sequence fits."""
+    largest, deployment = max_sequences(stages, loop), stages.decode.deployment
+    if largest < 1:
+        deployment.check_fit(int(deployment.parallelism.dp), float(loop.mean_context_tokens))
+
+    few = np.arange(1.0, min(largest, 32.0) + 1)
+    many = np.geomspace(min(largest, 32.0), max(largest, 1.0), GRID_POINTS)
     sequences = np.unique(np.concatenate([few, many]))
-    times, _ = price_stage(question, question.decode, decode_table(question, sequences))
-    gaps = float(question.load.output_tokens) - 1
-    return Decoding(sequences, np.asarray(np.maximum.accumulate(times.tpot_s * gaps)))
+    gaps = float(loop.output_tokens) - 1
+    tpot_s = decode_times(stages, loop, sequences).times.tpot_s
+    return Decoding(sequences, np.asarray(np.maximum.accumulate(tpot_s * gaps)))
+
+
+def _stage_times(deployment: Deployment, steps: LoadSteps) -> StageTimes:
+    model = deployment.step_time_model
+    decode, mixed = model.step_time(steps.decode), model.step_time(steps.mixed)
+    overhead: RequestOverhead = model.request_overhead
+    times = load_times(steps.shape, decode.expected_s, mixed.expected_s, overhead)
+    return StageTimes(shape=steps.shape, decode=decode, mixed=mixed, times=times)

@@ -77,7 +77,7 @@ def kv_blocks(deployment: Deployment, kv_block_tokens: int = 16) -> int:
     free_bytes = -float(np.max(deployment.missing_bytes(0, 0)))
     blocks = 0.0
     if free_bytes > 0:
-        blocks = float(deployment.max_sequences(kv_block_tokens, most=2.0**30))
+        blocks = float(deployment.max_sequences(kv_block_tokens, max_sequences=2.0**30))
     if blocks < 1:
         raise DoesNotFitError(
             f"{deployment.model.name} leaves no memory for a KV cache on "

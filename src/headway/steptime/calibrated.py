@@ -1,4 +1,4 @@
-"""The step-time model that was fitted: what the simulator and the gateway may read instead."""
+"""Step times of a measured engine: counted work, priced by the coefficients that were fitted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headway.steptime.calibration import Calibration, Subject, shipped
-from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
 from headway.steptime.kernel_coefficients import AT
-from headway.steptime.roofline import TimeEstimate
+from headway.steptime.placed_model import PlacedModel
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import ComponentTimes, TimeEstimate
+from headway.steptime.work import Array
 from headway.steptime.worktable import price, tabulate
 from headway.workload.step import Step
 
@@ -19,37 +20,62 @@ from headway.workload.step import Step
 class CalibratedStepTime:
     """Counted work, priced by the coefficients of a measured ``engine``."""
 
-    deployment: Deployment
+    placed: PlacedModel
     engine: str
     calibration: Calibration = field(default_factory=shipped)
 
+    @property
+    def subject(self) -> Subject:
+        """The names by which the calibration knows model, engine and hardware."""
+        placed = self.placed
+        return Subject.of(
+            placed.cluster.accelerator,
+            self.engine,
+            placed.model,
+            weights=placed.precision.weights.value,
+        )
+
+    @property
+    def coefficients(self) -> tuple[Array, float]:
+        """The coefficients of the subject, and the factor by which the whole is stretched."""
+        logs, stretch = self.calibration.logs(self.subject)
+        return np.exp(logs), float(np.exp(stretch))
+
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        """As it was fitted to measured times to first token."""
+        theta, _ = self.coefficients
+        return RequestOverhead(
+            fixed_s=float(theta[AT["request_s"]]),
+            prompt_token_s=float(theta[AT["prompt_token_s"]]),
+            held_steps=float(theta[AT["held_steps"]]),
+        )
+
     def step_time(self, step: Step) -> TimeEstimate:
-        """Time of ``step``, what the engine adds to every step included, with its 80% interval.
+        """Return the time of ``step``, what the engine adds to it included, with 80% interval.
 
         A step with prompt tokens (more than one scheduled per sequence, none of them drafted)
         takes what the engine adds to mixed steps too.
         """
-        d, calibration = self.deployment, self.calibration
-        subject = Subject.of(d.cluster.accelerator, self.engine, d.model, d.precision.weights.value)
-        logs, stretch = calibration.logs(subject)
-        theta, scale = np.exp(logs), np.exp(stretch)
-        table = tabulate(forward(d.model, d.precision, d.parallelism, step), d.cluster, d.precision)
-        priced = price(table, theta, scale)
-        prompts = step.num_sequences * (step.scheduled_tokens > step.sampled_tokens)
-        engine_s = (
-            theta[AT["step_s"]]
-            + theta[AT["sequence_s"]] * step.total_sequences / d.parallelism.dp
-            + theta[AT["mixed_s"]] * (prompts.sum(axis=-1) > 0)
-        )
-        total_s = priced.total_s + engine_s
-        low, high = calibration.quantiles[calibration.novelty(subject)]["tpot"]
+        theta, scale = self.coefficients
+        table = tabulate(self.placed, step)
+        parts = price(table, theta, scale)
+
+        # No machine with this data sheet is faster, whatever the quantile says.
+        low, high = self.calibration.quantiles[self.calibration.novelty(self.subject)]["tpot"]
+        total_s, bound = parts.total_s, table.bound
+        lower_s = np.maximum(total_s * np.exp(low), np.minimum(bound.total_s, total_s))
         return TimeEstimate(
-            priced.arithmetic_s,
-            priced.memory_s,
-            priced.network_s,
-            priced.latency_s + engine_s,
-            total_s,
-            np.maximum(total_s * np.exp(low), np.minimum(table.bound_s, total_s)),
-            total_s * np.exp(high),
-            calibration.basis(subject, 0.0),
+            expected_s=total_s,
+            lower_s=lower_s,
+            upper_s=total_s * np.exp(high),
+            basis=self.calibration.basis(self.subject, 0.0),
+            components=ComponentTimes(
+                arithmetic_s=parts.arithmetic_s,
+                memory_s=parts.memory_s,
+                network_s=parts.network_s,
+                latency_s=parts.latency_s + parts.engine_s,
+                total_s=total_s,
+            ),
+            bound=bound,
         )

@@ -24,7 +24,7 @@ from headway.model.attention import LatentAttention, LinearAttention
 from headway.model.ffn import MoeFfn
 from headway.steptime.kernel_coefficients import NAMES, Coefficients
 from headway.steptime.power import PowerModel
-from headway.steptime.roofline import Basis
+from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 
 VERSION = 2
@@ -155,6 +155,10 @@ class Calibration:
         if engine not in self.engines:
             raise UnknownNameError("engine", engine, self.engines)
 
+    def has_measured(self, vendor: str, engine: str) -> bool:
+        """Return whether points of ``engine`` on hardware of ``vendor`` are in the fit."""
+        return ("vendor, engine", f"{vendor}, {engine}") in self.factors
+
     def novelty(self, subject: Subject) -> str:
         """Which of `NOVELTIES` a subject is."""
         new_hardware = subject.hardware not in self.hardware
@@ -167,6 +171,13 @@ class Calibration:
         """Fitted for a measured vendor within the measured range, analytic elsewhere."""
         known = subject.vendor in self.vendors and octaves <= 1.0
         return Basis.FITTED if known else Basis.ANALYTIC
+
+    @property
+    def origin(self) -> str:
+        """What the calibration rests on, in words."""
+        facts = self.provenance
+        text = f"{facts['points']} measured points, {facts['fitted_by']}, {facts['fitted_on']}"
+        return text if self.own is None else f"{text}; {self.own.points} points of your own"
 
     def with_own(self, own: Own) -> Calibration:
         """The same with a user's own points on top."""

@@ -1,124 +1,228 @@
-"""A model on a cluster: everything that a step's time depends on, checked at birth."""
+"""A placed model and what runs it: everything that decides how long a step takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.dtypes import DType
-from headway.errors import DoesNotFitError, InputError, UnsupportedError
+from headway.errors import InputError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
-from headway.steptime.memory import kv_bytes, weight_bytes
+from headway.steptime.analytic import AnalyticStepTime
+from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.calibration import Calibration, shipped
+from headway.steptime.measured import OperatorStepTime
+from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import EXPECTED, Assumptions
-from headway.steptime.work import Array, BoolArray, Number
-from headway.units import GB
+from headway.steptime.placed_model import MEMORY_UTILIZATION, Drafting, PlacedModel
+from headway.steptime.roofline import EXPECTED, Efficiency
+from headway.steptime.step_time import StepTimeModel
+from headway.steptime.time_estimate import TimeEstimate
+from headway.workload.step import Step
+
+LEAST_BATCHED_TOKENS = 256  # engines with smaller steps were never measured
+NO_LIMIT = 2**20
+UNMIXED = ("sglang",)  # engines whose decoding waits while a prompt is computed
+
+Answer = TypeVar("Answer", covariant=True)
 
 
-def native(precision: Precision, accelerator: Accelerator) -> Precision:
-    """``precision`` as ``accelerator`` computes it.
+class Question(Protocol[Answer]):
+    """Whatever one may ask a deployment to do, such as `headway.serving.load.Load`."""
 
-    A format without native arithmetic is dequantized to 16 bits on the way in, which saves memory
-    but not arithmetic; bf16 and fp16 stand in for each other. Raises `UnsupportedError` where
-    there is no 16-bit arithmetic either.
-    """
-    wide = DType.BF16 if accelerator.supports(DType.BF16) else DType.FP16
-    computed = precision.activations if accelerator.supports(precision.activations) else wide
-    if not accelerator.supports(computed):
-        raise UnsupportedError(
-            f"{accelerator.name} computes neither {precision.activations.value} nor 16-bit floats"
-        )
-
-    def as_wide(dtype: DType) -> DType:
-        return wide if dtype in (DType.BF16, DType.FP16) else dtype
-
-    own = precision.attention_weights
-    return Precision(
-        as_wide(precision.weights),
-        as_wide(computed),
-        as_wide(precision.kv_cache),
-        None if own is None else as_wide(own),
-    )
+    def served_by(self, deployment: Deployment) -> Answer:
+        """Answer for ``deployment``."""
+        ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Deployment:
-    """One engine: a model in a precision, laid out on a cluster.
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """An engine's limits under vLLM's names; the defaults are vLLM's for serving."""
 
-    ``precision`` is made `native` to the hardware. Parallelism may hold arrays: then this is a
-    family of deployments, and `fits` says which of them are possible.
-    """
-
-    cluster: Cluster
-    model: ModelArchitecture
-    precision: Precision
-    parallelism: Parallelism
-    assumptions: Assumptions = EXPECTED
+    max_num_seqs: int = 1024
+    max_num_batched_tokens: int = 8192
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", native(self.precision, self.cluster.accelerator))
-        self.parallelism.check(self.model, self.cluster)
-
-    @property
-    def usable_bytes(self) -> float:
-        """Memory of one accelerator that weights and KV cache may take."""
-        return self.cluster.accelerator.memory_bytes * self.assumptions.memory_utilization
-
-    @property
-    def weight_bytes(self) -> Array:
-        """Weights on the fullest accelerator."""
-        return weight_bytes(self.model, self.precision, self.parallelism)
-
-    def missing_bytes(self, sequences: Number, context_tokens: Number) -> Array:
-        """By how much the fullest accelerator exceeds its memory; negative where there is room."""
-        cache = kv_bytes(self.model, self.precision, self.parallelism, sequences, context_tokens)
-        return np.asarray(self.weight_bytes + cache - self.usable_bytes)
-
-    def fits(self, sequences: Number, context_tokens: Number) -> BoolArray:
-        """Where ``sequences`` of ``context_tokens`` and the weights fit."""
-        return np.asarray(self.missing_bytes(sequences, context_tokens) <= 0)
-
-    def max_sequences(self, context_tokens: Number, most: float = 2.0**20) -> Array:
-        """The largest number of sequences whose cache fits, found by bisection; 0 if none does."""
-        shape = self.parallelism.num_accelerators.shape
-        low, high = np.zeros(shape), np.full(shape, most + 1)
-        while np.any(high - low > 1):
-            middle = np.floor((low + high) / 2)
-            fits = self.fits(middle, context_tokens)
-            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-        return low
-
-    def check_fit(self, sequences: int, context_tokens: float) -> None:
-        """Raise `DoesNotFitError` with the missing bytes unless ``sequences`` fit."""
-        missing = float(np.min(self.missing_bytes(sequences, context_tokens)))
-        if missing > 0:
-            raise DoesNotFitError(
-                f"{self.model.name} in {self.precision} with {sequences} sequences of "
-                f"{context_tokens:g} tokens lacks {missing / GB:.1f} GB on each of the "
-                f"{self.parallelism.num_accelerators:g} {self.cluster.name} ({self.parallelism}); "
-                "use more accelerators, a smaller precision or a smaller batch",
-                missing,
+        if self.max_num_seqs < 1:
+            raise InputError(f"max_num_seqs must be at least 1, not {self.max_num_seqs}")
+        if self.max_num_batched_tokens < LEAST_BATCHED_TOKENS:
+            raise InputError(
+                f"max_num_batched_tokens must be at least {LEAST_BATCHED_TOKENS}, not "
+                f"{self.max_num_batched_tokens}: engines with smaller steps were never measured"
             )
 
 
-def smallest_tensor_parallel(
-    cluster: Cluster, model: ModelArchitecture, precision: Precision, context_tokens: float
-) -> Parallelism:
-    """The fewest ranks, 1, 2, 4 and so on, that hold the weights and one sequence.
+def default_limits(engine: str | None) -> EngineLimits:
+    """Return vLLM's limits; without an engine, as many sequences as the memory holds."""
+    return EngineLimits() if engine is not None else EngineLimits(max_num_seqs=NO_LIMIT)
 
-    The largest that the model and the cluster allow, where even that is too small.
+
+def as_run(precision: Precision, accelerator: Accelerator) -> Precision:
+    """Return ``precision`` as engines run it: 4-bit weights with 8-bit activations where native.
+
+    A checkpoint with mxfp4 weights and 16-bit activations (gpt-oss) is multiplied in fp8 on
+    hardware that takes both formats, and dequantized elsewhere.
     """
-    found, tp = Parallelism(), 1
-    while tp <= cluster.links[0].domain_size:
-        try:
-            deployment = Deployment(cluster, model, precision, Parallelism(tp=tp))
-        except InputError:
-            break  # heads that no more ranks can share
-        found, tp = deployment.parallelism, 2 * tp
-        if deployment.fits(1, context_tokens):
-            break
-    return found
+    native_both = accelerator.supports(DType.MXFP4) and accelerator.supports(DType.FP8)
+    if precision.weights is DType.MXFP4 and precision.activations.bits == 16 and native_both:
+        return Precision(
+            weights=precision.weights,
+            activations=DType.FP8,
+            kv_cache=precision.kv_cache,
+            attention_weights=precision.attention_weights,
+        )
+    return precision
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False, kw_only=True)
+class Deployment(PlacedModel):
+    """A model on a cluster, and the engine that runs it.
+
+    Attributes:
+        engine: the measured serving engine ("vllm", "sglang", "tensorrt-llm") whose step times
+            are taken; ``None`` for the data sheet under ``efficiency``.
+        limits: of the engine.
+        calibration: what was measured of engines; what ships with Headway by default.
+        efficiency: how near software comes to the data sheet, where no engine is named.
+        operators: measured operators whose sums are the step times, instead of either.
+
+    """
+
+    engine: str | None
+    limits: EngineLimits
+    calibration: Calibration
+    efficiency: Efficiency
+    operators: Operators | None
+
+    def __init__(
+        self,
+        model: ModelArchitecture,
+        cluster: Cluster,
+        *,
+        tp: int = 1,
+        pp: int = 1,
+        dp: int = 1,
+        ep: int = 1,
+        parallelism: Parallelism | None = None,
+        precision: Precision | str | None = None,
+        engine: str | None = None,
+        limits: EngineLimits | None = None,
+        drafting: Drafting | None = None,
+        calibration: Calibration | None = None,
+        efficiency: Efficiency = EXPECTED,
+        operators: Operators | None = None,
+        memory_utilization: float = MEMORY_UTILIZATION,
+    ) -> None:
+        """Place ``model`` on ``cluster``.
+
+        Args:
+            model: what runs.
+            cluster: where it runs.
+            tp: tensor-parallel ranks, unless ``parallelism`` says them; so for the next three.
+            pp: pipeline stages.
+            dp: groups with attention of their own.
+            ep: expert-parallel groups.
+            parallelism: the layout; its degrees may be arrays.
+            precision: of weights, activations and KV cache, such as "fp8"; as the model was
+                published where not given.
+            engine: the measured engine that runs it, ``None`` for the data sheet.
+            limits: of the engine, `default_limits` where not given.
+            drafting: how it drafts, ``None`` for not at all.
+            calibration: see the attributes.
+            efficiency: see the attributes.
+            operators: see the attributes.
+            memory_utilization: fraction of the memory that weights and KV cache may take.
+
+        Raises:
+            InputError: the layout does not divide the model, or the precision is unknown.
+
+        """
+        if isinstance(precision, str):
+            precision = Precision.parse(precision)
+        if precision is None:
+            precision = model.precision
+        if precision is None:
+            raise InputError(f"{model.name} does not say its precision; give one, such as bf16")
+
+        calibration = shipped() if calibration is None else calibration
+        if engine is not None:
+            precision = as_run(precision, cluster.accelerator)
+        if parallelism is None:
+            parallelism = Parallelism(tp=tp, pp=pp, dp=dp, ep=ep)
+
+        values = {
+            "model": model,
+            "cluster": cluster,
+            "precision": precision,
+            "parallelism": parallelism,
+            "drafting": drafting,
+            "memory_utilization": memory_utilization,
+            "engine": engine,
+            "limits": default_limits(engine) if limits is None else limits,
+            "calibration": calibration,
+            "efficiency": efficiency,
+            "operators": operators,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        PlacedModel.__post_init__(self)
+
+    @property
+    def mixes_prompts(self) -> bool:
+        """Whether a step may hold prompts and decoding sequences at once."""
+        return self.engine not in UNMIXED
+
+    @property
+    def step_time_model(self) -> StepTimeModel:
+        """The object that says how long a step takes; all other questions ask it.
+
+        Raises:
+            UnknownNameError: when asked, where nobody has measured the engine.
+
+        """
+        if self.operators is not None:
+            return OperatorStepTime(self, self.operators)
+        if self.engine is not None:
+            return CalibratedStepTime(self, self.engine, self.calibration)
+        return AnalyticStepTime(self, self.efficiency)
+
+    def step_time(self, batch: npt.ArrayLike, context: npt.ArrayLike = 0) -> TimeEstimate:
+        """Return the time of a step in which ``batch`` sequences of ``context`` tokens decode.
+
+        Args:
+            batch: sequences; arrays broadcast against the context and the layout.
+            context: tokens of each sequence that are computed already.
+
+        """
+        verified = 1.0 if self.drafting is None else self.drafting.verified_tokens
+        sequences, tokens = np.asarray(batch, np.float64), np.asarray(context, np.float64)
+        return self.step_time_model.step_time(Step.decode(sequences, tokens, verified))
+
+    def serve(self, load: Question[Answer]) -> Answer:
+        """Return what serving ``load`` takes: times, throughput, dollars, joules."""
+        return load.served_by(self)
+
+    def with_parallelism(self, parallelism: Parallelism) -> Deployment:
+        """Return the same model on the same cluster in another layout."""
+        return replace(self, parallelism=parallelism)
+
+    def with_limits(self, limits: EngineLimits) -> Deployment:
+        """Return the same deployment under other limits of its engine."""
+        return replace(self, limits=limits)
+
+    def with_drafting(self, drafting: Drafting | None) -> Deployment:
+        """Return the same deployment, drafting in another way."""
+        return replace(self, drafting=drafting)
+
+    def __str__(self) -> str:
+        engine = "" if self.engine is None else f" with {self.engine}"
+        return (
+            f"{self.model.name} in {self.precision} on {self.num_accelerators:g} "
+            f"{self.cluster.name} ({self.parallelism}){engine}"
+        )

@@ -6,8 +6,7 @@ import re
 
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
-from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
+from headway.model.catalogue import find_model
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 
@@ -17,13 +16,16 @@ _DEPLOYMENT = re.compile(
 _DEGREE = re.compile(r"(tp|pp|dp|ep)(\d+)")
 
 
-def parse_deployment(text: str, precision: str | None = None) -> Deployment:
+def parse_deployment(
+    text: str, precision: str | None = None, engine: str | None = None
+) -> Deployment:
     """Return the deployment called ``text``.
 
     Args:
         text: ``MODEL@HARDWARE``, with a number of accelerators before the hardware and a layout
             behind it where they are not 1. Without a layout the accelerators share every layer.
         precision: W[/A[/KV]]; as the model was published where not given.
+        engine: the measured engine that runs it; ``None`` for the data sheet alone.
 
     Raises:
         InputError: the text is not of this form, a name in it is not known, or the layout takes
@@ -45,10 +47,11 @@ def parse_deployment(text: str, precision: str | None = None) -> Deployment:
         )
 
     return Deployment(
-        find_cluster(match["hardware"]),
         find_model(match["model"]),
-        Precision.parse(precision) if precision else find_precision(match["model"]),
-        layout,
+        find_cluster(match["hardware"]),
+        parallelism=layout,
+        precision=precision,
+        engine=engine,
     )
 
 

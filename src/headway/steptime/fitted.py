@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
-from headway.steptime.roofline import Basis, TimeEstimate
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.steptime.work import Array
 from headway.workload.step import Step
 
@@ -46,20 +47,17 @@ class FittedStepTime:
     coefficients: Array
     spread: float
 
-    def step_time(self, step: Step) -> TimeEstimate:
-        """Return the time of ``step``, arrays of its leading shape, with its 90% interval.
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        """Nothing: whatever a request takes beyond its passes is in the passes as measured."""
+        return RequestOverhead()
 
-        The components are not told apart: all of it is memory time.
-        """
+    def step_time(self, step: Step) -> TimeEstimate:
+        """Return the time of ``step``, arrays of its leading shape, with its 90% interval."""
         seconds = np.asarray(_features(step, self.knots) @ self.coefficients)
-        zero = np.zeros_like(seconds)
         factor = float(np.exp(SDS_OF_90_PERCENT * self.spread))
 
         return TimeEstimate(
-            arithmetic_s=zero,
-            memory_s=seconds,
-            network_s=zero,
-            latency_s=zero,
             expected_s=seconds,
             lower_s=seconds / factor,
             upper_s=seconds * factor,

@@ -118,6 +118,6 @@ FRACTIONS = (
     "unhidden",
     "link",
 )
-MOST = np.array([1.0 if name in FRACTIONS else np.inf for name in NAMES])
+MAX = np.array([1.0 if name in FRACTIONS else np.inf for name in NAMES])
 # What only the time to first token shows.
 FIRST_TOKEN = ("request_s", "prompt_token_s", "held_steps")

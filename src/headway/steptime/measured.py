@@ -9,15 +9,16 @@ all-reduce moves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from headway.errors import InputError
 from headway.model.ffn import MoeFfn
-from headway.steptime.deployment import Deployment
 from headway.steptime.operator_profile import Operators
-from headway.steptime.roofline import Basis, TimeEstimate
+from headway.steptime.placed_model import PlacedModel
+from headway.steptime.roofline import bound_of
+from headway.steptime.step_time import RequestOverhead
+from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.steptime.work import Array as Floats
 from headway.workload.step import Step
 
@@ -38,40 +39,42 @@ PCIE_PAIR = Exchange(5.22e-5, 6.29e-11)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatorStepTime:
-    """Sums of measured operators for ``deployment``.
+    """Sums of measured operators for a placed model.
 
     Attributes:
-        deployment: what runs; its ranks with attention of their own (dp) step together.
+        placed: what runs; its ranks with attention of their own (dp) step together.
         operators: as measured.
         exchange: between ranks.
 
     """
 
-    deployment: Deployment
+    placed: PlacedModel
     operators: Operators
     exchange: Exchange = PCIE_PAIR
 
     def __post_init__(self) -> None:
-        layout = self.deployment.parallelism
+        layout = self.placed.parallelism
         if int(layout.pp) > 1 or int(layout.num_accelerators) > 2:
             raise InputError(
                 "measured operators are put together for one or two ranks without a pipeline, not "
-                f"for {layout}; take --times analytic"
+                f"for {layout}; leave the operators out"
             )
 
-    @classmethod
-    def read(cls, folder: Path, deployment: Deployment) -> OperatorStepTime:
-        """With the tables in ``folder``; raise `InputError` where they do not cover this."""
-        return cls(deployment, Operators.read(folder, deployment))
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        """No operator shows it, and nothing is added."""
+        return RequestOverhead()
 
     def step_time(self, step: Step) -> TimeEstimate:
-        """Time of ``step``: decodes in its first group, prompts in its second, if there are any."""
+        """Return the time of ``step``: decodes in its first group, prompts in a second, if any."""
         shape = np.broadcast_shapes(*(a.shape for a in (step.num_sequences, step.scheduled_tokens)))
         number, new, old = (
             np.broadcast_to(a, shape)
             for a in (step.num_sequences, step.scheduled_tokens, step.computed_tokens)
         )
-        groups = int(self.deployment.parallelism.dp)
+
+        # Ranks with attention of their own step together: the busiest sets the pace.
+        groups = int(self.placed.parallelism.dp)
         decodes, context = number[..., 0] / groups, old[..., 0]
         if shape[-1] == 1:
             us = self._decode_us(decodes, context)
@@ -81,10 +84,16 @@ class OperatorStepTime:
             busiest = np.ceil(prompts / groups) if groups > 1 else prompts
             us = self._mixed_us(decodes, context, busiest, new[..., 1], old[..., 1])
             total = decodes * groups + prompts * new[..., 1]
+
         us = us + self._experts_us(total)
         seconds = us * 1e-6 + self._exchange_s(total)
-        zero = np.zeros_like(seconds)
-        return TimeEstimate(zero, zero, zero, zero, seconds, seconds, seconds, Basis.MEASURED)
+        return TimeEstimate(
+            expected_s=seconds,
+            lower_s=seconds,
+            upper_s=seconds,
+            basis=Basis.MEASURED,
+            bound=bound_of(self.placed.forward(step), self.placed.cluster),
+        )
 
     def _decode_us(self, decodes: Floats, context: Floats) -> Floats:
         """One rank's step without prompts: it runs as a graph that was captured for more."""
@@ -111,14 +120,14 @@ class OperatorStepTime:
         most = table.tokens[-1]
         dense = np.interp(tokens, table.tokens, table.dense_us) * np.maximum(tokens / most, 1.0)
         head = np.interp(sampled, table.sequences, table.head_us)
-        return np.asarray(dense + head + self.deployment.model.num_layers * attention_us)
+        return np.asarray(dense + head + self.placed.model.num_layers * attention_us)
 
     def _experts_us(self, tokens: Floats) -> Floats:
         """All layers' experts: a rank computes its share of what the tokens of all ranks choose."""
         if self.operators.experts is None:
             return np.zeros_like(tokens)
-        us, ways = np.zeros_like(tokens), int(self.deployment.parallelism.ep)
-        for group in self.deployment.model.layers:
+        us, ways = np.zeros_like(tokens), int(self.placed.parallelism.ep)
+        for group in self.placed.model.layers:
             if isinstance(group.ffn, MoeFfn):
                 of, chosen = group.ffn.num_experts, group.ffn.num_experts_per_token
                 # As many differ as independent, even choices make; real routing is a little uneven.
@@ -127,8 +136,8 @@ class OperatorStepTime:
         return us
 
     def _exchange_s(self, tokens: Floats) -> Floats:
-        layout, model = self.deployment.parallelism, self.deployment.model
-        bytes_ = tokens * model.hidden_size * self.deployment.precision.activations.bytes
+        layout, model = self.placed.parallelism, self.placed.model
+        bytes_ = tokens * model.hidden_size * self.placed.precision.activations.bytes
         per_layer = 2 if int(layout.tp) > 1 else int(int(layout.dp) > 1)
         times = model.num_layers * per_layer
         return np.asarray(times * (self.exchange.fixed_s + self.exchange.byte_s * bytes_))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from headway.errors import InputError, MissingExtraError, reason
 from headway.model.ffn import MoeFfn
-from headway.steptime.deployment import Deployment
+from headway.steptime.placed_model import PlacedModel
 from headway.steptime.work import Array as Floats
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -92,7 +92,7 @@ class Operators:
     experts: Grid | None
 
     @classmethod
-    def read(cls, folder: Path, deployment: Deployment) -> Operators:
+    def read(cls, folder: Path, deployment: PlacedModel) -> Operators:
         """The tables in ``folder`` that were measured for ``deployment``.
 
         Raises:
@@ -136,7 +136,7 @@ class Operators:
         )
 
 
-def _table(folder: Path, name: str, deployment: Deployment) -> Columns:
+def _table(folder: Path, name: str, deployment: PlacedModel) -> Columns:
     """The rows of the one table in ``folder`` whose name ends in ``name``, for ``deployment``."""
     found = sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
     if len(found) != 1:

@@ -22,6 +22,7 @@ class Speculation:
             the token before it; 1 where all are alike.
         spread: where the acceptance is assumed, the 80% half-width of the logarithm of the tokens
             per pass; 0 where it was given.
+        source: where the acceptance was read; empty where it was given.
         bonus_token: whether the verifying pass yields one more token after the accepted ones, as
             in Leviathan et al. 2023; without it, as in Erdil 2025, eq. 46.
         max_draft_tokens: the largest number of tokens drafted per pass that is considered.
@@ -35,6 +36,7 @@ class Speculation:
     shares_weights: bool = False
     decay: float = 1.0
     spread: float = 0.0
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("acceptance", "decay", "spread"):

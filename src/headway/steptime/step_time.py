@@ -5,28 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
-from headway.steptime.roofline import TimeEstimate, estimate
+import numpy as np
+
+from headway.steptime.time_estimate import TimeEstimate
+from headway.steptime.work import Array, Number
 from headway.workload.step import Step
 
 
-class StepTimeModel(Protocol):
-    """Whatever predicts the time of one forward pass, be it analytic, fitted or measured."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RequestOverhead:
+    """What an engine adds to a request before its first token, beyond the steps of its prompt.
 
-    def step_time(self, step: Step) -> TimeEstimate:
-        """Time of ``step``, arrays of its leading shape."""
+    Attributes:
+        fixed_s: seconds of every request.
+        prompt_token_s: seconds of every token of its prompt that is computed.
+        held_steps: steps for which the first token is held back before it streams.
+
+    """
+
+    fixed_s: Number = 0.0
+    prompt_token_s: Number = 0.0
+    held_steps: Number = 0.0
+
+    def seconds(self, prompt_tokens: Number, step_s: Number) -> Array:
+        """Return the seconds added to a prompt of ``prompt_tokens`` beside steps of ``step_s``."""
+        return np.asarray(
+            self.fixed_s + self.prompt_token_s * prompt_tokens + self.held_steps * step_s
+        )
+
+
+class StepTimeModel(Protocol):
+    """Whatever predicts the time of one forward pass: analytic, calibrated, measured or fitted."""
+
+    @property
+    def request_overhead(self) -> RequestOverhead:
+        """What is added to a request before its first token."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class AnalyticStepTime:
-    """Counted work, priced from the data sheet under stated assumptions."""
-
-    deployment: Deployment
-
     def step_time(self, step: Step) -> TimeEstimate:
-        """Time of ``step`` on the deployment, with its interval."""
-        d = self.deployment
-        work = forward(d.model, d.precision, d.parallelism, step)
-        return estimate(work, d.cluster, d.assumptions)
+        """Return the time of ``step``, arrays of its leading shape, with interval and basis."""
+        ...

@@ -77,8 +77,19 @@ def our_frontiers(model: str, weights: str, accelerator: str, bandwidth: float) 
     chip = cluster.accelerator
     rate = chip.memory_bandwidth_bytes_per_s * bandwidth
     cluster = replace(cluster, accelerator=replace(chip, memory_bandwidth_bytes_per_s=rate))
-    points = front(search(Question(find_model(model), Precision.parse(weights), 0), cluster))
-    return Curve(points.tok_per_s_per_user, points.usd_per_mtok, points.num_accelerators)
+    points = front(
+        search(
+            Question(
+                model=find_model(model),
+                precision=Precision.parse(weights),
+                prompt_tokens=0,
+                output_tokens=1,
+                prefilled=True,
+            ),
+            cluster,
+        )
+    )
+    return Curve(points.tok_per_s_per_user, points.usd_per_mtok_output, points.num_accelerators)
 
 
 def published_frontiers(model: str, weights: str, accelerator: str, bandwidth: float) -> Curve:

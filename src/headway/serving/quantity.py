@@ -1,0 +1,63 @@
+"""A quantity of many questions at once, each with its doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headway.report.estimate import Estimate
+from headway.steptime.time_estimate import Basis
+from headway.steptime.work import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity:
+    """Numbers with their intervals; arrays of one shape.
+
+    Attributes:
+        expected, lower, upper: the value, and the ends of its interval.
+        level: the share of cases that the interval holds; ``None`` where it runs from what the
+            data sheet allows to poor kernels.
+        basis: the weakest of what the value rests on.
+
+    """
+
+    expected: Array
+    lower: Array
+    upper: Array
+    level: float | None
+    basis: Basis
+
+    def __float__(self) -> float:
+        return float(self.expected)
+
+    def at(self, index: tuple[int, ...] = ()) -> Estimate:
+        """Return the estimate at ``index``; without one the quantity must be scalar."""
+        expected = float(self.expected[index])
+        # Rounding may put an end a last digit beyond the value where both are one number.
+        return Estimate(
+            expected=expected,
+            lower=min(float(self.lower[index]), expected),
+            upper=max(float(self.upper[index]), expected),
+            level=self.level,
+            basis=self.basis.value,
+        )
+
+    def scaled(self, factor: Array | float) -> Quantity:
+        """Return the same in another unit, or per something; ``factor`` must be positive."""
+        return replace(
+            self,
+            expected=np.asarray(self.expected * factor),
+            lower=np.asarray(self.lower * factor),
+            upper=np.asarray(self.upper * factor),
+        )
+
+    def inverse(self, numerator: Array | float = 1.0) -> Quantity:
+        """Return ``numerator`` over the value: its lower end is that of the upper one."""
+        return replace(
+            self,
+            expected=np.asarray(numerator / self.expected),
+            lower=np.asarray(numerator / self.upper),
+            upper=np.asarray(numerator / self.lower),
+        )
