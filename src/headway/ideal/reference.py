@@ -99,7 +99,10 @@ def idealize(
 
     """
     if isinstance(model, str):
-        precision, model = find_precision(model) if precision is None else precision, find_model(model)
+        precision, model = (
+            find_precision(model) if precision is None else precision,
+            find_model(model),
+        )
     deployment = fastest_deployment(
         model,
         find_cluster(on) if isinstance(on, str) else on,
