@@ -10,9 +10,8 @@ import numpy as np
 from headway.sim.policy_row import PolicyRow
 from headway.steptime.calibration import shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.forward import forward
 from headway.steptime.power import idle_share
-from headway.steptime.worktable import tabulate
+from headway.steptime.roofline import bound_of
 from headway.units import HOUR_S
 from headway.workload.step import Step
 
@@ -63,10 +62,8 @@ class PoolCost:
 
         # A prompt token is one more row of the step; it reads as much cache as it has attended to.
         step = Step.decode(decodes, self.context_tokens).with_group(Step.prefill(1, prompt, 0))
-        work = forward(deployment.model, deployment.precision, deployment.parallelism, step)
-        table = tabulate(work, deployment.cluster, deployment.precision)
-        arithmetic = table.arithmetic_s.sum(axis=-1) / step_s
-        memory = (table.weight_s.sum(axis=-1) + table.cache_s.sum(axis=-1)) / step_s
+        bound = bound_of(deployment.forward(step), deployment.cluster)
+        arithmetic, memory = bound.arithmetic_s / step_s, bound.memory_s / step_s
         return np.minimum(arithmetic, 1.0), np.minimum(memory, 1.0)
 
 

@@ -15,11 +15,13 @@ from headway.sim.predictions import Predictions
 from headway.sim.site import Disaggregation, Outage, Pool
 from headway.sim.source import Workload
 from headway.sim.times import tabulate
+from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.measured import OperatorStepTime
-from headway.steptime.step_time import AnalyticStepTime, StepTimeModel
+from headway.steptime.operator_profile import Operators
+from headway.steptime.step_time import StepTimeModel
 from headway.units import check_positive
 from headway.workload.request import Slo
 
@@ -103,7 +105,7 @@ def step_times_of(
     if engine is not None and operators is not None:
         raise InputError("step times are an engine's, or those of measured operators: give one")
     if operators is not None:
-        return OperatorStepTime.read(operators, deployment)
+        return OperatorStepTime(deployment, Operators.read(operators, deployment))
     if engine is None:
         return AnalyticStepTime(deployment)
     shipped().check_engine(engine)
