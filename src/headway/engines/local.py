@@ -68,9 +68,8 @@ def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
     if options.deployment is not None:
         from headway.engines.timed import TimedPipeline
         from headway.steptime.deployment_name import parse_deployment
-        from headway.steptime.step_time import AnalyticStepTime
 
-        times = AnalyticStepTime(parse_deployment(options.deployment))
+        times = parse_deployment(options.deployment).step_time_model
         pipeline = TimedPipeline(times, options.max_num_batched_tokens)
         pipe = in_thread(pipeline, options.max_num_seqs)
         name = options.deployment

@@ -22,7 +22,7 @@ from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 from headway.papers.erdil_2025.models import PublishedModel
 from headway.report.column import column
 from headway.report.report import Report
-from headway.steptime.deployment import native
+from headway.steptime.placed_model import native
 from headway.units import check_positive
 
 HOP_S = 1e-6
