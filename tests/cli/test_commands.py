@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headway.cli.main import COMMANDS, main
+from headway.errors import InputError, MissingExtraError, MissingServerError, UnknownNameError
 from headway.report.report import Report
 
 ESTIMATE = ["estimate", "llama-3.1-70b", "--on", "h100"]
@@ -231,6 +232,29 @@ def test_importing_the_core_brings_no_heavy_library() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("a"), 2),
+        (UnknownNameError("model", "a", ["b"]), 2),
+        (MissingExtraError("a PNG", "plot"), 3),
+        (MissingServerError("a load", "http://localhost:1", "refused"), 3),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_exit_code_says_what_happened(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("headway.cli.main.headway.main", fail)
+    monkeypatch.setattr("headway.cli.main._drop_stdout", lambda: None)
+    assert run("catalogue")[0] == code
 
 
 def test_a_closed_pipe_leaves_no_traceback() -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from io import TextIOWrapper
+from typing import NoReturn
 
 import click
 
@@ -95,33 +96,42 @@ def main(arguments: list[str] | None = None) -> None:
     0: answered; 1: the answer is no; 2: bad input; 3: something needed is missing (an extra, a
     server); 130: interrupted.
     """
+    # A terminal may know ASCII only.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may know ASCII only
+            stream.reconfigure(errors="backslashreplace")
+
     try:
         code = headway.main(args=arguments, prog_name="headway", standalone_mode=False)
         if sys.stdout is not None:  # it is where it was closed (>&-)
             sys.stdout.flush()
+
+    # Standard output is gone: nobody reads on, or its disk is full.
     except BrokenPipeError:
         _drop_stdout()
         sys.exit(0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
-    except MissingError as error:
-        _fail(str(error), 3)
-    except HeadwayError as error:
-        _fail(str(error), 2)
-    except click.UsageError as error:
-        asked = error.ctx.command_path if error.ctx else "headway"
-        _fail(f"{error.format_message().rstrip('.')} (see {asked} --help)", 2)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
     except OSError as error:
         if error.filename is not None or error.errno not in _STDOUT_IS_GONE:
             raise
         _drop_stdout()
         _fail(f"cannot write to standard output: {error.strerror}", 2)
+
+    # What was asked cannot be answered.
+    except MissingError as error:
+        _fail(str(error), 3)
+    except HeadwayError as error:
+        _fail(str(error), 2)
+
+    # What was asked cannot be understood.
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "headway"
+        _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
@@ -132,7 +142,7 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     printable = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
     click.echo(f"headway: {printable}", err=True)
     sys.exit(code)
