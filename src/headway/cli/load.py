@@ -46,7 +46,11 @@ from headway.workload.objective import EXAMPLE, parse_slo
               help="Tokens of the answer, without a workload.")  # fmt: skip
 @click.option("--model", default="", help="Default: the first that the server lists.")
 @click.option(
-    "--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True
+    "--api",
+    type=click.Choice(["chat", "completions"]),
+    default="chat",
+    show_default=True,
+    help="Which of the server's interfaces is asked.",
 )
 @click.option("--api-key", envvar="OPENAI_API_KEY", default="", help="Default: $OPENAI_API_KEY.")
 @click.option("--slo", metavar="OBJECTIVES", help=f"For the goodput: {EXAMPLE!r}.")
