@@ -3,7 +3,7 @@
 First the order alone: requests are pushed with the keys that a policy gives them and taken out one
 by one while others come, as in a gateway that is behind. Then all of it, with the predictor that
 ships and the prompts of `predict_elicited.jsonl`, in the company that the gateway itself gathers
-(`headway.gateway.dispatch`), and what is learned from each answer beside it.
+(`headway.gateway.scheduler.dispatcher`), and what is learned from each answer beside it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tools.length_data import elicited
 
 from headway.gateway.config import Fairness
-from headway.gateway.dispatch import COMPANY_IN_CROWD
-from headway.gateway.foresight import Foreseen, give_keys, predict
-from headway.gateway.waiting import Ticket, Waiting
+from headway.gateway.scheduler.dispatcher import COMPANY_IN_CROWD
+from headway.gateway.scheduler.queue import PoolQueue, Ticket
+from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
 from headway.predict.default import default_predictor
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy, ShortestJob
 from headway.schedule.policies import find_policy
@@ -59,10 +59,10 @@ def whole() -> dict[str, float]:
     prompts = [observation.prompt for observation in elicited()]
     count = ROUNDS * TURNS_WHOLE
     waiters = [
-        Foreseen(Request(str(i), 0.001 * i, prompts[i % len(prompts)], 100, None, "m"))
+        QueuedRequest(Request(str(i), 0.001 * i, prompts[i % len(prompts)], 100, None, "m"))
         for i in range(count)
     ]
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=80_000))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=80_000))
     for i in range(WAITING):
         queue.push(Ticket(0.0, float(i), work_s=1.0), 0.0)
     found: dict[str, list[float]] = {"decide": [], "learn": []}
@@ -95,7 +95,7 @@ def main() -> None:
         began_s = process_time()
         tickets = keyed(policy, times, random)
         keys_us = 1e6 * (process_time() - began_s) / len(tickets)
-        queue: Waiting[Ticket] = Waiting(Fairness(patience_s=30.0))
+        queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=30.0))
         for ticket in tickets[:WAITING]:
             queue.push(ticket, ticket.arrival_s)
         queue.pop(float(times[WAITING]))  # the first one sorts what has gathered

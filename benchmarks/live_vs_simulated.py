@@ -40,8 +40,9 @@ from headway.engines.server import serve as serve_engine
 from headway.engines.steplog import LoggedPipeline, Row, as_steps
 from headway.engines.tiny import TINY_RANDOM
 from headway.engines.vocabulary import ByteVocabulary
-from headway.gateway.config import Endpoint, Fairness, GatewayConfig
-from headway.gateway.serve import serve as serve_gateway
+from headway.gateway.config import Fairness, GatewayConfig
+from headway.gateway.pools import Endpoint
+from headway.gateway.server.serve import serve as serve_gateway
 from headway.http.openai import COMPLETIONS
 from headway.ideal.estimator import fit_measured_passes
 from headway.load.answer import Outcome

@@ -10,9 +10,9 @@ import json
 import logging
 from collections.abc import Sequence
 
-from headway.gateway.app import Gateway
-from headway.gateway.config import Endpoint, GatewayConfig
-from headway.gateway.pools import Overflow, Pool
+from headway.gateway.config import GatewayConfig
+from headway.gateway.pools import Endpoint, Overflow, Pool
+from headway.gateway.server.gateway import Gateway
 from headway.http.fake import FakeEngine
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
@@ -65,7 +65,7 @@ async def show(policy: OrderPolicy, second_pool: bool = False) -> None:
     asking = []
     for number, words in enumerate((900, 20, 400, 50), 1):
         asking.append(asyncio.create_task(ask(port, f"Write {words} words")))
-        while len(gateway.waiting["fast"]) + len(slow.bodies) < number:
+        while len(gateway.queues["fast"]) + len(slow.bodies) < number:
             await asyncio.sleep(0.001)
     first.cancel()
     answers = await asyncio.gather(*asking)

@@ -19,7 +19,7 @@ from tests.gateway.conftest import live as live  # a fixture
 
 from headway.cli.serve import serve
 from headway.errors import InputError
-from headway.gateway.keys import key_hash
+from headway.gateway.scheduler.admission import key_hash
 from headway.http.fake import FakeSpeed
 from headway.record.store import read_entries
 

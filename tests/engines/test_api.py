@@ -118,13 +118,17 @@ def test_an_engine_that_breaks_says_so(served: Served) -> None:
 
 
 def test_the_gateway_learns_its_capacity(served: Served) -> None:
-    from headway.gateway.backend import Backend
-    from headway.gateway.config import Endpoint
+    from headway.gateway.dialects import EngineQueue
+    from headway.gateway.pools import Endpoint
+    from headway.gateway.scheduler.engine import EngineState
+    from headway.gateway.server.backend import Backend
+    from headway.schedule.view import ServiceTime
 
     port = served.engine(TimedPipeline(Linear(0.02)), max_num_seqs=2)
 
     async def look() -> Backend:
-        backend = Backend(Endpoint(f"http://127.0.0.1:{port}/v1"), served.loop)
+        endpoint = Endpoint(f"http://127.0.0.1:{port}/v1")
+        backend = Backend(EngineState(endpoint, ServiceTime()))
         for _ in range(2):  # one look alone is not believed
             await backend.look()
         backend.connections.close()
@@ -137,10 +141,10 @@ def test_the_gateway_learns_its_capacity(served: Served) -> None:
         connections[-1].request("POST", COMPLETIONS, body)
     for _ in range(100):  # until all five have come in, and a step has begun
         backend = served.run(look())
-        if (backend.running, backend.waiting) == (2, 3):
+        if backend.queue == EngineQueue(2, 3):
             break
         time.sleep(0.02)
-    assert (backend.running, backend.waiting) == (2, 3)
-    assert int(backend.speed.limit) == 2
+    assert backend.queue == EngineQueue(2, 3)
+    assert int(backend.state.pace.target_in_flight) == 2
     for connection in connections:
         connection.close()

@@ -16,8 +16,9 @@ from tests.engines.conftest import Linear, Served
 from headway.engines.batch import Pipeline
 from headway.engines.steplog import LoggedPipeline, as_steps
 from headway.engines.timed import TimedPipeline
-from headway.gateway.app import Gateway
-from headway.gateway.config import Endpoint, GatewayConfig
+from headway.gateway.config import GatewayConfig
+from headway.gateway.pools import Endpoint
+from headway.gateway.server.gateway import Gateway
 from headway.http.openai import COMPLETIONS
 from headway.load.answer import Outcome
 from headway.load.plan import plan_trace

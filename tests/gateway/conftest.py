@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from headway.gateway.app import Gateway
-from headway.gateway.config import Endpoint, GatewayConfig, Limits, Timeouts
+from headway.gateway.config import GatewayConfig, Limits, Timeouts
+from headway.gateway.pools import Endpoint
+from headway.gateway.server.gateway import Gateway
 from headway.http.descriptors import Descriptors
 from headway.http.fake import FakeEngine, FakeSpeed
 from headway.record.entry import Entry
@@ -84,7 +85,7 @@ class Live:
     def busy(self, port: int, **headers: str) -> Iterator[None]:
         """Let one request keep the first engine's only place; it goes away at the end."""
         gateway, engine = self.gateways[-1], self.engines[0]
-        gateway.config = replace(gateway.config, timeouts=Timeouts())
+        gateway.scheduler.config = replace(gateway.config, timeouts=Timeouts())
         begun = len(engine.bodies)
         body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": "first 1"}]})
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -97,7 +98,7 @@ class Live:
         """The records, once there are at least ``expected`` that have ended."""
         entries: list[Entry] = []
         for _ in range(150):
-            store = self.gateways[-1].store
+            store = self.gateways[-1].scheduler.ledger.store
             assert store is not None
             store.flush()
             entries = [e for e in read_entries(self.record) if e.status != "open"]

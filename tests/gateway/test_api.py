@@ -10,8 +10,8 @@ import openai
 import pytest
 from tests.gateway.conftest import CHAT, Live, get, post, streamed
 
-from headway.gateway.answer import Answer
-from headway.gateway.exchange import Exchange
+from headway.gateway.server.answer import Answer
+from headway.gateway.server.exchange import Exchange
 from headway.http.fake import FakeSpeed
 from headway.http.server import ServerConnection
 
@@ -147,7 +147,7 @@ def test_events_of_a_megabyte_pass_whole_however_they_are_chunked(live: Live, pa
     for fault in ("", "rechunk"):
         assert post(port, body, path, x_fake_fault=fault)[2] == expected
     assert [(e.status, e.output_tokens) for e in live.entries(2)] == [("done", 3)] * 2
-    assert next(iter(live.gateways[0].backends.values())).failed == 0
+    assert next(iter(live.gateways[0].scheduler.fleet.engines.values())).num_failed == 0
 
 
 def test_an_answer_too_long_to_hold_passes_through(live: Live) -> None:
@@ -234,7 +234,7 @@ def test_what_waits_can_be_seen(live: Live) -> None:
     with live.busy(port):
         for thread in clients:
             thread.start()
-        live.until(lambda: len(live.gateways[0].waiting["main"]) == 2)
+        live.until(lambda: len(live.gateways[0].queues["main"]) == 2)
         tree = json.loads(get(port, "/v1/queue")[2])
         assert (tree["waiting"], tree["running"]) == (2, 1)
         assert [row["position"] for row in tree["data"]] == [0, 1]

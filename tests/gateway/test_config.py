@@ -8,11 +8,11 @@ from textwrap import dedent
 import pytest
 
 from headway.errors import InputError
-from headway.gateway.config import Endpoint, GatewayConfig, Tenant, is_loopback
-from headway.gateway.keys import key_hash, make_key
-from headway.gateway.pools import Overflow, Pool
-from headway.gateway.toml import read_config
-from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
+from headway.gateway.config import GatewayConfig, Tenant, is_loopback
+from headway.gateway.config_file import read_config
+from headway.gateway.pools import Endpoint, Overflow, Pool
+from headway.gateway.scheduler.admission import key_hash, make_key
+from headway.schedule.order import ShortestJob
 
 ENGINE = (Endpoint("http://localhost:8000/v1"),)
 FULL = f"""
@@ -39,15 +39,10 @@ by_tenant = true
 """
 
 
-def find(name: str) -> OrderPolicy:
-    known: dict[str, OrderPolicy] = {"sjf": ShortestJob(), "fcfs": Fcfs()}
-    return known[name]
-
-
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "headway.toml"
     path.write_text(FULL)
-    config = read_config(path, find)
+    config = read_config(path)
     assert isinstance(config.policy, ShortestJob)
     assert config.pools == ("main", "cpu")
     assert config.endpoints[0].max_inflight == 64
@@ -82,7 +77,7 @@ def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, text: str, message: str
     path = tmp_path / "headway.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        read_config(path, find)
+        read_config(path)
 
 
 def test_it_listens_publicly_only_with_a_key() -> None:
@@ -139,7 +134,6 @@ def test_pools_offload_traces_and_a_shared_record_are_read(tmp_path: Path) -> No
             share = 0.2
             """,
         ),
-        find,
     )
     assert config.record == "postgresql://headway@db/live"
     assert config.traces == "http://localhost:4318"
@@ -166,4 +160,4 @@ def test_a_mistake_in_pools_is_named(tmp_path: Path, text: str, what: str) -> No
     head = '[[backend]]\nurl = "http://x/v1"\n'
     text = text + "\n" + head if text.startswith("traces") else head + text
     with pytest.raises(InputError, match=what):
-        read_config(written(tmp_path, text), find)
+        read_config(written(tmp_path, text))

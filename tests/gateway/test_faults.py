@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, streamed
 
 from headway.gateway.config import Timeouts
-from headway.gateway.speed import MOST_PAUSE_S, Breaker
+from headway.gateway.scheduler.engine import MAX_PAUSE_S, Breaker
 from headway.http.descriptors import MOST_FILES, RESERVED
 from headway.http.fake import FakeSpeed
 from headway.record.sqlite import SqliteRecord
@@ -124,11 +124,11 @@ def test_requests_wait_for_an_engine_that_is_away(live: Live) -> None:
         there = reserved.getsockname()[1]
     port = live.gateway(f"http://127.0.0.1:{there}/v1")
     gateway = live.gateways[0]
-    live.until(lambda: not next(iter(gateway.backends.values())).healthy)
+    live.until(lambda: not next(iter(gateway.scheduler.fleet.engines.values())).healthy)
     found: list[int] = []
     client = threading.Thread(target=lambda: found.append(post(port, CHAT)[0]))
     client.start()
-    live.until(lambda: len(gateway.waiting["main"]) == 1)
+    live.until(lambda: len(gateway.queues["main"]) == 1)
     live.engine(port=there)
     client.join()
     assert found == [200]
@@ -181,7 +181,7 @@ def test_a_client_that_goes_away_while_it_waits_is_forgotten(live: Live) -> None
     port = live.gateway(live.engine(FakeSpeed(ttft_s=0.2)), endpoint={"max_inflight": 1})
     first = threading.Thread(target=post, args=(port, CHAT))
     first.start()
-    queue = live.gateways[0].waiting["main"]
+    queue = live.gateways[0].queues["main"]
     live.until(lambda: len(live.engines[0].bodies) == 1)
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(request_bytes(json.dumps(CHAT).encode()))
@@ -281,7 +281,7 @@ def test_a_slow_reader_slows_its_own_engine_and_loses_nothing(live: Live) -> Non
 
 def test_a_full_disk_stops_no_request_and_loses_no_record(live: Live) -> None:
     port = live.gateway(live.engine(), max_bytes=60_000, keep_prompts=True)
-    store = live.gateways[0].store
+    store = live.gateways[0].scheduler.ledger.store
     assert store is not None
     database = store.database
     assert isinstance(database, SqliteRecord)
@@ -348,7 +348,7 @@ def test_idle_clients_leave_room_for_a_refusal(live: Live) -> None:
     with ExitStack() as clients:
         for _ in range(RESERVED // 2):
             clients.enter_context(socket.create_connection(("127.0.0.1", port)))
-        live.until(lambda: len(live.gateways[0].reception.connections) == RESERVED // 2)
+        live.until(lambda: len(live.gateways[0].connections) == RESERVED // 2)
         refused = raw(port, b"")
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"too_many_connections" in refused
@@ -369,6 +369,6 @@ def test_a_process_takes_the_files_it_may_have() -> None:
 def test_thousands_of_failures_are_a_pause_like_any_other() -> None:
     breaker = Breaker()
     for _ in range(5000):
-        breaker.failed(100.0)
-    assert not breaker.allows(100.0 + MOST_PAUSE_S - 1)
-    assert breaker.allows(100.0 + MOST_PAUSE_S)
+        breaker.fail(100.0)
+    assert not breaker.allows(100.0 + MAX_PAUSE_S - 1)
+    assert breaker.allows(100.0 + MAX_PAUSE_S)

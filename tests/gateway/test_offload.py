@@ -11,8 +11,8 @@ from tests.gateway.conftest import Live, get, post
 from tests.gateway.test_order import FromPrompt, chat
 
 from headway.errors import InputError
-from headway.gateway.config import Endpoint, GatewayConfig
-from headway.gateway.pools import Overflow, Pool
+from headway.gateway.config import GatewayConfig
+from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.http.fake import FakeSpeed
 from headway.schedule.order import ShortestJob
 
@@ -43,15 +43,12 @@ def while_one_runs(
         found[text] = post(port, chat(text), **more)
 
     gateway, threads = live.gateways[0], []
+    overflow = gateway.scheduler.dispatcher.overflow
     with live.busy(port):
         for number, text in enumerate(texts, 1):
             threads.append(threading.Thread(target=ask, args=(text, headers)))
             threads[-1].start()
-            live.until(
-                lambda n=number: (
-                    len(gateway.waiting["gpu"]) + gateway.dispatcher.overflow.moved >= n
-                )  # type: ignore[misc]
-            )
+            live.until(lambda n=number: len(gateway.queues["gpu"]) + overflow.num_moved >= n)  # type: ignore[misc]
     for thread in threads:
         thread.join()
     return [found[text] for text in texts]
@@ -104,7 +101,7 @@ def test_a_clients_choice_of_pool_holds(live: Live) -> None:
 
 def test_a_slow_pool_that_is_down_takes_nothing(live: Live) -> None:
     port = two_pools(live, slow=False)
-    live.until(lambda: not live.gateways[0].fleet.up("cpu", 0.0))
+    live.until(lambda: not live.gateways[0].scheduler.fleet.is_up("cpu", 0.0))
     ((status, headers, _),) = while_one_runs(live, port, ["long 1000"])
     assert (status, headers["x-headway-pool"]) == (200, "gpu")
 
@@ -120,11 +117,11 @@ def test_what_fails_on_the_slow_pool_is_tried_where_it_came_from(live: Live) -> 
 def test_whoever_waits_in_the_slow_pool_comes_back_when_the_fast_one_is_free(live: Live) -> None:
     port = two_pools(live)
     gateway = live.gateways[0]
-    slow = next(b for b in gateway.backends.values() if b.endpoint.pool == "cpu")
-    slow.speed.limit = slow.speed.most = 1
+    slow = next(e for e in gateway.scheduler.fleet.engines.values() if e.endpoint.pool == "cpu")
+    slow.pace.target_in_flight = slow.pace.max_in_flight = 1
     live.engines[1].speed = FakeSpeed(ttft_s=0.5)
     answers = while_one_runs(live, port, ["long 1000", "long 2000"])
-    assert gateway.dispatcher.overflow.moved == 2
+    assert gateway.scheduler.dispatcher.overflow.num_moved == 2
     assert sorted(headers["x-headway-pool"] for _, headers, _ in answers) == ["cpu", "gpu"]
 
 
@@ -140,7 +137,7 @@ def test_money_counts_where_a_clients_time_has_a_price(live: Live) -> None:
 def test_a_share_of_the_answers_may_go(live: Live) -> None:
     port = two_pools(live, Overflow("gpu", "cpu", share=0.5))
     gateway = live.gateways[0]
-    gateway.dispatcher.overflow._lengths.extend(range(100, 200))
+    gateway.scheduler.dispatcher.overflow._lengths.extend(range(100, 200))
     short, long = while_one_runs(live, port, ["x 90", "x 500"])
     assert long[1]["x-headway-pool"] == "cpu"
     assert short[1]["x-headway-pool"] == "gpu"

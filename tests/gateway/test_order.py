@@ -11,8 +11,8 @@ import pytest
 from tests.gateway.conftest import Live, get, post
 
 from headway.gateway.config import Fairness, Limits, Tenant
-from headway.gateway.keys import key_hash
-from headway.gateway.priorities import Priorities
+from headway.gateway.scheduler.admission import key_hash
+from headway.gateway.scheduler.priority import Priorities
 from headway.http.fake import FakeSpeed
 from headway.http.openai import with_priority
 from headway.predict.prediction import LengthPrediction
@@ -50,7 +50,7 @@ def burst(
     It is kept for ``hold_s`` longer, for policies by which it matters how long somebody waited.
     """
     engine = live.engines[0]
-    queue = live.gateways[0].waiting["main"]
+    queue = live.gateways[0].queues["main"]
     key = {name: values[0] for name, values in headers.items() if name == "authorization"}
     threads = []
     with live.busy(port, **key):
@@ -235,13 +235,19 @@ def test_a_priority_leaves_every_other_byte() -> None:
 
 def test_nobody_who_comes_later_than_the_patience_overtakes() -> None:
     priorities = Priorities()
+
+    def priority(key: float, arrival_unix_s: float, larger_first: bool = False) -> int:
+        return priorities.priority(
+            key, arrival_unix_s=arrival_unix_s, patience_s=30.0, larger_first=larger_first
+        )
+
     for i in range(600):
-        priorities.of(float(i % 97), 1.8e9 + i, 30.0, False)
-    worst = priorities.of(1e9, 1.8e9 + 700, 30.0, False)
-    best_later = priorities.of(-1e9, 1.8e9 + 731, 30.0, False)
-    best_soon = priorities.of(-1e9, 1.8e9 + 710, 30.0, False)
+        priority(float(i % 97), 1.8e9 + i)
+    worst = priority(1e9, 1.8e9 + 700)
+    best_later = priority(-1e9, 1.8e9 + 731)
+    best_soon = priority(-1e9, 1.8e9 + 710)
     assert best_soon < worst < best_later
-    assert priorities.of(1e9, 1.8e9 + 700, 30.0, True) < 0
+    assert priority(1e9, 1.8e9 + 700, larger_first=True) < 0
 
 
 def test_a_full_queue_says_so(live: Live) -> None:
@@ -249,7 +255,7 @@ def test_a_full_queue_says_so(live: Live) -> None:
     with live.busy(port):
         waiter = threading.Thread(target=post, args=(port, chat("x")))
         waiter.start()
-        live.until(lambda: len(live.gateways[0].waiting["main"]) == 1)
+        live.until(lambda: len(live.gateways[0].queues["main"]) == 1)
         status, headers, body = post(port, chat("x"))
     assert (status, json.loads(body)["error"]["code"]) == (429, "queue_full")
     assert "retry-after" in headers

@@ -70,7 +70,8 @@ def test_it_shows_what_the_gateway_does(live: Live, browser: Any, complaints: li
     assert tab.inner_text("#policy") == "fcfs"
     assert not tab.locator("#moved").is_visible()
     ((address, pool, up, *_),) = rows(tab, "engines")
-    assert (address, pool, up) == (next(iter(live.gateways[0].backends)), "main", "yes")
+    (url,) = live.gateways[0].scheduler.fleet.engines
+    assert (address, pool, up) == (url, "main", "yes")
     interactive, other = rows(tab, "latency")
     assert interactive[:2] == ["interactive", "3"]
     assert interactive[-1] == "67%"

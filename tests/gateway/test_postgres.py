@@ -157,8 +157,8 @@ def test_a_gateway_records_there_and_its_record_is_reported_and_replayed(
     port = live.gateway(live.engine(), database=PostgresRecord(url))
     for _ in range(5):
         assert post(port, {**CHAT, "stream": True})[0] == 200
-    live.until(lambda: len(live.gateways[0].ledger.recent) == 5)
-    store = live.gateways[0].store
+    live.until(lambda: len(live.gateways[0].scheduler.ledger.recent) == 5)
+    store = live.gateways[0].scheduler.ledger.store
     assert store is not None
     assert store.flush()
     assert [e.status for e in read_entries(url)] == ["done"] * 5

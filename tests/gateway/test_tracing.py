@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from headway.gateway.tracing import Tracing, exporting
+from headway.gateway.server.tracing import Tracing, exporting
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CARRIED = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "other=1"}

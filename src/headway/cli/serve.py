@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import click
 from headway.errors import InputError, need
 
 if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
-    from headway.schedule.order import OrderPolicy
+    from headway.gateway.config import GatewayConfig
 
 
 @click.command()
@@ -81,48 +80,33 @@ def serve(
     if make_key is not None:
         _print_key(make_key)
         return
-    from headway.gateway.config import Endpoint, GatewayConfig
-    from headway.gateway.serve import serve as run
-    from headway.gateway.toml import overridden, read_config
+    from headway.gateway.config_file import load_config
+    from headway.gateway.server.serve import serve as run
     from headway.predict.default import default_predictor
     from headway.predict.storage import load
 
     _log_to_stderr(json_logs)
-    find = _policies(policy)
 
     def read() -> GatewayConfig:
-        endpoints = tuple(Endpoint(url) for url in backends) or None
-        if file is not None:
-            config = read_config(file, find)
-            if policy is not None or "policy" not in file.read_text("utf-8"):
-                config = overridden(config, policy=find("headway"))
-        elif endpoints is None:
-            raise InputError(
-                "serve needs an engine: --backend http://localhost:8000/v1, or --config FILE"
-            )
-        else:
-            config = GatewayConfig(endpoints, find("headway"), host="127.0.0.1")
-        return overridden(
-            config, endpoints=endpoints, mode=mode, host=host, port=port, record=record,
+        return load_config(
+            file,
+            backends=backends,
+            policy=policy,
+            mode=mode,
+            host=host,
+            port=port,
+            record=record,
             keep_prompts=keep_prompts,
-        )  # fmt: skip
+        )
+
+    def started(actual_port: int) -> None:
+        name = f"[{config.host}]" if ":" in config.host else config.host
+        urls = ", ".join(endpoint.url for endpoint in config.endpoints)
+        click.echo(f"headway: http://{name}:{actual_port}/v1 in front of {urls}")
 
     config = read()
     lengths = load(predictor) if predictor is not None else default_predictor()
-
-    def started(actual: int) -> None:
-        name = f"[{config.host}]" if ":" in config.host else config.host
-        click.echo(f"headway: http://{name}:{actual}/v1 in front of "
-                   + ", ".join(endpoint.url for endpoint in config.endpoints))  # fmt: skip
-
-    run(config, lengths, read if file is not None else None, started)
-
-
-def _policies(named: str | None) -> Callable[[str], OrderPolicy]:
-    """What is named on the command line goes before what the file names."""
-    from headway.schedule.policies import find_policy
-
-    return lambda name: find_policy(named if named is not None else name)
+    run(config, lengths, reread=read if file is not None else None, started=started)
 
 
 def _one_thread() -> None:
@@ -133,15 +117,15 @@ def _one_thread() -> None:
 
 def _print_key(tenant: str) -> None:
     from headway.gateway.config import Tenant
-    from headway.gateway.keys import key_hash, make_key
+    from headway.gateway.scheduler.admission import key_hash, make_key
 
     if not tenant.strip():
         raise InputError("--make-key needs the tenant's name")
     key = make_key()
-    made = Tenant(tenant, key_hash(key))
+    sha256 = Tenant(tenant, key_hash(key)).key_sha256
     click.echo(f"{key}\n")
     click.echo("Give it to its owner: it is shown this once. Only its hash goes into the file:\n")
-    click.echo(f'[[tenant]]\nname = {json.dumps(made.name)}\nkey_sha256 = "{made.key_sha256}"')
+    click.echo(f'[[tenant]]\nname = {json.dumps(tenant)}\nkey_sha256 = "{sha256}"')
 
 
 def _log_to_stderr(as_json: bool) -> None:

@@ -1,86 +1,20 @@
-"""What a gateway is told: frozen, checked at birth, replaced as a whole when it is reloaded."""
+"""The settings of a gateway: frozen, checked at birth, replaced as a whole by a reload."""
 
 from __future__ import annotations
 
 import ipaddress
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from headway.errors import InputError, UnknownNameError
-from headway.gateway.pools import Overflow, Pool
+from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.units import check_positive
 from headway.workload.request import Slo
 
-CONTINUOUS, STATIC = "continuous", "static"
 SCHEDULE, ANNOTATE = "schedule", "annotate"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An engine's OpenAI-compatible API.
-
-    Attributes:
-        url: such as ``http://localhost:8000/v1``.
-        api_key: sent to the engine instead of the client's; never shown.
-        max_inflight: requests it is given at once at most.
-        pool: which pool it belongs to.
-        batching: ``continuous``, or ``static`` for an engine that keeps a batch until its longest
-            answer ends; that is given ``max_inflight`` requests at once and then none until all
-            of them have ended.
-        batch_ratio: longest over shortest predicted answer of a static batch; infinite: no bound.
-
-    """
-
-    url: str
-    api_key: str = field(default="", repr=False)
-    max_inflight: int = 256
-    pool: str = "main"
-    batching: str = CONTINUOUS
-    batch_ratio: float = math.inf
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise InputError(
-                f"a backend is an address such as http://localhost:8000/v1, not {self.url!r}"
-            )
-        if any(c <= " " or c == "\x7f" for c in self.url + self.api_key):
-            raise InputError("a backend's address and key hold no spaces or control characters")
-        if not 1 <= self.max_inflight <= 1_000_000:
-            raise InputError(f"max_inflight must be from 1 to 1e6, not {self.max_inflight}")
-        if self.batching not in (CONTINUOUS, STATIC):
-            raise InputError(f"batching must be continuous or static, not {self.batching!r}")
-        if not self.batch_ratio >= 1:
-            raise InputError(f"batch_ratio must be at least 1, not {self.batch_ratio}")
-
-    @property
-    def host(self) -> str:
-        """The host's name or number."""
-        return urlsplit(self.url).hostname or ""
-
-    @property
-    def port(self) -> int:
-        """The port, 80 or 443 where the address names none."""
-        parts = urlsplit(self.url)
-        return parts.port or (443 if parts.scheme == "https" else 80)
-
-    @property
-    def tls(self) -> bool:
-        """Whether it speaks HTTPS."""
-        return urlsplit(self.url).scheme == "https"
-
-    @property
-    def prefix(self) -> str:
-        """The path before ``/chat/completions``, without a closing slash."""
-        return urlsplit(self.url).path.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,23 +173,31 @@ class GatewayConfig:
         urls = [endpoint.url for endpoint in self.endpoints]
         if len(set(urls)) != len(urls):
             raise InputError("the same backend is given twice")
+
+        # Plain values.
         if self.mode not in (SCHEDULE, ANNOTATE):
             raise InputError(f"mode must be schedule or annotate, not {self.mode!r}")
         if not 0 <= self.port <= 65_535:
             raise InputError(f"a port is from 0 to 65535, not {self.port}")
         if not 0 <= self.retries <= 10:
             raise InputError(f"retries must be from 0 to 10, not {self.retries}")
-        if self.admin_sha256:
-            check_key_hash(self.admin_sha256, "admin_sha256")
-        for what in ("name", "key_sha256"):
-            values = [getattr(tenant, what) for tenant in self.tenants]
-            if len(set(values)) != len(values):
-                raise InputError(f"two tenants have the same {what}")
         if self.traces and urlsplit(self.traces).scheme not in ("http", "https"):
             raise InputError(
                 f"traces go to an address such as http://localhost:4318, not {self.traces!r}"
             )
+
         self._check_pools()
+        self._check_access()
+
+    def _check_access(self) -> None:
+        """Raise `InputError` unless tenants can be told apart and the address is theirs alone."""
+        if self.admin_sha256:
+            check_key_hash(self.admin_sha256, "admin_sha256")
+        for name in ("name", "key_sha256"):
+            values = [getattr(tenant, name) for tenant in self.tenants]
+            if len(set(values)) != len(values):
+                raise InputError(f"two tenants have the same {name}")
+
         if not is_loopback(self.host) and not self.tenants:
             raise InputError(
                 f"refusing to listen on {self.host} without an API key: add a tenant with a key "
@@ -263,14 +205,15 @@ class GatewayConfig:
             )
 
     def _check_pools(self) -> None:
-        named = [pool.name for pool in self.pool_settings]
+        names = [pool.name for pool in self.pool_settings]
         if self.overflow is not None:
-            named += [self.overflow.fast, self.overflow.slow]
+            names += [self.overflow.fast, self.overflow.slow]
             if self.mode == ANNOTATE:
                 raise InputError(
                     "offload needs mode = schedule: when annotating nothing waits here"
                 )
-        for name in named:
+
+        for name in names:
             if name not in self.pools:
                 raise UnknownNameError("pool", name, self.pools)
 

@@ -1,12 +1,82 @@
-"""Pools of engines: what one costs, how fast it is until measured, and who may go to the second."""
+"""Engines in pools: where they are, what they cost, and who may go from one pool to another."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from headway.errors import InputError
 from headway.schedule.view import LEVELS, ServiceTime
 from headway.units import check_positive
+
+CONTINUOUS, STATIC = "continuous", "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An engine's OpenAI-compatible API.
+
+    Attributes:
+        url: such as ``http://localhost:8000/v1``.
+        api_key: sent to the engine instead of the client's; never shown.
+        max_inflight: requests it is given at once at most.
+        pool: which pool it belongs to.
+        batching: ``continuous``, or ``static`` for an engine that keeps a batch until its longest
+            answer ends; that is given ``max_inflight`` requests at once and then none until all
+            of them have ended.
+        batch_ratio: longest over shortest predicted answer of a static batch; infinite: no bound.
+
+    """
+
+    url: str
+    api_key: str = field(default="", repr=False)
+    max_inflight: int = 256
+    pool: str = "main"
+    batching: str = CONTINUOUS
+    batch_ratio: float = math.inf
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+            raise InputError(
+                f"a backend is an address such as http://localhost:8000/v1, not {self.url!r}"
+            )
+        if any(c <= " " or c == "\x7f" for c in self.url + self.api_key):
+            raise InputError("a backend's address and key hold no spaces or control characters")
+
+        if not 1 <= self.max_inflight <= 1_000_000:
+            raise InputError(f"max_inflight must be from 1 to 1e6, not {self.max_inflight}")
+        if self.batching not in (CONTINUOUS, STATIC):
+            raise InputError(f"batching must be continuous or static, not {self.batching!r}")
+        if not self.batch_ratio >= 1:
+            raise InputError(f"batch_ratio must be at least 1, not {self.batch_ratio}")
+
+    @property
+    def host(self) -> str:
+        """The host's name or number."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port, 80 or 443 where the address names none."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return urlsplit(self.url).scheme == "https"
+
+    @property
+    def prefix(self) -> str:
+        """The path before ``/chat/completions``, without a closing slash."""
+        return urlsplit(self.url).path.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +99,24 @@ class Pool:
     def __post_init__(self) -> None:
         if self.usd_per_hour is not None and not 0 <= self.usd_per_hour < 1e9:
             raise InputError(f"usd_per_hour of pool {self.name} must not be {self.usd_per_hour}")
-        for what in ("fixed_s", "prompt_token_s", "output_token_s"):
-            seconds = getattr(self, what)
+
+        for name in ("fixed_s", "prompt_token_s", "output_token_s"):
+            seconds = getattr(self, name)
             if seconds is not None and not 0 <= seconds <= 3600:
                 raise InputError(
-                    f"{what} of pool {self.name} must be from 0 to 3600 seconds, not {seconds}"
+                    f"{name} of pool {self.name} must be from 0 to 3600 seconds, not {seconds}"
                 )
 
     @property
     def service(self) -> ServiceTime:
         """What a request costs there before anything was measured."""
-        usual = ServiceTime()
+        own = {
+            "fixed_s": self.fixed_s,
+            "prompt_token_s": self.prompt_token_s,
+            "output_token_s": self.output_token_s,
+        }
         return ServiceTime(
-            *(
-                given if given is not None else default
-                for given, default in (
-                    (self.fixed_s, usual.fixed_s),
-                    (self.prompt_token_s, usual.prompt_token_s),
-                    (self.output_token_s, usual.output_token_s),
-                )
-            )
+            **{name: seconds for name, seconds in own.items() if seconds is not None}
         )
 
 
@@ -76,12 +144,15 @@ class Overflow:
     def __post_init__(self) -> None:
         if self.fast == self.slow:
             raise InputError(f"offload needs two pools, not {self.fast!r} twice")
+
+        # Which answers count as long: by a threshold, or by a share.
         if (self.threshold_tokens is None) == (self.share is None):
             raise InputError("offload needs threshold_tokens or share, and not both")
         if self.threshold_tokens is not None:
             check_positive(self.threshold_tokens, "threshold_tokens of offload")
         if self.share is not None and not 0 < self.share < 1:
             raise InputError(f"share of offload must lie between 0 and 1, not at {self.share}")
+
         if not LEVELS[0] <= self.level <= LEVELS[-1]:
             raise InputError(
                 f"level of offload must lie from {LEVELS[0]} to {LEVELS[-1]}, not at {self.level}"

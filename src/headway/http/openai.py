@@ -82,7 +82,16 @@ def read_request(api: str, body: bytes) -> GenerationRequest:
         InputError: the body is no JSON object, or its model is no text.
 
     """
-    tree = read_body(body)
+    return request_of(api, read_body(body))
+
+
+def request_of(api: str, tree: Mapping[str, Any]) -> GenerationRequest:
+    """Return what the JSON object ``tree`` asks of ``api``.
+
+    Raises:
+        InputError: its model is no text.
+
+    """
     model = tree.get("model", "")
     if not isinstance(model, str) or len(model) > 1000 or not _is_unicode(model):
         raise InputError("model must be a string of at most 1000 characters of Unicode")

@@ -13,20 +13,19 @@ from headway.http.message import HttpRequest
 from headway.record.entry import Entry
 from headway.workload.record import DONE
 
-if TYPE_CHECKING:  # the extra, and a module that imports this one
+if TYPE_CHECKING:  # the extra
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-    from headway.gateway.exchange import Exchange
-
-CARRIED = frozenset({b"traceparent", b"tracestate"})
+CONTEXT_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
 def exporting(endpoint: str) -> TracerProvider:
-    """Spans are sent to an OTLP collector, such as ``http://localhost:4318``.
+    """Return a provider that sends spans to an OTLP collector, such as ``http://localhost:4318``.
 
     Raises:
         MissingExtraError: the SDK or its exporter is not installed.
+
     """
     need("opentelemetry.exporter.otlp.proto.http", "traces", "otel")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -43,25 +42,33 @@ def exporting(endpoint: str) -> TracerProvider:
 
 
 class Tracing:
-    """Makes the traces of one gateway."""
+    """Makes the traces of one gateway.
+
+    Attributes:
+        anchor_s: turns the loop's clock into Unix time; the gateway sets it.
+
+    """
 
     def __init__(self, provider: TracerProvider) -> None:
         """Spans go to ``provider``."""
         need("opentelemetry.sdk", "traces", "otel")
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        self.anchor_s = 0.0
         self._provider = provider
         self._tracer = provider.get_tracer("headway.gateway")
-        self._carry = TraceContextTextMapPropagator()
+        self._propagator = TraceContextTextMapPropagator()
 
-    def began(self, exchange: Exchange, anchor_s: float) -> Trace:
-        """``exchange`` has arrived; ``anchor_s`` turns its clock into Unix time."""
-        carried = _carried(exchange.incoming)
-        span = self._start(
-            f"POST {exchange.incoming.path}", exchange.arrival_s + anchor_s,
-            self._carry.extract(carried), "SERVER",
-        )  # fmt: skip
-        return Trace(self, span, anchor_s)
+    def begin(self, request: HttpRequest, arrival_s: float) -> Trace:
+        """Return the trace of ``request``, which arrived at Unix time ``arrival_s``."""
+        carrier = {
+            name.decode(): value.decode("latin-1")
+            for name, value in request.headers.items()
+            if name in CONTEXT_HEADERS
+        }
+        context = self._propagator.extract(carrier)
+        span = self._start(f"POST {request.path}", arrival_s, context, "SERVER")
+        return Trace(self, span)
 
     def close(self) -> None:
         """Send what was not sent."""
@@ -75,55 +82,61 @@ class Tracing:
         )
 
     def child(self, parent: Span, name: str, unix_s: float, kind: str = "INTERNAL") -> Span:
-        """A span below ``parent``."""
+        """Return a new span below ``parent``."""
         from opentelemetry.trace import set_span_in_context
 
         return self._start(name, unix_s, set_span_in_context(parent), kind)
 
     def headers(self, span: Span) -> bytes:
-        """Header lines that tell an engine whose work its own is."""
+        """Return header lines that tell an engine which span its own belongs to."""
         from opentelemetry.trace import set_span_in_context
 
         carrier: dict[str, str] = {}
-        self._carry.inject(carrier, set_span_in_context(span))
+        self._propagator.inject(carrier, set_span_in_context(span))
         return b"".join(f"{k}: {v}\r\n".encode("latin-1") for k, v in carrier.items())
 
 
 class Trace:
-    """The spans of one request."""
+    """The spans of one request; times are Unix seconds."""
 
     __slots__ = ("_anchor_s", "_attempt", "_span", "_tracing")
 
-    def __init__(self, tracing: Tracing, span: Span, anchor_s: float) -> None:
+    def __init__(self, tracing: Tracing, span: Span) -> None:
         """Below ``span``, which has begun."""
         self._tracing = tracing
         self._span = span
-        self._anchor_s = anchor_s
         self._attempt: Span | None = None
+        self._anchor_s = tracing.anchor_s
 
-    def attempt(self, exchange: Exchange) -> bytes:
-        """``exchange`` goes to an engine; returns header lines for it."""
-        now_s = exchange.active_s + self._anchor_s
+    def attempt(self, engine_url: str, now_s: float) -> bytes:
+        """The request goes to an engine at ``now_s`` of the loop; return header lines for it."""
+        unix_s = now_s + self._anchor_s
         if self._attempt is not None:
             _fail(self._attempt, "retried")
-            self._attempt.end(_ns(now_s))
-        self._attempt = self._tracing.child(self._span, "upstream", now_s, "CLIENT")
-        self._attempt.set_attribute("server.address", exchange.place)
+            self._attempt.end(_ns(unix_s))
+
+        self._attempt = self._tracing.child(self._span, "upstream", unix_s, "CLIENT")
+        self._attempt.set_attribute("server.address", engine_url)
         return self._tracing.headers(self._attempt)
 
-    def end(self, exchange: Exchange, entry: Entry, ended_s: float) -> None:
-        """The request is over, at Unix time ``ended_s``, as ``entry`` says."""
-        queued = self._tracing.child(self._span, "queue", entry.arrival_s)
-        queued.end(_ns(entry.sent_s if entry.sent_s is not None else ended_s))
-        if exchange.predicted_s is not None:
-            from_s, to_s = (at_s + self._anchor_s for at_s in exchange.predicted_s)
+    def end(self, entry: Entry, *, predicted_s: tuple[float, float] | None, ended_s: float) -> None:
+        """The request is over, at Unix time ``ended_s``, as ``entry`` says.
+
+        ``predicted_s`` is when its prediction began and ended, on the loop's clock.
+        """
+        queue = self._tracing.child(self._span, "queue", entry.arrival_s)
+        queue.end(_ns(entry.sent_s if entry.sent_s is not None else ended_s))
+        if predicted_s is not None:
+            from_s, to_s = (loop_s + self._anchor_s for loop_s in predicted_s)
             self._tracing.child(self._span, "predict", from_s).end(_ns(to_s))
+
         if self._attempt is not None:
             if entry.first_s is not None:
                 self._attempt.add_event("first_token", timestamp=_ns(entry.first_s))
             if entry.status != DONE:
                 _fail(self._attempt, entry.reason)
             self._attempt.end(_ns(ended_s))
+
         for name, value in _attributes(entry).items():
             if value is not None and value != "":
                 self._span.set_attribute(name, value)
@@ -153,14 +166,6 @@ def _fail(span: Span, reason: str) -> None:
 
     span.set_attribute("error.type", reason)
     span.set_status(StatusCode.ERROR, reason)
-
-
-def _carried(incoming: HttpRequest) -> dict[str, str]:
-    return {
-        name.decode(): value.decode("latin-1")
-        for name, value in incoming.headers.items()
-        if name in CARRIED
-    }
 
 
 def _ns(unix_s: float) -> int:

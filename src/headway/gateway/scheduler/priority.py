@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from headway.gateway.waiting import Ticket
+from headway.gateway.scheduler.queue import Ticket
 
-RECENT = 512
+RECENT_KEYS = 512
 EPOCH_UNIX_S = 1_767_225_600.0  # 2026-01-01: keeps the numbers within a signed 64-bit, and short
+MAX_TENANTS = 1000
 
 
 class Priorities:
-    """A number that an engine sorts by.
+    """Numbers that an engine sorts by.
 
     A request's number is the millisecond of its arrival plus a handicap of up to ``patience_s``:
-    its key's rank among the last keys seen. Whoever arrives later than that can never overtake it,
+    its key's rank among the last keys. Whoever arrives later than that can never overtake it,
     whichever gateway it comes through; this is the bound on starvation when annotating.
     """
 
     def __init__(self) -> None:
-        """No key was seen yet."""
+        """No key came yet."""
         self._recent: list[float] = []
-        self._at = 0
+        self._next = 0
 
-    def of(self, key: float, arrival_unix_s: float, patience_s: float, larger_first: bool) -> int:
-        """The priority of a request; smaller goes first unless ``larger_first``."""
+    def priority(
+        self, key: float, *, arrival_unix_s: float, patience_s: float, larger_first: bool
+    ) -> int:
+        """Return the priority of a request; smaller goes first unless ``larger_first``."""
         recent = self._recent
         rank = sum(other < key for other in recent) / len(recent) if recent else 0.0
-        if len(recent) < RECENT:
+        if len(recent) < RECENT_KEYS:
             recent.append(key)
         else:
-            recent[self._at % RECENT] = key
-            self._at += 1
+            recent[self._next % RECENT_KEYS] = key
+            self._next += 1
+
         number = round(1e3 * (arrival_unix_s - EPOCH_UNIX_S + rank * patience_s))
         return -number if larger_first else number
 
 
-class Shares:
+class VirtualClock:
     """`headway.schedule.fair.FairShares` for requests that come one by one and wait elsewhere.
 
     A request starts, in virtual time, where its tenant's previous one ended, but not before it
@@ -42,14 +46,15 @@ class Shares:
     """
 
     def __init__(self) -> None:
-        """Nobody has asked for anything."""
-        self._ends_s: dict[str, float] = {}
+        """Nobody came yet."""
+        self._end_s: dict[str, float] = {}
 
     def start_s(self, ticket: Ticket) -> float:
-        """Virtual start of ``ticket``, whose tenant is its lane."""
-        if len(self._ends_s) > 1000:
-            known = self._ends_s.items()
-            self._ends_s = {name: end for name, end in known if end > ticket.arrival_s}
-        start_s = max(ticket.arrival_s, self._ends_s.get(ticket.lane, 0.0))
-        self._ends_s[ticket.lane] = start_s + ticket.work_s / ticket.weight
+        """Return the virtual start of ``ticket``, whose tenant is its lane."""
+        if len(self._end_s) > MAX_TENANTS:
+            ends = self._end_s.items()
+            self._end_s = {name: end_s for name, end_s in ends if end_s > ticket.arrival_s}
+
+        start_s = max(ticket.arrival_s, self._end_s.get(ticket.lane, 0.0))
+        self._end_s[ticket.lane] = start_s + ticket.work_s / ticket.weight
         return start_s

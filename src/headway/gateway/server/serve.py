@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable
 
 from headway.errors import HeadwayError
-from headway.gateway.app import Gateway
 from headway.gateway.config import GatewayConfig
-from headway.gateway.tracing import Tracing, exporting
+from headway.gateway.server.gateway import Gateway
+from headway.gateway.server.tracing import Tracing, exporting
 from headway.http.descriptors import Descriptors, allow_files
+from headway.http.message import fastest_loop
 from headway.predict.predictor import LengthPredictor
 from headway.record.store import open_store
-from headway.workload.request import Request
 
 _log = logging.getLogger("headway.gateway")
 
@@ -23,6 +23,7 @@ _log = logging.getLogger("headway.gateway")
 def serve(
     config: GatewayConfig,
     predictor: LengthPredictor | None,
+    *,
     reread: Callable[[], GatewayConfig] | None = None,
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
@@ -32,25 +33,35 @@ def serve(
         config: what to go by.
         predictor: of the answers' lengths.
         reread: reads the configuration anew; ``None`` if there is no file.
-        started: told the port once requests are taken.
+        started: is called with the port once requests are taken.
 
     Raises:
         InputError: the address or the database cannot be used.
         MissingExtraError: the parser is not installed.
+
     """
     descriptors = Descriptors(allow_files())
     tracing = Tracing(exporting(config.traces)) if config.traces else None
     store = open_store(config.record) if config.record is not None else None
-    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         gateway = Gateway(config, predictor, store, descriptors=descriptors, tracing=tracing)
-        runner.run(_serve(gateway, reread, started))
+        if reread is not None:
+            gateway.on_reload = lambda: _reload(gateway, reread)
+        runner.run(_serve(gateway, started))
 
 
-async def _serve(
-    gateway: Gateway,
-    reread: Callable[[], GatewayConfig] | None,
-    started: Callable[[int], None],
-) -> None:
+def _reload(gateway: Gateway, reread: Callable[[], GatewayConfig]) -> str:
+    """Go by the configuration as it is now; return what is wrong with it, or nothing."""
+    try:
+        gateway.reload(reread())
+    except HeadwayError as error:
+        _log.error("kept the old configuration: %s", error)
+        return str(error)
+    _log.info("configuration reloaded")
+    return ""
+
+
+async def _serve(gateway: Gateway, started: Callable[[int], None]) -> None:
     loop = asyncio.get_running_loop()
     stopping, hurrying = asyncio.Event(), asyncio.Event()
 
@@ -59,31 +70,17 @@ async def _serve(
             hurrying.set()
         stopping.set()
 
-    def reload() -> str:
-        if reread is None:
-            return "it was started without a file"
-        try:
-            gateway.reload(reread())
-        except HeadwayError as error:
-            _log.error("kept the old configuration: %s", error)
-            return str(error)
-        _log.info("configuration reloaded")
-        return ""
-
-    gateway.on_reload = reload
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    try:
-        port = await gateway.start()
-    except HeadwayError:
-        if gateway.store is not None:
-            gateway.store.close()
-        raise
-    _settle(gateway.predictor)
+    loop.add_signal_handler(signal.SIGHUP, gateway.on_reload)
+
+    port = await gateway.start()
+    _settle(gateway)
     started(port)
     await stopping.wait()
-    _log.info("draining: %d requests run", len(gateway.dispatcher.running))
+
+    # The second signal ends what the first one lets run.
+    _log.info("draining: %d requests run", len(gateway.scheduler.dispatcher.running))
     draining = asyncio.ensure_future(gateway.stop())
     hurry = asyncio.ensure_future(hurrying.wait())
     await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,21 +91,12 @@ async def _serve(
     hurry.cancel()
 
 
-def _settle(predictor: LengthPredictor) -> None:
-    """What every process pays once is paid before the first request, not by it.
+def _settle(gateway: Gateway) -> None:
+    """Pay before the first request what every process pays once.
 
     The first prediction builds tables; and a full garbage collection that walks the predictor and
     all modules takes longer than all else that a request meets here.
     """
-    predictor.predict([Request("warm-up", 0.0, "Is it warm yet?", 5)])
+    gateway.scheduler.warm_up()
     gc.collect()
     gc.freeze()
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return made

@@ -9,21 +9,18 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol
 
+from headway.gateway.server.headers import HOP_BY_HOP
 from headway.http.events import EventReader
 from headway.http.message import BrokenAnswerError
 from headway.http.meter import TokenMeter
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-HOP_BY_HOP = frozenset({
-    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
-    b"upgrade", b"content-length",
-})  # fmt: skip
+RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class Asker(Protocol):
-    """The request, as an attempt to answer it sees it."""
+class Client(Protocol):
+    """Whoever wants the answer, as an attempt at it sees them."""
 
     active_s: float
 
@@ -40,7 +37,7 @@ class Asker(Protocol):
         ...
 
     def retry(self) -> bool:
-        """Try another engine; whether there is one."""
+        """Try another engine; return whether there is one."""
         ...
 
     def answered(self, status: int) -> None:
@@ -62,15 +59,15 @@ class Answer:
     """
 
     __slots__ = (
-        "_asker", "_buffered", "_events", "_headers", "_length", "_most_bytes", "_reply",
+        "_buffered", "_client", "_events", "_headers", "_length", "_max_bytes", "_reply",
         "_status", "meter", "mid_event", "streaming",
     )  # fmt: skip
 
-    def __init__(self, asker: Asker, reply: Reply, api: str, most_bytes: int) -> None:
-        """Pass on to ``reply``; an answer of more than ``most_bytes`` is not held."""
-        self._asker = asker
+    def __init__(self, client: Client, reply: Reply, api: str, max_bytes: int) -> None:
+        """Pass on to ``reply``; an answer of more than ``max_bytes`` is not held."""
+        self._client = client
         self._reply = reply
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._status = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._buffered: list[bytes] = []
@@ -80,15 +77,15 @@ class Answer:
         self.meter = TokenMeter(api)
         self.streaming = False
 
-    def let_go(self) -> None:
-        """Whoever asked is done: the two would hold each other until garbage is collected."""
-        del self._asker
+    def detach(self) -> None:
+        """Nobody wants it any more: the two would keep each other until garbage is collected."""
+        del self._client
 
     # from the engine's connection
 
     def answer_begins(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the head of the engine's answer."""
-        self._asker.answering()
+        self._client.answering()
         self._status = status
         self._headers = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
         self.streaming = status == 200 and any(
@@ -98,11 +95,11 @@ class Answer:
 
     def answer_body(self, data: bytes, now_s: float) -> None:
         """Take bytes of the body: whole events go on, and an answer in one is held."""
-        self._asker.active_s = now_s
+        self._client.active_s = now_s
         if not self.streaming:
             self._buffered.append(data)
             self._length += len(data)
-            if self._length > self._most_bytes:
+            if self._length > self._max_bytes:
                 self._pass_through()
             return
 
@@ -110,7 +107,7 @@ class Answer:
         if events:
             self.mid_event = False
             self._pass_on(events, now_s)
-        elif self._events.held_bytes > self._most_bytes:
+        elif self._events.held_bytes > self._max_bytes:
             # Too long to hold: it goes on as it comes, and no error can be told until its end.
             self.mid_event = True
             self._send_on(self._reply.framed(self._events.rest()))
@@ -123,7 +120,7 @@ class Answer:
             self._pass_through()
             self.meter.first_s = self.meter.last_s = monotonic()
             self._reply.finish()
-            self._asker.answered(self._status)
+            self._client.answered(self._status)
         else:
             self._end_whole(b"".join(self._buffered))
 
@@ -134,7 +131,7 @@ class Answer:
             if self.meter.finished:  # all was said before the connection went
                 self._end_stream()
                 return
-        self._asker.attempt_failed(why, 502, stale)
+        self._client.attempt_failed(why, 502, stale)
 
     # to the client
 
@@ -152,7 +149,7 @@ class Answer:
         if self._reply.begun:
             self._reply.piece(framed)
         elif self._reply.begin(self._status, self._header_lines(), framed):
-            self._asker.client_full()
+            self._client.client_full()
 
     def _end_stream(self) -> None:
         rest = self._events.rest()
@@ -160,37 +157,43 @@ class Answer:
             try:
                 self._pass_on(rest + b"\n\n", monotonic())
             except BrokenAnswerError as error:
-                self._asker.attempt_failed(str(error), 502)
+                self._client.attempt_failed(str(error), 502)
                 return
+
         self.meter.end_stream()
         if not self.meter.finished:
-            self._asker.attempt_failed("the backend ended its answer early", 502)
+            self._client.attempt_failed("the backend ended its answer early", 502)
         elif not self._reply.begun:
-            self._asker.attempt_failed("the backend sent an empty stream", 502)
+            self._client.attempt_failed("the backend sent an empty stream", 502)
         else:
             self._reply.finish()
-            self._asker.answered(200)
+            self._client.answered(200)
 
     def _end_whole(self, body: bytes) -> None:
         status = self._status
-        if status in RETRIED and self._asker.retry():
+        if status in RETRY_STATUSES and self._client.retry():
             return
+
+        # What is no answer is not passed on as one.
         if status == 200 and not self.meter.read_whole(body, monotonic()):
-            self._asker.attempt_failed("the backend's answer is not JSON", 502)
+            self._client.attempt_failed("the backend's answer is not JSON", 502)
             return
         if 300 <= status < 400:
             why = f"the backend answered with a redirection ({status})"
-            self._asker.attempt_failed(why, 502)
+            self._client.attempt_failed(why, 502)
             return
+
+        # An engine's own words become an error in OpenAI's shape.
         if status >= 400 and not is_error_body(body):
-            said = body[:300].decode("utf-8", "replace").strip() or "nothing"
+            words = body[:300].decode("utf-8", "replace").strip() or "nothing"
             kind = "server_error" if status >= 500 else "invalid_request_error"
-            body = error_body(f"the backend said: {said}", kind, "backend_error")
+            body = error_body(f"the backend said: {words}", kind, "backend_error")
             self._headers = [h for h in self._headers if h[0].lower() == b"retry-after"]
             self._headers.append((b"Content-Type", b"application/json"))
+
         self._reply.whole(status, self._header_lines(), body)
-        self._asker.answered(status)
+        self._client.answered(status)
 
     def _header_lines(self) -> bytes:
         lines = [b"%b: %b\r\n" % pair for pair in self._headers]
-        return b"".join(lines) + self._asker.own_headers()
+        return b"".join(lines) + self._client.own_headers()

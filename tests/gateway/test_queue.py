@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.gateway.config import Fairness
-from headway.gateway.waiting import Ticket, Waiting
+from headway.gateway.scheduler.queue import PoolQueue, Ticket
 
 
-def drained(queue: Waiting[Ticket], now_s: float = 0.0) -> list[Ticket]:
+def drained(queue: PoolQueue[Ticket], now_s: float = 0.0) -> list[Ticket]:
     found = []
     while (ticket := queue.pop(now_s)) is not None:
         found.append(ticket)
@@ -22,7 +22,7 @@ def drained(queue: Waiting[Ticket], now_s: float = 0.0) -> list[Ticket]:
 def test_it_takes_out_in_the_order_of_the_keys_at_that_moment(
     keys: list[tuple[float, float]],
 ) -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4))
     for key, slope in keys:
         queue.push(Ticket(0.0, key, slope), 0.0)
     now_s = 3.0
@@ -33,7 +33,7 @@ def test_it_takes_out_in_the_order_of_the_keys_at_that_moment(
 
 
 def test_lines_that_cross_while_waiting_change_places() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4))
     slow, fast = Ticket(0.0, 0.0, -1.0), Ticket(0.0, 5.0, -10.0)
     for ticket in (slow, fast):
         queue.push(ticket, 0.0)
@@ -41,7 +41,7 @@ def test_lines_that_cross_while_waiting_change_places() -> None:
 
 
 def test_equal_keys_go_by_arrival() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness())
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness())
     tickets = [Ticket(float(i)) for i in range(10)]
     for ticket in tickets:
         queue.push(ticket, 0.0)
@@ -49,7 +49,7 @@ def test_equal_keys_go_by_arrival() -> None:
 
 
 def test_whoever_is_removed_never_comes_out() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness())
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness())
     tickets = [Ticket(float(i), -float(i)) for i in range(10)]
     for ticket in tickets:
         queue.push(ticket, 0.0)
@@ -69,7 +69,7 @@ def test_the_bound_on_starvation_holds(
     The policy is as hostile as can be: whatever arrives later is always put before.
     """
     random = np.random.default_rng(seed)
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s, every))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s, every))
     victims = [Ticket(0.0, 1e6 + i) for i in range(older + 1)]
     for ticket in victims:
         queue.push(ticket, 0.0)
@@ -85,7 +85,7 @@ def test_the_bound_on_starvation_holds(
 
 
 def test_tenants_share_by_weight_however_much_one_asks() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4, by_tenant=True))
     for i in range(400):
         queue.push(Ticket(0.0, float(i), lane="many", work_s=1.0 / 3.0), 0.0)
     for i in range(100):
@@ -95,7 +95,7 @@ def test_tenants_share_by_weight_however_much_one_asks() -> None:
 
 
 def test_whoever_was_away_has_saved_nothing_up() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4, by_tenant=True))
     for _ in range(100):
         queue.push(Ticket(0.0, lane="old"), 0.0)
     for _ in range(50):
@@ -114,7 +114,7 @@ def test_whoever_was_away_has_saved_nothing_up() -> None:
 def test_tenants_are_never_further_apart_than_their_largest_requests(
     requests: list[tuple[int, float]], weights: tuple[float, float, float]
 ) -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4, by_tenant=True))
     left = [0, 0, 0]
     largest = [0.0, 0.0, 0.0]
     for tenant, work_s in requests:
@@ -136,7 +136,7 @@ def test_tenants_are_never_further_apart_than_their_largest_requests(
 
 
 def test_whoever_needed_more_than_predicted_pays_for_it() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=1e4, by_tenant=True))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4, by_tenant=True))
     for lane in "aabb":
         queue.push(Ticket(0.0, lane=lane), 0.0)
     first = queue.pop(0.0)
@@ -147,17 +147,17 @@ def test_whoever_needed_more_than_predicted_pays_for_it() -> None:
 
 
 def test_whoever_waits_elsewhere_from_now_on_leaves_no_trace() -> None:
-    queue: Waiting[Ticket] = Waiting(Fairness(patience_s=0.0, oldest_every=1))
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=0.0, oldest_every=1))
     tickets = [Ticket(float(i), -float(i)) for i in range(10)]
     for ticket in tickets:
         queue.push(ticket, 0.0)
-    taken = queue.take(lambda ticket: ticket.number % 2 == 0)
-    assert taken == tickets[1::2]
+    movers = queue.move_out(lambda ticket: ticket.number % 2 == 0)
+    assert movers == tickets[1::2]
     assert queue.work_s == pytest.approx(5.0)
-    other: Waiting[Ticket] = Waiting(Fairness(patience_s=0.0, oldest_every=1))
+    other: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=0.0, oldest_every=1))
     there = Ticket(4.0)
     other.push(there, 0.0)
-    for ticket in taken:
+    for ticket in movers:
         other.push(ticket, 0.0)  # it keeps its age
     assert drained(other, 100.0) == [tickets[1], tickets[3], there, *tickets[5::2]]
     assert drained(queue, 100.0) == tickets[::2]

@@ -1,0 +1,187 @@
+"""The configuration file: TOML in, frozen values out, unknown keys refused by name.
+
+policy = "headway"
+record = "live.db"
+
+[[backend]]
+url = "http://localhost:8000/v1"
+
+[[tenant]]
+name = "research"
+key_sha256 = "..."
+
+[class.interactive]
+ttft_ms = 500
+
+[pool.cpu]
+usd_per_hour = 0.4
+
+[offload]
+fast = "gpu"
+slow = "cpu"
+share = 0.2
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Sequence
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from headway.errors import InputError, UnknownNameError, reason
+from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Timeouts
+from headway.gateway.pools import Endpoint, Overflow, Pool
+from headway.record.store import is_postgres
+from headway.schedule.policies import find_policy
+from headway.workload.request import Slo
+
+DEFAULT_POLICY = "headway"
+Settings = TypeVar("Settings", Endpoint, Tenant, Pool, Overflow, Timeouts, Limits, Fairness)
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+# Keys of the file that are fields of `GatewayConfig` as they stand, and those that become some.
+_PLAIN = {
+    "mode": str, "admin_sha256": str, "host": str, "port": int, "keep_prompts": bool,
+    "retries": int, "larger_first": bool, "traces": str,
+}  # fmt: skip
+_TABLES = (
+    "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
+    "policy", "record",
+)  # fmt: skip
+_REQUIRED = {
+    Endpoint: "a backend needs a url",
+    Tenant: "a tenant needs key_sha256 and a name: headway serve --make-key NAME prints both",
+    Overflow: "offload needs the names of two pools: fast and slow",
+}
+
+
+def read_config(path: Path) -> GatewayConfig:
+    """Return the configuration in ``path``; its policy is `DEFAULT_POLICY` unless it names one.
+
+    Raises:
+        InputError: it cannot be read, is no TOML, or holds something that makes no sense.
+
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from None
+
+    try:
+        return _config(tree, path.parent)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_config(
+    path: Path | None, *, backends: Sequence[str] = (), policy: str | None = None, **settings: Any
+) -> GatewayConfig:
+    """Return the configuration in ``path``, if given, with what goes before it.
+
+    Args:
+        path: of the file; without one ``backends`` are needed.
+        backends: addresses of engines, in place of the file's.
+        policy: name of the order, in place of the file's.
+        settings: fields of `GatewayConfig`; ``None`` leaves one as it is.
+
+    Raises:
+        InputError: no engine is given, or something makes no sense.
+
+    """
+    if path is None and not backends:
+        raise InputError(
+            "serve needs an engine: --backend http://localhost:8000/v1, or --config FILE"
+        )
+    own = {name: value for name, value in settings.items() if value is not None}
+    if backends:
+        own["endpoints"] = tuple(Endpoint(url) for url in backends)
+    if policy is not None:
+        own["policy"] = find_policy(policy)
+
+    if path is not None:
+        return replace(read_config(path), **own)
+    return GatewayConfig(**{"policy": find_policy(DEFAULT_POLICY), **own})
+
+
+def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
+    _check_keys(tree, (*_PLAIN, *_TABLES), "key")
+    plain = {name: _value(tree[name], kind, name) for name, kind in _PLAIN.items() if name in tree}
+
+    # Where records go: an address, or a file beside the configuration.
+    if "record" in tree:
+        where = _value(tree["record"], str, "record")
+        plain["record"] = where if is_postgres(where) else folder / where
+
+    pools = _value(tree.get("pool", {}), dict, "pool")
+    classes = _value(tree.get("class", {}), dict, "class")
+    return GatewayConfig(
+        endpoints=tuple(_settings(Endpoint, row, "backend") for row in _rows(tree, "backend")),
+        policy=find_policy(_value(tree.get("policy", DEFAULT_POLICY), str, "policy")),
+        tenants=tuple(_settings(Tenant, row, "tenant") for row in _rows(tree, "tenant")),
+        pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
+        overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
+        classes=tuple((name, _slo(row, name)) for name, row in classes.items()),
+        timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
+        limits=_settings(Limits, tree.get("limits", {}), "limits"),
+        fairness=_settings(Fairness, tree.get("fairness", {}), "fairness"),
+        **plain,
+    )
+
+
+def _rows(tree: dict[str, Any], name: str) -> list[Any]:
+    rows = tree.get(name, [])
+    if not isinstance(rows, list):
+        raise InputError(f"write [[{name}]], with two brackets: there may be several")
+    return rows
+
+
+def _pool(name: str, row: object) -> Pool:
+    table = _value(row, dict, f"pool.{name}")
+    if "name" in table:
+        raise UnknownNameError(f"key of pool {name}", "name", ("usd_per_hour", "output_token_s"))
+    return _settings(Pool, {"name": name, **table}, f"pool {name}")
+
+
+def _slo(row: object, name: str) -> Slo:
+    table = _value(row, dict, f"class.{name}")
+    fields_by_key = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
+    _check_keys(table, fields_by_key, f"key of class {name}")
+    limits_s = {
+        fields_by_key[key]: _value(milliseconds, float, key) / 1e3
+        for key, milliseconds in table.items()
+    }
+    return Slo(**limits_s)
+
+
+def _settings(kind: type[Settings], row: object, what: str) -> Settings:
+    """Return the frozen value of type ``kind`` whose fields are the keys of the table ``row``."""
+    table = _value(row, dict, what)
+    hints = get_type_hints(kind)
+    _check_keys(table, hints, f"key of {what}")
+    required = [field.name for field in fields(kind) if field.default is MISSING]
+    if any(not table.get(name) for name in required):
+        raise InputError(_REQUIRED[kind])
+
+    # An optional field has the type of what it holds where it holds something.
+    kinds = {name: getattr(hint, "__args__", (hint,))[0] for name, hint in hints.items()}
+    return kind(**{k: _value(value, kinds[k], f"{k} of {what}") for k, value in table.items()})
+
+
+def _value(value: object, kind: type, what: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{what} must be {_WORDS.get(kind, 'a table')}, not {value!r}")
+    return value
+
+
+def _check_keys(table: dict[str, Any], allowed: Collection[str], what: str) -> None:
+    for key in table:
+        if key not in allowed:
+            raise UnknownNameError(what, key, tuple(allowed))

@@ -1,0 +1,323 @@
+"""Who goes next, and where: requests are predicted, ordered, and given to engines with room."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+import numpy as np
+
+from headway.gateway.config import ANNOTATE, GatewayConfig
+from headway.gateway.scheduler.engine import EngineState
+from headway.gateway.scheduler.fleet import Fleet
+from headway.gateway.scheduler.overflow import OverflowRule
+from headway.gateway.scheduler.priority import Priorities, VirtualClock
+from headway.gateway.scheduler.queue import PoolQueue
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal, give_keys, predict
+from headway.predict.predictor import LengthPredictor
+from headway.schedule.consolidate import Consolidation
+from headway.schedule.fair import FairShares
+from headway.schedule.order import Fcfs
+from headway.schedule.view import Floats
+
+# Predicting in company costs a sixth, so those who would wait anyway wait for it together; and
+# where a thousand wait, nobody can tell whether the order was found 50 ms later.
+COMPANY, COMPANY_S = 32, 0.005
+CROWD, COMPANY_IN_CROWD, COMPANY_IN_CROWD_S = 1000, 128, 0.05
+FEW = 4
+CANDIDATES = 8  # for each place of a static batch
+INTERVAL_MEMORY = 0.95
+NO_ENGINE = Refusal(503, "no backend is up", "backend_unavailable", retry_after_s=1.0)
+
+
+class Dispatcher:
+    """The queues of a gateway, and who leaves them for which engine.
+
+    Attributes:
+        queues: by pool.
+        running: requests that an engine has.
+        start_interval_s: mean seconds between two starts, by pool.
+        overflow: who goes from one pool to another.
+
+    """
+
+    def __init__(self, fleet: Fleet, predictor: LengthPredictor, anchor_s: float) -> None:
+        """Send to ``fleet``; ``anchor_s`` turns the loop's clock into Unix time."""
+        self.queues: dict[str, PoolQueue[QueuedRequest]] = {}
+        self.running: set[QueuedRequest] = set()
+        self.start_interval_s: dict[str, float] = {}
+        self.overflow = OverflowRule(fleet, self.queues)
+
+        self._fleet = fleet
+        self._predictor = predictor
+        self._anchor_s = anchor_s
+        self._config: GatewayConfig
+        self._loop: asyncio.AbstractEventLoop
+        self._fresh: list[QueuedRequest] = []  # not in order yet
+        self._late: list[QueuedRequest] = []  # started without a prediction
+        self._pumping = False
+        self._ordering: asyncio.TimerHandle | None = None
+        self._predicting: asyncio.TimerHandle | None = None
+        self._last_start_s: dict[str, float] = {}
+        self._priorities = Priorities()
+        self._virtual = VirtualClock()
+
+    def adopt(self, config: GatewayConfig, loop: asyncio.AbstractEventLoop) -> None:
+        """Go by ``config``; whoever waits in a pool that is gone goes to the first one."""
+        self._config, self._loop = config, loop
+        self.overflow.adopt(config)
+        for pool in config.pools:
+            queue = self.queues.setdefault(pool, PoolQueue(config.sharing))
+            queue.fairness = config.sharing
+
+        for pool in [pool for pool in self.queues if pool not in config.pools]:
+            for queued in list(self.queues.pop(pool)):
+                queued.pool = queued.home = config.pools[0]
+                self.queues[queued.pool].push(queued, monotonic())
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for an engine."""
+        return sum(map(len, self.queues.values())) + len(self._fresh)
+
+    @property
+    def everything(self) -> list[QueuedRequest]:
+        """Whoever waits or runs."""
+        waiting = [queued for queue in self.queues.values() for queued in queue]
+        return [*waiting, *self._fresh, *self.running]
+
+    # events
+
+    def arrive(self, queued: QueuedRequest) -> None:
+        """Let ``queued`` wait for its turn, which may be now."""
+        self._fresh.append(queued)
+        if self._pumping or len(self._fresh) > 1 or len(self.queues[queued.pool]):
+            self.wake()
+        else:
+            self._pump()  # nobody to be ordered with: a turn of the loop would be lost
+
+    def leave(self, queued: QueuedRequest) -> None:
+        """``queued`` has ended, wherever it was."""
+        self.running.discard(queued)
+        queue = self.queues.get(queued.pool)
+        if queued.waits and queue is not None and queued.number:
+            queue.remove(queued)
+        queued.waits = False
+
+    def settle(self, queued: QueuedRequest, prompt_tokens: int, output_tokens: int) -> None:
+        """Let a tenant pay for what its request needed, not for what was predicted."""
+        queue = self.queues.get(queued.pool)
+        if queue is not None and queued.charged_s:
+            service = self._fleet.service(queued.pool)
+            queue.settle(queued, float(service.of(prompt_tokens, output_tokens)))
+
+    def send_home(self, pool: str, now_s: float) -> None:
+        """``pool`` is down: whoever was moved there waits again where it came from."""
+        for queued in self.queues[pool].move_out(lambda q: q.pool != q.home):
+            queued.pool = queued.home
+            self.queues[queued.pool].push(queued, now_s)
+
+    def wake(self) -> None:
+        """Something may have changed: look, once this turn of the loop is over."""
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def room(self) -> None:
+        """An engine has room again."""
+        if any(map(len, self.queues.values())):
+            self.wake()
+
+    def another(self, queued: QueuedRequest) -> EngineState | None:
+        """Return an engine for one more attempt, of the pool it came from if there is none here."""
+        if queued.ended or not 0 < queued.attempts <= self._config.retries:
+            return None
+
+        now_s = monotonic()
+        engine = self._fleet.choose(queued.pool, now_s, queued.tried, full_too=True)
+        if engine is None and queued.pool != queued.home:
+            queued.pool = queued.home
+            engine = self._fleet.choose(queued.pool, now_s, queued.tried, full_too=True)
+        return engine
+
+    # order
+
+    def _pump(self) -> None:
+        """Put what arrived in order, and give engines what they can take."""
+        self._pumping = False
+        now_s = monotonic()
+        if self._config.mode == ANNOTATE:
+            self._annotate(self._take_fresh(), now_s)
+            return
+
+        if self._fresh:
+            self._start_at_once(now_s)
+        if self._fresh:
+            self._gather(now_s)
+        for pool in self.queues:
+            self._fill(pool, now_s)
+
+    def _fill(self, pool: str, now_s: float) -> None:
+        queue = self.queues[pool]
+        while (engine := self._fleet.choose(pool, now_s)) is not None:
+            queued = queue.pop(now_s)
+            if queued is None:
+                # Nobody waits here: whoever was moved away from here and still waits comes back.
+                queued = self.overflow.homecoming(pool)
+                if queued is None:
+                    return
+                self.queues[queued.pool].remove(queued)
+                queued.pool = pool
+
+            company = self._company(queued, engine, now_s) if engine.is_static else []
+            self._start(queued, engine, now_s)
+            for other in company:
+                queue.start(other)
+                self._start(other, engine, now_s)
+
+    def _company(
+        self, first: QueuedRequest, engine: EngineState, now_s: float
+    ) -> list[QueuedRequest]:
+        """Return who goes into one static batch with ``first``: the next of about its length."""
+        size = engine.endpoint.max_inflight
+        if size == 1 or not first.charged_s:
+            return []
+
+        following = self.queues[first.pool].next_in_lane(first, now_s, CANDIDATES * size)
+        candidates = [first, *following]
+        lengths = np.array([queued.expected_tokens for queued in candidates])
+        rule = Consolidation(size, engine.endpoint.batch_ratio)
+        rows = rule.batch(np.arange(len(candidates)), lengths)
+        return [candidates[row] for row in rows if row]
+
+    def _take_fresh(self) -> list[QueuedRequest]:
+        fresh, self._fresh = [queued for queued in self._fresh if queued.waits], []
+        return fresh
+
+    def _start_at_once(self, now_s: float) -> None:
+        """With a free engine and nobody waiting there is nothing to order: predict afterwards."""
+        behind: list[QueuedRequest] = []
+        busy_pools: set[str] = set()
+        for queued in self._take_fresh():
+            pool = queued.pool
+            engine = None
+            if not len(self.queues[pool]) and pool not in busy_pools:
+                engine = self._fleet.choose(pool, now_s)
+
+            # Who is alone in a static batch keeps all others out.
+            if engine is None or engine.is_static:
+                busy_pools.add(pool)
+                behind.append(queued)
+            else:
+                self._start(queued, engine, now_s)
+                self._predict_soon(queued)
+        self._fresh = behind
+
+    def _gather(self, now_s: float) -> None:
+        """Order those who came, now or in company."""
+        pools = {queued.pool for queued in self._fresh}
+        crowded = min(len(self.queues[pool]) for pool in pools) >= CROWD
+        enough = COMPANY_IN_CROWD if crowded else COMPANY
+        pause_s = COMPANY_IN_CROWD_S if crowded else COMPANY_S
+
+        free = [self._fleet.choose(pool, now_s) for pool in pools]
+        has_room = any(engine is not None and not engine.is_static for engine in free)
+        if len(self._fresh) >= enough or (has_room and not crowded):
+            self._enqueue()
+        elif self._ordering is None:
+            self._ordering = self._loop.call_later(pause_s, self._enqueue_and_fill)
+
+    def _enqueue_and_fill(self) -> None:
+        self._enqueue()
+        self._pump()
+
+    def _enqueue(self) -> None:
+        """Order those who wait without an order."""
+        if self._ordering is not None:
+            self._ordering.cancel()
+            self._ordering = None
+        fresh = self._take_fresh()
+        if not fresh:
+            return
+
+        now_s = monotonic()
+        if isinstance(self._config.policy, Fcfs) and not self._needs_lengths:
+            for queued in fresh:
+                queued.key = queued.arrival_s
+                self._predict_soon(queued)
+        else:
+            quantiles = predict(fresh, self._predictor)
+            self.overflow.divide(fresh, quantiles, now_s)
+            self._give_keys(fresh, quantiles)
+
+        for queued in fresh:
+            self.queues[queued.pool].push(queued, now_s)
+
+    @property
+    def _needs_lengths(self) -> bool:
+        """Whether predictions decide even where the order is that of arrival."""
+        static = any(engine.is_static for engine in self._fleet.engines.values())
+        return static or self._config.sharing.by_tenant or self.overflow.rule is not None
+
+    def _give_keys(self, fresh: list[QueuedRequest], quantiles: Floats) -> None:
+        policy = self._config.policy
+        if isinstance(policy, FairShares):
+            policy = Fcfs()  # tenants share as lanes of the queue, or by the virtual clock
+        for pool in dict.fromkeys(queued.pool for queued in fresh):
+            rows = [row for row, queued in enumerate(fresh) if queued.pool == pool]
+            service = self._fleet.service(pool)
+            give_keys([fresh[row] for row in rows], quantiles[rows], policy, service)
+
+    def _annotate(self, fresh: list[QueuedRequest], now_s: float) -> None:
+        """Start everything, with the policy's order as a number for the engine's own queue."""
+        if not fresh:
+            return
+        config = self._config
+        self._give_keys(fresh, predict(fresh, self._predictor))
+
+        for queued in fresh:
+            engine = self._fleet.choose(queued.pool, now_s, full_too=True)
+            if engine is None:
+                if queued.carrier is not None:
+                    queued.carrier.refuse(NO_ENGINE)
+                continue
+            fair = isinstance(config.policy, FairShares)
+            queued.priority = self._priorities.priority(
+                self._virtual.start_s(queued) if fair else queued.key,
+                arrival_unix_s=queued.arrival_s + self._anchor_s,
+                patience_s=config.fairness.patience_s,
+                larger_first=config.larger_first,
+            )
+            self._start(queued, engine, now_s)
+
+    def _start(self, queued: QueuedRequest, engine: EngineState, now_s: float) -> None:
+        if queued.carrier is None:
+            return
+        self.running.add(queued)
+
+        pool = queued.pool
+        interval_s = now_s - self._last_start_s.get(pool, now_s)
+        self._last_start_s[pool] = now_s
+        mean_s = self.start_interval_s.get(pool, interval_s)
+        self.start_interval_s[pool] = INTERVAL_MEMORY * mean_s + (1 - INTERVAL_MEMORY) * interval_s
+        queued.carrier.start(engine)
+
+    # predictions that are late
+
+    def _predict_soon(self, queued: QueuedRequest) -> None:
+        self._late.append(queued)
+        if len(self._late) >= COMPANY:
+            self.predict_late()
+        elif self._predicting is None:
+            # With few about no company comes, and the engine's first byte would meet a busy loop.
+            wait_s = COMPANY_S if len(self.running) > FEW else 0.0
+            self._predicting = self._loop.call_later(wait_s, self.predict_late)
+
+    def predict_late(self) -> None:
+        """Predict those who were started without a prediction: their headers are due."""
+        if self._predicting is not None:
+            self._predicting.cancel()
+            self._predicting = None
+        late, self._late = [queued for queued in self._late if not queued.ended], []
+        if late:
+            predict(late, self._predictor)

@@ -1,0 +1,138 @@
+"""One engine as the scheduler knows it: what it has, what it can take, whether it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headway.gateway.pools import STATIC, Endpoint
+from headway.gateway.scheduler.pace import EnginePace
+from headway.schedule.view import ServiceTime
+
+FAILURES = 3  # in a row, until an engine is left alone
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Keeps requests away from an engine that fails.
+
+    Attributes:
+        failures: in a row.
+        closed_from_s: when the engine may be tried again.
+        trial: whether a request that tries it is under way.
+
+    """
+
+    failures: int = 0
+    closed_from_s: float = 0.0
+    trial: bool = False
+
+    def allows(self, now_s: float) -> bool:
+        """Return whether a request may go there: yes, no, or one on trial."""
+        if self.failures < FAILURES:
+            return True
+        return now_s >= self.closed_from_s and not self.trial
+
+    def begin(self) -> None:
+        """A request goes there."""
+        if self.failures >= FAILURES:
+            self.trial = True
+
+    def succeed(self) -> None:
+        """It answered."""
+        self.failures = 0
+        self.trial = False
+
+    def fail(self, now_s: float) -> None:
+        """It did not."""
+        self.failures += 1
+        self.trial = False
+        if self.failures >= FAILURES:
+            # Thousands may fail at once: the exponent is bounded before the power is computed.
+            doublings = min(self.failures - FAILURES, 16)
+            self.closed_from_s = now_s + min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
+
+    def abstain(self) -> None:
+        """The request ended without telling anything about the engine."""
+        self.trial = False
+
+
+class EngineState:
+    """An engine and what it does for this gateway.
+
+    Attributes:
+        endpoint: where it is, and how much it may be given.
+        pace: how fast it is.
+        breaker: keeps requests away while it fails.
+        num_in_flight: requests that it has and has not answered.
+        predicted_tokens: that those are predicted to produce in all.
+        healthy: whether the last health check went well.
+        models: entries of its ``/v1/models``, as it gave them.
+        num_failed: attempts that failed.
+
+    """
+
+    def __init__(self, endpoint: Endpoint, expected: ServiceTime) -> None:
+        """Take it to be up until it proves otherwise."""
+        self.endpoint = endpoint
+        self.pace = EnginePace(endpoint.max_inflight, expected)
+        self.breaker = Breaker()
+        self.num_in_flight = 0
+        self.predicted_tokens = 0.0
+        self.healthy = True
+        self.models: list[dict[str, object]] = []
+        self.num_failed = 0
+
+    def reconfigure(self, endpoint: Endpoint, expected: ServiceTime) -> None:
+        """Go by other settings; what was learned stays."""
+        self.endpoint = endpoint
+        self.pace.max_in_flight = endpoint.max_inflight
+        self.pace.expected = expected
+
+    @property
+    def url(self) -> str:
+        """Its address, by which all parts know it."""
+        return self.endpoint.url
+
+    def is_up(self, now_s: float) -> bool:
+        """Return whether it is worth sending anything there."""
+        return self.healthy and self.breaker.allows(now_s)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it keeps a batch until its longest answer ends."""
+        return self.endpoint.batching == STATIC
+
+    @property
+    def places(self) -> int:
+        """Requests that it works on at once."""
+        return self.endpoint.max_inflight if self.is_static else int(self.pace.target_in_flight)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more request would not wait in the engine."""
+        return self.num_in_flight == 0 if self.is_static else self.num_in_flight < self.places
+
+    def may_serve(self, model: str) -> bool:
+        """Return whether it has ``model``, or may be hoped to."""
+        return not model or not self.models or any(m["id"] == model for m in self.models)
+
+    def begin(self, tokens: float) -> None:
+        """One more request, predicted to produce ``tokens``, goes there."""
+        self.num_in_flight += 1
+        self.predicted_tokens += tokens
+        self.breaker.begin()
+
+    def finish(self, tokens: float, *, answered: bool) -> None:
+        """It is over; ``answered`` tells that the engine works, otherwise nothing is told."""
+        self.num_in_flight -= 1
+        self.predicted_tokens = max(0.0, self.predicted_tokens - tokens)
+        if answered:
+            self.breaker.succeed()
+        else:
+            self.breaker.abstain()
+
+    def fail(self, now_s: float) -> None:
+        """An attempt failed, by the engine's own fault."""
+        self.breaker.fail(now_s)
+        self.num_failed += 1

@@ -1,0 +1,202 @@
+"""A request as the scheduler knows it: where it waits, what is predicted of it, how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+import numpy as np
+
+from headway.gateway.scheduler.engine import EngineState
+from headway.gateway.scheduler.queue import Ticket
+from headway.predict.prediction import LengthPrediction
+from headway.predict.predictor import LengthPredictor
+from headway.schedule.order import OrderPolicy
+from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, View, quantiles_of
+from headway.workload.request import Request
+
+_log = logging.getLogger("headway.gateway")
+_P50, _P90 = LEVELS.index(0.5), LEVELS.index(0.9)
+UNKNOWN = LengthPrediction(((0.05, 20.0), (0.5, 250.0), (0.95, 2000.0)))
+UNKNOWN_TOKENS = 256.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not served, and what its client is told.
+
+    Attributes:
+        status: of HTTP.
+        message: for people.
+        code: for programs.
+        retry_after_s: when to try again; ``None`` where that would not help.
+
+    """
+
+    status: int
+    message: str
+    code: str
+    retry_after_s: float | None = None
+
+
+class Carrier(Protocol):
+    """Whoever carries a request's bytes, told what the scheduler decides."""
+
+    def start(self, engine: EngineState) -> None:
+        """Send it to ``engine``, now."""
+        ...
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End it before it has reached an engine."""
+        ...
+
+    def outcome(self, status: str, reason: str = "", code: int | None = None) -> Outcome:
+        """Return how far its answer came, with ``status``."""
+        ...
+
+
+class QueuedRequest(Ticket):
+    """A request between its arrival and its end.
+
+    Attributes:
+        request: as predictors and policies see it.
+        api: of OpenAI's, chat, completions or responses.
+        stream: whether its answer is wanted as a stream.
+        client_id: the client's own name for it, to find it before a header comes back.
+        text_characters: of its prompt; 0 where that is not of text alone.
+        carrier: sends it when it is its turn; nobody once it has ended.
+        home: the pool that it was meant for when it arrived.
+        pool: the pool that it waits for or runs in.
+        pinned: whether the client chose the pool.
+        priority: for the engine's own queue, when annotating.
+        sent_s: when it was first sent to an engine.
+        attempts: engines that it was sent to.
+        tried: their addresses; the last attempt's is `engine_url`.
+        expected_tokens: the mean of its prediction; a guess until there is one.
+        p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
+        predicted_s: when the predictor began and ended with it, on the loop's clock.
+
+    """
+
+    __slots__ = (
+        "api", "attempts", "carrier", "client_id", "engine_url", "expected_tokens", "home",
+        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request",
+        "sent_s", "stream", "text_characters", "tried",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        api: str = "",
+        stream: bool = False,
+        client_id: str = "",
+        text_characters: int = 0,
+        weight: float = 1.0,
+    ) -> None:
+        """Wait from the arrival of ``request`` on, without a prediction yet."""
+        super().__init__(request.arrival_s, lane=request.tenant, weight=weight)
+        self.request = request
+        self.api = api
+        self.stream = stream
+        self.client_id = client_id
+        self.text_characters = text_characters
+        self.carrier: Carrier | None = None
+
+        self.home = self.pool = ""
+        self.pinned = False
+        self.priority: int | None = None
+        self.sent_s: float | None = None
+        self.attempts = 0
+        self.tried: set[str] = set()
+        self.engine_url = ""
+
+        self.expected_tokens = UNKNOWN_TOKENS
+        self.p50_tokens: float | None = None
+        self.p90_tokens: float | None = None
+        self.predicted_s: tuple[float, float] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody carries it any more."""
+        return self.carrier is None
+
+    def note_attempt(self, engine: EngineState, now_s: float) -> None:
+        """It goes to ``engine`` now."""
+        self.waits = False
+        self.attempts += 1
+        self.engine_url = engine.url
+        self.tried.add(engine.url)
+        if self.sent_s is None:
+            self.sent_s = now_s
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended; times on the loop's clock.
+
+    Attributes:
+        status: of the record: done, rejected or failed.
+        reason: why it was not done; empty if it was.
+        code: the HTTP status that the client was sent; ``None`` if it had gone.
+        first_s, last_s: when the first and the last token were seen.
+        prompt_tokens, cached_tokens: the engine's counts; ``None`` where it did not say.
+        output_tokens: the engine's count, else the events that were seen.
+
+    """
+
+    status: str
+    reason: str = ""
+    code: int | None = None
+    first_s: float | None = None
+    last_s: float | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int = 0
+    cached_tokens: int | None = None
+
+
+class Unpredicted:
+    """Stands in where no predictor was given: every answer is as uncertain as the next."""
+
+    def predict(self, requests: Sequence[Request]) -> list[LengthPrediction]:
+        """Return the same wide distribution for every request."""
+        return [UNKNOWN] * len(requests)
+
+    def observe(self, request: Request, output_tokens: int) -> None:
+        """Learn nothing."""
+
+
+def predict(waiters: Sequence[QueuedRequest], predictor: LengthPredictor) -> Floats:
+    """Give everyone its prediction; return their quantiles at `LEVELS`, (waiters, levels)."""
+    began_s = monotonic()
+    requests = [waiter.request for waiter in waiters]
+    try:
+        predictions = predictor.predict(requests)
+    except Exception:  # whatever a predictor of someone's own does, no request may be lost by it
+        _log.exception("the predictor failed; %d requests go without a prediction", len(requests))
+        predictions = [UNKNOWN] * len(requests)
+
+    quantiles = np.array([quantiles_of(prediction) for prediction in predictions])
+    means = (quantiles @ MEAN_WEIGHTS).tolist()
+    predicted_s = (began_s, monotonic())
+    for waiter, mean, row in zip(waiters, means, quantiles.tolist(), strict=True):
+        waiter.expected_tokens = mean
+        waiter.predicted_s = predicted_s
+        waiter.p50_tokens, waiter.p90_tokens = row[_P50], row[_P90]
+    return quantiles
+
+
+def give_keys(
+    waiters: Sequence[QueuedRequest], quantiles: Floats, policy: OrderPolicy, service: ServiceTime
+) -> None:
+    """Set key, slope and work of everyone, as ``policy`` orders them."""
+    view = View.of([waiter.request for waiter in waiters], quantiles, service)
+    keys = policy.keys(view)
+    slopes = np.zeros(len(view)) if keys.slope is None else keys.slope
+
+    rows = zip(waiters, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
+    for waiter, key, slope, work_s in rows:
+        waiter.key, waiter.slope, waiter.work_s = key, slope, work_s

@@ -1,0 +1,149 @@
+"""The scheduler of a gateway: admits, orders, places, learns and records.
+
+It never touches a byte. Whoever carries requests, our own server or another proxy, makes a
+`QueuedRequest` of each, asks whether it may come in, lets it arrive, is told when to send it where,
+and tells how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from time import monotonic
+
+from headway.gateway.config import GatewayConfig, Tenant
+from headway.gateway.scheduler.admission import Admission
+from headway.gateway.scheduler.dispatcher import Dispatcher
+from headway.gateway.scheduler.fleet import Fleet
+from headway.gateway.scheduler.ledger import Ledger
+from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal, Unpredicted
+from headway.predict.prediction import MOST_TOKENS
+from headway.predict.predictor import LengthPredictor
+from headway.record.entry import Entry
+from headway.record.store import Store
+from headway.schedule.route import LEAST_LOADED, Placement
+from headway.workload.record import DONE
+from headway.workload.request import Request
+
+LEARN_S = 0.002  # lets a client's next request go before
+CHARACTERS_PER_TOKEN = 4.0  # until engines have counted
+CHARACTERS_STEP, MIN_CHARACTERS = 0.02, 40
+SHUTTING_DOWN = Refusal(503, "the gateway is shutting down", "shutting_down", retry_after_s=1.0)
+QUEUE_FULL = Refusal(429, "too many requests wait already", "queue_full", retry_after_s=5.0)
+
+
+class Scheduler:
+    """Decides for one gateway.
+
+    Attributes:
+        config: what holds now; `adopt` replaces it.
+        predictor: of the lengths of answers.
+        fleet: the engines.
+        dispatcher: keeps those that wait in order, and starts them.
+        admission: tells tenants apart.
+        ledger: writes down what happened.
+        draining: whether no more requests come in.
+        characters_per_token: of prompts, as engines were seen to count.
+
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        predictor: LengthPredictor | None = None,
+        store: Store | None = None,
+        *,
+        placement: Placement = LEAST_LOADED,
+        unix_s: Callable[[], float] = time.time,
+    ) -> None:
+        """Decide from `adopt` on."""
+        self.config = config
+        self.predictor: LengthPredictor = predictor if predictor is not None else Unpredicted()
+        self.ledger = Ledger(store, unix_s)
+        self.fleet = Fleet(placement)
+        self.dispatcher = Dispatcher(self.fleet, self.predictor, self.ledger.anchor_s)
+        self.admission = Admission(config)
+        self.draining = False
+        self.characters_per_token = CHARACTERS_PER_TOKEN
+        self._loop: asyncio.AbstractEventLoop
+
+    def adopt(self, config: GatewayConfig) -> None:
+        """Go by ``config`` from now on; what waits and runs goes on."""
+        self.config = config
+        self._loop = asyncio.get_running_loop()
+        self.admission.adopt(config)
+        self.ledger.keep_prompts = config.keep_prompts
+        self.fleet.adopt(config)
+        self.dispatcher.adopt(config, self._loop)
+
+    def warm_up(self) -> None:
+        """Build what the first prediction builds before the first request comes."""
+        self.predictor.predict([Request("warm-up", 0.0, "Is it warm yet?", 5)])
+
+    # a request's life
+
+    def refusal(self, tenant: Tenant) -> Refusal | None:
+        """Return why one more request of ``tenant`` cannot come in; ``None`` counts it as sent."""
+        if self.draining:
+            return SHUTTING_DOWN
+        if self.dispatcher.num_waiting >= self.config.limits.queue:
+            return QUEUE_FULL
+        return self.admission.refusal(tenant, monotonic())
+
+    def enter(self, queued: QueuedRequest, pool: str = "") -> None:
+        """``queued`` counts as its tenant's; ``pool`` is the one that the client names, if any."""
+        self.admission.begin(queued.request.tenant)
+        pools, model = self.config.pools, queued.request.model
+        if pool in pools:
+            queued.pool, queued.pinned = pool, True
+        elif len(pools) == 1:
+            queued.pool = pools[0]
+        else:
+            serving = (name for name in pools if self.fleet.may_serve(name, model))
+            queued.pool = next(serving, pools[0])
+        queued.home = queued.pool
+
+    def arrive(self, queued: QueuedRequest) -> None:
+        """Let ``queued`` wait for its turn, which may be now."""
+        self.ledger.begin(queued)
+        self.dispatcher.arrive(queued)
+
+    def end(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
+        """Write down how ``queued`` ended, learn from it, and return its entry."""
+        queued.carrier = None
+        self.dispatcher.leave(queued)
+        self.admission.end(queued.request.tenant)
+        entry = self.ledger.end(queued, outcome)
+
+        if queued.charged_s and self.config.sharing.by_tenant:
+            self.dispatcher.settle(queued, entry.prompt_tokens, entry.output_tokens)
+        if outcome.status == DONE:
+            self._learn(queued, outcome, entry)
+        return entry
+
+    # what answers teach
+
+    def _learn(self, queued: QueuedRequest, outcome: Outcome, entry: Entry) -> None:
+        if outcome.prompt_tokens and queued.text_characters >= MIN_CHARACTERS:
+            ratio = min(max(queued.text_characters / outcome.prompt_tokens, 0.5), 16.0)
+            self.characters_per_token += CHARACTERS_STEP * (ratio - self.characters_per_token)
+
+        output_tokens = entry.output_tokens
+        if 0 < output_tokens <= MOST_TOKENS:
+            request = queued.request
+            self._loop.call_later(LEARN_S, self.predictor.observe, request, output_tokens)
+
+        # Of a whole answer neither TTFT nor TPOT can be seen.
+        engine = self.fleet.engines.get(queued.engine_url)
+        sent_s, first_s, last_s = queued.sent_s, outcome.first_s, outcome.last_s
+        if engine is None or not queued.stream:
+            return
+        if sent_s is None or first_s is None or last_s is None:
+            return
+        engine.pace.record_answer(
+            engine.num_in_flight + 1,
+            entry.prompt_tokens,
+            ttft_s=first_s - sent_s,
+            tpot_s=(last_s - first_s) / (output_tokens - 1) if output_tokens > 1 else None,
+        )

@@ -1,0 +1,85 @@
+"""Header lines: what a client says of its request, and what an engine is sent of them."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from headway.errors import InputError
+from headway.workload.request import Slo
+
+HOP_BY_HOP = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"content-length",
+})  # fmt: skip
+NOT_FORWARDED = HOP_BY_HOP | {b"host", b"expect", b"accept-encoding"}
+NO_OBJECTIVES = Slo()
+MIN_MS, MAX_MS = 1e-3, 1e9
+
+# The first header of an objective that is there counts.
+_OBJECTIVES = (
+    (b"x-headway-ttft-ms", "ttft_s"),
+    (b"x-slo-ttft-ms", "ttft_s"),
+    (b"x-headway-tpot-ms", "tpot_s"),
+    (b"x-slo-tpot-ms", "tpot_s"),
+    (b"x-headway-deadline-ms", "e2e_s"),
+)
+
+
+def bearer(headers: dict[bytes, bytes]) -> str:
+    """Return the key that a request's headers carry; empty if there is none."""
+    text = headers.get(b"authorization", b"").decode("latin-1")
+    scheme, _, key = text.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def forwarded_lines(
+    headers: dict[bytes, bytes], not_forwarded: Container[bytes], *, with_key: bool
+) -> bytes:
+    """Return the lines that go on to an engine; the client's key does only ``with_key``."""
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in headers.items()
+        if name not in not_forwarded
+        and not name.startswith(b"x-headway-")
+        and (with_key or name != b"authorization")
+    )
+
+
+def objectives(headers: dict[bytes, bytes], classes: tuple[tuple[str, Slo], ...]) -> Slo:
+    """Return the objectives that ``headers`` name: a class, and single ones that replace its.
+
+    Raises:
+        InputError: an unknown class, or an objective that is no number of milliseconds above 0.
+
+    """
+    slo = NO_OBJECTIVES
+    if class_name := headers.get(b"x-headway-class", b"").decode("latin-1"):
+        by_name = dict(classes)
+        if class_name not in by_name:
+            raise InputError(
+                f"unknown x-headway-class {class_name[:40]!r}; known are {sorted(by_name)}"
+            )
+        slo = by_name[class_name]
+
+    own_s: dict[str, float] = {}
+    for header, name in _OBJECTIVES:
+        value = headers.get(header)
+        if value is not None and name not in own_s:
+            own_s[name] = _seconds(header, value)
+    if not own_s:
+        return slo
+    return Slo(**{"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s, **own_s})
+
+
+def _seconds(header: bytes, value: bytes) -> float:
+    name = header.decode()
+    try:
+        milliseconds = float(value)
+    except ValueError:
+        raise InputError(f"{name} must be milliseconds, not {value[:40]!r}") from None
+
+    if not MIN_MS <= milliseconds <= MAX_MS:
+        raise InputError(
+            f"{name} must be from {MIN_MS:g} to {MAX_MS:g} milliseconds, not {milliseconds:g}"
+        )
+    return milliseconds / 1e3

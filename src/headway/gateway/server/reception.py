@@ -1,0 +1,203 @@
+"""What clients meet first: keys, limits, and refusals before anything waits for an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from headway.errors import InputError
+from headway.gateway.config import Tenant
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal
+from headway.gateway.scheduler.scheduler import Scheduler
+from headway.gateway.server.backend import Backends
+from headway.gateway.server.exchange import Exchange, ReceivedRequest
+from headway.gateway.server.headers import NOT_FORWARDED, bearer, forwarded_lines, objectives
+from headway.gateway.server.tracing import CONTEXT_HEADERS, Tracing
+from headway.gateway.server.views import Views
+from headway.http.descriptors import Descriptors
+from headway.http.message import JSON_HEADERS, HttpRequest
+from headway.http.openai import PATHS, error_body, read_body, request_of
+from headway.http.server import Application, ServerConnection
+from headway.predict.text import request_text
+from headway.workload.record import FAILED, REJECTED
+from headway.workload.request import Request
+
+INVALID = "invalid_request_error"
+TOO_MANY_CONNECTIONS = Refusal(
+    503,
+    "the gateway has as many connections open as the system allows it",
+    "too_many_connections",
+    retry_after_s=1.0,
+)
+
+
+@dataclass(slots=True, eq=False)
+class Reception(Application):
+    """Takes requests off connections and makes exchanges of them.
+
+    Attributes:
+        scheduler: whom requests wait for.
+        backends: where they go.
+        views: answer what needs no engine.
+        descriptors: how many connections there may be.
+        tracing: traces of requests, where they are wanted.
+        connections: those that are open.
+
+    """
+
+    scheduler: Scheduler
+    backends: Backends
+    views: Views
+    descriptors: Descriptors
+    tracing: Tracing | None
+    connections: set[ServerConnection] = field(default_factory=set)
+
+    @property
+    def max_head_bytes(self) -> int:
+        """Bytes of a request's head."""
+        return self.scheduler.config.limits.head_bytes
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Bytes of a request's body."""
+        return self.scheduler.config.limits.body_bytes
+
+    # a connection
+
+    def opened(self, connection: ServerConnection) -> None:
+        """Refuse a client that the system has no descriptor for."""
+        if not self.descriptors.allows_client(len(self.connections), self.backends.num_connections):
+            refusal = TOO_MANY_CONNECTIONS
+            body = error_body(refusal.message, "server_error", refusal.code)
+            connection.refuse(refusal.status, JSON_HEADERS + b"Retry-After: 1\r\n", body)
+        self.connections.add(connection)
+
+    def closed(self, connection: ServerConnection) -> None:
+        """Forget a client that has gone."""
+        self.connections.discard(connection)
+
+    # a request
+
+    def begun(self, connection: ServerConnection, request: HttpRequest) -> None:
+        """Refuse whoever has no key before reading the rest."""
+        if request.path not in PATHS:
+            return
+        if self._tenant(request) is None:
+            self._turn_away(request, REJECTED, "unauthorized", 401)
+            why = "this gateway needs an API key: Authorization: Bearer KEY"
+            body = error_body(why, INVALID, "invalid_api_key")
+            connection.refuse(401, JSON_HEADERS + b"WWW-Authenticate: Bearer\r\n", body)
+        elif request.method != "POST":
+            body = error_body(f"{request.path} takes POST", INVALID, None)
+            connection.refuse(405, JSON_HEADERS + b"Allow: POST\r\n", body)
+
+    def malformed(
+        self, connection: ServerConnection, request: HttpRequest | None, status: int, why: str
+    ) -> None:
+        """Answer what is no request."""
+        if request is not None and _generates(request):
+            self._turn_away(request, REJECTED, f"http_{status}", status)
+        connection.refuse(status, JSON_HEADERS, error_body(why, INVALID, None))
+
+    def abandoned(self, connection: ServerConnection, request: HttpRequest) -> None:
+        """Note a request whose client went away before it was complete."""
+        if _generates(request):
+            self._turn_away(request, FAILED, "client_disconnected", None)
+
+    def received(self, connection: ServerConnection, request: HttpRequest) -> None:
+        """Answer a complete request, or let it wait for its turn."""
+        if request.path not in PATHS:
+            self.views.answer(connection, request)
+            return
+        tenant = self._tenant(request)
+        if tenant is None:  # its key was taken away while its body came in
+            self.begun(connection, request)
+            return
+
+        refusal = self._refusal(tenant)
+        if refusal is not None and refusal.status == 503:
+            request.keep_alive = False  # it may find another gateway; this one wants its socket
+        try:
+            exchange = self._exchange(connection, request, tenant)
+        except InputError as error:
+            self._turn_away(request, REJECTED, "bad_request", 400, tenant.name)
+            body = error_body(str(error), INVALID, None)
+            connection.answer(400, JSON_HEADERS, body, request.keep_alive)
+            return
+
+        connection.exchange = exchange
+        pool = request.headers.get(b"x-headway-pool", b"").decode("latin-1")
+        self.scheduler.enter(exchange.queued, pool)
+        if refusal is not None:
+            exchange.refuse(refusal)
+        else:
+            self.scheduler.arrive(exchange.queued)
+
+    def _refusal(self, tenant: Tenant) -> Refusal | None:
+        """Return why one more request cannot come in; ``None`` counts it as sent."""
+        dispatcher = self.scheduler.dispatcher
+        has_descriptors = self.descriptors.allows_request(
+            clients=len(self.connections),
+            upstream=self.backends.num_connections,
+            requests=dispatcher.num_waiting + len(dispatcher.running),
+            engines=self.scheduler.fleet.max_in_flight,
+        )
+        return self.scheduler.refusal(tenant) if has_descriptors else TOO_MANY_CONNECTIONS
+
+    def _exchange(
+        self, connection: ServerConnection, http: HttpRequest, tenant: Tenant
+    ) -> Exchange:
+        """Return the exchange of ``http``; raise `InputError` if it is no generating request."""
+        config, ledger = self.scheduler.config, self.scheduler.ledger
+        tree = read_body(http.body)
+        generation = request_of(PATHS[http.path], tree)
+
+        request = Request(
+            id=ledger.new_id(),
+            arrival_s=monotonic(),
+            prompt=request_text(tree),  # with its roles, as predictors have learned it
+            prompt_tokens=generation.prompt_tokens(self.scheduler.characters_per_token),
+            max_tokens=generation.max_tokens,
+            model=generation.model,
+            tenant=tenant.name,
+            slo=objectives(http.headers, config.classes),
+        )
+        is_text = not generation.images and not generation.token_ids
+        queued = QueuedRequest(
+            request,
+            api=generation.api,
+            stream=generation.stream,
+            client_id=http.headers.get(b"x-request-id", b"")[:200].decode("latin-1"),
+            text_characters=len(generation.prompt) if is_text else 0,
+            weight=tenant.weight,
+        )
+
+        has_keys = bool(config.tenants) or any(engine.api_key for engine in config.endpoints)
+        dropped = NOT_FORWARDED if self.tracing is None else NOT_FORWARDED | CONTEXT_HEADERS
+        forward = forwarded_lines(http.headers, dropped, with_key=not has_keys)
+        received = ReceivedRequest(http, generation, forward)
+        exchange = Exchange(self.scheduler, self.backends, connection, received, queued)
+        if self.tracing is not None:
+            exchange.trace = self.tracing.begin(http, request.arrival_s + ledger.anchor_s)
+        return exchange
+
+    def _tenant(self, request: HttpRequest) -> Tenant | None:
+        return self.scheduler.admission.tenant(bearer(request.headers))
+
+    def _turn_away(
+        self,
+        request: HttpRequest,
+        status: str,
+        reason: str,
+        code: int | None,
+        tenant: str = "",
+    ) -> None:
+        """Write down a request that never became an exchange."""
+        api = PATHS.get(request.path, "")
+        self.scheduler.ledger.turn_away(
+            status=status, reason=reason, code=code, api=api, tenant=tenant
+        )
+
+
+def _generates(request: HttpRequest) -> bool:
+    return request.path in PATHS and request.method == "POST"
