@@ -86,8 +86,7 @@ def from_table(kind: type[Value], table: object, where: str) -> Value:
         UnknownNameError: a key that is no field.
 
     """
-    if not isinstance(table, dict):
-        raise InputError(f"{where} must be a table, not {excerpt(table)}")
+    table = as_table(table, where)
     own_fields = {f.name: f for f in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
     hints = get_type_hints(kind)
 
@@ -98,6 +97,13 @@ def from_table(kind: type[Value], table: object, where: str) -> Value:
         if name not in table and own.default is MISSING and own.default_factory is MISSING:
             raise InputError(f"{where} needs {name}")
     return kind(**{key: typed(table[key], hints[key], f"{key} in {where}") for key in table})
+
+
+def as_table(value: object, where: str) -> dict[str, Any]:
+    """Return ``value`` if it is a table; raise `InputError`, which names ``where``, if not."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be a table, not {excerpt(value)}")
+    return value
 
 
 def typed(value: object, hint: Any, where: str) -> Any:

@@ -11,14 +11,12 @@ replicas = 2
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
-from headway.errors import InputError, UnknownNameError, reason
+from headway.errors import InputError, UnknownNameError
 from headway.schedule.consolidate import Consolidation
 from headway.sim.predictions import parse_predictions
 from headway.sim.scenario import (
@@ -32,6 +30,7 @@ from headway.sim.scenario import (
 from headway.sim.site import Disaggregation, Outage, find_placement
 from headway.sim.source import Workload
 from headway.steptime.deployment_name import parse_deployment
+from headway.user_file import as_table, from_table, read_toml
 from headway.workload.objective import parse_slo
 
 Part = TypeVar("Part")
@@ -90,7 +89,6 @@ _SINGLE: dict[str, type] = {
     "batch": Consolidation,
 }
 _SEVERAL: dict[str, type] = {"pool": _PoolTable, "outage": Outage}
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def read_scenario(path: Path) -> Scenario:
@@ -100,12 +98,7 @@ def read_scenario(path: Path) -> Scenario:
         InputError: it cannot be read, is no TOML, has an unknown key or a value of a wrong type.
 
     """
-    try:
-        tree = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
+    tree = read_toml(path, "a scenario in TOML")
     try:
         return parse_scenario(tree)
     except InputError as error:
@@ -119,16 +112,16 @@ def parse_scenario(tree: Mapping[str, Any]) -> Scenario:
         if key not in (*top_keys, *_SINGLE, *_SEVERAL, "tenant"):
             raise UnknownNameError("key", key, [*top_keys, *_SINGLE, *_SEVERAL, "tenant"])
 
-    top = _part(_TopTable, {key: tree[key] for key in top_keys if key in tree}, "a scenario")
+    top = from_table(_TopTable, {key: tree[key] for key in top_keys if key in tree}, "a scenario")
     tables: dict[str, Any] = {
-        key: _part(kind, tree[key], f"[{key}]") for key, kind in _SINGLE.items() if key in tree
+        key: from_table(kind, tree[key], f"[{key}]") for key, kind in _SINGLE.items() if key in tree
     }
     pools = _parts(_PoolTable, tree.get("pool", []), "[[pool]]")
     if not pools:
         raise InputError("a scenario needs a [[pool]] with a deployment")
     tenants = tuple(
-        (name, _part(Tenant, row, f"[tenant.{name}]"))
-        for name, row in sorted(_mapping(tree.get("tenant", {}), "[tenant.NAME]").items())
+        (name, from_table(Tenant, row, f"[tenant.{name}]"))
+        for name, row in sorted(as_table(tree.get("tenant", {}), "[tenant.NAME]").items())
     )
 
     shares = tuple((name, t.share) for name, t in tenants if t.share is not None)
@@ -153,41 +146,4 @@ def parse_scenario(tree: Mapping[str, Any]) -> Scenario:
 
 def _parts(kind: type[Part], value: object, where: str) -> tuple[Part, ...]:
     rows = value if isinstance(value, list) else [value]
-    return tuple(_part(kind, row, where) for row in rows)
-
-
-def _mapping(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where} must be a table, not {value!r}")
-    return value
-
-
-def _part(kind: type[Part], value: object, where: str) -> Part:
-    """Return a dataclass from a table: unknown keys, missing keys and wrong types are refused."""
-    table = _mapping(value, where)
-    own_fields = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
-    hints = get_type_hints(kind)
-    for key in table:
-        if key not in own_fields:
-            raise UnknownNameError(f"key in {where}", key, own_fields)
-    for name, field in own_fields.items():
-        if name not in table and field.default is MISSING and field.default_factory is MISSING:
-            raise InputError(f"{where} needs {name}")
-    return kind(**{key: _typed(table[key], hints[key], f"{key} in {where}") for key in table})
-
-
-def _typed(value: object, hint: Any, where: str) -> object:
-    """Return ``value`` as the type ``hint``; raise `InputError` where it is of another."""
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise InputError(f"{where} must be a list of names, not {value!r}")
-
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # A truth value is an int to Python, but not to whoever wrote the file.
-    if not any(type(value) is kind for kind in kinds):
-        words = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
-        raise InputError(f"{where} must be {words}, not {value!r}")
-    return value
+    return tuple(from_table(kind, row, where) for row in rows)
