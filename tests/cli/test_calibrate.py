@@ -43,7 +43,7 @@ def test_an_engine_twice_as_slow_is_learned(
     asked += ["--isl", "1000", "--osl", "500", "--concurrency", "16", "--json", "-"]
     estimate.main(args=[*asked, "--calibration", str(made)], standalone_mode=False)
     row = Report.from_json(capsys.readouterr().out).rows[0]
-    assert float(row["tpot_s"] or 0) == pytest.approx(17.2e-3, rel=0.15)
+    assert row.tpot_s.expected == pytest.approx(17.2e-3, rel=0.15)
 
 
 def test_results_that_are_none_are_refused(tmp_path: Path) -> None:

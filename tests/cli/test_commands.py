@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Run:
         streams = self.capsys.readouterr()
         return int(stop.value.code or 0), streams.out, streams.err
 
-    def answer(self, *arguments: str) -> Report:
+    def answer(self, *arguments: str) -> Report[Any]:
         code, out, _ = self(*arguments, "--json", "-")
         assert code == 0
         return Report.from_json(out)
@@ -43,9 +44,18 @@ class Run:
 def test_frontier_prints_a_table_with_the_three_marks(run: Run) -> None:
     code, out, err = run("frontier", "llama-3.1-70b", "--on", "h100,h200,mi300x")
     assert (code, err) == (0, "")
-    for word in ("tok/s/user", "$/Mtok", "MFU", "MBU", "binds", "preferred", "cheapest", "fastest"):
+    for word in (
+        "tok/s/user",
+        "$/Mtok out",
+        "TTFT",
+        "vllm",
+        "binds",
+        "preferred",
+        "cheapest",
+        "fastest",
+    ):
         assert word in out
-    assert max(map(len, out.splitlines())) < 160
+    assert max(map(len, out.splitlines())) < 190
 
 
 def test_frontier_writes_what_it_prints(run: Run, tmp_path: Path) -> None:
@@ -72,42 +82,58 @@ def test_a_path_to_a_config_is_a_model(run: Run, tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    mine = run.answer("estimate", str(path), "--on", "h100", "--batch", "8")
-    known = run.answer("estimate", "llama-3.1-8b", "--on", "h100", "--batch", "8")
-    assert mine.rows[0]["step_s"] == known.rows[0]["step_s"]
+    question = ["--on", "h100", "--concurrency", "8", "--engine", "none"]
+    mine = run.answer("estimate", str(path), *question)
+    same = run.answer("estimate", "llama-3.1-8b", *question)
+    assert mine.rows[0].tpot_s == same.rows[0].tpot_s
 
 
 def test_estimate_shows_four_components_and_what_binds(run: Run) -> None:
-    code, out, _ = run(*ESTIMATE, "--tp", "8", "--batch", "64", "--context", "4096")
+    code, out, _ = run(*ESTIMATE, "--tp", "8", "--concurrency", "64")
     assert code == 0
-    for word in ("arithmetic", "memory", "network", "latency", "binds: memory", "$", "basis"):
+    for word in ("arithmetic", "memory", "network", "latency", "binds", "$", "basis"):
         assert word in out
 
 
-def test_estimate_finds_the_best_layout_of_eight(run: Run) -> None:
-    best = run.answer(*ESTIMATE, "--accelerators", "8", "--batch", "64").rows[0]
-    assert best["num_accelerators"] == 8
-    given = run.answer(*ESTIMATE, "--tp", "4", "--pp", "2", "--batch", "64").rows[0]
-    assert float(best["step_s"] or 0) <= float(given["step_s"] or 0)
+def test_estimate_finds_the_fastest_layout_of_eight(run: Run) -> None:
+    best = run.answer(*ESTIMATE, "--accelerators", "8").rows[0]
+    assert best.num_accelerators == 8
+    other = run.answer(*ESTIMATE, "--tp", "4", "--pp", "2").rows[0]
+    assert best.e2e_s.expected <= other.e2e_s.expected
 
 
 def test_estimate_alone_takes_the_fewest_accelerators_that_fit(run: Run) -> None:
-    assert run.answer(*ESTIMATE).rows[0]["num_accelerators"] == 2
-    assert run.answer("estimate", "llama-3.1-8b", "--on", "h100").rows[0]["num_accelerators"] == 1
+    assert run.answer(*ESTIMATE).rows[0].num_accelerators == 2
+    assert run.answer("estimate", "llama-3.1-8b", "--on", "h100").rows[0].num_accelerators == 1
 
 
 def test_a_file_of_ones_own_is_an_accelerator(run: Run) -> None:
     path = Path(__file__).parents[2] / "examples" / "my_chip.toml"
     report = run.answer("estimate", "llama-3.1-8b", "--on", str(path))
-    assert report.rows[0]["num_accelerators"] == 1
+    assert report.rows[0].num_accelerators == 1
+    assert report.rows[0].engine is None
 
 
-def test_price_and_overlap_do_what_they_say(run: Run) -> None:
+def test_a_price_and_an_empty_hour_do_what_they_say(run: Run) -> None:
     base = run.answer(*ESTIMATE, "--tp", "8", "--price", "2").rows[0]
     dear = run.answer(*ESTIMATE, "--tp", "8", "--price", "4").rows[0]
-    assert float(dear["usd_per_mtok"] or 0) == pytest.approx(2 * float(base["usd_per_mtok"] or 0))
-    hidden = run.answer(*ESTIMATE, "--tp", "8", "--overlap", "1").rows[0]
-    assert float(hidden["step_s"] or 0) < float(base["step_s"] or 0)
+    usd = base.usd_per_mtok_output.expected
+    assert dear.usd_per_mtok_output.expected == pytest.approx(2 * usd)
+    empty = run.answer(*ESTIMATE, "--tp", "8", "--price", "2", "--duty-cycle", "25%").rows[0]
+    assert empty.usd_per_mtok_output.expected == pytest.approx(4 * usd)
+
+
+def test_users_who_think_ask_less(run: Run) -> None:
+    busy = run.answer(*ESTIMATE, "--tp", "8", "--users", "64").rows[0]
+    thinking = run.answer(*ESTIMATE, "--tp", "8", "--users", "64", "--think", "30s").rows[0]
+    assert thinking.concurrency < busy.concurrency == 64
+    rate = 64 / (30 + thinking.e2e_s.expected)  # Little's law
+    assert thinking.requests_per_s == pytest.approx(rate, rel=1e-6)
+
+
+def test_a_rate_is_served_at_that_rate(run: Run) -> None:
+    row = run.answer(*ESTIMATE, "--tp", "8", "--rate", "90/min").rows[0]
+    assert row.requests_per_s == pytest.approx(1.5, rel=1e-6)
 
 
 def test_catalogue_lists_and_shows(run: Run) -> None:
@@ -159,24 +185,24 @@ def test_largest_and_reach_answer_backwards(run: Run) -> None:
         (["frontier", "llama-3.1-70b", "--on", ","], "at least one accelerator"),
         (["fronteer"], "did you mean frontier"),
         (["frontier", "kimi-k2", "--on", "l4", "--max-accelerators", "8"], "GB in all"),
-        ([*ESTIMATE, "--batch", "0"], "batch must be above 0"),
-        ([*ESTIMATE, "--batch", "-3"], "batch must be above 0"),
-        ([*ESTIMATE, "--batch", "nan"], "batch must be a number"),
-        ([*ESTIMATE, "--batch", "1.5"], "whole number"),
-        ([*ESTIMATE, "--batch", "1e300"], "at most"),
-        ([*ESTIMATE, "--context", "1e14"], "context must lie"),
+        ([*ESTIMATE, "--concurrency", "0"], "whole number from 1"),
+        ([*ESTIMATE, "--concurrency", "-3"], "whole number from 1"),
+        ([*ESTIMATE, "--concurrency", "nan"], "must be a number"),
+        ([*ESTIMATE, "--concurrency", "1.5"], "whole number"),
+        ([*ESTIMATE, "--concurrency", "1e300"], "whole number"),
+        ([*ESTIMATE, "--prompt", "1e14"], "at most"),
         ([*ESTIMATE, "--tp", "3"], "tp must divide"),
         ([*ESTIMATE, "--tp", "1"], "lacks"),
-        ([*ESTIMATE, "--tp", "8", "--accelerators", "8"], "not both"),
+        ([*ESTIMATE, "--tp", "8", "--accelerators", "8"], "or a layout"),
         ([*ESTIMATE, "--precision", "fp9"], "unknown number format"),
         ([*ESTIMATE, "--price", "-1"], "price"),
-        ([*ESTIMATE, "--overlap", "2"], "overlap must lie"),
+        ([*ESTIMATE, "--duty-cycle", "2"], "fraction"),
         ([*ESTIMATE, "--tp", "8", "--speculate", "mtp"], "no multi-token-prediction head"),
         (
             [*ESTIMATE, "--tp", "8", "--speculate", "llama-3.1-8b", "--acceptance", "1.2"],
             "acceptance",
         ),
-        (["estimate", "gpt-3", "--on", "groq-lpu", "--tp", "8"], "lacks"),
+        (["estimate", "gpt-3", "--on", "groq-lpu", "--tp", "8", "--prompt", "1k"], "lacks"),
         (["estimate", "gpt-3", "--on", "h100,h200"], "takes one accelerator"),
         (["catalogue", "show", "h1000"], "did you mean h100"),
         ([*FRONTIER, "--json", "/nonexistent/out.json"], "cannot write"),

@@ -111,15 +111,9 @@ def test_a_file_name_that_is_no_text_can_be_read_and_reported(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([*ESTIMATE, "--acceptance", "0.5"], "--acceptance needs --speculate"),
-        ([*ESTIMATE, "--no-bonus-token"], "needs --speculate"),
+        ([*ESTIMATE, "--acceptance", "0.5"], "need --speculate"),
+        ([*ESTIMATE, "--no-bonus-token"], "need --speculate"),
         ([*ESTIMATE, "--precision", ""], "unknown number format"),
-        ([*ESTIMATE, "--pp", "2", "--no-pipeline"], "contradicts --no-pipeline"),
-        (
-            [*ESTIMATE, "--engine", "vllm", "--isl", "9", "--osl", "9", "--concurrency", "1",
-             "--batch", "3"],
-            "--batch says nothing beside --engine",
-        ),
         (["frontier", "llama-3.1-8b"], "see headway frontier --help"),
     ],
 )  # fmt: skip

@@ -137,7 +137,7 @@ def seats(deployment: Deployment, loop: ClosedLoop) -> Array:
     groups, shares = deployment.parallelism.dp, deployment.draft_groups
     one_each = deployment.kv_bytes(groups * shares, loop.mean_context_tokens) / shares
     free = np.maximum(deployment.usable_bytes - deployment.weight_bytes, 0.0)
-    in_cache = groups * np.floor(free / one_each)
+    in_cache = groups * np.floor(free / np.maximum(one_each, 1.0))
     allowed = deployment.limits.max_num_seqs * groups
     return np.asarray(np.minimum(np.minimum(loop.concurrency, allowed), in_cache))
 
