@@ -18,12 +18,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from headway.engines.transformers_engine import TransformersEngine
+from headway.http.fake import FakeEngine, FakeSpeed, running
 from headway.ideal.attribute import Attribution, attribute
 from headway.ideal.denoise import denoise
 from headway.ideal.estimator import CPU_PRIORS, fit_requests
@@ -31,7 +31,6 @@ from headway.ideal.runtime_fit import RuntimeFit
 from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.campaign import Campaign, Plan, probes_and_pings
 from headway.measure.endpoint.endpoint import Address, Endpoint
-from headway.measure.endpoint.fake import FakeEndpoint, Truth
 from headway.measure.endpoint.ledger import Ledger
 from headway.measure.measurement import Clock, Measurement, RequestLoad, Setup
 from headway.measure.trials import Interval, lower_envelope
@@ -55,20 +54,18 @@ class Disturbance:
     busy: float = 0.0
     busy_s: float = 0.0
 
-    def truth(self, served: Recorded, late_s: list[float]) -> Truth:
-        """The server that makes clients wait so; by how much its last tokens are late is noted."""
+    def speed(self, served: Recorded) -> FakeSpeed:
+        """The server that makes clients wait so."""
 
-        def passes(prompt_tokens: int, output_tokens: int) -> Iterator[None]:
-            at, place = time.perf_counter(), len(late_s)
-            late_s.append(0.0)
-            for taken_s in served.next_near(prompt_tokens)[:output_tokens]:
-                at += self.slower * taken_s
-                time.sleep(max(at - time.perf_counter(), 0.0))
-                late_s[place] = time.perf_counter() - at
-                yield
+        def step_times(prompt_tokens: int, output_tokens: int) -> list[float]:
+            return [self.slower * seconds for seconds in served.next_near(prompt_tokens)]
 
-        return Truth(
-            network_s=self.network_s, busy=self.busy, busy_s=self.busy_s, passes=passes, seed=3
+        return FakeSpeed(
+            network_s=self.network_s,
+            busy=self.busy,
+            busy_s=self.busy_s,
+            step_times=step_times,
+            tokens=OUTPUT,
         )
 
 
@@ -124,17 +121,17 @@ def attributed(
     alone: RuntimeFit, served: Recorded, what: Disturbance, trials: int
 ) -> tuple[Attribution, float]:
     """What is found, and the mean seconds by which this machine made the server late."""
-    late_s: list[float] = []
+    engine = FakeEngine(what.speed(served), seed=3)
     plan = Plan(SIZES, OUTPUT, trials, pings=3)
     with (
         tempfile.TemporaryDirectory() as folder,
-        FakeEndpoint(what.truth(served, late_s)) as server,
+        running(engine) as url,
         Ledger(Path(folder) / "ledger.jsonl") as ledger,
-        Endpoint(Address(server.url, "llama")) as endpoint,
+        Endpoint(Address(url, "llama")) as endpoint,
     ):
         Campaign(plan, ledger, Budget(10_000), "llama").run(endpoint)
         probes, pings = probes_and_pings(ledger.entries)
-    return attribute(denoise(probes, pings, priors=CPU_PRIORS), alone), fmean(late_s)
+    return attribute(denoise(probes, pings, priors=CPU_PRIORS), alone), fmean(engine.late_s)
 
 
 def main() -> None:

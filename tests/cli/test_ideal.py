@@ -10,10 +10,10 @@ import pytest
 from headway.cli.compare import compare
 from headway.cli.ideal import ideal
 from headway.errors import HeadwayError
+from headway.http.fake import FakeEngine, FakeSpeed, running
 from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.campaign import Campaign, Plan
 from headway.measure.endpoint.endpoint import Address, Endpoint
-from headway.measure.endpoint.fake import FakeEndpoint, Truth
 from headway.measure.endpoint.ledger import Ledger
 from headway.measure.measurement import (
     Clock,
@@ -95,11 +95,13 @@ def test_where_the_time_of_an_endpoint_goes(
 ) -> None:
     pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
     path = tmp_path / "api.jsonl"
-    truth = Truth(prompt_s=lambda tokens: 0.0053 + 2e-5 * tokens, token_s=0.005, network_s=0.03)
+    speed = FakeSpeed(
+        ttft_s=0.0053, prompt_token_s=2e-5, itl_s=0.005, network_s=0.03, tokens=1_000_000
+    )
     with (
-        FakeEndpoint(truth) as server,
+        running(FakeEngine(speed)) as url,
         Ledger(path) as ledger,
-        Endpoint(Address(server.url, "m")) as endpoint,
+        Endpoint(Address(url, "m")) as endpoint,
     ):
         Campaign(Plan((16, 128, 512), 12, 3), ledger, Budget(99), "m").run(endpoint)
     report = answer(capsys, compare, str(path), "--against", "llama-3.1-8b", "--on", "h100")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+from collections import deque
 from pathlib import Path
 
 import click
@@ -10,12 +11,12 @@ import pytest
 
 from headway.cli.profile import profile
 from headway.errors import HeadwayError, InputError, MissingExtraError
-from headway.measure.endpoint.fake import FakeEndpoint, Truth
+from headway.http.fake import FakeEngine, FakeSpeed, running
 from headway.measure.measurement import read_measurements
 from headway.report.report import Report
 
 pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
-QUICK = Truth(prompt_s=lambda tokens: 0.001, token_s=0.0002)
+QUICK = FakeSpeed(ttft_s=0.001, itl_s=0.0002, tokens=1_000_000)
 SHORT = ["--prompt", "16,64", "--output", "6", "--trials", "2", "--model", "fake"]
 
 
@@ -26,8 +27,9 @@ def run(*arguments: str) -> None:
 def test_a_black_box_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "api.jsonl"
     prices = ["--prompt-price", "1", "--output-price", "2", "--budget-usd", "1"]
-    with FakeEndpoint(QUICK) as server:
-        asked = ["--endpoint", server.url, *SHORT, *prices, "-o", str(out), "--yes"]
+    engine = FakeEngine(QUICK)
+    with running(engine) as url:
+        asked = ["--endpoint", url, *SHORT, *prices, "-o", str(out), "--yes"]
         run(*asked, "--json", "-")
         streams = capsys.readouterr()
         report = Report.from_json(streams.out)
@@ -36,23 +38,24 @@ def test_a_black_box_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFix
         assert [row.num_answers for row in report.rows] == [2, 2]
         assert isinstance(report.question["spent_usd"], float)
         run(*asked)  # all is there already
-        assert server.num_requests == 4
+        assert engine.num_requests == 4
     assert "spent: 4 requests" in capsys.readouterr().out
 
 
 def test_nothing_is_asked_without_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    with FakeEndpoint(QUICK) as server, pytest.raises(click.Abort):
-        run("--endpoint", server.url, *SHORT, "-o", str(tmp_path / "x.jsonl"))
-    assert server.num_requests == 0
+    engine = FakeEngine(QUICK)
+    with running(engine) as url, pytest.raises(click.Abort):
+        run("--endpoint", url, *SHORT, "-o", str(tmp_path / "x.jsonl"))
+    assert engine.num_requests == 0
 
 
 def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
     with (
-        FakeEndpoint(Truth(failures=[401])) as server,
+        running(FakeEngine(faults=deque(["status-401"]))) as url,
         pytest.raises(InputError, match=r"unauthorized.*this is a 401"),
     ):
-        run("--endpoint", server.url, *SHORT, "-o", str(tmp_path / "x.jsonl"), "--yes")
+        run("--endpoint", url, *SHORT, "-o", str(tmp_path / "x.jsonl"), "--yes")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError
+from headway.http.openai import Usage
 from headway.ideal.attribute import Attribution, attribute
 from headway.ideal.denoise import Denoised, denoise
 from headway.ideal.prompt_curve import PromptCurve
 from headway.ideal.request_profile import RequestProfile
 from headway.ideal.runtime_fit import RuntimeFit, fit_runtime
-from headway.measure.endpoint.probe import Probe, Usage
+from headway.measure.endpoint.probe import Probe
 
 TOKEN_S = 0.01
 CURVE = PromptCurve(1.06 * TOKEN_S, 4e-5, 30.0, 6.0)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.measure.endpoint.probe import Probe, Usage
-from headway.measure.endpoint.stream import Answer, failure_of, read_usage
+from headway.http.openai import Usage, read_usage
+from headway.measure.endpoint.probe import Probe
+from headway.measure.endpoint.stream import Answer, failure_of
 
 PROBE = Probe("0/8/0", 8, 4, 0.0)
 
@@ -35,7 +36,7 @@ def read(content: bytes, cuts: list[int] | None = None, ended: bool = True) -> P
     for i, cut in enumerate([*sorted(cuts or []), len(content)]):
         answer.feed(content[start:cut], 0.1 * (i + 1))
         start = cut
-    return answer.ended(9.0 if ended else None)
+    return answer.result(9.0 if ended else None)
 
 
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12))

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import InputError, MissingExtraError
+from headway.http.openai import CHAT, COMPLETIONS, streaming_body
 from headway.measure.endpoint.probe import Probe
 from headway.measure.endpoint.stream import Answer, failure_of
 
 if TYPE_CHECKING:
     import httpx
 
+MAX_REFUSAL_BYTES = 2000
 Seconds = Callable[[], float]
 
 
@@ -59,15 +61,12 @@ class Address:
         return f"{self.url.rstrip('/')}/{'chat/completions' if self.chat else 'completions'}"
 
     def body(self, prompt: str, max_tokens: int, with_usage: bool) -> dict[str, object]:
-        """The JSON of one streamed request."""
-        asked: dict[str, object] = {"model": self.model, "stream": True, "temperature": 0.0}
-        asked |= (
-            {"messages": [{"role": "user", "content": prompt}]} if self.chat else {"prompt": prompt}
-        )
-        asked[self.limit_field] = max_tokens
+        """Return the JSON of one streamed request."""
+        fields: dict[str, object] = {"temperature": 0.0, self.limit_field: max_tokens}
         if with_usage:
-            asked["stream_options"] = {"include_usage": True}
-        return {**asked, **self.extra}
+            fields["stream_options"] = {"include_usage": True}
+        api = CHAT if self.chat else COMPLETIONS
+        return streaming_body(self.model, prompt, api, fields={**fields, **self.extra})
 
 
 def parse_extra(text: str | None) -> dict[str, object]:
@@ -110,18 +109,11 @@ class Endpoint:
                     return self._refusal(probe, failure, response)
                 return self._read(answer, response, start)
         except httpx.TimeoutException as error:
-            answer.failure = answer.failure or "timeout"
-            answer.said = (
-                answer.said or f"{type(error).__name__} after {self.address.timeout_s:g} s"
-            )
-        except httpx.RemoteProtocolError as error:
-            began = bool(answer.chunks_s)
-            answer.failure = answer.failure or ("closed_early" if began else "down")
-            answer.said = answer.said or str(error)
+            answer.fail("timeout", f"{type(error).__name__} after {self.address.timeout_s:g} s")
         except httpx.HTTPError as error:
-            answer.failure = answer.failure or ("closed_early" if answer.chunks_s else "down")
-            answer.said = answer.said or (str(error) or type(error).__name__)
-        return answer.ended(None)
+            failure = "closed_early" if answer.chunks_s else "down"
+            answer.fail(failure, str(error) or type(error).__name__)
+        return answer.result(None)
 
     def ping(self) -> float | None:
         """Seconds of a round trip that asks for no inference, ``None`` where there is no answer.
@@ -154,26 +146,26 @@ class Endpoint:
         self.close()
 
     def _read(self, answer: Answer, response: httpx.Response, start: float) -> Probe:
-        most, end_s = 4 * answer.probe.max_tokens + 16, None
+        end_s = None
         for content in response.iter_raw():
             at_s = self._clock() - start
             answer.feed(content, at_s)
+            if answer.is_over and end_s is None:
+                end_s = at_s  # what follows is the end of the transfer; the connection lives on
+            if at_s > self.address.longest_s or answer.is_too_long:
+                answer.fail("too_long", "the answer did not end")
             if answer.failure:
                 break
-            if answer.done and end_s is None:
-                end_s = at_s  # what follows is the end of the transfer; the connection lives on
-            if at_s > self.address.longest_s or len(answer.chunks_s) > most:
-                answer.failure, answer.said = "too_long", "the answer did not end"
-                break
-        return answer.ended(self._clock() - start if end_s is None else end_s)
+        return answer.result(self._clock() - start if end_s is None else end_s)
 
     def _refusal(self, probe: Probe, failure: str, response: httpx.Response) -> Probe:
-        said = b""
+        body = b""
         for content in response.iter_bytes():
-            said += content
-            if len(said) > 2000:
+            body += content
+            if len(body) > MAX_REFUSAL_BYTES:
                 break
-        text = " ".join(said.decode("utf-8", "replace").split())
+        text = " ".join(body.decode("utf-8", "replace").split())
+
         if response.status_code == 400 and "stream_options" in text and self._with_usage:
             # Old servers refuse the field; the next request goes without it.
             self._with_usage, failure = False, "no_usage_option"

@@ -10,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from headway.errors import InputError
+from headway.http.openai import Usage
 
 # Gaps are averaged over so many chunks: servers send in bursts.
 BLOCK = 4
@@ -19,19 +20,6 @@ STALL = 1.5
 # three quarters, so that stalls do not count.
 TOGETHER = 0.25
 USUAL = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as the endpoint counts them; ``None`` where it does not say.
-
-    ``output_tokens`` includes ``reasoning_tokens``, which may never be shown.
-    """
-
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
