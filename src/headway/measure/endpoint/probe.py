@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
@@ -53,7 +53,7 @@ class Probe:
     chunks_s: tuple[float, ...] = ()
     shown_s: float | None = None
     e2e_s: float | None = None
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     finish: str | None = None
     retry_after_s: float | None = None
 
@@ -155,7 +155,7 @@ class Probe:
     def from_entry(cls, entry: Mapping[str, Any]) -> Probe:
         """Read what `to_entry` wrote; raise `InputError` for anything else."""
         try:
-            values = {field.name: entry[field.name] for field in fields(cls)}
+            values = {own.name: entry[own.name] for own in fields(cls)}
             values["usage"] = Usage(**values["usage"])
             values["chunks_s"] = tuple(float(seconds) for seconds in values["chunks_s"])
 
