@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Collection, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import UnionType
@@ -90,9 +91,7 @@ def from_table(kind: type[Value], table: object, where: str) -> Value:
     own_fields = {f.name: f for f in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
     hints = get_type_hints(kind)
 
-    for key in table:
-        if key not in own_fields:
-            raise UnknownNameError(f"key in {where}", key, own_fields)
+    check_keys(table, own_fields, f"key in {where}")
     for name, own in own_fields.items():
         if name not in table and own.default is MISSING and own.default_factory is MISSING:
             raise InputError(f"{where} needs {name}")
@@ -104,6 +103,13 @@ def as_table(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{where} must be a table, not {excerpt(value)}")
     return value
+
+
+def check_keys(table: Iterable[str], valid_keys: Collection[str], what: str) -> None:
+    """Raise `UnknownNameError`, which says ``what`` a key is, for one that is not valid."""
+    for key in table:
+        if key not in valid_keys:
+            raise UnknownNameError(what, key, valid_keys)
 
 
 def typed(value: object, hint: Any, where: str) -> Any:

@@ -162,7 +162,7 @@ def test_a_reload_with_a_mistake_keeps_what_was(
         (["--backend", "localhost"], "an address such as"),
         (["--backend", "http://h/v1", "--host", "0.0.0.0"], "without an API key"),
         (["--backend", "http://h/v1", "--policy", "best"], "unknown policy"),
-        (["--config", "/nowhere.toml"], "cannot read"),
+        (["--config", "/nowhere.toml"], "there is no file"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments: list[str], message: str) -> None:

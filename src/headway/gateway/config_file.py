@@ -24,22 +24,21 @@ share = 0.2
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
-from headway.errors import InputError, UnknownNameError, reason
+from headway.errors import InputError, UnknownNameError
 from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Timeouts
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
+from headway.user_file import as_table, check_keys, from_table, read_toml, typed
 from headway.workload.request import Slo
 
 DEFAULT_POLICY = "headway"
 Settings = TypeVar("Settings", Endpoint, Tenant, Pool, Overflow, Timeouts, Limits, Fairness)
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 # Keys of the file that are fields of `GatewayConfig` as they stand, and those that become some.
 _PLAIN = {
@@ -64,15 +63,7 @@ def read_config(path: Path) -> GatewayConfig:
         InputError: it cannot be read, is no TOML, or holds something that makes no sense.
 
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
-    try:
-        tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
-
+    tree = read_toml(path, "the gateway's configuration in TOML")
     try:
         return _config(tree, path.parent)
     except InputError as error:
@@ -110,19 +101,19 @@ def load_config(
 
 
 def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
-    _check_keys(tree, (*_PLAIN, *_TABLES), "key")
-    plain = {name: _value(tree[name], kind, name) for name, kind in _PLAIN.items() if name in tree}
+    check_keys(tree, (*_PLAIN, *_TABLES), "key")
+    plain = {name: typed(tree[name], kind, name) for name, kind in _PLAIN.items() if name in tree}
 
     # Where records go: an address, or a file beside the configuration.
     if "record" in tree:
-        where = _value(tree["record"], str, "record")
+        where = typed(tree["record"], str, "record")
         plain["record"] = where if is_postgres(where) else folder / where
 
-    pools = _value(tree.get("pool", {}), dict, "pool")
-    classes = _value(tree.get("class", {}), dict, "class")
+    pools = as_table(tree.get("pool", {}), "pool")
+    classes = as_table(tree.get("class", {}), "class")
     return GatewayConfig(
         endpoints=tuple(_settings(Endpoint, row, "backend") for row in _rows(tree, "backend")),
-        policy=find_policy(_value(tree.get("policy", DEFAULT_POLICY), str, "policy")),
+        policy=find_policy(typed(tree.get("policy", DEFAULT_POLICY), str, "policy")),
         tenants=tuple(_settings(Tenant, row, "tenant") for row in _rows(tree, "tenant")),
         pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
         overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
@@ -142,18 +133,18 @@ def _rows(tree: dict[str, Any], name: str) -> list[Any]:
 
 
 def _pool(name: str, row: object) -> Pool:
-    table = _value(row, dict, f"pool.{name}")
+    table = as_table(row, f"pool.{name}")
     if "name" in table:
         raise UnknownNameError(f"key of pool {name}", "name", ("usd_per_hour", "output_token_s"))
     return _settings(Pool, {"name": name, **table}, f"pool {name}")
 
 
 def _slo(row: object, name: str) -> Slo:
-    table = _value(row, dict, f"class.{name}")
+    table = as_table(row, f"class.{name}")
     fields_by_key = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
-    _check_keys(table, fields_by_key, f"key of class {name}")
+    check_keys(table, fields_by_key, f"key of class {name}")
     limits_s = {
-        fields_by_key[key]: _value(milliseconds, float, key) / 1e3
+        fields_by_key[key]: typed(milliseconds, float, key) / 1e3
         for key, milliseconds in table.items()
     }
     return Slo(**limits_s)
@@ -161,27 +152,8 @@ def _slo(row: object, name: str) -> Slo:
 
 def _settings(kind: type[Settings], row: object, what: str) -> Settings:
     """Return the frozen value of type ``kind`` whose fields are the keys of the table ``row``."""
-    table = _value(row, dict, what)
-    hints = get_type_hints(kind)
-    _check_keys(table, hints, f"key of {what}")
+    table = as_table(row, what)
     required = [field.name for field in fields(kind) if field.default is MISSING]
     if any(not table.get(name) for name in required):
         raise InputError(_REQUIRED[kind])
-
-    # An optional field has the type of what it holds where it holds something.
-    kinds = {name: getattr(hint, "__args__", (hint,))[0] for name, hint in hints.items()}
-    return kind(**{k: _value(value, kinds[k], f"{k} of {what}") for k, value in table.items()})
-
-
-def _value(value: object, kind: type, what: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{what} must be {_WORDS.get(kind, 'a table')}, not {value!r}")
-    return value
-
-
-def _check_keys(table: dict[str, Any], allowed: Collection[str], what: str) -> None:
-    for key in table:
-        if key not in allowed:
-            raise UnknownNameError(what, key, tuple(allowed))
+    return from_table(kind, table, what)
