@@ -36,7 +36,7 @@ WORDS = {
 OPEN = {
     "frontier", "estimate", "explain", "calibrate", "validate",
     "predict evaluate", "predict text", "predict train", "predict card", "simulate",
-    "trace formats", "trace import", "engine", "report",
+    "trace formats", "trace import", "engine",
 }  # fmt: skip
 
 

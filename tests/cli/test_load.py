@@ -77,7 +77,7 @@ def test_a_record_is_reported(live: Live, capsys: pytest.CaptureFixture[str]) ->
     live.entries(3)
     report.main([str(live.record), "--by", "model", "--json", "-"], standalone_mode=False)
     (row,) = Report.from_json(capsys.readouterr().out).rows
-    assert (row["group"], row["requests"], row["failed"]) == ("fake", 3, 0)
+    assert (row.group, row.requests, row.unfinished) == ("fake", 3, 0)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_gateway_records_there_and_its_record_is_reported_and_replayed(
     assert store.flush()
     assert [e.status for e in read_entries(url)] == ["done"] * 5
     result = CliRunner().invoke(report, [url, "--json", "-"], catch_exceptions=False)
-    assert Report.from_json(result.stdout).rows[0]["requests"] == 5
+    assert Report.from_json(result.stdout).rows[0].requests == 5
     assert "secret" not in result.output
     trace = recorded_trace(url)
     assert len(trace) == 5
