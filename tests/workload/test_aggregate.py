@@ -9,7 +9,6 @@ from headway.workload.aggregate import (
     meets,
     paired,
     statistics,
-    summary,
     t_quantile,
 )
 from headway.workload.record import Records
@@ -26,16 +25,6 @@ def records() -> Records:
         np.zeros(4, dtype=np.int64),
         np.array([False, False, True, False]),
     )
-
-
-def test_summary_counts_only_what_ended() -> None:
-    row = summary(records(), np.array([1.0, 0.1, 1.0, 1.0]), Slo(ttft_s=0.6, tpot_s=0.2))
-    assert row["ttft_max_s"] == 1.0
-    assert row["requests_per_s"] == pytest.approx(3 / 8)
-    assert row["output_tok_per_s"] == pytest.approx(17 / 8)
-    assert row["goodput_requests_per_s"] == pytest.approx(2 / 8)
-    assert row["slowdown_max"] == pytest.approx(5.0)
-    assert row["requests_unfinished"] == 1
 
 
 def test_a_single_token_meets_any_tpot_and_the_unserved_meet_nothing() -> None:

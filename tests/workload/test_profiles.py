@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tools.fit_profiles import SOURCES
 
 from headway.errors import UnknownNameError
 from headway.workload.oracle import Trace
 from headway.workload.profile import Profile, find_profile, profile_names, seen_fractions
-from headway.workload.profile_fit import SOURCES
 from headway.workload.traces import read_trace
 
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces"

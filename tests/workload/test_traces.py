@@ -161,10 +161,10 @@ def test_tenants_keep_their_names(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text("arrival_s,prompt_tokens,output_tokens,tenant\n0,5,6,zoe\n1,5,6,adam\n")
     read = read_trace(file)
-    assert [read.request(i).request.tenant for i in range(2)] == ["zoe", "adam"]
+    assert [read.request(i).tenant for i in range(2)] == ["zoe", "adam"]
     write_trace(read, tmp_path / "again.jsonl")
     again = read_trace(tmp_path / "again.jsonl")
     assert again.tenant_names == ("adam", "zoe")
     assert again.tenants is not None
     assert again.tenants.tolist() == [1, 0]
-    assert again.head(1).request(0).request.tenant == "zoe"
+    assert again.head(1).request(0).tenant == "zoe"

@@ -21,7 +21,7 @@ def test_prompts_are_read_and_written_in_the_order_of_arrival(tmp_path: Path) ->
     trace = read_trace(path)
     assert trace.prompts == ("early, \u00e9", "late")
     assert trace.head(1).prompts == ("early, \u00e9",)
-    assert trace.request(1).request.prompt == "late"
+    assert trace.request(1).prompt == "late"
     write_trace(trace, again)
     assert read_trace(again).prompts == trace.prompts
 

@@ -84,7 +84,7 @@ class FromPrompts:
                 f"trace {trace.name!r} holds lengths, not prompts, so a trained predictor has "
                 "nothing to read: give a trace with a prompt column, or --predictor tau=0.4"
             )
-        predictions = self.predictor.predict([trace.request(i).request for i in range(len(trace))])
+        predictions = self.predictor.predict([trace.request(i) for i in range(len(trace))])
         return np.array([[p.at(level) for level in LEVELS] for p in predictions])
 
 

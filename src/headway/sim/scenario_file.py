@@ -11,7 +11,6 @@ replicas = 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.schedule.consolidate import Consolidation
 from headway.sim.predictions import parse_predictions
 from headway.sim.scenario import (
+    VLLM,
     EngineFeatures,
     OffloadRule,
     PoolSpec,
@@ -30,7 +30,7 @@ from headway.sim.scenario import (
 from headway.sim.site import Disaggregation, Outage, find_placement
 from headway.sim.source import Workload
 from headway.steptime.deployment_name import parse_deployment
-from headway.user_file import as_table, from_table, read_toml
+from headway.user_file import from_table, read_toml
 from headway.workload.objective import parse_slo
 
 Part = TypeVar("Part")
@@ -88,7 +88,6 @@ _SINGLE: dict[str, type] = {
     "offload": OffloadRule,
     "batch": Consolidation,
 }
-_SEVERAL: dict[str, type] = {"pool": _PoolTable, "outage": Outage}
 
 
 def read_scenario(path: Path) -> Scenario:
@@ -98,30 +97,34 @@ def read_scenario(path: Path) -> Scenario:
         InputError: it cannot be read, is no TOML, has an unknown key or a value of a wrong type.
 
     """
-    tree = read_toml(path, "a scenario in TOML")
+    tables = read_toml(path, "a scenario (TOML)")
     try:
-        return parse_scenario(tree)
+        return _scenario(tables)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def parse_scenario(tree: Mapping[str, Any]) -> Scenario:
-    """Return the scenario in a tree of TOML values; raises as `read_scenario`."""
-    top_keys = [field.name for field in fields(_TopTable)]
-    for key in tree:
-        if key not in (*top_keys, *_SINGLE, *_SEVERAL, "tenant"):
-            raise UnknownNameError("key", key, [*top_keys, *_SINGLE, *_SEVERAL, "tenant"])
+def _scenario(tables: dict[str, Any]) -> Scenario:
+    top_keys = [own.name for own in fields(_TopTable)]
+    for key in tables:
+        if key not in (*top_keys, *_SINGLE, "pool", "outage", "tenant"):
+            raise UnknownNameError("key", key, [*top_keys, *_SINGLE, "pool", "outage", "tenant"])
 
-    top = from_table(_TopTable, {key: tree[key] for key in top_keys if key in tree}, "a scenario")
-    tables: dict[str, Any] = {
-        key: from_table(kind, tree[key], f"[{key}]") for key, kind in _SINGLE.items() if key in tree
+    top_table = {key: tables[key] for key in top_keys if key in tables}
+    top = from_table(_TopTable, top_table, "a scenario")
+    parts: dict[str, Any] = {
+        key: from_table(kind, tables[key], f"[{key}]")
+        for key, kind in _SINGLE.items()
+        if key in tables
     }
-    pools = _parts(_PoolTable, tree.get("pool", []), "[[pool]]")
+    pools = _several(_PoolTable, tables.get("pool", []), "[[pool]]")
     if not pools:
         raise InputError("a scenario needs a [[pool]] with a deployment")
+    if not isinstance(tables.get("tenant", {}), dict):
+        raise InputError("[tenant.NAME] must be a table")
     tenants = tuple(
-        (name, from_table(Tenant, row, f"[tenant.{name}]"))
-        for name, row in sorted(as_table(tree.get("tenant", {}), "[tenant.NAME]").items())
+        (name, from_table(Tenant, table, f"[tenant.{name}]"))
+        for name, table in sorted(tables.get("tenant", {}).items())
     )
 
     shares = tuple((name, t.share) for name, t in tenants if t.share is not None)
@@ -135,15 +138,15 @@ def parse_scenario(tree: Mapping[str, Any]) -> Scenario:
         predictions=parse_predictions(top.predictor),
         placement=find_placement(top.route),
         slo=parse_slo(top.slo),
-        features=tables.get("engine", EngineFeatures()),
-        disaggregation=tables.get("disaggregation"),
-        outages=_parts(Outage, tree.get("outage", []), "[[outage]]"),
-        offload=tables.get("offload"),
-        batch=tables.get("batch"),
+        features=parts.get("engine", VLLM),
+        disaggregation=parts.get("disaggregation"),
+        outages=_several(Outage, tables.get("outage", []), "[[outage]]"),
+        offload=parts.get("offload"),
+        batch=parts.get("batch"),
         tenants=tenants,
     )
 
 
-def _parts(kind: type[Part], value: object, where: str) -> tuple[Part, ...]:
-    rows = value if isinstance(value, list) else [value]
-    return tuple(from_table(kind, row, where) for row in rows)
+def _several(kind: type[Part], value: object, where: str) -> tuple[Part, ...]:
+    tables = value if isinstance(value, list) else [value]
+    return tuple(from_table(kind, table, where) for table in tables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -154,20 +154,20 @@ def quantile_interval(ordered: Floats, level: float) -> tuple[float, float] | No
 
 
 def statistics(values: Floats) -> dict[str, float | None]:
-    """Mean, P50, P90, P99 and maximum of what is not NaN; ``None`` where nothing is left."""
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
+    """Return mean, P50, P90, P99 and maximum of what is not NaN; ``None`` where nothing is."""
+    present = values[np.isfinite(values)]
+    if len(present) == 0:
         return {"mean": None, **{name: None for name, _ in QUANTILES}, "max": None}
-    quantiles = np.percentile(known, [q for _, q in QUANTILES])
+    percentiles = np.percentile(present, [percent for _, percent in QUANTILES])
     return {
-        "mean": float(known.mean()),
-        **{name: float(v) for (name, _), v in zip(QUANTILES, quantiles, strict=True)},
-        "max": float(known.max()),
+        "mean": float(present.mean()),
+        **{name: float(v) for (name, _), v in zip(QUANTILES, percentiles, strict=True)},
+        "max": float(present.max()),
     }
 
 
 def meets(records: Records, slo: Slo) -> Bools:
-    """Which requests ended and met every stated objective."""
+    """Return which requests ended and met every stated objective."""
     good = records.done.copy()
     for limit, values in (
         (slo.ttft_s, records.ttft_s),
@@ -181,41 +181,11 @@ def meets(records: Records, slo: Slo) -> Bools:
 
 
 def span_s(records: Records) -> float:
-    """First arrival to last token; at least a nanosecond."""
-    done = records.last_s[records.done]
-    if len(done) == 0:
+    """Return the seconds from first arrival to last token; at least a nanosecond."""
+    ends_s = records.last_s[records.done]
+    if len(ends_s) == 0:
         return 1e-9
-    return max(float(done.max() - records.arrival_s.min()), 1e-9)
-
-
-def summary(
-    records: Records, alone_s: Floats | None = None, slo: Slo | None = None
-) -> dict[str, float | None]:
-    """Statistics of TTFT, TPOT, e2e and slowdown; throughput; goodput.
-
-    Args:
-        records: what happened.
-        alone_s: e2e of every request on an empty replica, for the slowdown.
-        slo: objectives, for the goodput.
-
-    """
-    row: dict[str, float | None] = {}
-    columns = [("ttft", "_s", records.ttft_s), ("tpot", "_s", records.tpot_s)]
-    columns.append(("e2e", "_s", records.e2e_s))
-    if alone_s is not None:
-        columns.append(("slowdown", "", records.e2e_s / alone_s))
-    for name, unit, values in columns:
-        for which, value in statistics(values).items():
-            row[f"{name}_{which}{unit}"] = value
-    span, done = span_s(records), records.done
-    row["requests_per_s"] = float(done.sum()) / span
-    row["output_tok_per_s"] = float(records.output_tokens[done].sum()) / span
-    if slo is not None:
-        row["goodput_requests_per_s"] = float(meets(records, slo).sum()) / span
-        row["slo_attainment"] = float(meets(records, slo).mean())
-    row["requests"] = float(len(records))
-    row["requests_unfinished"] = float((~done).sum())
-    return row
+    return max(float(ends_s.max() - records.arrival_s.min()), 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +203,7 @@ class Difference:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-    """Relative difference ``ours / theirs - 1`` over paired runs, by Student's t.
+    """Return the relative difference ``ours / theirs - 1`` over paired runs, by Student's t.
 
     Pairs share their seed, so that what the seed did to both drops out. One pair has no interval:
     it is infinite.
@@ -260,13 +230,3 @@ def t_quantile(degrees: int) -> float:
     g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     g4 = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
     return z + g1 / n + g2 / n**2 + g3 / n**3 + g4 / n**4
-
-
-def averaged(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The mean over runs of every figure; ``None`` where any run lacks it."""
-    mean: dict[str, float | None] = {}
-    for key in rows[0]:
-        values = [row[key] for row in rows]
-        known = [v for v in values if v is not None]
-        mean[key] = sum(known) / len(known) if len(known) == len(values) else None
-    return mean

@@ -16,24 +16,7 @@ from headway.workload.request import Request
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class OracleRequest:
-    """A request and what nobody knew when it arrived.
-
-    Attributes:
-        request: as a server sees it.
-        output_tokens: of the answer, at least 1.
-
-    """
-
-    request: Request
-    output_tokens: int
-
-    def __post_init__(self) -> None:
-        if self.output_tokens < 1:
-            raise InputError(f"output_tokens must be at least 1, not {self.output_tokens}")
+MAX_TOKENS, MAX_SECONDS = 10**8, 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +42,14 @@ class BlockHashes:
 
     @classmethod
     def of_lists(cls, lists: list[list[int]], tokens: int) -> BlockHashes:
-        """From one list of hashes per request, renumbered from 0."""
+        """Return the hashes of one list per request, renumbered from 0."""
         first = np.cumsum([0, *map(len, lists)])
         flat = np.array([h for one in lists for h in one], dtype=np.int64)
         _, renumbered = np.unique(flat, return_inverse=True)
         return cls(first.astype(np.int64), renumbered.astype(np.int64).reshape(-1), tokens)
 
     def take(self, rows: Ints) -> BlockHashes:
-        """The hashes of requests ``rows``."""
+        """Return the hashes of requests ``rows``."""
         return BlockHashes.of_lists(
             [self.hashes[self.first[i] : self.first[i + 1]].tolist() for i in rows], self.tokens
         )
@@ -103,33 +86,36 @@ class Trace:
             column = getattr(self, name)
             if column is not None:
                 object.__setattr__(self, name, np.asarray(column, dtype=np.int64))
+
+        self._check_lengths()
+        self._check_arrivals()
+        for name in ("prompt_tokens", "output_tokens"):
+            column = getattr(self, name)
+            if np.any(column < 1) or np.any(column > MAX_TOKENS):
+                raise InputError(f"{name} of trace {self.name!r} must be from 1 to 1e8")
+
+    def _check_lengths(self) -> None:
         n = len(self.arrival_s)
-        columns = [
-            c
-            for c in (self.prompt_tokens, self.output_tokens, self.tenants, self.prompts)
-            if c is not None
-        ]
-        if any(len(column) != n for column in columns):
+        columns = (self.prompt_tokens, self.output_tokens, self.tenants, self.prompts)
+        if any(column is not None and len(column) != n for column in columns):
             raise InputError(f"the columns of trace {self.name!r} differ in length")
         if n == 0:
             raise InputError(f"trace {self.name!r} holds no request")
+        if self.prefixes is not None and len(self.prefixes.first) != n + 1:
+            raise InputError(f"trace {self.name!r} needs a list of block hashes for every request")
+
+    def _check_arrivals(self) -> None:
         if not np.all(np.isfinite(self.arrival_s)) or self.arrival_s[0] < 0:
             raise InputError(
                 f"arrival times of trace {self.name!r} must be finite and not negative"
             )
         if np.any(np.diff(self.arrival_s) < 0):
             raise InputError(f"trace {self.name!r} must be in the order of arrival")
-        if self.arrival_s[-1] > 1e9:
+        if self.arrival_s[-1] > MAX_SECONDS:
             raise InputError(
                 f"arrival times of trace {self.name!r} must be seconds since the first request; "
                 f"the last is {self.arrival_s[-1]:g}"
             )
-        for name in ("prompt_tokens", "output_tokens"):
-            column = getattr(self, name)
-            if np.any(column < 1) or np.any(column > 10**8):
-                raise InputError(f"{name} of trace {self.name!r} must be from 1 to 1e8")
-        if self.prefixes is not None and len(self.prefixes.first) != n + 1:
-            raise InputError(f"trace {self.name!r} needs a list of block hashes for every request")
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -141,39 +127,38 @@ class Trace:
         return (len(self) - 1) / span if span > 0 else 0.0
 
     def at_rate(self, rate_rps: float) -> Trace:
-        """The same requests, their gaps stretched to ``rate_rps``."""
+        """Return the same requests, their gaps stretched to ``rate_rps``."""
         if not (rate_rps > 0 and self.rate_rps > 0):
             raise InputError("a rate must be above 0, and needs a trace of more than one instant")
         start = self.arrival_s[0]
         return replace(self, arrival_s=(self.arrival_s - start) * (self.rate_rps / rate_rps))
 
     def head(self, count: int) -> Trace:
-        """The first ``count`` requests."""
-        rows = np.arange(min(count, len(self)))
-        return self.take(rows)
+        """Return the first ``count`` requests."""
+        return self.take(np.arange(min(count, len(self))))
 
     def take(self, rows: Ints) -> Trace:
-        """Requests ``rows``, which must be in order."""
-        return Trace(
-            self.arrival_s[rows],
-            self.prompt_tokens[rows],
-            self.output_tokens[rows],
-            self.name,
-            self.prefixes.take(rows) if self.prefixes is not None else None,
-            self.tenants[rows] if self.tenants is not None else None,
-            tuple(self.prompts[i] for i in rows) if self.prompts is not None else None,
-            self.tenant_names,
+        """Return requests ``rows``, which must be in order."""
+        return replace(
+            self,
+            arrival_s=self.arrival_s[rows],
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            prefixes=None if self.prefixes is None else self.prefixes.take(rows),
+            tenants=None if self.tenants is None else self.tenants[rows],
+            prompts=None if self.prompts is None else tuple(self.prompts[i] for i in rows),
         )
 
     def tenant_name(self, number: int) -> str:
-        """What tenant ``number`` is called."""
+        """Return what tenant ``number`` is called."""
         return self.tenant_names[number] if number < len(self.tenant_names) else str(number)
 
-    def request(self, i: int) -> OracleRequest:
-        """Request ``i`` as an object."""
-        tenant = self.tenant_name(int(self.tenants[i])) if self.tenants is not None else ""
-        text = self.prompts[i] if self.prompts is not None else ""
-        seen = Request(
-            str(i), float(self.arrival_s[i]), text, int(self.prompt_tokens[i]), tenant=tenant
+    def request(self, i: int) -> Request:
+        """Return request ``i`` as a server sees it, without the length of its answer."""
+        return Request(
+            id=str(i),
+            arrival_s=float(self.arrival_s[i]),
+            prompt=self.prompts[i] if self.prompts is not None else "",
+            prompt_tokens=int(self.prompt_tokens[i]),
+            tenant=self.tenant_name(int(self.tenants[i])) if self.tenants is not None else "",
         )
-        return OracleRequest(seen, int(self.output_tokens[i]))

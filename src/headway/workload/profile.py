@@ -17,6 +17,8 @@ from headway.workload.arrivals import arrivals
 from headway.workload.lengths import FINE_LEVELS, JointLengths
 from headway.workload.oracle import BlockHashes, Floats, Ints, Trace
 
+TRIES = 24  # earlier prompts that are looked at for a prefix
+
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
@@ -34,27 +36,30 @@ class Sharing:
     reach: int = 2000
 
     def sample(self, random: np.random.Generator, prompts: Ints) -> BlockHashes:
-        """Hashes for ``prompts``: each takes its leading blocks from an earlier one."""
+        """Return hashes for ``prompts``: each takes its leading blocks from an earlier one."""
+        # Each prompt's share by length, whose table says how much of it is not new.
+        ranks = np.argsort(np.argsort(prompts, kind="stable"))
+        shares = np.minimum(ranks * len(self.fraction) // len(prompts), len(self.fraction) - 1)
+
         lists: list[list[int]] = []
-        fresh = 0
-        share = np.minimum(
-            np.argsort(np.argsort(prompts, kind="stable")) * len(self.fraction) // len(prompts),
-            len(self.fraction) - 1,
-        )
-        for i, prompt in enumerate(prompts):
+        next_hash = 0
+        for prompt, share in zip(prompts, shares, strict=True):
             blocks = int(prompt) // self.block_tokens
-            wanted = round(
-                float(np.interp(random.random(), FINE_LEVELS, self.fraction[share[i]])) * blocks
-            )
-            seen: list[int] = []
-            for _ in range(24 if wanted and lists else 0):
+            fraction = float(np.interp(random.random(), FINE_LEVELS, self.fraction[share]))
+            num_old = round(fraction * blocks)
+
+            # The longest of a few earlier prompts lends its leading blocks.
+            prefix: list[int] = []
+            for _ in range(TRIES if num_old and lists else 0):
                 other = lists[max(0, len(lists) - 1 - int(random.integers(self.reach)))]
-                if len(other) > len(seen):
-                    seen = other[:wanted]
-                if len(seen) == wanted:
+                if len(other) > len(prefix):
+                    prefix = other[:num_old]
+                if len(prefix) == num_old:
                     break
-            lists.append(seen + list(range(fresh, fresh + blocks - len(seen))))
-            fresh += blocks - len(seen)
+
+            num_new = blocks - len(prefix)
+            lists.append(prefix + list(range(next_hash, next_hash + num_new)))
+            next_hash += num_new
         return BlockHashes.of_lists(lists, self.block_tokens)
 
 
@@ -84,13 +89,18 @@ class Profile:
     source: str
 
     def generate(self, seed: int, count: int, rate_rps: float | None = None) -> Trace:
-        """``count`` requests at ``rate_rps``, the original's rate by default.
+        """Return ``count`` requests at ``rate_rps``, the original's rate by default.
 
         Arrivals, lengths and prefixes have a stream each: another rate leaves the lengths alone.
         """
         streams = [np.random.default_rng([seed, k]) for k in range(3)]
         times = arrivals(
-            streams[0], count, rate_rps or self.rate_rps, self.gap_cv, self.rate_cv, self.tick_s
+            streams[0],
+            count,
+            rate_rps or self.rate_rps,
+            gap_cv=self.gap_cv,
+            rate_cv=self.rate_cv,
+            tick_s=self.tick_s,
         )
         prompts, outputs = self.lengths.sample(streams[1], count)
         prefixes = None if self.sharing is None else self.sharing.sample(streams[2], prompts)
@@ -139,14 +149,14 @@ def find_profile(name: str) -> Profile:
 
 
 def seen_fractions(prefixes: BlockHashes) -> Floats:
-    """Of every request's hashed blocks, the leading fraction that an earlier request had."""
-    known: set[int] = set()
+    """Return what fraction of each prompt's blocks, from its first on, an earlier prompt had."""
+    earlier: set[int] = set()
     fractions = np.zeros(len(prefixes.first) - 1)
     for i in range(len(fractions)):
         own = prefixes.hashes[prefixes.first[i] : prefixes.first[i + 1]].tolist()
         count = 0
-        while count < len(own) and own[count] in known:
+        while count < len(own) and own[count] in earlier:
             count += 1
         fractions[i] = count / len(own) if own else 0.0
-        known.update(own)
+        earlier.update(own)
     return fractions

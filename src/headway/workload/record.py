@@ -152,14 +152,14 @@ class Records:
     def record(self, i: int) -> RequestRecord:
         """Request ``i`` as an object."""
         status = DONE if self.done[i] else REJECTED if self.rejected[i] else FAILED
-        output = int(self.output_tokens[i])
-        times = (float(self.first_s[i]), float(self.last_s[i]))[: max(1, min(output, 2))]
+        output_tokens = int(self.output_tokens[i])
+        times = (float(self.first_s[i]), float(self.last_s[i]))[: max(1, min(output_tokens, 2))]
         return RequestRecord(
-            str(i),
-            float(self.arrival_s[i]),
-            times if status == DONE else (),
-            int(self.prompt_tokens[i]),
-            output,
-            int(self.cached_tokens[i]),
-            status,
+            id=str(i),
+            arrival_s=float(self.arrival_s[i]),
+            token_s=times if status == DONE else (),
+            prompt_tokens=int(self.prompt_tokens[i]),
+            output_tokens=output_tokens,
+            cached_tokens=int(self.cached_tokens[i]),
+            status=status,
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from headway.errors import InputError, UnknownNameError
+from headway.report.column import column
+from headway.report.report import Report, Value
 from headway.workload.oracle import Trace
-from headway.workload.traces import assembled, csv_rows, json_rows, lines_of, whole
+from headway.workload.traces import Layout, Requests, lines_of, rows_of, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,39 +31,46 @@ class Format:
     where: str
 
 
-def read_azure(path: Path) -> Trace:
-    """Azure's CSV: TIMESTAMP, ContextTokens, GeneratedTokens."""
-    return _columns(path, "TIMESTAMP", "ContextTokens", "GeneratedTokens", _timestamp)
+def _timestamp_s(text: str) -> float:
+    """Return a date such as 2023-11-16 18:15:46.6805900 in seconds."""
+    # Azure writes seven decimals, Python reads six.
+    date, _, fraction = text.strip().partition(".")
+    digits = re.match(r"\d*", fraction)
+    decimals = digits.group() if digits else ""
+    return datetime.fromisoformat(date).timestamp() + float(f"0.{decimals or '0'}")
 
 
-def read_burstgpt(path: Path) -> Trace:
-    """BurstGPT's CSV: Timestamp in seconds, Request tokens, Response tokens; failures left out."""
-    return _columns(path, "Timestamp", "Request tokens", "Response tokens", float)
-
-
-def read_servegen(path: Path) -> Trace:
-    """ServeGen's generated requests as CSV or JSON lines: timestamp, input and output tokens."""
-    rows = list(json_rows(path) if path.suffix == ".jsonl" else csv_rows(path))
-    names = rows[0].keys() if rows else ()
-    arrival = _first(path, names, "timestamp", "arrival_s", "arrival_time")
-    prompt = _first(path, names, "input_tokens", "prompt_tokens", "input_length")
-    output = _first(path, names, "output_tokens", "output_length")
-    return assembled(
-        path,
-        [float(str(row[arrival])) for row in rows],
-        [whole(row[prompt]) for row in rows],
-        [whole(row[output]) for row in rows],
-    )
-
-
-def read_mooncake(path: Path) -> Trace:
-    """Mooncake's JSON lines: timestamp in ms, input and output_length, hash_ids of 512 tokens."""
-    return _hashed_lines(path, 1e-3, 512)
-
-
-def read_qwen_bailian(path: Path) -> Trace:
-    """Qwen-Bailian's JSON lines: timestamp in s, input and output_length, hash_ids of 16 tokens."""
-    return _hashed_lines(path, 1.0, 16)
+AZURE = Layout(
+    arrival=("TIMESTAMP",),
+    prompt=("ContextTokens",),
+    output=("GeneratedTokens",),
+    seconds=_timestamp_s,
+    skips_failures=True,
+)
+BURSTGPT = Layout(
+    arrival=("Timestamp",),
+    prompt=("Request tokens",),
+    output=("Response tokens",),
+    skips_failures=True,
+)
+SERVEGEN = Layout(
+    arrival=("timestamp", "arrival_s", "arrival_time"),
+    prompt=("input_tokens", "prompt_tokens", "input_length"),
+    output=("output_tokens", "output_length"),
+)
+MOONCAKE = Layout(
+    arrival=("timestamp",),
+    prompt=("input_length",),
+    output=("output_length",),
+    seconds=lambda text: float(text) * 1e-3,
+    hashes={"hash_ids": 512},
+)
+QWEN_BAILIAN = Layout(
+    arrival=("timestamp",),
+    prompt=("input_length",),
+    output=("output_length",),
+    hashes={"hash_ids": 16},
+)
 
 
 def read_llmservingsim(path: Path) -> Trace:
@@ -69,23 +78,24 @@ def read_llmservingsim(path: Path) -> Trace:
 
     Prompts that begin with the same tokens share the hashes of their blocks of 16.
     """
-    arrivals, prompts, outputs, hashes = [], [], [], []
-    known: dict[tuple[int, tuple[int, ...]], int] = {}
-    for number, row in enumerate(json_rows(path), start=1):
+    requests = Requests()
+    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+    for number, row in enumerate(rows_of(path), start=1):
         try:
-            arrivals.append(float(str(row["arrival_time_ns"])) * 1e-9)
-            prompts.append(whole(row["input_toks"]))
-            outputs.append(whole(row["output_toks"]))
+            arrival_s = float(str(row["arrival_time_ns"])) * 1e-9
+            requests.add(arrival_s, whole(row["input_toks"]), whole(row["output_toks"]))
         except (KeyError, ValueError) as error:
             raise InputError(f"line {number} of {path} is not of this format: {error!r}") from None
+
+        # A block is its tokens and all blocks before it.
         tokens = row.get("input_tok_ids")
         tokens = tokens if isinstance(tokens, list) else []
         chain, parent = [], -1
         for at in range(0, len(tokens) - 15, 16):
-            parent = known.setdefault((parent, tuple(tokens[at : at + 16])), len(known))
+            parent = numbers.setdefault((parent, tuple(tokens[at : at + 16])), len(numbers))
             chain.append(parent)
-        hashes.append(chain)
-    return assembled(path, arrivals, prompts, outputs, hashes, 16)
+        requests.hashes.append(chain)
+    return requests.trace(path, block_tokens=16)
 
 
 _LOGGED = re.compile(
@@ -97,43 +107,42 @@ _LOGGED = re.compile(
 
 def read_vllm_log(path: Path) -> Trace:
     """Log lines with a date, prompt_tokens and completion_tokens, as a proxy before vLLM writes."""
-    arrivals, prompts, outputs = [], [], []
+    requests = Requests()
     for line in lines_of(path):
         if match := _LOGGED.search(line):
-            arrivals.append(_timestamp(match["time"].replace(",", ".")))
-            prompts.append(int(match["prompt"]))
-            outputs.append(int(match["output"]))
-    if not arrivals:
+            arrival_s = _timestamp_s(match["time"].replace(",", "."))
+            requests.add(arrival_s, int(match["prompt"]), int(match["output"]))
+    if not requests.arrival_s:
         raise InputError(
             f"no line of {path} holds a date, prompt_tokens and completion_tokens; vLLM's own log "
             "does not: log the usage of every answer"
         )
-    return assembled(path, arrivals, prompts, outputs)
+    return requests.trace(path)
 
 
 FORMATS = {
     "azure": Format(
-        read_azure,
+        AZURE.read,
         "Azure LLM inference traces of 2023 and 2024",
         "github.com/Azure/AzurePublicDataset, AzureLLMInferenceTrace_conv.csv (CC-BY-4.0)",
     ),
     "mooncake": Format(
-        read_mooncake,
+        MOONCAKE.read,
         "Mooncake traces with prefix hashes",
         "github.com/kvcache-ai/Mooncake, FAST25-release/traces (Apache-2.0)",
     ),
     "burstgpt": Format(
-        read_burstgpt,
+        BURSTGPT.read,
         "BurstGPT, ChatGPT and GPT-4 over 121 days",
         "github.com/HPMLL/BurstGPT, releases (CC-BY-4.0)",
     ),
     "servegen": Format(
-        read_servegen,
+        SERVEGEN.read,
         "requests generated with ServeGen",
         "github.com/alibaba/ServeGen (Apache-2.0): generate, then save",
     ),
     "qwen-bailian": Format(
-        read_qwen_bailian,
+        QWEN_BAILIAN.read,
         "Qwen-Bailian usage traces with prefix hashes",
         "github.com/alibaba-edu/qwen-bailian-usagetraces-anon",
     ),
@@ -151,56 +160,49 @@ FORMATS = {
 
 
 def find_format(name: str) -> Format:
-    """The reader called ``name``."""
+    """Return the format called ``name``; raise `UnknownNameError` with the nearest names."""
     if name not in FORMATS:
         raise UnknownNameError("trace format", name, FORMATS)
     return FORMATS[name]
 
 
-def _hashed_lines(path: Path, unit_s: float, block_tokens: int) -> Trace:
-    arrivals, prompts, outputs, hashes = [], [], [], []
-    for number, row in enumerate(json_rows(path), start=1):
-        try:
-            arrivals.append(float(str(row["timestamp"])) * unit_s)
-            prompts.append(whole(row["input_length"]))
-            outputs.append(whole(row["output_length"]))
-            known = row.get("hash_ids", [])
-            hashes.append([int(h) for h in known] if isinstance(known, list) else [])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"line {number} of {path} is not of this format: {error!r}") from None
-    return assembled(path, arrivals, prompts, outputs, hashes, block_tokens)
+@dataclass(frozen=True, slots=True)
+class FormatRow:
+    """A format that is read."""
+
+    format: str = column("format", "its name")
+    what: str = column("holds", "what is read")
+    where: str = column("where", "where it is published, and under which licence")
 
 
-def _columns(
-    path: Path, arrival: str, prompt: str, output: str, seconds: Callable[[str], float]
-) -> Trace:
-    arrivals, prompts, outputs = [], [], []
-    for number, row in enumerate(csv_rows(path), start=1):
-        try:
-            tokens = whole(row[prompt]), whole(row[output])
-            moment = seconds(str(row[arrival]))
-        except KeyError as error:
-            raise InputError(f"{path} lacks column {error.args[0]!r} of this format") from None
-        except ValueError as error:
-            raise InputError(f"row {number} of {path}: {error}") from None
-        if min(tokens) < 1:
-            continue  # a request that failed has no answer
-        arrivals.append(moment)
-        prompts.append(tokens[0])
-        outputs.append(tokens[1])
-    return assembled(path, arrivals, prompts, outputs)
+def formats_report() -> Report[FormatRow]:
+    """Return which formats are read, and where their traces are found."""
+    rows = tuple(FormatRow(name, form.what, form.where) for name, form in FORMATS.items())
+    return Report(kind="trace-formats", title="Formats of traces", question={}, rows=rows)
 
 
-def _first(path: Path, names: Iterable[str], *wanted: str) -> str:
-    for name in wanted:
-        if name in names:
-            return name
-    raise InputError(f"{path} has none of the columns {', '.join(wanted)}")
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """A trace in short."""
+
+    requests: int = column("requests", "requests of the trace")
+    span_s: float = column("span", "first to last arrival", unit="s")
+    rate_rps: float = column("rate", "requests per second", unit="1/s")
+    prompt_tokens_mean: float = column("prompt", "prompt tokens of a request, mean")
+    output_tokens_mean: float = column("answer", "output tokens of a request, mean")
+    block_tokens: int | None = column("hashed", "prompt tokens of a hashed block", digits=6)
 
 
-def _timestamp(text: str) -> float:
-    # Azure writes seven decimals, Python reads six.
-    whole, _, fraction = text.strip().partition(".")
-    moment = datetime.fromisoformat(whole)
-    digits = re.match(r"\d*", fraction)
-    return moment.timestamp() + float(f"0.{(digits.group() if digits else '') or '0'}")
+def trace_report(trace: Trace, format: str) -> Report[TraceRow]:
+    """Return ``trace``, which was read from a file in ``format``, in short."""
+    row = TraceRow(
+        requests=len(trace),
+        span_s=float(trace.arrival_s[-1]),
+        rate_rps=trace.rate_rps,
+        prompt_tokens_mean=float(trace.prompt_tokens.mean()),
+        output_tokens_mean=float(trace.output_tokens.mean()),
+        block_tokens=None if trace.prefixes is None else trace.prefixes.tokens,
+    )
+    question: dict[str, Value] = {"format": format, "trace": trace.name, "num_requests": len(trace)}
+    title = f"{trace.name}: {len(trace)} requests over {trace.arrival_s[-1]:.0f} s"
+    return Report(kind="trace", title=title, question=question, rows=(row,))

@@ -1,10 +1,16 @@
-"""Traces in our own form: CSV, JSON lines or Parquet of arrival_s, prompt_tokens, output_tokens."""
+"""Traces as files: rows of any layout are read, our own is written.
+
+Our own form is CSV, JSON lines or Parquet of arrival_s, prompt_tokens and output_tokens. Optional
+are tenant, prompt (the text), and the hashes of the prompt's leading blocks: hash_ids with
+block_tokens (512 where not given), or prefix_hash16 for blocks of 16.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,152 +18,192 @@ import numpy as np
 from headway.errors import InputError, MissingExtraError, reason
 from headway.workload.oracle import BlockHashes, Ints, Trace
 
-MOST_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
+BLOCK_TOKENS = 512
+Row = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests as they are read, in any order."""
+
+    arrival_s: list[float] = field(default_factory=list)
+    prompt_tokens: list[int] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
+    hashes: list[list[int]] = field(default_factory=list)
+    tenants: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+
+    def add(self, arrival_s: float, prompt_tokens: int, output_tokens: int) -> None:
+        """Add one request."""
+        self.arrival_s.append(arrival_s)
+        self.prompt_tokens.append(prompt_tokens)
+        self.output_tokens.append(output_tokens)
+
+    def trace(self, path: Path, block_tokens: int = BLOCK_TOKENS) -> Trace:
+        """Return the trace, which begins at 0, in the order of arrival.
+
+        Raises:
+            InputError: there is no request, or something is known of some requests only.
+
+        """
+        if not self.arrival_s:
+            raise InputError(f"{path} holds no request")
+        times = np.asarray(self.arrival_s)
+        if not np.all(np.isfinite(times)):
+            raise InputError(f"{path} holds an arrival that is not a finite number")
+        order = np.argsort(times, kind="stable")
+
+        prefixes = None
+        if any(self.hashes):
+            if len(self.hashes) != len(times):
+                raise InputError(f"{path} gives hash_ids for some requests only")
+            prefixes = BlockHashes.of_lists([self.hashes[i] for i in order], block_tokens)
+        tenants: Ints | None = None
+        names: tuple[str, ...] = ()
+        if any(self.tenants):
+            names = tuple(sorted(set(self.tenants)))
+            tenants = np.array([names.index(self.tenants[i]) for i in order])
+        if self.prompts and len(self.prompts) != len(times):
+            raise InputError(f"{path} gives a prompt for some requests only")
+
+        return Trace(
+            arrival_s=times[order] - times[order[0]],
+            prompt_tokens=np.asarray(self.prompt_tokens)[order],
+            output_tokens=np.asarray(self.output_tokens)[order],
+            name=path.stem,
+            prefixes=prefixes,
+            tenants=tenants,
+            prompts=tuple(self.prompts[i] for i in order) if self.prompts else None,
+            tenant_names=names,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a file with a row per request.
+
+    Attributes:
+        arrival, prompt, output: names of the columns, the first that is there counts.
+        seconds: how an arrival is read.
+        hashes: tokens of a hashed block, by the column with the prompt's hashes.
+        hint: what to say where a column is missing.
+        skips_failures: whether requests without an answer are left out.
+
+    """
+
+    arrival: tuple[str, ...]
+    prompt: tuple[str, ...]
+    output: tuple[str, ...]
+    seconds: Callable[[str], float] = float
+    hashes: Mapping[str, int] = field(default_factory=dict)
+    hint: str = "this format has it"
+    skips_failures: bool = False
+
+    def read(self, path: Path) -> Trace:
+        """Return the trace in the file at ``path``.
+
+        Raises:
+            InputError: it cannot be read, a column is missing, or a value makes no sense.
+
+        """
+        requests, block_tokens = Requests(), BLOCK_TOKENS
+        for number, row in enumerate(rows_of(path), start=1):
+            try:
+                arrival_s = self.seconds(str(self._cell(path, row, self.arrival)))
+                prompt = whole(self._cell(path, row, self.prompt))
+                output = whole(self._cell(path, row, self.output))
+            except ValueError as error:
+                raise InputError(f"row {number} of {path}: {error}") from None
+            if self.skips_failures and min(prompt, output) < 1:
+                continue
+
+            requests.add(arrival_s, prompt, output)
+            requests.tenants.append(str(row.get("tenant", "")))
+            if isinstance(text := row.get("prompt"), str):
+                requests.prompts.append(text)
+            for name, tokens in self.hashes.items():
+                if isinstance(hashes := row.get(name), list):
+                    requests.hashes.append([int(h) for h in hashes])
+                    block_tokens = int(str(row.get("block_tokens", tokens)))
+        return requests.trace(path, block_tokens)
+
+    def _cell(self, path: Path, row: Row, names: tuple[str, ...]) -> object:
+        for name in names:
+            if name in row:
+                return row[name]
+        raise InputError(f"{path} lacks column {' or '.join(map(repr, names))}; {self.hint}")
+
+
+OWN = Layout(
+    arrival=("arrival_s",),
+    prompt=("prompt_tokens",),
+    output=("output_tokens",),
+    hashes={"hash_ids": BLOCK_TOKENS, "prefix_hash16": 16},
+    hint="a trace needs arrival_s, prompt_tokens and output_tokens, or try headway trace import",
+)
 
 
 def read_trace(path: Path) -> Trace:
-    """Our own form: CSV, JSON lines or Parquet of arrival_s, prompt_tokens, output_tokens.
-
-    Optional are tenant, prompt (the text), and the hashes of the prompt's leading blocks: hash_ids
-    with block_tokens (512 where not said), or prefix_hash16 for blocks of 16.
-
-    Raises:
-        InputError: the file cannot be read, a column is missing, or a value makes no sense.
-
-    """
-    rows: Iterable[dict[str, object]]
-    if path.suffix == ".parquet":
-        rows = _parquet_rows(path)
-    elif path.suffix in (".jsonl", ".json"):
-        rows = json_rows(path)
-    else:
-        rows = csv_rows(path)
-    arrivals, prompts, outputs, hashes, tenants = [], [], [], [], []
-    texts: list[str] = []
-    block_tokens = 512
-    for number, row in enumerate(rows, start=1):
-        try:
-            arrivals.append(float(str(row["arrival_s"])))
-            prompts.append(whole(row["prompt_tokens"]))
-            outputs.append(whole(row["output_tokens"]))
-        except KeyError as error:
-            raise InputError(
-                f"{path} lacks column {error.args[0]!r}; a trace needs arrival_s, prompt_tokens "
-                "and output_tokens, or try headway trace import"
-            ) from None
-        except ValueError as error:
-            raise InputError(f"row {number} of {path}: {error}") from None
-        tenants.append(str(row.get("tenant", "")))
-        if isinstance(text := row.get("prompt"), str):
-            texts.append(text)
-        if isinstance(known := row.get("hash_ids"), list):
-            hashes.append([int(h) for h in known])
-            block_tokens = int(str(row.get("block_tokens", block_tokens)))
-        elif isinstance(known := row.get("prefix_hash16"), list):
-            hashes.append([int(h) for h in known])
-            block_tokens = 16
-    return assembled(path, arrivals, prompts, outputs, hashes, block_tokens, tenants, texts)
+    """Return the trace in a file of our own form; raises as `Layout.read`."""
+    return OWN.read(path)
 
 
 def write_trace(trace: Trace, path: Path) -> None:
     """Write our own form, JSON lines where ``path`` ends so, CSV otherwise (lengths only)."""
-    lines = path.suffix == ".jsonl"
     with path.open("w", encoding="utf-8", newline="") as stream:
-        if not lines:
+        if path.suffix != ".jsonl":
             stream.write("arrival_s,prompt_tokens,output_tokens\n")
         for i in range(len(trace)):
-            # repr is the shortest text that reads back as the same number.
-            arrival = repr(float(trace.arrival_s[i]))
-            prompt, output = int(trace.prompt_tokens[i]), int(trace.output_tokens[i])
-            if not lines:
-                stream.write(f"{arrival},{prompt},{output}\n")
+            request, output_tokens = trace.request(i), int(trace.output_tokens[i])
+            if path.suffix != ".jsonl":
+                # repr is the shortest text that reads back as the same number.
+                stream.write(f"{request.arrival_s!r},{request.prompt_tokens},{output_tokens}\n")
                 continue
-            row: dict[str, object] = {"arrival_s": float(arrival)}
-            row |= {"prompt_tokens": prompt, "output_tokens": output}
+
+            row: dict[str, object] = {"arrival_s": request.arrival_s}
+            row |= {"prompt_tokens": request.prompt_tokens, "output_tokens": output_tokens}
             if trace.tenants is not None:
-                row["tenant"] = trace.tenant_name(int(trace.tenants[i]))
+                row["tenant"] = request.tenant
             if trace.prompts is not None:
-                row["prompt"] = trace.prompts[i]
-            if (known := trace.prefixes) is not None:
-                row["hash_ids"] = known.hashes[known.first[i] : known.first[i + 1]].tolist()
-                row["block_tokens"] = known.tokens
+                row["prompt"] = request.prompt
+            if (prefixes := trace.prefixes) is not None:
+                start, stop = prefixes.first[i : i + 2]
+                row["hash_ids"] = prefixes.hashes[start:stop].tolist()
+                row["block_tokens"] = prefixes.tokens
             stream.write(json.dumps(row) + "\n")
 
 
-def _parquet_rows(path: Path) -> list[dict[str, object]]:
-    try:
-        from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
-    except ImportError:
-        raise MissingExtraError("reading Parquet", "parquet") from None
-    try:
-        rows: list[dict[str, object]] = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as a trace: {reason(error)}") from None
-    return rows
-
-
-def assembled(
-    path: Path,
-    arrivals: list[float],
-    prompts: list[int],
-    outputs: list[int],
-    hashes: list[list[int]] | None = None,
-    block_tokens: int = 512,
-    tenants: list[str] | None = None,
-    texts: list[str] | None = None,
-) -> Trace:
-    """Columns in any order as a trace that begins at 0, in the order of arrival."""
-    if not arrivals:
-        raise InputError(f"{path} holds no request")
-    times = np.asarray(arrivals)
-    if not np.all(np.isfinite(times)):
-        raise InputError(f"{path} holds an arrival that is not a finite number")
-    order = np.argsort(times, kind="stable")
-    prefixes = None
-    if hashes and any(hashes):
-        if len(hashes) != len(arrivals):
-            raise InputError(f"{path} gives hash_ids for some requests only")
-        prefixes = BlockHashes.of_lists([hashes[i] for i in order], block_tokens)
-    numbers: Ints | None = None
-    known_tenants: tuple[str, ...] = ()
-    if tenants and any(tenants):
-        names = {name: k for k, name in enumerate(sorted(set(tenants)))}
-        numbers = np.array([names[tenants[i]] for i in order])
-        known_tenants = tuple(names)
-    if texts and len(texts) != len(arrivals):
-        raise InputError(f"{path} gives a prompt for some requests only")
-    start = times[order[0]]
-    return Trace(
-        times[order] - start,
-        np.asarray(prompts)[order],
-        np.asarray(outputs)[order],
-        path.stem,
-        prefixes,
-        numbers,
-        tuple(texts[i] for i in order) if texts else None,
-        known_tenants,
-    )
+def rows_of(path: Path) -> Iterable[Row]:
+    """Return the rows of a CSV, JSON lines or Parquet file by column."""
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    if path.suffix in (".jsonl", ".json"):
+        return _json_rows(path)
+    return csv.DictReader(lines_of(path))
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a text file that is not too large."""
+    """Return the lines of a text file; raise `InputError` for one that is too large or no text."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES >> 30} GiB")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES >> 30} GiB")
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {reason(error)}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text in UTF-8") from None
 
 
-def csv_rows(path: Path) -> Iterable[dict[str, object]]:
-    """Rows by column."""
-    return [dict(row) for row in csv.DictReader(lines_of(path))]
+def whole(value: object) -> int:
+    """Return a number of tokens; raise `ValueError` unless it is whole."""
+    number = float(str(value))
+    if number != int(number):
+        raise ValueError(f"{value!r} is not a whole number of tokens")
+    return int(number)
 
 
-def json_rows(path: Path) -> Iterable[dict[str, object]]:
-    """One object per line."""
+def _json_rows(path: Path) -> Iterable[Row]:
     for number, line in enumerate(lines_of(path), start=1):
         if line.strip():
             try:
@@ -169,9 +215,13 @@ def json_rows(path: Path) -> Iterable[dict[str, object]]:
             yield row
 
 
-def whole(value: object) -> int:
-    """A number of tokens; raise `ValueError` unless it is whole."""
-    number = float(str(value))
-    if number != int(number):
-        raise ValueError(f"{value!r} is not a whole number of tokens")
-    return int(number)
+def _parquet_rows(path: Path) -> Iterable[Row]:
+    try:
+        from pyarrow import parquet  # type: ignore[import-untyped]  # ships no types
+    except ImportError:
+        raise MissingExtraError("reading Parquet", "parquet") from None
+    try:
+        rows: list[Row] = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} as a trace: {reason(error)}") from None
+    return rows

@@ -1,4 +1,4 @@
-"""Make the profiles that ship from the public traces: ``python -m headway.workload.profile_fit``.
+"""Make the profiles that ship from the public traces: ``python -m tools.fit_profiles``.
 
 The traces are not part of this repository; `headway.workload.traces` says where each is found.
 """
@@ -49,6 +49,7 @@ def fit(name: str, trace: Trace, tick_s: float, source: str) -> Profile:
     """The profile of ``trace``."""
     times = trace.arrival_s - trace.arrival_s[0]
     gap_cv, rate_cv = burstiness(times)
+
     sharing = None
     if trace.prefixes is not None:
         fractions = seen_fractions(trace.prefixes)
@@ -58,17 +59,18 @@ def fit(name: str, trace: Trace, tick_s: float, source: str) -> Profile:
             for rows in np.array_split(order, 10)
         ]
         sharing = Sharing(trace.prefixes.tokens, tuple(rows))
+
     if tick_s:
         gap_cv = 1.0  # a coarse clock hides the gaps; minute counts are those of a Poisson process
     return Profile(
-        name,
-        round(trace.rate_rps, 4),
-        round(gap_cv, 4),
-        round(rate_cv, 4),
-        tick_s,
-        _rounded(JointLengths.fit(trace.prompt_tokens, trace.output_tokens)),
-        sharing,
-        source,
+        name=name,
+        rate_rps=round(trace.rate_rps, 4),
+        gap_cv=round(gap_cv, 4),
+        rate_cv=round(rate_cv, 4),
+        tick_s=tick_s,
+        lengths=_rounded(JointLengths.fit(trace.prompt_tokens, trace.output_tokens)),
+        sharing=sharing,
+        source=source,
     )
 
 
