@@ -191,13 +191,14 @@ class ForwardPass:
         ways = stage.ways / scale_down
         d, qkv, out = model.hidden_size, model.qkv_size, model.attention_size
 
-        shapes = [(qkv, d), (d, out)]
-        if model.latent is not None:
+        if model.latent is None:
+            num_bytes = _moved_bytes(model, qkv, d, tokens=tokens, ways=ways)
+        else:
             ranks = model.latent.kv_rank + model.latent.query_rank
-            shapes = [(ranks, d), (qkv, ranks), (d, out)]
-
-        matrices = (_moved_bytes(model, *shape, tokens=tokens, ways=ways) for shape in shapes)
-        return model.num_layers * scale_down * sum(matrices, np.zeros(())) * stage.s_per_byte
+            num_bytes = _moved_bytes(model, ranks, d, tokens=tokens, ways=ways)
+            num_bytes += _moved_bytes(model, qkv, ranks, tokens=tokens, ways=ways)
+        num_bytes += _moved_bytes(model, d, out, tokens=tokens, ways=ways)
+        return model.num_layers * scale_down * num_bytes * stage.s_per_byte
 
     def _projection_arithmetic_s(self, num_accelerators: Floats, batch: Floats) -> Floats:
         # The published program scales the embeddings' arithmetic down with attention's.

@@ -282,6 +282,7 @@ def _report(
     names = ",".join(accelerator.name for accelerator in accelerators)
     drafting = f", drafted by {draft.name} at {question.acceptance:g}" if draft else ""
     demand = question.demand_tok_per_s
+
     return Report(
         kind=kind,
         title=(
