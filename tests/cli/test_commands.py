@@ -150,29 +150,28 @@ def test_catalogue_lists_and_shows(run: Run) -> None:
 
 
 def test_possible_answers_with_the_bound_and_the_exit_code(run: Run) -> None:
-    claim = ["possible", "--model", "llama-3.1-70b", "--on", "h100"]
-    code, out, _ = run(*claim, "--tok-s", "20", "--usd-per-mtok", "0.001")
+    claim = ["possible", "llama-3.1-70b", "--on", "h100", "--prompt", "1", "--output", "1"]
+    code, out, _ = run(*claim, "--tok-s", "20", "--usd-per-mtok-output", "0.001")
     assert code == 1
-    assert "impossible (bound: arithmetic)" in out
-    code, out, _ = run(*claim, "--tok-s", "20", "--usd-per-mtok", "5", "--json")
+    assert "impossible" in out
+    assert "arithmetic of the data sheet" in out
+    code, out, _ = run(*claim, "--tok-s", "20", "--usd-per-mtok-output", "5", "--json")
     assert code == 0
-    assert json.loads(out)["verdict"] == "plausible"
+    assert json.loads(out)["rows"][0]["verdict"] == "plausible"
 
 
-def test_largest_and_reach_answer_backwards(run: Run) -> None:
-    target = ["--on", "h100", "--tok-s", "60", "--usd-per-mtok", "1"]
-    code, out, _ = run("largest", *target, "--json")
+def test_what_if_answers_backwards(run: Run) -> None:
+    question = ["what-if", "llama-3.1-70b", "--on", "h100", "--engine", "none", "--prefilled"]
+    code, out, _ = run(*question, "--tok-s", "60", "--usd-per-mtok-output", "1", "--json")
     assert code == 0
-    assert 10e9 < json.loads(out)["params"] < 100e9
-    code, out, _ = run("reach", "llama-3.1-70b", *target, "--json")
-    assert code == 0
-    assert json.loads(out)["memory bandwidth"] > 1
-    easy = ["--on", "h100", "--tok-s", "1", "--usd-per-mtok", "100"]
-    assert run("reach", "llama-3.1-70b", *easy)[:2] == (
-        0,
-        "reaches 1 tok/s/user at $100/Mtok as it is\n",
-    )
-    code, _, _ = run("largest", "--on", "h100", "--tok-s", "1e5", "--usd-per-mtok", "1e-4")
+    rows = {row["what"]: row for row in json.loads(out)["rows"]}
+    assert rows["memory bandwidth"]["factor"] > 1 > rows["price"]["factor"]
+    assert 10 < rows["model"]["needed"] < 100
+
+    code, out, _ = run(*question, "--tok-s", "1", "--usd-per-mtok-output", "100", "--json")
+    factors = [row["factor"] for row in json.loads(out)["rows"] if row["what"] != "model"]
+    assert (code, set(factors)) == (0, {1.0})
+    code, _, _ = run(*question, "--tok-s", "1e5", "--usd-per-mtok-output", "1e-4")
     assert code == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from headway.cli.main import main
 
 ESTIMATE = ["estimate", "llama-3.1-8b", "--on", "h100"]
-TARGET = ["--on", "h100", "--tok-s", "40", "--usd-per-mtok", "1"]
+TARGET = ["--on", "h100", "--tok-s", "40", "--usd-per-mtok-output", "1"]
 FULL = Path("/dev/full")
 
 
@@ -52,9 +52,8 @@ def test_a_file_that_cannot_be_written_is_refused_first(
 @pytest.mark.parametrize(
     "question",
     [
-        ["possible", "--model", "llama-3.1-8b", *TARGET],
-        ["largest", *TARGET],
-        ["reach", "llama-3.1-8b", *TARGET],
+        ["possible", "llama-3.1-8b", *TARGET],
+        ["what-if", "llama-3.1-8b", *TARGET],
     ],
 )
 def test_small_answers_go_to_a_file_too(

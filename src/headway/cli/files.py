@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 
 from headway.errors import InputError
-from headway.report.files import write_atomically
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,14 +57,6 @@ def json_option(
     )
 
 
-def answer_option() -> Callable[[Command], Command]:
-    """--json [FILE] of a command that answers with one small object; alone it is stdout.
-
-    Write the object with `write_answer`.
-    """
-    return json_option("Write JSON; - or nothing is stdout.", is_flag=False, flag_value="-")
-
-
 def picture_options(command: Command) -> Command:
     """Add --html FILE and --png FILE, as ``html_path`` and ``png_path``."""
     file = click.Path(path_type=Path)
@@ -78,15 +69,6 @@ def picture_options(command: Command) -> Command:
         )
         command = option(command)
     return command
-
-
-def write_answer(text: str, json_path: str) -> None:
-    """Write ``text`` and a newline to ``json_path``, or to stdout if that is -."""
-    if json_path == "-":
-        click.echo(text)
-    else:
-        write_atomically(Path(json_path), f"{text}\n")
-        click.echo(f"wrote {json_path}", err=True)
 
 
 def _checked(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, NUMBER, length_options
+from headway.cli.options import COUNT, NUMBER
 from headway.cli.serving_options import (
     DEFAULT_ENGINE,
     NO_ENGINE,
     PlaceOptions,
-    cached_option,
+    RequestOptions,
     place_options,
+    request_options,
 )
 from headway.cli.show import show
 from headway.frontier.answer import frontier as frontier_report
-from headway.frontier.question import Question
 from headway.report.report import Report
 from headway.serving.row import ServingRow
 
@@ -24,11 +26,7 @@ ROWS_SHOWN = 12
 
 @click.command()
 @place_options
-@length_options(prompt="2k", output="400")
-@cached_option
-@click.option(
-    "--prefilled", is_flag=True, help="Prompts are computed elsewhere: decoding alone is billed."
-)
+@request_options
 @click.option("--concurrency", type=COUNT, help="The only number of requests at once considered.")
 @click.option(
     "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
@@ -50,10 +48,7 @@ ROWS_SHOWN = 12
 @answer_files
 def frontier(
     place: PlaceOptions,
-    prompt: int,
-    output: int,
-    cached: float,
-    prefilled: bool,
+    requests: RequestOptions,
     concurrency: int | None,
     demand: float | None,
     max_accelerators: int,
@@ -68,20 +63,12 @@ def frontier(
     preferred point has the largest speed^3/cost.
     """
     engine = DEFAULT_ENGINE if place.engine is None else place.engine
-    question = Question(
-        model=place.architecture,
-        precision=place.numbers,
-        prompt_tokens=prompt,
-        output_tokens=output,
-        cached_fraction=cached,
-        prefilled=prefilled,
-        engine=None if engine == NO_ENGINE else engine,
+    question = replace(
+        requests.question(place, None if engine == NO_ENGINE else engine),
         concurrency=concurrency,
-        speculation=place.speculation,
         demand_tok_per_s=demand,
         max_accelerators=max_accelerators,
         pipeline=pipeline,
-        calibration=place.measurements,
     )
     report = frontier_report(question, place.clusters)
     show(report, files, None if show_all else representative(report))

@@ -20,8 +20,7 @@ GROUPS = {
         "estimate": "One deployment: four components, interval, what binds.",
         "explain": "Where each millisecond of a served token goes, and what would change it.",
         "possible": "Whether a claimed speed and price can be true, and which bound it breaks.",
-        "largest": "The largest model that reaches a speed at a price.",
-        "reach": "Which change of hardware or price would move the frontier to a target.",
+        "what-if": "Which change of hardware, price or model size would reach a target.",
     },
     "Measure": {
         "profile": "Measure an engine on this machine, or an API from outside, in few runs.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,16 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from headway.cli.files import answer_option, json_option, picture_options
+from headway.cli.files import json_option, picture_options
 from headway.errors import InputError
-from headway.frontier.question import Question
 from headway.hardware.catalogue import find_clusters as find_clusters
-from headway.hardware.cluster import Cluster
-from headway.model.catalogue import find_model, find_precision
-from headway.steptime.acceptance import acceptance_of
 from headway.steptime.parallelism import Parallelism
-from headway.steptime.roofline import EXPECTED
-from headway.steptime.speculative import Speculation, mtp_draft
 from headway.units import (
     parse_count,
     parse_counts,
@@ -29,9 +22,6 @@ from headway.units import (
     parse_rate_rps,
     parse_time_s,
 )
-
-CONTEXT_TOKENS = 4096
-ACCEPTANCE = 0.8
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -88,28 +78,6 @@ def as_number(what: str, whole: bool = False, zero: bool = False) -> Callable[..
         return int(number) if whole else number
 
     return convert
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What `shape_options` say, as it was written."""
-
-    on: str
-    precision: str | None
-    context: float | None
-    speculate: str | None
-    acceptance: float | None
-    bonus_token: bool
-    price: float | None
-    overlap: float
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The same as objects, with the model."""
-
-    clusters: tuple[Cluster, ...]
-    question: Question
 
 
 def number_option(
@@ -189,67 +157,6 @@ def slo_option(command: Command) -> Command:
     )(command)
 
 
-def shape_options(context: str | None = None) -> Callable[[Command], Command]:
-    """Add --on and all that shapes a `Question` but the model; ``context`` is its default."""
-    options: list[Callable[[Any], Any]] = [
-        on_option(),
-        click.option(
-            "--precision",
-            metavar="W[/A[/KV]]",
-            help="Formats of weights, activations and KV cache, such as fp8 or int4/bf16/fp8. "
-            "Default: as the model was published.",
-        ),
-        number_option(
-            "--context",
-            "context in tokens",
-            "Cached tokens of every sequence."
-            + ("" if context else f" Default: {CONTEXT_TOKENS}, or what the model takes at most."),
-            zero=True,
-            default=context,
-        ),
-        click.option(
-            "--speculate", metavar="DRAFT", help="Draft model, or mtp for the model's own heads."
-        ),
-        click.option(
-            "--acceptance",
-            type=float,
-            help="Probability that a drafted token is accepted. Default: with mtp what is "
-            f"published of the model's heads or of others', else {ACCEPTANCE}.",
-        ),
-        click.option(
-            "--bonus-token/--no-bonus-token",
-            default=True,
-            show_default=True,
-            help="Whether a verifying pass yields one more token.",
-        ),
-        price_option,
-        click.option(
-            "--overlap",
-            type=float,
-            default=EXPECTED.overlap,
-            show_default=True,
-            help="Fraction of network time that hides behind computation.",
-        ),
-    ]
-    return together(options)
-
-
-def question_options(command: Command) -> Command:
-    """Add MODEL, `shape_options` and --pipeline."""
-    return together(
-        [
-            click.argument("model"),
-            shape_options(),
-            click.option(
-                "--pipeline/--no-pipeline",
-                default=True,
-                show_default=True,
-                help="Whether pipeline parallelism is considered.",
-            ),
-        ]
-    )(command)
-
-
 def layout_options(command: Command) -> Command:
     """Add --tp, --pp, --dp and --ep; read them with `layout_of`."""
     return together(
@@ -267,24 +174,6 @@ def layout_of(*degrees: int | None) -> Parallelism:
     return Parallelism(*(degree or 1 for degree in degrees))
 
 
-def target_options(command: Command) -> Command:
-    """Add --tok-s and --usd-per-mtok, both required, and --json."""
-    return together(
-        [
-            number_option(
-                "--tok-s", "speed in tokens/s per user", "Speed per user.", required=True
-            ),
-            number_option(
-                "--usd-per-mtok",
-                "price in $ per million tokens",
-                "$ per million output tokens.",
-                required=True,
-            ),
-            answer_option(),
-        ]
-    )(command)
-
-
 def together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
     """Return one decorator that adds ``options`` in this order."""
 
@@ -294,46 +183,6 @@ def together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command
         return command
 
     return add
-
-
-def asked(model: str, **words: Any) -> Asked:
-    """Turn ``model`` and the fields of `Shape` into objects.
-
-    Raises:
-        InputError: an unknown name, a bad number or file, or a combination that makes no sense.
-    """
-    shape = Shape(**words)
-    architecture = find_model(model)
-    context = shape.context
-    if context is None:
-        context = min(CONTEXT_TOKENS, architecture.max_context_tokens or CONTEXT_TOKENS)
-    speculation = None
-    if shape.speculate is None:
-        refuse_given("needs --speculate, such as --speculate mtp", "acceptance", "bonus_token")
-    else:
-        own = shape.speculate == "mtp"
-        draft = mtp_draft(architecture) if own else find_model(shape.speculate)
-        speculation = Speculation(
-            draft,
-            ACCEPTANCE if shape.acceptance is None else shape.acceptance,
-            shape.bonus_token,
-            shares_weights=own,
-        )
-        if own and shape.acceptance is None:
-            known = acceptance_of(architecture)
-            speculation = replace(
-                speculation, acceptance=known.first, decay=known.decay, spread=known.spread
-            )
-    question = Question(
-        model=architecture,
-        precision=find_precision(model, shape.precision),
-        prompt_tokens=context,
-        output_tokens=1,
-        prefilled=True,
-        speculation=speculation,
-        efficiency=replace(EXPECTED, overlap=shape.overlap),
-    )
-    return Asked(find_clusters(shape.on, shape.price), question)
 
 
 def refuse_given(why: str, *names: str) -> None:

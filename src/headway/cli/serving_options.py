@@ -28,6 +28,7 @@ from headway.cli.options import (
     together,
 )
 from headway.errors import InputError
+from headway.frontier.question import Question
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
@@ -287,6 +288,74 @@ cached_option = click.option(
     show_default=True,
     help="Fraction of a prompt found in the prefix cache.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """The requests that a search is for, whatever their number."""
+
+    prompt: int
+    output: int
+    cached: float
+    prefilled: bool
+
+    def question(self, place: PlaceOptions, engine: str | None) -> Question:
+        """Return the question that `headway frontier` asks of ``place``."""
+        return Question(
+            model=place.architecture,
+            precision=place.numbers,
+            prompt_tokens=self.prompt,
+            output_tokens=self.output,
+            cached_fraction=self.cached,
+            prefilled=self.prefilled,
+            engine=engine,
+            speculation=place.speculation,
+            calibration=place.measurements,
+        )
+
+
+request_options = as_object(
+    "requests",
+    RequestOptions,
+    [
+        length_options(prompt="2k", output="400"),
+        cached_option,
+        click.option(
+            "--prefilled",
+            is_flag=True,
+            help="Prompts are computed elsewhere: decoding alone is billed.",
+        ),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """A speed of every user and a cost of output tokens."""
+
+    tok_s: float
+    usd_per_mtok_output: float | None
+
+
+def target_options(cost_required: bool) -> Callable[[Command], Command]:
+    """Add --tok-s and --usd-per-mtok-output, as one ``target``."""
+    return as_object(
+        "target",
+        TargetOptions,
+        [
+            click.option(
+                "--tok-s", type=NUMBER, required=True, help="Output tokens/s of every user."
+            ),
+            click.option(
+                "--usd-per-mtok-output",
+                type=NUMBER,
+                required=cost_required,
+                help="$ per million output tokens, prompts included."
+                + ("" if cost_required else " Left out, the speed may cost anything."),
+            ),
+        ],
+    )
+
 
 load_options = as_object(
     "requests",

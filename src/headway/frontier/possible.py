@@ -1,8 +1,8 @@
-"""Whether a claimed speed and price can be true, and which bound it breaks.
+"""Whether a claimed speed and cost can be true, and which bound it breaks.
 
 Three tests, each stricter than the last: what the data sheet allows any software to do, what a
 perfect engine does that still runs its layers and their exchanges one after another, and what
-the default model expects.
+the engine of the question is expected to do.
 """
 
 from __future__ import annotations
@@ -12,174 +12,269 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.errors import DoesNotFitError
+from headway.frontier.answer import question_of
 from headway.frontier.question import Question
 from headway.frontier.search import Points, concurrencies, search
 from headway.hardware.cluster import Cluster
+from headway.report.column import column
+from headway.report.report import Report
 from headway.steptime.forward import forward
 from headway.steptime.memory import kv_bytes, weight_bytes
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.roofline import PERFECT
+from headway.steptime.work import Array
 from headway.units import check_positive
 from headway.workload.step import Step
 
+IMPOSSIBLE = "impossible"
+BEYOND_ANY_ENGINE = "beyond any known engine"
+BEYOND_EXPECTED = "beyond the expected"
+PLAUSIBLE = "plausible"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer to a claim.
+    """The answer to a claim."""
 
-    Attributes:
-        possible: ``False`` only where the data sheet forbids it.
-        verdict: "impossible", "beyond any known engine", "beyond the expected" or "plausible".
-        bound: the bound that is broken, empty for a plausible claim.
-        limit: what that bound allows, in the unit that ``limit_unit`` says.
-        sentence: the answer for people.
-    """
+    verdict: str = column(
+        "verdict", f"{IMPOSSIBLE}, {BEYOND_ANY_ENGINE}, {BEYOND_EXPECTED} or {PLAUSIBLE}"
+    )
+    bound: str | None = column("bound", "what the claim breaks", default=None)
+    limit: float | None = column("limit", "what that bound allows", digits=4, default=None)
+    limit_unit: str | None = column("unit", "of the limit", default=None)
+    sentence: str = column("why", "in a sentence")
 
-    possible: bool
-    verdict: str
-    bound: str
-    limit: float | None
-    limit_unit: str
-    sentence: str
+    @property
+    def possible(self) -> bool:
+        """Whether the data sheet allows the claim."""
+        return self.verdict != IMPOSSIBLE
 
 
-def possible(question: Question, cluster: Cluster, tok_per_s: float, usd: float | None) -> Verdict:
-    """Judge the claim of ``tok_per_s`` per user at ``usd`` per million output tokens.
+def possible_report(
+    question: Question,
+    cluster: Cluster,
+    *,
+    tok_per_s: float,
+    usd_per_mtok_output: float | None = None,
+) -> Report[Verdict]:
+    """Return the verdict of `possible` with the claim."""
+    verdict = possible(
+        question, cluster, tok_per_s=tok_per_s, usd_per_mtok_output=usd_per_mtok_output
+    )
+    cost = "" if usd_per_mtok_output is None else f" for ${usd_per_mtok_output:g}/Mtok"
+    return Report(
+        kind="possible",
+        title=f"{question.model.name} on {cluster.name} at {tok_per_s:g} tok/s/user{cost}",
+        question=question_of(question, [cluster])
+        | {"tok_per_s_per_user": tok_per_s, "usd_per_mtok_output": usd_per_mtok_output},
+        rows=(verdict,),
+        sources=cluster.citations,
+    )
 
-    ``usd`` of ``None`` claims a speed at any price. Without speculation a pass yields one token;
-    with it, up to the expected tokens per pass. Raises `InputError` for a claim that is no number
-    above 0.
+
+def possible(
+    question: Question,
+    cluster: Cluster,
+    *,
+    tok_per_s: float,
+    usd_per_mtok_output: float | None = None,
+) -> Verdict:
+    """Judge the claim that a model serves every user at a speed and, if one is given, a cost.
+
+    Args:
+        question: the model, its requests and the engine that is expected.
+        cluster: on what.
+        tok_per_s: claimed for every user.
+        usd_per_mtok_output: claimed; without it the speed may cost anything.
+
+    Raises:
+        InputError: a claim that is no number above 0.
+
     """
     check_positive(tok_per_s, "claimed speed in tokens/s")
-    if usd is not None:
-        check_positive(usd, "claimed price in $ per million tokens")
-    broken = _data_sheet(question, cluster, tok_per_s, usd)
-    if broken is not None:
-        return broken
+    if usd_per_mtok_output is not None:
+        check_positive(usd_per_mtok_output, "claimed cost in $ per million tokens")
+
+    bounds = _DataSheet.of(question, cluster, tok_per_s)
+    impossible = bounds.exchanges_verdict() or bounds.size_verdict()
+    if impossible is None and usd_per_mtok_output is not None:
+        impossible = bounds.cost_verdict(usd_per_mtok_output)
+    if impossible is not None:
+        return impossible
+
     perfect = replace(question, efficiency=PERFECT, memory_utilization=1.0, engine=None)
-    for asked, verdict in (
-        (perfect, "beyond any known engine"),
-        (question, "beyond the expected"),
+    expected = question.engine or "the default model"
+    for case, verdict, engine in (
+        (perfect, BEYOND_ANY_ENGINE, "a perfect engine"),
+        (question, BEYOND_EXPECTED, expected),
     ):
         try:
-            points = search(asked, cluster)
+            points = search(case, cluster)
         except DoesNotFitError as error:
-            return Verdict(True, verdict, "memory capacity", None, "", str(error))
-        reached = points.tok_per_s_per_user >= tok_per_s
-        if not reached.any():
-            best = float(points.tok_per_s_per_user.max())
-            return _over(verdict, "speed", best, "tok/s/user", f"reaches {best:.4g} tok/s/user")
-        if usd is not None and float(points.usd_per_mtok_output[reached].min()) > usd:
-            best = float(points.usd_per_mtok_output[reached].min())
-            return _over(verdict, "cost", best, "$/Mtok", f"costs ${best:.4g}/Mtok at that speed")
-    chosen = _cheapest(points, tok_per_s)
-    layout = points.take(np.array([chosen]))
-    return Verdict(
-        True,
-        "plausible",
-        "",
-        None,
-        "",
-        f"the default model expects ${float(layout.usd_per_mtok_output[0]):.4g}/Mtok at "
-        f"{float(layout.tok_per_s_per_user[0]):.4g} tok/s/user with "
-        f"{int(layout.num_accelerators[0])} {cluster.name} and batch {int(layout.concurrency[0])}",
+            return Verdict(verdict=verdict, bound="memory capacity", sentence=str(error))
+
+        fast = points.take(points.tok_per_s_per_user >= tok_per_s)
+        if not fast.concurrency.size:
+            limit = float(points.tok_per_s_per_user.max())
+            return Verdict(
+                verdict=verdict,
+                bound="speed",
+                limit=limit,
+                limit_unit="tok/s/user",
+                sentence=f"{engine} on this hardware reaches {limit:.4g} tok/s/user at best",
+            )
+        limit = float(fast.usd_per_mtok_output.min())
+        if usd_per_mtok_output is not None and limit > usd_per_mtok_output:
+            return Verdict(
+                verdict=verdict,
+                bound="cost",
+                limit=limit,
+                limit_unit="$/Mtok",
+                sentence=f"{engine} on this hardware costs ${limit:.4g}/Mtok at that speed at best",
+            )
+    return Verdict(verdict=PLAUSIBLE, sentence=f"{expected} expects {cheapest(fast, cluster)}")
+
+
+def cheapest(points: Points, cluster: Cluster) -> str:
+    """Return the cheapest of ``points`` in words: cost, speed, size and requests at once."""
+    point = points.take(np.array([np.argmin(points.usd_per_mtok_output)]))
+    return (
+        f"${float(point.usd_per_mtok_output[0]):.4g}/Mtok at "
+        f"{float(point.tok_per_s_per_user[0]):.4g} tok/s/user with "
+        f"{int(point.num_accelerators[0])} {cluster.name} and {int(point.concurrency[0])} at once"
     )
 
 
-def _over(verdict: str, bound: str, limit: float, unit: str, what: str) -> Verdict:
-    engine = "a perfect engine" if verdict == "beyond any known engine" else "the default model"
-    return Verdict(True, verdict, bound, limit, unit, f"{engine} on this hardware {what} at best")
-
-
-def _cheapest(points: Points, tok_per_s: float) -> int:
-    return int(
-        np.argmin(
-            np.where(points.tok_per_s_per_user >= tok_per_s, points.usd_per_mtok_output, np.inf)
-        )
-    )
-
-
-def _data_sheet(
-    question: Question, cluster: Cluster, tok_per_s: float, usd: float | None
-) -> Verdict | None:
-    """The first bound of the data sheet that the claim breaks, for any layout whatever.
+@dataclass(frozen=True, slots=True, eq=False)
+class _DataSheet:
+    """What the data sheet allows decode passes of ``sizes`` sequences, in any layout whatever.
 
     A pass over a batch of b needs flops(b) and must move bytes(b), on n accelerators together.
     A pass in t seconds takes n >= max(flops/C, bytes/B) / t of them, and n >= bytes held / memory.
-    Where one accelerator alone is too slow even for one sequence, layers are split, and splitting
-    all of them takes at least one hop of the link for every exchange.
+
+    Attributes:
+        tokens: output tokens that a pass yields to a sequence at most.
+        pass_s: the longest pass that keeps the speed.
+        arithmetic_s, memory_s: of a pass on one accelerator, shape (sizes,).
+        holding: accelerators that hold weights and cache, shape (sizes,).
+
     """
-    model, accelerator = question.model, cluster.accelerator
-    precision = question.native_on(cluster)
-    context = question.loop(1.0).mean_context_tokens
-    alone = Parallelism()
-    sizes = (
-        concurrencies() if question.concurrency is None else np.array([float(question.concurrency)])
-    )
-    speculation = question.speculation
-    tokens = 1.0
-    if speculation is not None:  # drafting more never yields less
-        tokens = float(speculation.tokens_per_pass(speculation.max_draft_tokens))
-    pass_s = tokens / tok_per_s
-    work = forward(model, precision, alone, Step.decode(sizes, context))
-    arithmetic_s = sum(op.work.flops / accelerator.flops_per_s(op.dtype) for op in work.ops)
-    moved_bytes = sum(op.work.weight_bytes + op.work.kv_bytes for op in work.ops)
-    memory_s = np.asarray(moved_bytes) / accelerator.memory_bandwidth_bytes_per_s
-    busy_s = np.maximum(arithmetic_s, memory_s)
 
-    if busy_s[0] > pass_s:
-        per_layer = 1 if model.parallel_blocks else 2
-        exchange_s = model.num_layers * per_layer * min(link.latency_s for link in cluster.links)
-        if exchange_s >= pass_s:
-            fastest = tokens / exchange_s
-            return Verdict(
-                False,
-                "impossible",
-                "link latency",
-                fastest,
-                "tok/s/user",
-                f"one {cluster.name} needs {busy_s[0] * 1e3:.4g} ms for a pass, and splitting its "
-                f"{model.num_layers} layers costs {exchange_s * 1e3:.4g} ms in exchanges alone: at "
-                f"most {fastest:.4g} tok/s/user",
-            )
-    cache = kv_bytes(model, precision, alone, sizes, context)
-    held = np.asarray(weight_bytes(model, precision, alone) + cache)
-    at_least = np.maximum(held / accelerator.memory_bytes, 1.0)
-    needed = np.maximum(busy_s / pass_s, at_least)
-    if needed[0] > cluster.reach:
-        bound = _bound(arithmetic_s, memory_s, 0) if needed[0] > at_least[0] else "memory capacity"
-        return Verdict(
-            False,
-            "impossible",
-            bound,
-            float(needed[0]),
-            "accelerators",
-            f"it takes {needed[0]:.4g} {cluster.name}, and no more than {cluster.reach} can be "
-            "connected",
+    question: Question
+    cluster: Cluster
+    sizes: Array
+    tokens: float
+    pass_s: float
+    arithmetic_s: Array
+    memory_s: Array
+    holding: Array
+
+    @classmethod
+    def of(cls, question: Question, cluster: Cluster, tok_per_s: float) -> _DataSheet:
+        """Count the work of a pass on one accelerator, prompts left out."""
+        model, accelerator, alone = question.model, cluster.accelerator, Parallelism()
+        precision = question.native_on(cluster)
+        context = question.loop(1.0).mean_context_tokens
+        sizes = concurrencies()
+        if question.concurrency is not None:
+            sizes = np.array([float(question.concurrency)])
+
+        # Drafting more never yields less.
+        speculation, tokens = question.speculation, 1.0
+        if speculation is not None:
+            tokens = float(speculation.tokens_per_pass(speculation.max_draft_tokens))
+
+        ops = forward(model, precision, alone, Step.decode(sizes, context)).ops
+        moved_bytes = sum(op.work.weight_bytes + op.work.kv_bytes for op in ops)
+        cache_bytes = kv_bytes(model, precision, alone, sizes, context)
+        stored_bytes = np.asarray(weight_bytes(model, precision, alone) + cache_bytes)
+        return cls(
+            question=question,
+            cluster=cluster,
+            sizes=sizes,
+            tokens=tokens,
+            pass_s=tokens / tok_per_s,
+            arithmetic_s=np.asarray(
+                sum(op.work.flops / accelerator.flops_per_s(op.dtype) for op in ops)
+            ),
+            memory_s=np.asarray(moved_bytes) / accelerator.memory_bandwidth_bytes_per_s,
+            holding=np.maximum(stored_bytes / accelerator.memory_bytes, 1.0),
         )
-    if usd is None:
-        return None
-    # Where memory asks for more accelerators than the speed does, they may as well run faster.
-    fastest_s = np.minimum(pass_s, np.maximum(busy_s / at_least, busy_s / cluster.reach))
-    used = np.maximum(busy_s / fastest_s, at_least)
-    cost = used * cluster.usd_per_accelerator_s * 1e6 * fastest_s / (sizes * tokens)
-    cost = np.where(needed <= cluster.reach, cost, np.inf)
-    best = int(np.argmin(cost))
-    if cost[best] <= usd:
-        return None
-    bound = _bound(arithmetic_s, memory_s, best)
-    return Verdict(
-        False,
-        "impossible",
-        bound,
-        float(cost[best]),
-        "$/Mtok",
-        f"{bound} of the data sheet allows no less than ${cost[best]:.4g}/Mtok at "
-        f"{tok_per_s:g} tok/s/user, with {used[best]:.4g} {cluster.name} fully used by "
-        f"{int(sizes[best])} sequences",
-    )
 
+    @property
+    def busy_s(self) -> Array:
+        """The longer of arithmetic and memory time, on one accelerator."""
+        return np.maximum(self.arithmetic_s, self.memory_s)
 
-def _bound(arithmetic_s: object, memory_s: object, at: int) -> str:
-    slower = np.asarray(arithmetic_s)[at] > np.asarray(memory_s)[at]
-    return "arithmetic" if slower else "memory bandwidth"
+    @property
+    def needed(self) -> Array:
+        """Accelerators that the speed takes, shape (sizes,)."""
+        return np.maximum(self.busy_s / self.pass_s, self.holding)
+
+    def exchanges_verdict(self) -> Verdict | None:
+        """Judge the speed where one accelerator alone is too slow even for one sequence.
+
+        Its layers are then split, and splitting all of them takes at least one hop of the link for
+        every exchange.
+        """
+        if self.busy_s[0] <= self.pass_s:
+            return None
+
+        model = self.question.model
+        hop_s = min(link.latency_s for link in self.cluster.links)
+        exchange_s = model.num_layers * (1 if model.parallel_blocks else 2) * hop_s
+        if exchange_s < self.pass_s:
+            return None
+
+        limit = self.tokens / exchange_s
+        return Verdict(
+            verdict=IMPOSSIBLE,
+            bound="link latency",
+            limit=limit,
+            limit_unit="tok/s/user",
+            sentence=f"one {self.cluster.name} needs {self.busy_s[0] * 1e3:.4g} ms for a pass, and "
+            f"splitting its {model.num_layers} layers costs {exchange_s * 1e3:.4g} ms in exchanges "
+            f"alone: at most {limit:.4g} tok/s/user",
+        )
+
+    def size_verdict(self) -> Verdict | None:
+        """Judge the speed by the accelerators that can be connected."""
+        needed, cluster = float(self.needed[0]), self.cluster
+        if needed <= cluster.reach:
+            return None
+        return Verdict(
+            verdict=IMPOSSIBLE,
+            bound=self._slower(0) if needed > self.holding[0] else "memory capacity",
+            limit=needed,
+            limit_unit="accelerators",
+            sentence=f"it takes {needed:.4g} {cluster.name}, and no more than {cluster.reach} can "
+            "be connected",
+        )
+
+    def cost_verdict(self, usd_per_mtok_output: float) -> Verdict | None:
+        """Judge the cost by the accelerator-seconds of the cheapest size of a batch."""
+        # Where memory asks for more accelerators than the speed does, they may as well run faster.
+        busy_s, cluster = self.busy_s, self.cluster
+        fastest_s = np.maximum(busy_s / self.holding, busy_s / cluster.reach)
+        step_s = np.minimum(self.pass_s, fastest_s)
+        used = np.maximum(busy_s / step_s, self.holding)
+        usd = used * cluster.usd_per_accelerator_s * 1e6 * step_s / (self.sizes * self.tokens)
+        usd = np.where(self.needed <= cluster.reach, usd, np.inf)
+
+        best = int(np.argmin(usd))
+        if usd[best] <= usd_per_mtok_output:
+            return None
+        bound = self._slower(best)
+        return Verdict(
+            verdict=IMPOSSIBLE,
+            bound=bound,
+            limit=float(usd[best]),
+            limit_unit="$/Mtok",
+            sentence=f"{bound} of the data sheet allows no less than ${usd[best]:.4g}/Mtok at "
+            f"{self.tokens / self.pass_s:g} tok/s/user, with {used[best]:.4g} {cluster.name} fully "
+            f"used by {int(self.sizes[best])} sequences",
+        )
+
+    def _slower(self, size: int) -> str:
+        arithmetic = self.arithmetic_s[size] > self.memory_s[size]
+        return "arithmetic" if arithmetic else "memory bandwidth"
