@@ -44,9 +44,6 @@ def test_no_point_of_our_own_frontier_is_judged_impossible(
             speed, usd = float(points.tok_per_s_per_user[i]), float(points.usd_per_mtok_output[i])
             verdict = possible(question, h100, tok_per_s=speed, usd_per_mtok_output=usd)
             assert verdict.verdict == "plausible"
-                possible(question, h100, tok_per_s=speed, usd_per_mtok_output=usd).verdict
-                == "plausible"
-            )
 
 
 def test_impossible_claims_name_the_bound_they_break(
