@@ -115,8 +115,8 @@ CHART = Chart(
     series="model",
     legend="low and to the left is better  ·  a line joins the accelerators of one model  ·  bars: "
     "what the values lie between",
-    x_label="idealized runtime of a request, s",
-    y_label="energy of a request, J",
+    x_label="idealized runtime of a request",
+    y_label="energy of a request",
     intervals=True,
 )
 

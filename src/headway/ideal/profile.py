@@ -40,7 +40,7 @@ CHART = Chart(
     series="load",
     legend="the undisturbed time  ·  bars: what it lies between (90%)",
     x_label="prompt or cached tokens",
-    y_label="time, ms",
+    y_label="time",
     intervals=True,
 )
 

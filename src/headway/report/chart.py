@@ -17,7 +17,7 @@ class Chart:
         series: the column whose values name the lines.
         front: the column (true or false) of the points that no other beats.
         legend: what the eye cannot guess.
-        x_label, y_label: words in place of the columns' headings.
+        x_label, y_label: words in place of the columns' headings; the unit follows.
         details: the columns that are said beside a marked point.
         parts: columns that add up, drawn as a bar beside the chosen point.
         intervals: whether every point shows its interval, or only the preferred one.

@@ -47,7 +47,12 @@ class Column:
     @property
     def title(self) -> str:
         """The heading with its unit: ``TPOT (ms)``."""
-        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+        return self.titled(self.heading)
+
+    def titled(self, words: str) -> str:
+        """Return ``words`` (the heading if there are none) with the unit."""
+        words = words or self.heading
+        return f"{words} ({self.unit})" if self.unit else words
 
     def format(self, value: Cell) -> str:
         """Return ``value`` as a person reads it; an unknown value is a dash, never a zero."""

@@ -135,7 +135,7 @@ class LineFigure:
         top = self.box.top + SIZE
         lines = coloured("quiet", text(self.legend, (self.box.left, top), SIZE * 0.85))
         title_y = top + len(self.legend) * SIZE * LINE + 4
-        title = self.chart.y_label or y_column.title
+        title = y_column.titled(self.chart.y_label)
         return lines + coloured("ink", text(title, (self.box.left, title_y), SIZE))
 
     def _axes(self) -> str:
@@ -152,7 +152,7 @@ class LineFigure:
             numbers.append(text(f"{tick:,.12g}", (at, y.start + 17), SIZE, anchor="middle"))
 
         title_at = ((x.start + x.end) / 2, y.start + 35)
-        title = text(self.chart.x_label or x_column.title, title_at, SIZE, anchor="middle")
+        title = text(x_column.titled(self.chart.x_label), title_at, SIZE, anchor="middle")
         foot = path([(x.start, y.start), (x.end, y.start)], 1.0)
         return (
             coloured("grid", "".join(lines))

@@ -110,8 +110,9 @@ class Picture:
         grid = self.grid
         bases = {row["basis"]: None for row in grid.rows if row.get("basis") is not None}
         names = sorted(map(str, bases))
-        basis = [f"Basis: {', '.join(names)}."] if names else []
-        return wrapped("  ".join([*basis, *self.notes]), width - 2 * MARGIN, NOTE_SIZE, max_lines=3)
+        basis = [f"basis: {', '.join(names)}"] if names else []
+        words = " · ".join([*basis, *self.notes])
+        return wrapped(words, width - 2 * MARGIN, NOTE_SIZE, max_lines=3)
 
     def _panels(self, area: Box) -> Iterator[str]:
         """Yield the charts in equal parts of the height, or the rows where none can be drawn."""

@@ -109,7 +109,7 @@ CONCURRENCY_CHARTS = (
         y="tpot_s",
         series="accelerator",
         x_label="requests at once",
-        y_label="time per output token, s",
+        y_label="time per output token",
         legend="bars: the interval of each answer",
         intervals=True,
     ),

@@ -43,7 +43,7 @@ CHART = Chart(
     series="model",
     legend="lower envelope over the trials  ·  bars: what it lies between (90%)",
     x_label="prompt tokens",
-    y_label="undisturbed time to first token, ms",
+    y_label="undisturbed time to first token",
     intervals=True,
 )
 
