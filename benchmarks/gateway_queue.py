@@ -22,7 +22,7 @@ from headway.gateway.config import Fairness
 from headway.gateway.scheduler.dispatcher import COMPANY_IN_CROWD
 from headway.gateway.scheduler.queue import PoolQueue, Ticket
 from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
-from headway.predict.default import default_predictor
+from headway.predict.storage import default_predictor
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy, ShortestJob
 from headway.schedule.policies import find_policy
 from headway.schedule.view import LEVELS, Floats, ServiceTime, View

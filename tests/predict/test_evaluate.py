@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from headway.errors import InputError
 from headway.predict import LengthPrediction, Observation, TextPredictor
-from headway.predict.baselines import Constant, lexical_row
-from headway.predict.evaluate import kendall_tau, score
-from headway.predict.report import BASELINES, baseline_scores, held_out, predicted, scores_by_source
+from headway.predict.evaluate import (
+    BASELINES,
+    Baseline,
+    baseline_scores,
+    evaluate,
+    held_out,
+    kendall_tau,
+    predicted,
+    score,
+    scores_by_source,
+)
 
 MadeUp = Callable[..., list[Observation]]
 numbers = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=25)
@@ -37,7 +45,7 @@ def test_scores_of_a_perfect_and_of_a_blind_prediction() -> None:
     assert perfect.mae_tokens < 0.1
     blind = score([LengthPrediction(((0.1, 10.5), (0.5, 50.5), (0.9, 90.5)))] * 100, lengths)
     assert blind.tau is None
-    assert dict(blind.coverage) == pytest.approx({0.1: 0.1, 0.5: 0.5, 0.9: 0.9})
+    assert blind.coverage == pytest.approx({0.1: 0.1, 0.5: 0.5, 0.9: 0.9})
 
 
 def test_scores_need_predictions() -> None:
@@ -55,28 +63,27 @@ def test_no_prompt_is_on_both_sides(made_up: MadeUp) -> None:
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_predicts_distributions(name: str, made_up: MadeUp) -> None:
     log = made_up(300)
-    found = predicted(BASELINES[name]().fit(log), [*log[:50], Observation("", 1)])
+    found = predicted(
+        Baseline.fit(log, reads_size=BASELINES[name]), [*log[:50], Observation("", 1)]
+    )
     scores = score(found[:50], [o.output_tokens for o in log[:50]])
-    assert 0.6 < dict(scores.coverage)[0.9] <= 1
+    assert 0.6 < scores.coverage[0.9] <= 1
 
 
 def test_the_constant_ranks_nothing(made_up: MadeUp) -> None:
     log = made_up(200)
-    assert score(predicted(Constant().fit(log), log), [o.output_tokens for o in log]).tau is None
-
-
-def test_lexical_rows_have_19_numbers() -> None:
-    row = lexical_row("Explain why a list is short?")
-    assert len(row) == 19
-    assert row[2:5] == [1, 1, 1]
-    assert sum(row[6:]) == 1
-    assert lexical_row("")[-1] == 1
+    assert (
+        score(
+            predicted(Baseline.fit(log, reads_size=False), log), [o.output_tokens for o in log]
+        ).tau
+        is None
+    )
 
 
 def test_ours_beats_what_does_not_read(trained: TextPredictor, made_up: MadeUp) -> None:
     test = made_up(400, seed=13)
     ours = scores_by_source(trained, test)["all"]
-    beside = baseline_scores(test)
+    beside = {row.name: row for row in baseline_scores(test)}
     for name in ("constant", "input length"):
         assert ours.pinball_tokens < beside[name].pinball_tokens
 
@@ -90,3 +97,14 @@ def test_sources_and_models_are_told_apart(trained: TextPredictor) -> None:
         "a": 10,
         "b": 10,
     }
+
+
+def test_an_evaluation_stands_beside_baselines(trained: TextPredictor, made_up: MadeUp) -> None:
+    report = evaluate(trained, made_up(60))
+    assert [row.name for row in report.rows] == [
+        "predictor, all",
+        "predictor, model m",
+        "constant",
+        "input length",
+    ]
+    assert "pinball (tokens)" in report.text()

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.predict.adapt import LinearCorrection
 from headway.predict.conformal import WINDOW, LevelWindow
+from headway.predict.length_model import LogLengths
+from headway.predict.online import MAX_MODELS, MAX_TENANTS, LinearCorrection, OnlineState
 from headway.predict.prediction import LEVELS
-from headway.predict.state import MOST_MODELS, MOST_TENANTS, Base, OnlineState
 
 NOMINAL = np.array(LEVELS)
 inside = st.floats(0.001, 0.999)
@@ -37,7 +37,7 @@ def test_stated_coverage_holds_on_exchangeable_lengths() -> None:
     # Predicted far too narrow and too low; the levels alone must mend it.
     rng = np.random.default_rng(1)
     state = OnlineState(np.full(2, 1e-12))
-    base = Base(np.zeros(1), np.ones(1), np.log(NOMINAL / (1 - NOMINAL))[None] * 0.3)
+    base = LogLengths(np.zeros(1), np.ones(1), np.log(NOMINAL / (1 - NOMINAL))[None] * 0.3)
     features = np.ones(2)
     covered = np.zeros(len(LEVELS))
     for i in range(1500):
@@ -45,7 +45,7 @@ def test_stated_coverage_holds_on_exchangeable_lengths() -> None:
         if i >= 300:
             row = state.quantiles("m", "", features[None], base)[0]
             covered += length <= row
-        state.observe("m", "", features, base, length, cut=False)
+        state.observe("m", "", features=features, base=base, log_tokens=length, cut=False)
     np.testing.assert_allclose(covered / 1200, NOMINAL, atol=0.04)
 
 
@@ -71,21 +71,21 @@ def test_doubt_never_exceeds_the_prior() -> None:
 @pytest.mark.parametrize("tenants", [False, True])
 def test_names_from_outside_do_not_fill_the_memory(tenants: bool) -> None:
     state = OnlineState(np.full(2, 0.1))
-    base = Base(np.zeros(1), np.ones(1), NOMINAL[None])
-    for i in range(MOST_TENANTS + 100):
+    base = LogLengths(np.zeros(1), np.ones(1), NOMINAL[None])
+    for i in range(MAX_TENANTS + 100):
         model, tenant = ("m", str(i)) if tenants else (str(i), "")
-        state.observe(model, tenant, np.ones(2), base, 1.0, cut=False)
-    assert len(state.models) <= MOST_MODELS
-    assert len(state.tenants) <= MOST_TENANTS
+        state.observe(model, tenant, features=np.ones(2), base=base, log_tokens=1.0, cut=False)
+    assert len(state.models) <= MAX_MODELS
+    assert len(state.tenants) <= MAX_TENANTS
 
 
 def test_a_tenant_starts_from_its_model_and_leaves_it() -> None:
     state = OnlineState(np.full(2, 0.1))
-    base = Base(np.zeros(1), np.full(1, 0.3), np.linspace(-1, 1, len(LEVELS))[None])
+    base = LogLengths(np.zeros(1), np.full(1, 0.3), np.linspace(-1, 1, len(LEVELS))[None])
     row = np.ones(2)
     for _ in range(200):
-        state.observe("m", "calm", row, base, 0.0, cut=False)
-        state.observe("m", "wordy", row, base, 2.0, cut=False)
+        state.observe("m", "calm", features=row, base=base, log_tokens=0.0, cut=False)
+        state.observe("m", "wordy", features=row, base=base, log_tokens=2.0, cut=False)
     middle = len(LEVELS) // 2
     at = {t: state.quantiles("m", t, row[None], base)[0][middle] for t in ("calm", "wordy", "new")}
     assert at["calm"] < at["new"] < at["wordy"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headway.errors import InputError
 from headway.predict import LengthPredictor, Observation, TextPredictor
 from headway.predict.evaluate import kendall_tau
-from headway.predict.ridge import NotFittedError
+from headway.predict.training import train
 from headway.workload.request import Request
 
 MadeUp = Callable[..., list[Observation]]
@@ -119,7 +119,7 @@ def test_observing_unseen_and_predicted_requests_is_the_same(trained: TextPredic
 
 def test_training_is_deterministic(made_up: MadeUp) -> None:
     log = made_up(120, seed=8)
-    one, other = (TextPredictor(trees=10).fit(log) for _ in range(2))
+    one, other = (train(log, num_trees=10) for _ in range(2))
     asked = [o.request(i) for i, o in enumerate(log[:10])]
     assert one.predict(asked) == other.predict(asked)
 
@@ -137,18 +137,13 @@ def test_answers_cut_by_the_limit_do_not_pull_it_down(trained: TextPredictor) ->
 @pytest.mark.parametrize("count", [0, 10, 49])
 def test_too_little_to_learn_from_is_refused(count: int, made_up: MadeUp) -> None:
     with pytest.raises(InputError, match="at least 50"):
-        TextPredictor().fit(made_up(count))
+        train(made_up(count))
 
 
 def test_one_prompt_repeated_can_be_learned() -> None:
     log = [Observation("Hello", 5 + i % 3) for i in range(60)]
-    found = TextPredictor(trees=5).fit(log).predict([Request("a", 0.0, "Hello", 1)])
+    found = train(log, num_trees=5).predict([Request("a", 0.0, "Hello", 1)])
     assert found[0].at(0.5) == pytest.approx(6, abs=1.5)
-
-
-def test_an_unfitted_predictor_says_so() -> None:
-    with pytest.raises(NotFittedError, match="fit"):
-        TextPredictor().predict([ask("Hello")])
 
 
 @pytest.mark.parametrize("tokens", [-1, 10**9])

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tools.length_baselines import rules_ridge
 
-from headway.predict import Observation, TextPredictor
-from headway.predict.baselines import RulesRidge
-from headway.predict.default import DEFAULT, default_predictor
-from headway.predict.report import held_out, scores_by_source
-from headway.predict.storage import read_card
+from headway.predict import Observation
+from headway.predict.evaluate import held_out, scores_by_source
+from headway.predict.storage import DEFAULT, default_predictor, read_card
+from headway.predict.training import train
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def test_the_default_ranks_a_source_it_never_saw(alpaca: list[Observation]) -> N
 
 
 def test_two_thousand_rows_beat_the_rules(alpaca: list[Observation]) -> None:
-    train, test = held_out(alpaca[:3000], 1 / 3, seed=0)
-    ours = scores_by_source(TextPredictor(trees=120).fit(train), test)["all"]
-    rules = scores_by_source(RulesRidge().fit(train), test)["all"]
+    rest, test = held_out(alpaca[:3000], 1 / 3, seed=0)
+    ours = scores_by_source(train(rest, num_trees=120), test)["all"]
+    rules = scores_by_source(rules_ridge().fit(rest), test)["all"]
     assert ours.tau is not None
     assert rules.tau is not None
     assert ours.tau > rules.tau + 0.1
     assert ours.pinball_tokens < 0.85 * rules.pinball_tokens
-    for level, share in ours.coverage:
+    for level, share in ours.coverage.items():
         assert share == pytest.approx(level, abs=0.06)
 
 

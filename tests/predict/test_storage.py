@@ -9,7 +9,7 @@ import pytest
 
 from headway.errors import InputError
 from headway.predict import Observation, TextPredictor, load, save
-from headway.predict.storage import CARD, MOST_UNPACKED_BYTES, WEIGHTS, read_card
+from headway.predict.storage import CARD, MAX_UNPACKED_BYTES, WEIGHTS, read_card
 
 MadeUp = Callable[..., list[Observation]]
 
@@ -88,7 +88,7 @@ def test_a_pickle_for_a_file_is_refused(folder: Path) -> None:
 
 def test_what_unpacks_to_too_much_is_refused(folder: Path) -> None:
     with zipfile.ZipFile(folder / WEIGHTS, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("coef.npy", b"\0" * (MOST_UNPACKED_BYTES + 1))
+        archive.writestr("coef.npy", b"\0" * (MAX_UNPACKED_BYTES + 1))
     with pytest.raises(InputError, match="unpacks to more"):
         load(folder)
 

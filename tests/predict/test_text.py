@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headway.predict.length_model import prompt_rows
 from headway.predict.ngrams import hashed
-from headway.predict.prompts import prompt_rows
-from headway.predict.structure import FEATURES, requested_tokens
 from headway.predict.text import chat_text, considered, request_text
 from headway.predict.tokens import tokenized
+from headway.predict.traits import FEATURES, requested_tokens
 
 anything = st.text(alphabet=st.characters(exclude_categories=()), max_size=300)
 json_values = st.recursive(

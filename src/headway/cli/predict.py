@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress, TextColumn
-from rich.table import Table
 
-from headway.cli.predict_tables import print_prediction, print_scores, scored_table
-from headway.cli.show import print_rich
-from headway.errors import InputError
-from headway.predict.default import DEFAULT, default_predictor
-from headway.predict.embed import SentenceEmbedding
-from headway.predict.explain import reasons, request_reason
-from headway.predict.log import read_log, recorded_observations
-from headway.predict.observation import Observation
-from headway.predict.predictor import FEWEST_ROWS, FIT_STEPS, TextPredictor
-from headway.predict.report import baseline_scores, card_for, held_out, scores_by_source
-from headway.predict.storage import check_free, load, read_card, save
-from headway.predict.uncertainty import uncertainty_scores
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import COUNT, FRACTION
+from headway.cli.show import show
+from headway.errors import need
+from headway.predict.answer import prediction_report
+from headway.predict.embedding import SentenceEmbedding
+from headway.predict.evaluate import evaluate
+from headway.predict.log import Observation, read_log, recorded_observations
+from headway.predict.storage import check_free, load, save
 from headway.record.store import is_record
+
+FOLDER = click.Path(path_type=Path)
+MAX_TEXT_BYTES = 64_000_000
 
 
 class TextOrCommand(click.Group):
@@ -33,7 +30,7 @@ class TextOrCommand(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``text`` before anything that is neither a command nor a call for help."""
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = ["text", *args]
         return super().parse_args(ctx, args)
 
@@ -50,75 +47,41 @@ def predict() -> None:
 @click.argument("text")
 @click.option("--model", default="", help="Who will answer, as the training log spells it.")
 @click.option("--tenant", default="", help="On whose behalf, as the training log spells it.")
-@click.option("--predictor", "folder", type=click.Path(path_type=Path), help="A trained predictor.")
-@click.option("--max-tokens", type=int, help="The request's limit on the answer.")
-@click.option("--so-far", type=float, help="Tokens already written: predict what is left.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def text_command(
-    text: str,
-    model: str,
-    tenant: str,
-    folder: Path | None,
-    max_tokens: int | None,
-    so_far: float | None,
-    as_json: bool,
-) -> None:
+@click.option("--predictor", type=FOLDER, help="A trained predictor.")
+@click.option("--max-tokens", type=COUNT, help="The request's limit on the answer.")
+@click.option(
+    "--so-far", "written_tokens", type=COUNT, default=0, help="Tokens that are written already."
+)
+@answer_files
+def text_command(text: str, files: AnswerFiles, **question: Any) -> None:
     """Predict the answer to TEXT ("-" reads it from standard input)."""
     if text == "-":
-        text = sys.stdin.buffer.read(64_000_000).decode("utf-8", "replace")
-    predictor = load(folder) if folder is not None else default_predictor()
-    request = Observation(text, 0, model, tenant, max_tokens=max_tokens).request(0)
-    prediction = predictor.predict([request])[0]
-    if so_far is not None:
-        prediction = prediction.given_at_least(so_far)
-    scores = uncertainty_scores(text)
-    why = reasons(predictor, text)
-    asked = request_reason(text)
-    known = predictor.knows(model)
-    if as_json:
-        entry: dict[str, Any] = {
-            "quantiles_tokens": {f"{level:g}": tokens for level, tokens in prediction.quantiles},
-            "mean_tokens": prediction.mean_tokens,
-            "uncertainty": {name: getattr(scores, name) for name in scores.__dataclass_fields__},
-            "why": [{"words": r.words, "factor": r.factor} for r in why],
-            "request": asked,
-            "model": model,
-            "model_known": known,
-            "predictor": str(folder) if folder is not None else "default",
-        }
-        click.echo(json.dumps(entry))
-        return
-    print_prediction(prediction, scores, why, asked)
-    if folder is None:
-        click.echo(
-            "This is the default predictor: weak until it has seen your own traffic "
-            "(headway predict train).",
-            err=True,
-        )
-    elif not known:
-        click.echo(f"Model {model!r} is not in its training log: the doubt is wider.", err=True)
+        text = sys.stdin.buffer.read(MAX_TEXT_BYTES).decode("utf-8", "replace")
+    show(prediction_report(text, **question), files)
 
 
 @predict.command("train")
-@click.argument("log", type=click.Path(path_type=Path))
+@click.argument("log")
+@click.option("-o", "output", required=True, type=FOLDER, metavar="FOLDER", help="The new folder.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The new folder."
-)
-@click.option(
-    "--hold-out", default=0.2, show_default=True, help="Share of prompts kept to score it; 0: none."
+    "--hold-out",
+    type=FRACTION,
+    default="20%",
+    show_default=True,
+    help="Fraction of prompts that are left out to score it; 0: none.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of folds and trees.")
 @click.option("--embed", is_flag=True, help="Read prompts with a sentence embedding, too: slower.")
 @click.option("--licence", default="not stated", help="Of the log, for the model card.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@answer_files
 def train_command(
-    log: Path,
+    log: str,
     output: Path,
     hold_out: float,
     seed: int,
     embed: bool,
     licence: str,
-    as_json: bool,
+    files: AnswerFiles,
 ) -> None:
     """Learn from LOG and write a predictor.
 
@@ -127,82 +90,57 @@ def train_command(
     With a hold-out a first predictor is fitted without it and scored on it; what is written has
     learned from all lines.
     """
-    if not 0 <= hold_out <= 0.5:
-        raise InputError(f"--hold-out is a share from 0 to 0.5, not {hold_out:g}")
+    need("sklearn", "training a predictor", "train")
+    from headway.predict.training import card_for, train, training_report, training_scores
+
     check_free(output)
     embedding = SentenceEmbedding() if embed else None
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[what]}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        reading = progress.add_task(
-            "reading", total=log.stat().st_size if log.is_file() else None, what=log.name
+    observations = _observations(log)
+    with _progress() as tick:
+        scores = training_scores(
+            observations, hold_out=hold_out, seed=seed, embedding=embedding, tick=tick
         )
-        observations = _read(log, lambda done: progress.update(reading, completed=done))
-        progress.update(reading, visible=False)
-        held: dict[str, Any] = {}
-        if hold_out > 0:
-            train, test = held_out(observations, hold_out, seed)
-            if len(train) < FEWEST_ROWS <= len(observations):
-                raise InputError(
-                    f"--hold-out {hold_out:g} leaves {len(train)} of {len(observations)} requests "
-                    f"to learn from, and {FEWEST_ROWS} are needed; give more, or --hold-out 0"
-                )
-            task = progress.add_task("held-out fit", total=FIT_STEPS, what=f"{len(train)} requests")
-            trial = TextPredictor(seed, embedding=embedding).fit(
-                train, lambda: progress.advance(task)
-            )
-            held = {
-                "held_out": scores_by_source(trial, test)["all"].as_dict(),
-                "in_sample": scores_by_source(trial, train)["all"].as_dict(),
-            }
-        task = progress.add_task("fit", total=FIT_STEPS, what=f"{len(observations)} requests")
-        predictor = TextPredictor(seed, embedding=embedding).fit(
-            observations, lambda: progress.advance(task)
-        )
-    save(predictor, output, card_for(observations, log.name, licence, held))
-    if as_json:
-        click.echo(json.dumps({"predictor": str(output), **held, "requests": len(observations)}))
-        return
-    print_scores(held)
-    click.echo(f"{output}: learned from {len(observations)} requests.")
+        predictor = train(observations, seed=seed, embedding=embedding, tick=tick)
+    save(predictor, output, card_for(observations, Path(log).name, licence, scores))
+    show(training_report(observations, scores, output), files)
 
 
 @predict.command("evaluate")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("log", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
+@click.argument("log")
 @click.option("--online", is_flag=True, help="Let it learn from each line after predicting it.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_command(folder: Path, log: Path, online: bool, baselines: bool, as_json: bool) -> None:
-    """Score the predictor in FOLDER on LOG, by source and model, beside the baselines.
-
-    Each half of the log is predicted by baselines that learned from the other half: they have seen
-    this log's kind, the predictor need not have.
-    """
+@answer_files
+def evaluate_command(
+    folder: Path, log: str, online: bool, baselines: bool, files: AnswerFiles
+) -> None:
+    """Score the predictor in FOLDER on LOG, by source and model, beside simple baselines."""
     predictor = load(folder)
-    observations = _read(log)
-    with Console(stderr=True).status("predicting"):
-        scores = scores_by_source(predictor, observations, online=online)
-        beside = baseline_scores(observations) if baselines else {}
-    if as_json:
-        entry = {
-            "predictor": {name: s.as_dict() for name, s in scores.items()},
-            "baselines": {name: s.as_dict() for name, s in beside.items()},
-            "online": online,
-        }
-        click.echo(json.dumps(entry))
-        return
-    table: Table = scored_table({**{f"predictor, {k}": v for k, v in scores.items()}, **beside})
-    print_rich(table)
+    show(evaluate(predictor, _observations(log), online=online, baselines=baselines), files)
 
 
 @predict.command("card")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-def card_command(folder: Path | None) -> None:
-    """Print the model card of the predictor in FOLDER, or of the default one, as JSON."""
-    click.echo(json.dumps(read_card(folder or DEFAULT)["card"], indent=1))
+@click.argument("folder", required=False, type=FOLDER)
+@answer_files
+def card_command(folder: Path | None, files: AnswerFiles) -> None:
+    """Print what the predictor in FOLDER, or the default one, was trained on."""
+    from headway.predict.training import card_report
+
+    show(card_report(folder), files)
 
 
-def _read(log: Path, tick: Callable[[int], None] | None = None) -> list[Observation]:
-    """Finished requests of a log, or of a gateway's record."""
-    return recorded_observations(log) if is_record(log) else read_log(log, tick)
+def _observations(log: str) -> list[Observation]:
+    """Return the finished requests of a log, or of a gateway's record."""
+    return recorded_observations(log) if is_record(log) else read_log(Path(log))
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from headway.predict.fitting import FIT_STEPS
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("training", total=2 * FIT_STEPS)
+        yield lambda: progress.advance(task)

@@ -45,16 +45,19 @@ class LevelWindow:
         count = len(self.ordered)
         if count == 0:
             return parent
+
         # The k-th of n levels is exceeded by the next answer with probability 1 - k / (n + 1).
         ranks = np.arange(1, count + 1) / (count + 1)
-        seen = np.interp(nominal, ranks, self.ordered, left=np.nan, right=np.nan)
-        # Levels that the window is too small to speak of are the parent's, kept in order.
+        own = np.interp(nominal, ranks, self.ordered, left=np.nan, right=np.nan)
+
+        # Levels that the window is too small to speak of are the parent's, in order.
         low, high = nominal < ranks[0], nominal > ranks[-1]
-        seen[low] = np.minimum(parent[low], self.ordered[0])
-        seen[high] = np.maximum(parent[high], self.ordered[-1])
+        own[low] = np.minimum(parent[low], self.ordered[0])
+        own[high] = np.maximum(parent[high], self.ordered[-1])
+
         share = count / (count + PRIOR_COUNT)
         # Between logits, because the tails of a prediction far too narrow lie at 0.9999.
-        mixed = share * _logits(seen) + (1 - share) * _logits(parent)
+        mixed = share * _logits(own) + (1 - share) * _logits(parent)
         levels: Floats = 1 / (1 + np.exp(-mixed))
         return levels
 

@@ -11,18 +11,59 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headway.errors import InputError
-from headway.predict.observation import Observation
+from headway.predict.prediction import MAX_TOKENS
 from headway.predict.text import request_text
 from headway.record.store import record_name
 from headway.record.trace import answered_entries
+from headway.workload.request import Request
 
 MAX_LINE_BYTES = 32_000_000
 _TOKENS = ("output_tokens", "completion_tokens", "out_tokens")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One prompt and the length of its answer.
+
+    Attributes:
+        prompt: the text; a chat as `headway.predict.text.chat_text` gives it.
+        output_tokens: of the answer, at least 0.
+        model: who answered; empty where there is only one.
+        tenant: on whose behalf; empty where that is not distinguished.
+        source: where the prompt comes from, to report scores by; no predictor sees it.
+        max_tokens: the user's limit on the answer, ``None`` for none.
+    """
+
+    prompt: str
+    output_tokens: int
+    model: str = ""
+    tenant: str = ""
+    source: str = ""
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.output_tokens <= MAX_TOKENS:
+            raise InputError(f"output_tokens must be from 0 to 1e7, not {self.output_tokens}")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InputError(f"max_tokens must be at least 1, not {self.max_tokens}")
+
+    def request(self, number: int) -> Request:
+        """Return the request as it arrived, with ``number`` as its id."""
+        return Request(
+            id=str(number),
+            arrival_s=0.0,
+            prompt=self.prompt,
+            prompt_tokens=max(1, len(self.prompt) // 4),
+            max_tokens=self.max_tokens,
+            model=self.model,
+            tenant=self.tenant,
+        )
 
 
 def read_log(path: Path, tick: Callable[[int], None] | None = None) -> list[Observation]:

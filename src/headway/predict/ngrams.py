@@ -1,4 +1,4 @@
-"""Hashed word and character n-grams of a batch of texts, as one sparse matrix.
+"""Hashed word and character n-grams of a batch of texts, and a linear model on them.
 
 Words and pairs of words are one block, character n-grams of 3 to 5 bytes inside words (with
 the border of the word) another; each row of each block has unit length after 1 + log(count) and
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.predict.tokens import SPACE, START, WORD, Tokens, mixed
+from headway.predict.tokens import WORD, Tokens, mixed
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -36,20 +36,43 @@ class Sparse:
     def times(self, weights: Floats) -> Floats:
         """Return the product with ``weights`` [columns, outputs], as [rows, outputs]."""
         products = weights[self.columns] * self.values[:, None]
-        return _row_sums(products, self.bounds)
+        if len(products) == 0:
+            return np.zeros((self.num_rows, weights.shape[1]), dtype=np.float32)
+
+        # Every text has at least its START token, so no row is empty and reduceat is safe.
+        # In double precision the sum does not depend on what else is in the batch.
+        sums = np.add.reduceat(products, self.bounds[:-1], axis=0, dtype=np.float64)
+        return sums.astype(np.float32)
 
     def owners(self) -> Ints:
         """Return the row of each value."""
         return np.repeat(np.arange(self.num_rows), np.diff(self.bounds))
 
+    def at(self, index: Ints) -> Sparse:
+        """Return the rows at ``index``, in that order."""
+        sizes = np.diff(self.bounds)[index]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        spots = np.arange(bounds[-1]) - np.repeat(bounds[:-1] - self.bounds[index], sizes)
+        return Sparse(self.columns[spots], self.values[spots], bounds, self.num_columns)
 
-def _row_sums(products: Floats, bounds: Ints) -> Floats:
-    if len(products) == 0:
-        return np.zeros((len(bounds) - 1, products.shape[1]), dtype=np.float32)
-    # Every text has at least its START token, so no row is empty and reduceat is safe.
-    # In double precision the sum does not depend on what else is in the batch.
-    sums = np.add.reduceat(products, bounds[:-1], axis=0, dtype=np.float64)
-    return sums.astype(np.float32)
+
+@dataclass(frozen=True, slots=True)
+class LinearNgrams:
+    """A linear model on weighted n-grams with several outputs.
+
+    Attributes:
+        bucket_weights: rarity of each bucket, [columns].
+        coef: [columns, outputs].
+        intercept: [outputs].
+    """
+
+    bucket_weights: Floats
+    coef: Floats
+    intercept: Floats
+
+    def predict(self, grams: Sparse) -> Floats:
+        """Return the outputs of each text, [texts, outputs]."""
+        return weighted(grams, self.bucket_weights).times(self.coef) + self.intercept
 
 
 def hashed(tokens: Tokens, bits: int) -> Sparse:
@@ -59,19 +82,21 @@ def hashed(tokens: Tokens, bits: int) -> Sparse:
     words = np.concatenate([tokens.hashes, pairs])
     owners = np.concatenate([tokens.owner, tokens.owner[first]])
     grams, gram_owners = _character_grams(tokens)
+
+    # One sortable number for text and column, so that equal ones stand together.
     shift = np.uint64(64 - half)
     columns = np.concatenate([words >> shift, (grams >> shift) | np.uint64(1 << half)])
     keys = (np.concatenate([owners, gram_owners]).astype(np.uint64) << np.uint64(bits)) | columns
     keys.sort()
     edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     counts = np.diff(np.append(edges, len(keys)))
+
     unique = keys[edges]
     rows = (unique >> np.uint64(bits)).astype(np.intp)
-    bounds = np.searchsorted(rows, np.arange(len(tokens.heads) + 1))
     return Sparse(
         columns=(unique & np.uint64((1 << bits) - 1)).astype(np.int32),
         values=(1.0 + np.log(counts)).astype(np.float32),
-        bounds=bounds,
+        bounds=np.searchsorted(rows, np.arange(len(tokens.heads) + 1)),
         num_columns=1 << bits,
     )
 
@@ -88,30 +113,27 @@ def weighted(sparse: Sparse, bucket_weights: Floats) -> Sparse:
 
 def rarity(sparse: Sparse) -> Floats:
     """Return ln((1 + texts) / (1 + texts with the bucket)) + 1 for every bucket."""
-    found = np.bincount(sparse.columns, minlength=sparse.num_columns)
-    weights: Floats = (np.log((1 + sparse.num_rows) / (1 + found)) + 1).astype(np.float32)
+    texts = np.bincount(sparse.columns, minlength=sparse.num_columns)
+    weights: Floats = (np.log((1 + sparse.num_rows) / (1 + texts)) + 1).astype(np.float32)
     return weights
 
 
 def _character_grams(tokens: Tokens) -> tuple[NDArray[np.uint64], Ints]:
     # A gram may begin or end with one byte that is no word, but has words inside.
     outside = tokens.kind != WORD
-    crossed = np.concatenate([[0], np.cumsum(outside)])
+    num_outside = np.concatenate([[0], np.cumsum(outside)])
     length = len(outside)
     spans: list[NDArray[np.uint64]] = []
     begins: list[Ints] = []
     for size in CHAR_SIZES:
         if length < size:
             continue
-        begin = np.flatnonzero(crossed[size - 1 : length] == crossed[1 : length - size + 2])
+        begin = np.flatnonzero(num_outside[size - 1 : length] == num_outside[1 : length - size + 2])
         spans.append(tokens.spans(begin, begin + size) + np.uint64(size))
         begins.append(begin)
     if not spans:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.intp)
-    begin = np.concatenate(begins)
+
     # A gram that begins at a START byte belongs to that text, one that ends there to the last.
-    owners = np.searchsorted(tokens.firsts, begin, side="right") - 1
+    owners = np.searchsorted(tokens.firsts, np.concatenate(begins), side="right") - 1
     return mixed(np.concatenate(spans)), owners
-
-
-__all__ = ["CHAR_SIZES", "SPACE", "START", "Sparse", "hashed", "rarity", "weighted"]

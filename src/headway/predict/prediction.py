@@ -18,7 +18,7 @@ from headway.errors import InputError
 LEVELS: tuple[float, ...] = (
     0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99,
 )  # fmt: skip
-MOST_TOKENS = 1e7
+MAX_TOKENS = 1e7
 _EDGE = 1e-9
 
 
@@ -54,14 +54,14 @@ class LengthPrediction:
             levels[0] > 0
             and levels[-1] < 1
             and tokens[0] >= 0
-            and tokens[-1] <= MOST_TOKENS
+            and tokens[-1] <= MAX_TOKENS
             and all(map(lt, levels, levels[1:]))
             and all(map(le, tokens, tokens[1:]))
         )
 
     def _refuse(self) -> None:
         for level, tokens in self.quantiles:
-            if not (0 < level < 1 and 0 <= tokens <= MOST_TOKENS):
+            if not (0 < level < 1 and 0 <= tokens <= MAX_TOKENS):
                 raise InputError(
                     f"a quantile is (level in (0, 1), tokens from 0 to 1e7), not {(level, tokens)}"
                 )
@@ -99,7 +99,7 @@ class LengthPrediction:
         """
         if not (math.isfinite(tokens) and tokens >= 0):
             raise InputError(f"tokens so far must be finite and not negative, not {tokens}")
-        floor = max(self.at_least, min(tokens, MOST_TOKENS))
+        floor = max(self.at_least, min(tokens, MAX_TOKENS))
         if self.max_tokens is not None:
             floor = min(floor, self.max_tokens)
         gone = self.probability_below(floor) if floor > 0 else 0.0
@@ -108,7 +108,7 @@ class LengthPrediction:
         for level, _ in self.quantiles:
             whole = min(gone + level * (1 - gone), 1 - 1e-12)
             reached = max(reached, floor, self.at(max(whole, _EDGE)))
-            left.append((level, min(reached, MOST_TOKENS)))
+            left.append((level, min(reached, MAX_TOKENS)))
         return LengthPrediction(tuple(left), self.max_tokens, floor)
 
     @property
@@ -119,7 +119,7 @@ class LengthPrediction:
         return float(np.mean(np.expm1(at)))
 
     def _bounded(self, tokens: float) -> float:
-        most = MOST_TOKENS if self.max_tokens is None else float(self.max_tokens)
+        most = MAX_TOKENS if self.max_tokens is None else float(self.max_tokens)
         return min(max(tokens, self.at_least, 0.0), most)
 
 

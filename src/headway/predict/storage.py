@@ -22,11 +22,12 @@ from headway.errors import InputError
 from headway.predict.packing import packed, unpacked
 from headway.predict.predictor import TextPredictor
 
+DEFAULT = Path(__file__).parent / "default_predictor"
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "weights.npz"
-MOST_CARD_BYTES = 4_000_000
-MOST_PACKED_BYTES = 64_000_000
-MOST_UNPACKED_BYTES = 256_000_000
+MAX_CARD_BYTES = 4_000_000
+MAX_PACKED_BYTES = 64_000_000
+MAX_UNPACKED_BYTES = 256_000_000
 
 
 def save(predictor: TextPredictor, folder: Path, card: Mapping[str, Any]) -> None:
@@ -75,14 +76,19 @@ def load(folder: Path) -> TextPredictor:
         raise InputError(f"{folder} is damaged: {str(error)[:120]}") from error
 
 
+def default_predictor() -> TextPredictor:
+    """Return a fresh copy of the predictor that ships: weak until it has seen your own traffic."""
+    return load(DEFAULT)
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Return what ``card.json`` says: ``format``, ``card`` and ``names``."""
     path = folder / CARD
     try:
         if not path.is_file():
             raise InputError(f"{folder} is no predictor: it has no {CARD}")
-        if path.stat().st_size > MOST_CARD_BYTES:
-            raise InputError(f"{path} is larger than {MOST_CARD_BYTES} bytes and is not read")
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise InputError(f"{path} is larger than {MAX_CARD_BYTES} bytes and is not read")
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
@@ -101,14 +107,14 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        if path.stat().st_size > MOST_PACKED_BYTES:
-            raise InputError(f"{path} is larger than {MOST_PACKED_BYTES} bytes and is not read")
+        if path.stat().st_size > MAX_PACKED_BYTES:
+            raise InputError(f"{path} is larger than {MAX_PACKED_BYTES} bytes and is not read")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             # The sizes that the archive states bound what is unpacked: zipfile reads no more.
-            if len(entries) > 64 or sum(entry.file_size for entry in entries) > MOST_UNPACKED_BYTES:
+            if len(entries) > 64 or sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
                 raise InputError(
-                    f"{path} unpacks to more than {MOST_UNPACKED_BYTES} bytes and is not read"
+                    f"{path} unpacks to more than {MAX_UNPACKED_BYTES} bytes and is not read"
                 )
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

