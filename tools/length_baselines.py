@@ -94,7 +94,7 @@ def rules_network() -> PeerPredictor:
     def network() -> Any:
         return _scaled(
             import_module("sklearn.neural_network").MLPRegressor(
-                (100, 200, 200, 100), batch_size=64, max_iter=10, alpha=0.0, tol=0.0, random_state=0
+                hidden_layer_sizes=(100, 200, 200, 100), early_stopping=True, random_state=0
             )
         )
 
