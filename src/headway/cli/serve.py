@@ -82,8 +82,7 @@ def serve(
         return
     from headway.gateway.config_file import load_config
     from headway.gateway.server.serve import serve as run
-    from headway.predict.storage import default_predictor
-    from headway.predict.storage import load
+    from headway.predict.storage import default_predictor, load
 
     _log_to_stderr(json_logs)
 

@@ -18,7 +18,7 @@ from headway.gateway.scheduler.dispatcher import Dispatcher
 from headway.gateway.scheduler.fleet import Fleet
 from headway.gateway.scheduler.ledger import Ledger
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal, Unpredicted
-from headway.predict.prediction import MOST_TOKENS
+from headway.predict.prediction import MAX_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.record.entry import Entry
 from headway.record.store import Store
@@ -130,7 +130,7 @@ class Scheduler:
             self.characters_per_token += CHARACTERS_STEP * (ratio - self.characters_per_token)
 
         output_tokens = entry.output_tokens
-        if 0 < output_tokens <= MOST_TOKENS:
+        if 0 < output_tokens <= MAX_TOKENS:
             request = queued.request
             self._loop.call_later(LEARN_S, self.predictor.observe, request, output_tokens)
 
