@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ from headway.steptime.collectives import (
     COMPILED,
     DIRECT,
     LIBRARY,
-    ExchangeModel,
-    collective_time,
     exchange_model,
 )
+from headway.steptime.deployment import Deployment
+from headway.steptime.roofline import EXPECTED
+from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array, Collective, Pattern
 
 CHIP = """\
@@ -69,8 +70,8 @@ def test_the_file_says_how_its_exchanges_go(tmp_path: Path) -> None:
 
     small = all_reduce(message_bytes=1e3)
     library_s, compiled_s, direct_s = (
-        sum(collective_time(small, chip(tmp_path, exchanges), 1.0))
-        for exchanges in ("library", "compiled", "direct")
+        sum(exchange_model(cluster).exchange_s(small, cluster, 1.0))
+        for cluster in (chip(tmp_path, word) for word in ("library", "compiled", "direct"))
     )
     assert direct_s < compiled_s < library_s
 
@@ -100,27 +101,43 @@ def test_a_chip_shares_what_was_measured_of_its_family_and_vendor(tmp_path: Path
     assert log_factors == pytest.approx(of_engine)
 
 
+@dataclass(frozen=True)
+class InNetworkReduction:
+    """A switch that adds: one hop up and one down, whatever the number of ranks."""
+
+    def exchange_s(
+        self, collective: Collective, cluster: Cluster, bandwidth_fraction: float
+    ) -> tuple[Array, Array]:
+        link = cluster.links[0]
+        moving_s = np.asarray(collective.message_bytes) / link.bandwidth_bytes_per_s
+        hops_s = np.full_like(moving_s, 2 * link.latency_s)
+        count = np.asarray(collective.count)
+        return hops_s * count, moving_s * count / bandwidth_fraction
+
+
 def test_a_new_model_of_an_all_reduce_is_one_class(h100: Cluster) -> None:
-    @dataclass(frozen=True)
-    class InNetworkReduction:
-        """A switch that adds: one hop up and one down, whatever the number of ranks."""
-
-        def exchange_s(
-            self, collective: Collective, cluster: Cluster, bandwidth_fraction: float
-        ) -> tuple[Array, Array]:
-            link = cluster.links[0]
-            moving_s = np.asarray(collective.message_bytes) / link.bandwidth_bytes_per_s
-            return np.asarray(2 * link.latency_s), moving_s / bandwidth_fraction
-
-    model: ExchangeModel = InNetworkReduction()
-    one = all_reduce(message_bytes=1e6)
-    hops_s, moving_s = model.exchange_s(one, h100, 1.0)
+    hops_s, moving_s = InNetworkReduction().exchange_s(all_reduce(message_bytes=1e6), h100, 1.0)
     assert float(hops_s) == pytest.approx(1.2e-6)
     assert float(moving_s) == pytest.approx(1e6 / 450e9)
 
+    # A deployment takes the object, and nothing but the exchanges changes.
+    model = find_model("llama-3.1-70b")
+    library = Deployment(model, h100, tp=8)
+    switch = Deployment(
+        model, h100, tp=8, efficiency=replace(EXPECTED, exchanges=InNetworkReduction())
+    )
+    library_times = library.step_time(batch=8, context=1024)
+    switch_times = switch.step_time(batch=8, context=1024)
+    assert switch_times.expected_s < library_times.expected_s
 
-def test_an_estimate_needs_nothing_else(tmp_path: Path) -> None:
-    from headway.steptime.deployment import Deployment
 
+def test_an_estimate_needs_nothing_but_the_file(tmp_path: Path) -> None:
     deployment = Deployment(find_model("llama-3.1-8b"), chip(tmp_path), tp=2, precision="fp8")
-    assert deployment.cluster.usd_per_accelerator_s == pytest.approx(1.5 / 3600)
+    times = deployment.step_time(batch=[1, 8, 64], context=2048)
+    assert np.all(times.lower_s <= times.expected_s)
+    assert np.all(times.expected_s <= times.upper_s)
+    assert np.all(np.diff(times.expected_s) > 0)
+
+    # No engine was measured on a chip of this vendor: the answer says so, and is wider for it.
+    engine = Deployment(find_model("llama-3.1-8b"), chip(tmp_path), tp=2, engine="vllm")
+    assert engine.step_time(batch=8, context=2048).basis is Basis.ANALYTIC

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headway.hardware.cluster import Cluster
-from headway.steptime.collectives import bandwidth_bound, collective_time
+from headway.steptime.collectives import bandwidth_bound, exchange_model
 from headway.steptime.work import Collective, Pattern
 
 
@@ -14,7 +14,7 @@ def seconds(
     cluster: Cluster, pattern: Pattern, ranks: float, message: float, stride: float = 1.0
 ) -> float:
     one = Collective("c", pattern, ranks, stride, message, 1.0)
-    waiting, moving = collective_time(one, cluster, 1.0)
+    waiting, moving = exchange_model(cluster).exchange_s(one, cluster, 1.0)
     return float(waiting + moving)
 
 
@@ -49,7 +49,7 @@ def test_no_exchange_beats_the_link(h100: Cluster, pattern: Pattern) -> None:
     for ranks in (2, 8, 16, 64, 1024):
         for message in np.geomspace(1, 1e10, 11):
             one = Collective("c", pattern, ranks, 1.0, message, 3.0)
-            waiting, moving = collective_time(one, h100, 1.0)
+            waiting, moving = exchange_model(h100).exchange_s(one, h100, 1.0)
             assert float(waiting + moving) >= float(bandwidth_bound(one, h100))
 
 
@@ -58,5 +58,5 @@ def test_longer_messages_never_take_less_time(h100: Cluster, pattern: Pattern) -
     message = np.geomspace(1, 1e10, 500)
     for ranks in (2, 8, 64):
         one = Collective("c", pattern, ranks, 1.0, message, 1.0)
-        waiting, moving = collective_time(one, h100, 0.8)
+        waiting, moving = exchange_model(h100).exchange_s(one, h100, 0.8)
         assert np.all(np.diff(waiting + moving) >= -1e-15)

@@ -13,7 +13,6 @@ from headway.cli.options import find_clusters, layout_options, only
 from headway.cli.show import show
 from headway.measure.calibrate import calibration_report, fit_own, read_serving_points
 from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
 from headway.report.files import write_atomically
 from headway.steptime.calibration import own_to_json, shipped
 from headway.steptime.deployment import Deployment
@@ -48,7 +47,7 @@ def served(
 ) -> Deployment:
     """Return the deployment that the options name."""
     cluster = only(find_clusters(on))
-    stored = Precision.parse(precision) if precision else find_precision(model)
+    stored = find_precision(model, precision)
     layout = Parallelism(**{name: degree or 1 for name, degree in degrees.items()})
     return Deployment(
         find_model(model), cluster, parallelism=layout, precision=stored, engine=engine

@@ -27,7 +27,6 @@ from headway.cli.show import show
 from headway.ideal.estimator import request_profile
 from headway.measure.measurement import read_measurements
 from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
 from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 from headway.papers.erdil_2025.closed_form import closed_form
 from headway.papers.erdil_2025.convert import find_published_accelerators, find_published_model
@@ -183,7 +182,7 @@ def closed_form_command(
     model: str, on: str, precision: str | None, hop: float, price: float | None, files: AnswerFiles
 ) -> None:
     """Print the fastest cluster N*, the least time per token, and what that costs."""
-    formats = Precision.parse(precision) if precision else find_precision(model)
+    formats = find_precision(model, precision)
     show(closed_form(find_model(model), formats, only(find_clusters(on, price)), hop), files)
 
 

@@ -135,14 +135,6 @@ def exchange_model(cluster: Cluster) -> ExchangeModel:
     return models[cluster.accelerator.exchanges]
 
 
-def collective_time(
-    collective: Collective, cluster: Cluster, bandwidth_fraction: float, direct: bool = False
-) -> tuple[Array, Array]:
-    """Return `ExchangeModel.exchange_s` of the cluster's own model, or of `DIRECT`."""
-    model = DIRECT if direct else exchange_model(cluster)
-    return model.exchange_s(collective, cluster, bandwidth_fraction)
-
-
 def bandwidth_bound(collective: Collective, cluster: Cluster) -> Array:
     """Return the time that the data sheet allows with every link in use at once, in seconds."""
     together = sum(link.bandwidth_bytes_per_s for link in cluster.links)

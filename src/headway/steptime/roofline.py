@@ -13,7 +13,12 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster
-from headway.steptime.collectives import bandwidth_bound, collective_time
+from headway.steptime.collectives import (
+    DIRECT,
+    ExchangeModel,
+    bandwidth_bound,
+    exchange_model,
+)
 from headway.steptime.time_estimate import Bound, ComponentTimes
 from headway.steptime.work import Forward
 from headway.units import check_fraction
@@ -29,8 +34,8 @@ class Efficiency:
         link: fraction of the link bandwidth that large messages reach.
         kernel_s: launch and ramp of one kernel, seconds.
         overlap: fraction of the exchanges' bandwidth time that hides behind operations, 0 to 1.
-        direct_exchanges: whether the ranks of a node meet all peers at once, with neither a
-            library call nor a chain (one-shot kernels), instead of the vendor's library.
+        exchanges: how long they take; ``None`` for the model that the accelerator's data sheet
+            names.
 
     """
 
@@ -39,7 +44,7 @@ class Efficiency:
     link: float = 0.80
     kernel_s: float = 3e-6
     overlap: float = 0.0
-    direct_exchanges: bool = False
+    exchanges: ExchangeModel | None = None
 
     def __post_init__(self) -> None:
         for name in ("flops", "bandwidth", "link"):
@@ -56,7 +61,7 @@ class Efficiency:
 EXPECTED = Efficiency()
 POOR = Efficiency(flops=0.45, bandwidth=0.50, link=0.60, kernel_s=8e-6)
 PERFECT = Efficiency(
-    flops=1.0, bandwidth=1.0, link=1.0, kernel_s=0.0, overlap=1.0, direct_exchanges=True
+    flops=1.0, bandwidth=1.0, link=1.0, kernel_s=0.0, overlap=1.0, exchanges=DIRECT
 )
 
 
@@ -82,11 +87,10 @@ def time_of(forward: Forward, cluster: Cluster, efficiency: Efficiency) -> Compo
         num_kernels = num_kernels + op.work.kernels
 
     # Exchanges: latency always counts, bandwidth hides behind operations by a stated fraction.
+    exchanges = efficiency.exchanges or exchange_model(cluster)
     latency_s, network_s = num_kernels * efficiency.kernel_s, np.zeros(())
     for collective in forward.collectives:
-        hops_s, moving_s = collective_time(
-            collective, cluster, efficiency.link, direct=efficiency.direct_exchanges
-        )
+        hops_s, moving_s = exchanges.exchange_s(collective, cluster, efficiency.link)
         latency_s = latency_s + hops_s
         network_s = network_s + moving_s
 

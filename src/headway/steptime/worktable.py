@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.dtypes import DType
-from headway.steptime.collectives import collective_time
+from headway.steptime.collectives import DIRECT
 from headway.steptime.kernel_coefficients import AT, MAX
 from headway.steptime.operators import wide_dtype
 from headway.steptime.placed_model import PlacedModel
@@ -98,7 +98,7 @@ def tabulate(placed: PlacedModel, step: Step) -> WorkTable:
 
     exchanges = moved_s = waiting_s = np.zeros(())
     for collective in work.collectives:
-        hops_s, moving_s = collective_time(collective, cluster, 1.0, direct=True)
+        hops_s, moving_s = DIRECT.exchange_s(collective, cluster, 1.0)
         exchanges = exchanges + _depth(collective)
         moved_s, waiting_s = moved_s + moving_s, waiting_s + hops_s
     if placed.drafting is not None:
