@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -9,10 +10,13 @@ import pytest
 
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig, Tenant, is_loopback
-from headway.gateway.config_file import read_config
+from headway.gateway.config_file import load_config, read_config
+from headway.gateway.expectation import expected_service
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.gateway.scheduler.admission import key_hash, make_key
 from headway.schedule.order import ShortestJob
+from headway.steptime.deployment_name import parse_deployment
+from headway.workload.step import Step
 
 ENGINE = (Endpoint("http://localhost:8000/v1"),)
 FULL = f"""
@@ -138,7 +142,7 @@ def test_pools_offload_traces_and_a_shared_record_are_read(tmp_path: Path) -> No
     assert config.record == "postgresql://headway@db/live"
     assert config.traces == "http://localhost:4318"
     assert config.overflow == Overflow("gpu", "cpu", share=0.2)
-    assert config.pool("cpu").service.output_token_s == 0.08
+    assert config.service("cpu").output_token_s == 0.08
     assert config.pool("gpu") == Pool("gpu")
     assert config.endpoints[1].batch_ratio == 3.0
 
@@ -154,10 +158,48 @@ def test_pools_offload_traces_and_a_shared_record_are_read(tmp_path: Path) -> No
         ("[pool.main]\noutput_token_s = 'x'", "number"),
         ("traces = 'localhost'", "traces"),
         ("batching = 3", "batching"),
+        ("engine = 'vllm'", "engine goes with on"),
+        ("on = 'h100'", "a deployment is MODEL@HARDWARE"),
     ],
 )
 def test_a_mistake_in_pools_is_named(tmp_path: Path, text: str, what: str) -> None:
     head = '[[backend]]\nurl = "http://x/v1"\n'
-    text = text + "\n" + head if text.startswith("traces") else head + text
+    text = text + "\n" + head if text.startswith(("traces", "engine", "on")) else head + text
     with pytest.raises(InputError, match=what):
         read_config(written(tmp_path, text))
+
+
+def test_a_named_deployment_gives_the_first_expectation(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        on = "llama-3.1-8b@h100:tp1"
+        engine = "vllm"
+        [[backend]]
+        url = "http://gpu:8000/v1"
+        [[backend]]
+        url = "http://cpu:8000/v1"
+        pool = "cpu"
+        [pool.cpu]
+        output_token_s = 0.08
+        """,
+    )
+    config = read_config(path)
+    deployment = parse_deployment("llama-3.1-8b@h100:tp1", engine="vllm")
+    assert config.service("main") == expected_service(deployment)
+    assert config.service("cpu") == replace(config.expected, output_token_s=0.08)
+    assert load_config(path, on="llama-3.1-8b@b200:tp1").expected != config.expected
+    with pytest.raises(InputError, match="goes with --on"):
+        load_config(None, backends=["http://h/v1"], engine="vllm")
+
+
+def test_the_expectation_is_the_step_time_model_of_the_deployment() -> None:
+    deployment = parse_deployment("llama-3.1-8b@h100:tp1", engine="vllm")
+    service, model = expected_service(deployment), deployment.step_time_model
+    decode_s = float(deployment.step_time(batch=16, context=1024).expected_s)
+    assert service.output_token_s == decode_s
+    for prompt_tokens in (256.0, 2048.0):
+        prefill_s = float(model.step_time(Step.prefill(1.0, prompt_tokens)).expected_s)
+        overhead_s = float(model.request_overhead.seconds(prompt_tokens, decode_s))
+        ttft_s = float(service.of(prompt_tokens, 0))
+        assert ttft_s == pytest.approx(prefill_s + overhead_s, rel=1e-9)

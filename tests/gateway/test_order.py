@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from tests.gateway.conftest import Live, get, post
@@ -15,6 +16,7 @@ from headway.gateway.scheduler.admission import key_hash
 from headway.gateway.scheduler.priority import Priorities
 from headway.http.fake import FakeSpeed
 from headway.http.openai import with_priority
+from headway.predict.log import read_log
 from headway.predict.prediction import LengthPrediction
 from headway.schedule.fair import FairShares
 from headway.schedule.order import EarliestDeadline, Fcfs, HighestResponseRatio, ShortestJob
@@ -200,6 +202,22 @@ def test_each_answer_teaches_the_predictor(live: Live) -> None:
     (entry,) = live.entries(1)
     assert entry.p50_tokens == pytest.approx(40)
     assert entry.output_tokens == 33
+
+
+def test_a_chat_is_joined_live_as_it_was_learned(live: Live, tmp_path: Path) -> None:
+    """The predictor is shown the same text by the gateway as by a log of the same request."""
+    predictor = FromPrompt()
+    port = live.gateway(live.engine(), predictor=predictor)
+    turns = ("system", "Be brief."), ("user", "Hello"), ("assistant", "Hi."), ("user", "Count to 9")
+    body = {"model": "fake", "messages": [{"role": r, "content": text} for r, text in turns]}
+    assert post(port, body)[0] == 200
+    live.until(lambda: len(predictor.taught) == 1)
+
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({**body, "output_tokens": 9}) + "\n")
+    (observation,) = read_log(log)
+    assert predictor.taught[0][0] == observation.prompt
+    assert "assistant: Hi." in observation.prompt
 
 
 def test_a_predictor_that_fails_loses_no_request(live: Live) -> None:

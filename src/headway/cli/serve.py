@@ -31,6 +31,12 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
     type=click.Path(path_type=Path, dir_okay=False),
     help="A TOML file; SIGHUP rereads it.",
 )
+@click.option(
+    "--on",
+    metavar="MODEL@HARDWARE",
+    help="The deployment behind it, such as llama-3.1-8b@h100:tp1: the first expectation of times.",
+)
+@click.option("--engine", metavar="NAME", help="Serving engine of --on, such as vllm.")
 @click.option("--policy", metavar="NAME", help="In what order requests wait. Default: headway.")
 @click.option(
     "--mode",
@@ -61,6 +67,8 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
 def serve(
     backends: tuple[str, ...],
     file: Path | None,
+    on: str | None,
+    engine: str | None,
     policy: str | None,
     mode: str | None,
     host: str | None,
@@ -91,6 +99,8 @@ def serve(
             file,
             backends=backends,
             policy=policy,
+            on=on,
+            engine=engine,
             mode=mode,
             host=host,
             port=port,

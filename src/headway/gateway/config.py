@@ -11,6 +11,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
+from headway.schedule.view import ServiceTime
 from headway.units import check_positive
 from headway.workload.request import Slo
 
@@ -133,6 +134,7 @@ class GatewayConfig:
         mode: ``schedule`` keeps the queue here; ``annotate`` passes everything through with the
             engine's own ``priority`` set.
         pool_settings: prices and speeds, of those pools that have any.
+        expected: what a request costs before anything was measured, where its pool does not say.
         overflow: who may go from one pool to another; ``None``: nobody.
         tenants: with keys; none: nobody is asked for a key.
         admin_sha256: hash of the admin token; empty turns admin endpoints off.
@@ -152,6 +154,7 @@ class GatewayConfig:
     policy: OrderPolicy = field(default_factory=Fcfs)
     mode: str = SCHEDULE
     pool_settings: tuple[Pool, ...] = ()
+    expected: ServiceTime = field(default_factory=ServiceTime)
     overflow: Overflow | None = None
     tenants: tuple[Tenant, ...] = ()
     admin_sha256: str = field(default="", repr=False)
@@ -227,6 +230,10 @@ class GatewayConfig:
     def pool(self, name: str) -> Pool:
         """Price and speed of the pool called ``name``."""
         return next((pool for pool in self.pool_settings if pool.name == name), Pool(name))
+
+    def service(self, pool_name: str) -> ServiceTime:
+        """Return what a request costs in a pool before anything was measured."""
+        return self.pool(pool_name).service(self.expected)
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Time
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
+from headway.schedule.view import ServiceTime
 from headway.user_file import as_table, check_keys, from_table, read_toml, typed
 from headway.workload.request import Slo
 
@@ -47,7 +48,7 @@ _PLAIN = {
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
-    "policy", "record",
+    "policy", "record", "on", "engine",
 )  # fmt: skip
 _REQUIRED = {
     Endpoint: "a backend needs a url",
@@ -71,7 +72,13 @@ def read_config(path: Path) -> GatewayConfig:
 
 
 def load_config(
-    path: Path | None, *, backends: Sequence[str] = (), policy: str | None = None, **settings: Any
+    path: Path | None,
+    *,
+    backends: Sequence[str] = (),
+    policy: str | None = None,
+    on: str | None = None,
+    engine: str | None = None,
+    **settings: Any,
 ) -> GatewayConfig:
     """Return the configuration in ``path``, if given, with what goes before it.
 
@@ -79,6 +86,9 @@ def load_config(
         path: of the file; without one ``backends`` are needed.
         backends: addresses of engines, in place of the file's.
         policy: name of the order, in place of the file's.
+        on: the deployment behind the gateway, such as llama-3.1-8b@h100:tp1, in place of the
+            file's; its step times are expected until engines have been measured.
+        engine: the serving engine of that deployment; ``None`` for the data sheet.
         settings: fields of `GatewayConfig`; ``None`` leaves one as it is.
 
     Raises:
@@ -95,9 +105,22 @@ def load_config(
     if policy is not None:
         own["policy"] = find_policy(policy)
 
+    if on is not None:
+        own["expected"] = _expected(on, engine)
+    elif engine is not None:
+        raise InputError("--engine goes with --on, such as --on llama-3.1-8b@h100:tp1")
+
     if path is not None:
         return replace(read_config(path), **own)
     return GatewayConfig(**{"policy": find_policy(DEFAULT_POLICY), **own})
+
+
+def _expected(on: str, engine: str | None) -> ServiceTime:
+    # Named rarely, and the cost model is more than all the rest that a gateway imports.
+    from headway.gateway.expectation import expected_service
+    from headway.steptime.deployment_name import parse_deployment
+
+    return expected_service(parse_deployment(on, engine=engine))
 
 
 def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
@@ -108,6 +131,13 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
     if "record" in tree:
         where = typed(tree["record"], str, "record")
         plain["record"] = where if is_postgres(where) else folder / where
+
+    # What requests are expected to cost, where a deployment is named.
+    if "on" in tree:
+        engine = typed(tree["engine"], str, "engine") if "engine" in tree else None
+        plain["expected"] = _expected(typed(tree["on"], str, "on"), engine)
+    elif "engine" in tree:
+        raise InputError('engine goes with on, such as on = "llama-3.1-8b@h100:tp1"')
 
     pools = as_table(tree.get("pool", {}), "pool")
     classes = as_table(tree.get("class", {}), "class")

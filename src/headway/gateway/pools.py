@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from headway.errors import InputError
@@ -107,17 +107,17 @@ class Pool:
                     f"{name} of pool {self.name} must be from 0 to 3600 seconds, not {seconds}"
                 )
 
-    @property
-    def service(self) -> ServiceTime:
-        """What a request costs there before anything was measured."""
+    def service(self, expected: ServiceTime) -> ServiceTime:
+        """Return what a request costs there before anything was measured.
+
+        ``expected`` is what holds where the pool itself says nothing.
+        """
         own = {
             "fixed_s": self.fixed_s,
             "prompt_token_s": self.prompt_token_s,
             "output_token_s": self.output_token_s,
         }
-        return ServiceTime(
-            **{name: seconds for name, seconds in own.items() if seconds is not None}
-        )
+        return replace(expected, **{name: v for name, v in own.items() if v is not None})
 
 
 @dataclass(frozen=True, slots=True)

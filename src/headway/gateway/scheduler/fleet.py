@@ -31,7 +31,7 @@ class Fleet:
         before, self.engines = self.engines, {}
         self._pools = {pool: [] for pool in config.pools}
         for endpoint in config.endpoints:
-            expected = config.pool(endpoint.pool).service
+            expected = config.service(endpoint.pool)
             engine = before.get(endpoint.url) or EngineState(endpoint, expected)
             engine.reconfigure(endpoint, expected)
             self.engines[endpoint.url] = engine
