@@ -154,7 +154,7 @@ def _published_chip(cluster: Cluster) -> Cluster:
             memory_bandwidth_bytes_per_s=own.memory_bandwidth_bytes_per_s,
             memory_bytes=own.memory_bytes,
         ),
-        price_usd_per_accelerator_hour=own.usd_per_hour,
+        usd_per_accelerator_hour=own.usd_per_hour,
     )
 
 

@@ -280,7 +280,7 @@ def test_idle_power_and_price_are_sane(name: str) -> None:
     cluster = find_cluster(name)
     idle_w, tdp_w = cluster.accelerator.idle_w, cluster.accelerator.tdp_w
     assert idle_w is None or (tdp_w is not None and 0 < idle_w < 0.5 * tdp_w)
-    price = cluster.price_usd_per_accelerator_hour
+    price = cluster.usd_per_accelerator_hour
     assert price is None or 0.1 < price < 10
 
 

@@ -72,8 +72,8 @@ def test_lists_and_all() -> None:
 
 
 def test_a_price_replaces_the_catalogues() -> None:
-    assert find_cluster("h100", usd_per_hour=2.5).price_usd_per_accelerator_hour == 2.5
-    prices = {c.price_usd_per_accelerator_hour for c in find_clusters("all", usd_per_hour=3)}
+    assert find_cluster("h100", usd_per_hour=2.5).usd_per_accelerator_hour == 2.5
+    prices = {c.usd_per_accelerator_hour for c in find_clusters("all", usd_per_hour=3)}
     assert prices == {3}
     with pytest.raises(InputError, match="above 0"):
         find_cluster("h100", usd_per_hour=0)

@@ -61,7 +61,7 @@ def test_a_plain_file_becomes_si(write: Callable[[str], Path]) -> None:
     assert cluster.accelerator.flops_per_s(DType.BF16) == 4e14
     assert cluster.accelerator.tdp_w == 450
     assert cluster.accelerator.idle_w is None
-    assert cluster.price_usd_per_accelerator_hour is None
+    assert cluster.usd_per_accelerator_hour is None
     assert [link.name for link in cluster.links] == ["inner", "outer"]
     assert cluster.links[0].latency_s == pytest.approx(0.8e-6)
     assert cluster.links[1].bandwidth_bytes_per_s == 25e9
@@ -287,7 +287,7 @@ def test_what_is_written_is_what_is_read(
     assert chip.memory_bytes == memory_gib * 2**30
     assert chip.memory_bandwidth_bytes_per_s == bandwidth * 1e9
     assert (chip.tdp_w, chip.idle_w) == (tdp_w, idle)
-    assert cluster.price_usd_per_accelerator_hour == price
+    assert cluster.usd_per_accelerator_hour == price
     assert {d.value: r for d, r in chip.peak_flops_per_s.items()} == {
         dtype: rate * 1e12 for dtype, rate in rates.items()
     }

@@ -35,7 +35,7 @@ def frontier(question: Question, clusters: Sequence[Cluster]) -> Report[ServingR
     failures: list[DoesNotFitError] = []
     sources: dict[str, str] = {}
     for cluster in clusters:
-        if cluster.price_usd_per_accelerator_hour is None:
+        if cluster.usd_per_accelerator_hour is None:
             notes.append(f"{cluster.name} is left out: no price is known; give one with --price")
             continue
 

@@ -40,14 +40,14 @@ class Link:
 class Cluster:
     """Up to ``num_accelerators`` alike accelerators, their links from the inside out, their price.
 
-    ``price_usd_per_accelerator_hour`` is ``None`` where no price was found: costs then raise.
+    ``usd_per_accelerator_hour`` is ``None`` where no price was found: costs then raise.
     ``sources`` holds the citations of links and price.
     """
 
     accelerator: Accelerator
     num_accelerators: int
     links: tuple[Link, ...]
-    price_usd_per_accelerator_hour: float | None
+    usd_per_accelerator_hour: float | None
     sources: Mapping[str, Citation] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class Cluster:
             raise InputError(
                 "links must be given from the inside out, each domain larger than the last"
             )
-        if self.price_usd_per_accelerator_hour is not None:
-            _check_price(self.price_usd_per_accelerator_hour)
+        if self.usd_per_accelerator_hour is not None:
+            _check_price(self.usd_per_accelerator_hour)
 
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 
@@ -75,9 +75,9 @@ class Cluster:
     @property
     def usd_per_accelerator_s(self) -> float:
         """Price of one accelerator for one second; raise `InputError` where none is known."""
-        if self.price_usd_per_accelerator_hour is None:
+        if self.usd_per_accelerator_hour is None:
             raise InputError(f"no price is known for {self.name}; give one with --price")
-        return self.price_usd_per_accelerator_hour / HOUR_S
+        return self.usd_per_accelerator_hour / HOUR_S
 
     @property
     def citations(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ class Cluster:
     def at_price(self, usd_per_accelerator_hour: float) -> Cluster:
         """Return the same cluster at another price."""
         _check_price(usd_per_accelerator_hour)
-        return replace(self, price_usd_per_accelerator_hour=usd_per_accelerator_hour)
+        return replace(self, usd_per_accelerator_hour=usd_per_accelerator_hour)
 
     def of(self, num_accelerators: int) -> Cluster:
         """Return the same cluster with another number of accelerators."""

@@ -40,7 +40,7 @@ _OWN_QUANTITIES = {
     "memory_bandwidth_gb_per_s": _Quantity("memory_bandwidth_bytes_per_s", GB, 1e-3, 1e7),
     "tdp_w": _Quantity("tdp_w", 1.0, 1e-3, 1e6),
     "idle_w": _Quantity("idle_w", 1.0, 0.0, 1e6),
-    "price_usd_per_hour": _Quantity("price_usd_per_accelerator_hour", 1.0, 1e-6, 1e6),
+    "price_usd_per_hour": _Quantity("usd_per_accelerator_hour", 1.0, 1e-6, 1e6),
 }
 _LINK_QUANTITIES = {
     "domain_size": _Quantity("domain_size", 1.0, 1, 1e7),
@@ -86,7 +86,7 @@ def cluster_of_text(text: str, where: str) -> Cluster:
             accelerator=accelerator,
             num_accelerators=links[-1].domain_size,
             links=links,
-            price_usd_per_accelerator_hour=usd_per_hour,
+            usd_per_accelerator_hour=usd_per_hour,
             sources=outside.sources,
         )
     except InputError as error:

@@ -14,7 +14,7 @@ from headway.report.fact import Fact
 from headway.report.report import Report
 from headway.units import GB, GIB, TFLOPS, US
 
-PRICE = "price_usd_per_accelerator_hour"
+PRICE = "usd_per_accelerator_hour"
 
 
 def _rate(dtype: str) -> float | None:
@@ -92,7 +92,7 @@ def prices_report(clusters: Iterable[Cluster]) -> Report[PriceRow]:
         rows.append(
             PriceRow(
                 accelerator=cluster.name,
-                usd_per_accelerator_hour=cluster.price_usd_per_accelerator_hour,
+                usd_per_accelerator_hour=cluster.usd_per_accelerator_hour,
                 terms=citation.note if citation else None,
                 date=citation.date if citation else None,
                 source=citation.url if citation else None,
@@ -157,7 +157,7 @@ def _accelerator_row(cluster: Cluster) -> AcceleratorRow:
         memory_bandwidth_bytes_per_s=chip.memory_bandwidth_bytes_per_s,
         domain_size=cluster.links[0].domain_size,
         tdp_w=chip.tdp_w,
-        usd_per_accelerator_hour=cluster.price_usd_per_accelerator_hour,
+        usd_per_accelerator_hour=cluster.usd_per_accelerator_hour,
         title=_title(cluster.name),
     )
 
@@ -188,8 +188,8 @@ def _facts(cluster: Cluster) -> Iterator[Fact]:
             f"{link.latency_s / US:g} us a hop, among {link.domain_size:,}"
         )
         yield _fact(f"link {i + 1}", text, outside.get(f"links.{i}.bandwidth_bytes_per_s"))
-    if cluster.price_usd_per_accelerator_hour is not None:
-        price = f"${cluster.price_usd_per_accelerator_hour:g} an hour"
+    if cluster.usd_per_accelerator_hour is not None:
+        price = f"${cluster.usd_per_accelerator_hour:g} an hour"
         yield _fact("price", price, outside.get(PRICE))
 
 

@@ -151,7 +151,7 @@ def ideal_report(
     ]
 
     clusters = [reference.deployment.cluster for reference in references]
-    prices = {c.name: c.sources.get("price_usd_per_accelerator_hour") for c in clusters}
+    prices = {c.name: c.sources.get("usd_per_accelerator_hour") for c in clusters}
     return Report(
         kind="ideal",
         title="Idealized runtime: each request alone on its accelerators",
@@ -241,7 +241,7 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
 
     level = None if reference.engine is None else 0.9
     energy = reference.mean_joules(*lengths)
-    has_price = deployment.cluster.price_usd_per_accelerator_hour is not None
+    has_price = deployment.cluster.usd_per_accelerator_hour is not None
     return IdealRow(
         model=deployment.model.name,
         accelerator=deployment.cluster.name,

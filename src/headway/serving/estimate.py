@@ -169,7 +169,7 @@ def serve(
             run_w / (slowest.requests_per_s * shape.output_tokens),
         )
 
-    price = deployment.cluster.price_usd_per_accelerator_hour
+    price = deployment.cluster.usd_per_accelerator_hour
     return ServingEstimate(
         deployment=deployment,
         loop=loop,

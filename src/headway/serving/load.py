@@ -67,10 +67,10 @@ class Load:
     def tariff_on(self, deployment: Deployment) -> Tariff | None:
         """Return what an accelerator of ``deployment`` costs; ``None`` where no price is known."""
         cluster = deployment.cluster
-        if cluster.price_usd_per_accelerator_hour is None:
+        if cluster.usd_per_accelerator_hour is None:
             return None
         return Tariff(
-            cluster.price_usd_per_accelerator_hour,
+            cluster.usd_per_accelerator_hour,
             duty_cycle=self.duty_cycle,
             usd_per_kwh=self.usd_per_kwh,
             pue=self.pue,

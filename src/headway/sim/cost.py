@@ -32,7 +32,7 @@ class PoolCost:
     @property
     def usd_per_hour(self) -> float | None:
         """Of all replicas; ``None`` where no price is known."""
-        price = self.deployment.cluster.price_usd_per_accelerator_hour
+        price = self.deployment.cluster.usd_per_accelerator_hour
         return None if price is None else price * self.num_accelerators
 
     def joules(self, row: PolicyRow) -> float | None:
