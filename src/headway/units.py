@@ -66,6 +66,17 @@ def parse_number(text: str, what: str) -> float:
     return number
 
 
+def parse_positive(text: str, what: str, zero: bool = False) -> float:
+    """Return the number in ``text``, above 0.
+
+    Raises:
+        InputError: ``text`` is no number, not above 0 (which ``zero`` allows), or above 1e15.
+
+    """
+    number = parse_number(text, what)
+    return 0.0 if zero and number == 0 else check_positive(number, what, maximum=1e15)
+
+
 def parse_count(text: str, what: str, minimum: int = 1, maximum: int = 10**15) -> int:
     """Return the whole number in ``text`` (``256``, ``4k``), from ``minimum`` to ``maximum``.
 

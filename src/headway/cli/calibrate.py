@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import find_clusters, layout_options, only
+from headway.cli.options import degree_options, find_clusters, only
 from headway.cli.show import show
 from headway.measure.calibrate import calibration_report, fit_own, read_serving_points
 from headway.model.catalogue import find_model, find_precision
@@ -28,9 +28,9 @@ def served_options(required: bool) -> Callable[[Command], Command]:
     def add(command: Any) -> Any:
         command = click.option(
             "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
-        )(layout_options(command))
+        )(degree_options(command))
         for flag, help in (
-            ("--engine", "By which engine: vllm, sglang or tensorrt-llm."),
+            ("--engine", "Serving engine that ran: vllm, sglang or tensorrt-llm."),
             ("--on", "On which accelerator."),
             ("--model", "What was served: a name, or a config.json."),
         ):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import click
 
-from headway.cli.options import COUNT
-from headway.cli.serving_options import PlaceOptions, as_object
+from headway.cli.options import COUNT, as_object
+from headway.cli.serving_options import PlaceOptions
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.serving.disaggregated_report import link_called, parse_engines, two_stages

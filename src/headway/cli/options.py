@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import fields
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from headway.cli.files import json_option, picture_options
 from headway.errors import InputError
 from headway.hardware.catalogue import find_clusters as find_clusters
-from headway.steptime.parallelism import Parallelism
 from headway.units import (
     parse_count,
     parse_counts,
     parse_fraction,
-    parse_number,
+    parse_positive,
     parse_rate_rps,
     parse_time_s,
 )
@@ -49,7 +48,8 @@ class Parsed(ParamType):
         return self.parse(value, what) if isinstance(value, str) else value
 
 
-NUMBER = Parsed("number", parse_number)
+NUMBER = Parsed("number", parse_positive)  # above 0: 2.5, 1e6
+NUMBER_OR_ZERO = Parsed("number", partial(parse_positive, zero=True))
 COUNT = Parsed("number", parse_count)  # 1 and above: 256, 4k
 COUNT_OR_ZERO = Parsed("number", partial(parse_count, minimum=0))
 COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256
@@ -57,37 +57,6 @@ TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
 TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))
 FRACTION = Parsed("fraction", parse_fraction)  # 0.3, 30%
 RATE = Parsed("rate", parse_rate_rps)  # per second, or 600/min
-
-
-def as_number(what: str, whole: bool = False, zero: bool = False) -> Callable[..., Any]:
-    """An option's callback that reads a number above 0 such as 4096, 128k or 1e6.
-
-    It is called ``what`` in messages; fractions are refused if ``whole``, 0 allowed if ``zero``.
-    """
-
-    def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        if value is None:
-            return None
-        number = parse_number(value, what)
-        if number < 0 or (number == 0 and not zero):
-            raise InputError(f"{what} must be {'0 or more' if zero else 'above 0'}, not {value}")
-        if number > 1e15:
-            raise InputError(f"{what} must be at most 1e15, not {value}")
-        if whole and number != int(number):
-            raise InputError(f"{what} must be a whole number, not {value}")
-        return int(number) if whole else number
-
-    return convert
-
-
-def number_option(
-    flag: str, what: str, help: str, whole: bool = False, zero: bool = False, **settings: Any
-) -> Callable[[Command], Command]:
-    """An option for a number above 0 (or 0, if ``zero``), called ``what`` in messages."""
-    read = as_number(what, whole, zero)
-    return click.option(
-        flag, metavar="NUMBER", callback=read, help=help, show_default=True, **settings
-    )
 
 
 def on_option(
@@ -100,11 +69,8 @@ def on_option(
 
 def price_option(command: Command) -> Command:
     """--price USD, as ``price``: dollars per accelerator-hour, or ``None``."""
-    return number_option(
-        "--price",
-        "price in $ per accelerator-hour",
-        "$ per accelerator-hour, instead of the catalogue's.",
-    )(command)
+    help = "$ per accelerator-hour, instead of the catalogue's."
+    return click.option("--price", type=NUMBER, help=help)(command)
 
 
 def calibration_option(command: Command) -> Command:
@@ -157,21 +123,16 @@ def slo_option(command: Command) -> Command:
     )(command)
 
 
-def layout_options(command: Command) -> Command:
-    """Add --tp, --pp, --dp and --ep; read them with `layout_of`."""
+def degree_options(command: Command) -> Command:
+    """--tp, --pp, --dp and --ep, each a number or ``None``."""
     return together(
         [
-            number_option("--tp", "tp", "Tensor-parallel ranks.", whole=True),
-            number_option("--pp", "pp", "Pipeline stages.", whole=True),
-            number_option("--dp", "dp", "Groups with attention of their own.", whole=True),
-            number_option("--ep", "ep", "Expert-parallel groups.", whole=True),
+            click.option("--tp", type=COUNT, help="Tensor-parallel ranks."),
+            click.option("--pp", type=COUNT, help="Pipeline stages."),
+            click.option("--dp", type=COUNT, help="Groups with attention of their own."),
+            click.option("--ep", type=COUNT, help="Expert-parallel groups."),
         ]
     )(command)
-
-
-def layout_of(*degrees: int | None) -> Parallelism:
-    """The layout that was said, in the order of `Parallelism`, 1 for what was not."""
-    return Parallelism(*(degree or 1 for degree in degrees))
 
 
 def together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command]:
@@ -181,6 +142,22 @@ def together(options: list[Callable[[Any], Any]]) -> Callable[[Command], Command
         for option in reversed(options):
             command = option(command)
         return command
+
+    return add
+
+
+def as_object(
+    name: str, cls: type[Any], options: list[Callable[[Any], Any]]
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``options`` and passes them as one ``cls`` called ``name``."""
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def with_object(*args: Any, **values: Any) -> Any:
+            own = {field.name: values.pop(field.name) for field in fields(cls)}
+            return command(*args, **values, **{name: cls(**own)})
+
+        return together(options)(with_object)  # type: ignore[return-value] # more options only
 
     return add
 
@@ -195,14 +172,9 @@ def refuse_given(why: str, *names: str) -> None:
 
 
 def only(clusters: tuple[One, ...]) -> One:
-    """The one accelerator of a command that takes one."""
+    """Return the one accelerator of a command that takes one."""
     if len(clusters) != 1:
         raise InputError(
             f"this takes one accelerator, not {len(clusters)}; to compare, use headway frontier"
         )
     return clusters[0]
-
-
-def report_options(command: Command) -> Command:
-    """Add --json, --html and --png; write them with `headway.cli.show.deliver`."""
-    return json_option()(picture_options(command))

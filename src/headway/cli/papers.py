@@ -14,6 +14,7 @@ from headway.cli.options import (
     COUNT,
     FRACTION,
     NUMBER,
+    NUMBER_OR_ZERO,
     TIME,
     Command,
     find_clusters,
@@ -75,7 +76,7 @@ def question_options(command: Command) -> Command:
         precision_option,
         click.option(
             "--context",
-            type=NUMBER,
+            type=NUMBER_OR_ZERO,
             default="0",
             show_default=True,
             help="Cached tokens of every sequence.",

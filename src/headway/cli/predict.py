@@ -109,7 +109,12 @@ def train_command(
 @click.argument("folder", type=FOLDER)
 @click.argument("log")
 @click.option("--online", is_flag=True, help="Let it learn from each line after predicting it.")
-@click.option("--baselines/--no-baselines", default=True, show_default=True)
+@click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Whether baselines that learn from half of LOG are scored beside it.",
+)
 @answer_files
 def evaluate_command(
     folder: Path, log: str, online: bool, baselines: bool, files: AnswerFiles

@@ -10,7 +10,14 @@ from pathlib import Path
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, COUNTS, FRACTION, TIME_OR_ZERO, length_options, number_option
+from headway.cli.options import (
+    COUNT,
+    COUNTS,
+    FRACTION,
+    NUMBER_OR_ZERO,
+    TIME_OR_ZERO,
+    length_options,
+)
 from headway.cli.show import show
 from headway.engines.runtimes import RUNTIMES, start_runtime
 from headway.errors import InputError
@@ -53,9 +60,9 @@ shown = partial(click.option, show_default=True)
 @click.option("--completions", is_flag=True, help="Ask /completions, not /chat/completions.")
 @click.option("--extra", metavar="JSON", help="Further fields of every request.")
 @click.option("--max-requests", type=COUNT, help="Default: the plan and its retries.")
-@number_option("--budget-usd", "budget in $", "Dollars that are never exceeded.", zero=True)
-@number_option("--prompt-price", "price of prompt tokens", "$ per million tokens.", zero=True)
-@number_option("--output-price", "price of output tokens", "$ per million tokens.", zero=True)
+@click.option("--budget-usd", type=NUMBER_OR_ZERO, help="Dollars that are never exceeded.")
+@click.option("--prompt-price", type=NUMBER_OR_ZERO, help="$ per million prompt tokens.")
+@click.option("--output-price", type=NUMBER_OR_ZERO, help="$ per million output tokens.")
 @shown("--pause", type=TIME_OR_ZERO, default="0s", help="Between requests.")
 @shown("--seed", type=int, default=0, help="Of prompts and order.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,17 +13,17 @@ from headway.cli.options import (
     COUNTS,
     FRACTION,
     NUMBER,
+    NUMBER_OR_ZERO,
     RATE,
     TIME,
     Command,
+    as_object,
     calibration_option,
+    degree_options,
     engine_option,
-    layout_of,
     length_options,
-    number_option,
     on_option,
     price_option,
-    together,
 )
 from headway.errors import InputError
 from headway.frontier.question import Question
@@ -40,26 +38,11 @@ from headway.steptime.acceptance import speculation_by
 from headway.steptime.calibration import Calibration, read_calibration, shipped
 from headway.steptime.deployment import Deployment, EngineLimits, default_limits
 from headway.steptime.layouts import fastest_deployment
+from headway.steptime.parallelism import Parallelism
 from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation
 
 DEFAULT_ENGINE, NO_ENGINE = "vllm", "none"
-
-
-def as_object(
-    name: str, cls: type[Any], options: list[Callable[[Any], Any]]
-) -> Callable[[Command], Command]:
-    """Return a decorator that adds ``options`` and passes them as one ``cls`` called ``name``."""
-
-    def add(command: Command) -> Command:
-        @wraps(command)
-        def with_object(*args: Any, **values: Any) -> Any:
-            own = {field.name: values.pop(field.name) for field in fields(cls)}
-            return command(*args, **values, **{name: cls(**own)})
-
-        return together(options)(with_object)  # type: ignore[return-value] # more options only
-
-    return add
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +176,7 @@ class LayoutOptions:
             deployment = Deployment(
                 model,
                 cluster,
-                parallelism=layout_of(*degrees),
+                parallelism=Parallelism(*(degree or 1 for degree in degrees)),
                 precision=place.numbers,
                 engine=engine,
                 limits=limits,
@@ -224,10 +207,7 @@ layout_options = as_object(
     "layout",
     LayoutOptions,
     [
-        click.option("--tp", type=COUNT, help="Tensor-parallel ranks."),
-        click.option("--pp", type=COUNT, help="Pipeline stages."),
-        click.option("--dp", type=COUNT, help="Groups with attention of their own."),
-        click.option("--ep", type=COUNT, help="Expert-parallel groups."),
+        degree_options,
         click.option("--rows", type=COUNT, help="Rows of a two-dimensional tensor layout."),
         click.option(
             "--accelerators",
@@ -383,7 +363,7 @@ load_options = as_object(
         ),
         click.option(
             "--usd-per-kwh",
-            type=NUMBER,
+            type=NUMBER_OR_ZERO,
             default="0",
             show_default=True,
             help="Electricity on top of the hourly price.",
@@ -421,10 +401,12 @@ api_options = as_object(
     "api",
     ApiOptions,
     [
-        number_option("--api-in", "API price", "$ per million input tokens of an API."),
-        number_option("--api-out", "API price", "$ per million output tokens of an API."),
-        number_option(
-            "--api-cached", "API price", "$ per million cached input tokens of an API.", zero=True
+        click.option("--api-in", type=NUMBER, help="$ per million input tokens of an API."),
+        click.option("--api-out", type=NUMBER, help="$ per million output tokens of an API."),
+        click.option(
+            "--api-cached",
+            type=NUMBER_OR_ZERO,
+            help="$ per million cached input tokens of an API.",
         ),
     ],
 )

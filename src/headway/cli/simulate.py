@@ -76,16 +76,44 @@ IN_A_SCENARIO = (
     help="Prefill on the first deployment, decode on the second, 1 ms of transfer between.",
 )
 @click.option(
-    "--route", type=click.Choice(sorted(PLACEMENTS)), default="least-loaded", show_default=True
+    "--route",
+    type=click.Choice(sorted(PLACEMENTS)),
+    default="least-loaded",
+    show_default=True,
+    help="Which replica a request goes to.",
 )
-@click.option("--max-num-seqs", type=COUNT, default="256", show_default=True)
-@click.option("--max-num-batched-tokens", type=COUNT, default="2048", show_default=True)
+@click.option(
+    "--max-num-seqs", type=COUNT, default="256", show_default=True, help="Sequences of a step."
+)
+@click.option(
+    "--max-num-batched-tokens",
+    type=COUNT,
+    default="2048",
+    show_default=True,
+    help="Tokens of a step.",
+)
 @click.option("--kv-blocks", type=COUNT, help="Instead of what fits.")
-@click.option("--prefix-cache/--no-prefix-cache", default=True, show_default=True)
-@click.option("--async-scheduling/--no-async-scheduling", default=True, show_default=True)
+@click.option(
+    "--prefix-cache/--no-prefix-cache",
+    default=True,
+    show_default=True,
+    help="Whether prompts that begin alike are computed once.",
+)
+@click.option(
+    "--async-scheduling/--no-async-scheduling",
+    default=True,
+    show_default=True,
+    help="Whether a step is scheduled while the one before it runs.",
+)
 @click.option("--explain", type=COUNT_OR_ZERO, help="Say where the time of this request went.")
 @click.option("--laws", is_flag=True, help="Check every run against the laws.")
-@click.option("--executor", type=click.Choice(EXECUTORS), default="threads", show_default=True)
+@click.option(
+    "--executor",
+    type=click.Choice(EXECUTORS),
+    default="threads",
+    show_default=True,
+    help="Who runs the sweep.",
+)
 @click.option("--workers", type=COUNT, default="1", show_default=True, help="Of the executor.")
 @answer_files
 def simulate(
