@@ -133,7 +133,7 @@ def test_what_cannot_be_answered_is_said(arguments: list[str], said: str) -> Non
 
 def test_what_is_no_profile_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "api.jsonl"
-    with pytest.raises(HeadwayError, match="cannot read"):
+    with pytest.raises(HeadwayError, match="no file"):
         run(compare, str(path), "--against", "llama-3.1-8b")
     path.write_text('{"kind": "start"}\n')
     with pytest.raises(HeadwayError, match="one model on one accelerator"):

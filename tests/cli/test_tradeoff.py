@@ -74,5 +74,5 @@ def test_bad_files_are_named(tmp_path: Path, content: str, said: str) -> None:
 def test_a_column_that_is_nearly_there(scores: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean"):
         run(str(scores), "--score", "acuracy")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="no file"):
         run(str(scores) + "x")

@@ -128,7 +128,7 @@ def test_impossible_measurements_are_refused(tmp_path: Path) -> None:
         Setup("", "e", "cpu")
     with pytest.raises(InputError, match="one trial"):
         measure(Counting(), LOADS, trials=0)
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="no file"):
         read_measurements(tmp_path / "none")
     (tmp_path / "empty").write_text("")
     with pytest.raises(InputError, match="no measurement"):

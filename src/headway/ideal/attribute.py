@@ -12,12 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from headway.errors import InputError
 from headway.ideal.denoise import Denoised, denoise, fresh_tokens
 from headway.ideal.reference import Reference
 from headway.ideal.request_profile import FloatArray
+from headway.ideal.runtime_fit import normal_width
 from headway.measure.endpoint.campaign import probes_and_pings
-from headway.measure.endpoint.ledger import read_entries
+from headway.measure.endpoint.ledger import read_ledger
 from headway.measure.trials import Interval
 from headway.report.chart import Bars
 from headway.report.column import column
@@ -25,7 +25,7 @@ from headway.report.estimate import Estimate
 from headway.report.report import Report
 
 NUM_DRAWS = 2000
-SDS_OF_90_PERCENT = 1.645
+SDS_OF_90_PERCENT = normal_width(0.9)
 
 
 class RuntimeModel(Protocol):
@@ -179,12 +179,7 @@ def endpoint_report(path: Path, reference: Reference) -> Report[PartRow]:
         InputError: the ledger cannot be read, or holds too little.
 
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    entries = read_entries(content[: content.rfind(b"\n") + 1], path)
-
+    entries = read_ledger(path)
     denoised = denoise(*probes_and_pings(entries))
     attribution = attribute(denoised, reference.runtime)
     deployment, engine = reference.deployment, reference.engine

@@ -23,7 +23,6 @@ from headway.measure.trials import Interval, lower_envelope
 
 MIN_PROBES_PER_STRETCH = 8
 MAX_STRETCHES = 24
-SDS_OF_90_PERCENT_RANGE = 3.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +144,7 @@ def _floors(groups: Sequence[Sequence[Probe]], away_s: float) -> RequestProfile:
             (1.0, first_s, first),
             (max(output_tokens, 2.0), last_s, last),
         ):
-            sd = (floor.upper - floor.lower) / SDS_OF_90_PERCENT_RANGE
-            rows.append((prompt_tokens, output, seconds, sd / seconds))
+            rows.append((prompt_tokens, output, seconds, floor.sd / seconds))
 
     prompts, outputs, runtimes_s, spread = np.asarray(rows, dtype=np.float64).T
     return RequestProfile(prompts, outputs, runtimes_s, spread)

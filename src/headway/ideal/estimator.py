@@ -33,7 +33,6 @@ CPU_PRIORS = replace(
 ALIGNED_ELEMENTS = 8
 # Up to so many tokens the kernels for vectors and narrow matrices are used.
 SMALL_TOKENS = 32
-SDS_OF_90_PERCENT_RANGE = 3.3
 
 
 def tiles_and_priors(widths: Sequence[int]) -> tuple[Tiles, Priors]:
@@ -98,12 +97,11 @@ def request_profile(measurements: Sequence[Measurement], batch: int = 1) -> Requ
     _check_one_setup([m for m, _ in requests])
 
     floors = [m.envelope.floor_s for m, _ in requests]
-    sds = [(floor.upper - floor.lower) / SDS_OF_90_PERCENT_RANGE for floor in floors]
     return RequestProfile(
         prompt_tokens=np.asarray([load.prompt_tokens for _, load in requests], dtype=np.float64),
         output_tokens=np.asarray([load.output_tokens for _, load in requests], dtype=np.float64),
         runtime_s=np.asarray([floor.expected for floor in floors]),
-        spread=np.asarray([sd / floor.expected for sd, floor in zip(sds, floors, strict=True)]),
+        spread=np.asarray([floor.sd / floor.expected for floor in floors]),
     )
 
 

@@ -14,16 +14,18 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from headway.errors import InputError, UnknownNameError, reason
+from headway.errors import InputError, UnknownNameError
 from headway.ideal.request_profile import FloatArray
 from headway.report.chart import Chart
 from headway.report.column import column
 from headway.report.report import Report
+from headway.user_file import read_text
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.intp]
@@ -223,10 +225,9 @@ def read_scores(path: Path, metric: str, score: str) -> tuple[list[Score], list[
 
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
+        table = list(csv.DictReader(StringIO(read_text(path, "a CSV file"))))
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV file: {error}") from None
     if not table:
         raise InputError(f"{path} has no rows below its head")
     names = [name for name in table[0] if name]

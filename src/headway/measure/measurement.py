@@ -17,12 +17,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from headway.errors import InputError, reason
+from headway.errors import InputError
 from headway.measure.trials import Envelope, Interval, lower_envelope
 from headway.report.files import write_atomically
+from headway.user_file import read_text
 from headway.workload.step import Step
 
 VERSION = 1
+MAX_BYTES = 1_000_000_000
 
 
 class Clock(Enum):
@@ -232,13 +234,9 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
 
 def read_measurements(path: Path) -> tuple[Measurement, ...]:
     """Read JSON lines; raise `InputError` with the number of the first bad line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from None
-
+    lines = read_text(path, "what headway profile wrote", MAX_BYTES)
     measurements = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines.splitlines(), 1):
         if line.strip():
             try:
                 measurements.append(Measurement.from_line(line))

@@ -17,6 +17,8 @@ from headway.report.estimate import Estimate
 
 # Clocks and code paths differ by that much between runs, however often one repeats.
 MIN_DOUBT = 0.005
+# Between the 5% and the 95% quantile of a normal law.
+SDS_OF_90_PERCENT = 3.3
 # What a single trial may be above its floor.
 SINGLE_TRIAL_DOUBT = 0.2
 
@@ -55,6 +57,11 @@ class Interval:
     def estimate(self, level: float | None = None) -> Estimate:
         """Return it as a cell of a report."""
         return Estimate(self.expected, self.lower, self.upper, level)
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation of a normal law that has 90% in here."""
+        return (self.upper - self.lower) / SDS_OF_90_PERCENT
 
     def holds(self, value: float) -> bool:
         """Return whether ``value`` lies within."""

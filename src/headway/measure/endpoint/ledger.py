@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from headway.errors import InputError
 
@@ -32,7 +31,7 @@ class Ledger:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
         try:
-            self.entries = read_entries(content[:complete_bytes], path)
+            self.entries = _entries(content[:complete_bytes], path)
         except InputError:
             os.close(self._file)
             raise
@@ -51,17 +50,25 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def read_entries(content: bytes, path: Path) -> list[dict[str, object]]:
-    """Return the entries in ``content``; raise `InputError` naming the first bad line."""
+def read_ledger(path: Path) -> list[dict[str, object]]:
+    """Return the entries of the file at ``path``, without a torn last line.
+
+    Raises:
+        InputError: it cannot be read, or is no ledger; names the first bad line.
+
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    return _entries(content[: content.rfind(b"\n") + 1], path)
+
+
+def _entries(content: bytes, path: Path) -> list[dict[str, object]]:
     entries = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
