@@ -67,17 +67,17 @@ def test_means_per_scenario_and_single_requests(
 def test_a_profile_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup = Setup("mine", "engine 1", "cpu")
     loads = [RequestLoad(1, p, o) for p in (1, 64, 512) for o in (1, 16)]
-    found = [
+    measurements = [
         Measurement(setup, l, (0.02 + 1e-4 * l.prompt_tokens + 0.019 * (l.output_tokens - 1),) * 3,
                     Clock.WALL, "")
         for l in loads  # noqa: E741
     ]  # fmt: skip
     path = tmp_path / "mine.jsonl"
-    write_measurements(path, found)
+    write_measurements(path, measurements)
     report = answer(capsys, compare, str(path), "--against", "llama-3.1-8b", "--prompt", "256")
     assert [row.software for row in report.rows] == ["vllm", "engine 1"]
-    told = report.rows[1].runtime_s.expected
-    assert told == pytest.approx(0.02 + 0.0256 + 63 * 0.019, rel=0.05)
+    runtime_s = report.rows[1].runtime_s.expected
+    assert runtime_s == pytest.approx(0.02 + 0.0256 + 63 * 0.019, rel=0.05)
 
 
 def test_the_data_sheet_instead_of_an_engine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_where_the_time_of_an_endpoint_goes(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["no-such-model"], "unknown model"),
         (["llama-3.1-8b", "--on", "no-such-chip"], "unknown"),
@@ -126,8 +126,8 @@ def test_where_the_time_of_an_endpoint_goes(
         (["llama-3.1-8b", "--lengths", "nowhere.jsonl"], "cannot read"),
     ],
 )
-def test_what_cannot_be_answered_is_said(arguments: list[str], said: str) -> None:
-    with pytest.raises(HeadwayError, match=said):
+def test_what_cannot_be_answered_is_said(arguments: list[str], message: str) -> None:
+    with pytest.raises(HeadwayError, match=message):
         run(ideal, *arguments)
 
 

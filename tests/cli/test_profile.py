@@ -29,15 +29,15 @@ def test_a_black_box_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFix
     prices = ["--prompt-price", "1", "--output-price", "2", "--budget-usd", "1"]
     engine = FakeEngine(QUICK)
     with running(engine) as url:
-        asked = ["--endpoint", url, *SHORT, *prices, "-o", str(out), "--yes"]
-        run(*asked, "--json", "-")
+        words = ["--endpoint", url, *SHORT, *prices, "-o", str(out), "--yes"]
+        run(*words, "--json", "-")
         streams = capsys.readouterr()
         report = Report.from_json(streams.out)
         assert "4 requests to http" in streams.err
         assert "never more than $1" in streams.err
         assert [row.num_answers for row in report.rows] == [2, 2]
         assert isinstance(report.question["spent_usd"], float)
-        run(*asked)  # all is there already
+        run(*words)  # all is there already
         assert engine.num_requests == 4
     assert "spent: 4 requests" in capsys.readouterr().out
 
@@ -59,7 +59,7 @@ def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "either a MODEL"),
         (["llama-3.1-8b", "--endpoint", "http://x/v1"], "either a MODEL"),
@@ -77,8 +77,8 @@ def test_an_endpoint_that_refuses_is_one_sentence(tmp_path: Path) -> None:
         (["./nowhere/config.json"], "no file"),
     ],
 )
-def test_what_cannot_be_done_is_said(arguments: list[str], said: str) -> None:
-    with pytest.raises(HeadwayError, match=said):
+def test_what_cannot_be_done_is_said(arguments: list[str], message: str) -> None:
+    with pytest.raises(HeadwayError, match=message):
         run(*arguments, "--yes")
 
 
@@ -98,7 +98,7 @@ def test_a_real_engine_or_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFi
     }
     config.write_text(json.dumps(tiny))
     out = tmp_path / "m.jsonl"
-    asked = [
+    words = [
         str(config),
         "--prompt",
         "1,64",
@@ -114,15 +114,15 @@ def test_a_real_engine_or_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFi
         or importlib.util.find_spec("transformers") is None
     ):
         with pytest.raises(MissingExtraError, match=r"headway\[torch\]"):
-            run(*asked)
+            run(*words)
         pytest.skip("a real engine needs the extra torch")
-    run(*asked)
+    run(*words)
     assert "tiny on transformers" in capsys.readouterr().out
-    found = read_measurements(out)
-    assert len(found) == 6
-    least = {str(m.load): m.min_s for m in found}
+    measurements = read_measurements(out)
+    assert len(measurements) == 6
+    fastest = {str(m.load): m.min_s for m in measurements}
     # Loose on purpose: the laws of an engine, on a machine with other work on it.
     assert (
-        least["RequestLoad(batch=1, prompt_tokens=1, output_tokens=4)"]
-        > least["RequestLoad(batch=1, prompt_tokens=1, output_tokens=1)"]
+        fastest["RequestLoad(batch=1, prompt_tokens=1, output_tokens=4)"]
+        > fastest["RequestLoad(batch=1, prompt_tokens=1, output_tokens=1)"]
     )

@@ -50,7 +50,7 @@ def test_the_report_is_read_back(scores: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "no rows"),
         ("model,accuracy,idealized_runtime\n", "no rows"),
@@ -64,10 +64,10 @@ def test_the_report_is_read_back(scores: Path, capsys: pytest.CaptureFixture[str
         ("model,accuracy,idealized_runtime\na,1\n", "no row with both"),
     ],
 )
-def test_bad_files_are_named(tmp_path: Path, content: str, said: str) -> None:
+def test_bad_files_are_named(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run(str(path))
 
 

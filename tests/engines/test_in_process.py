@@ -37,7 +37,7 @@ BUILD: dict[str, Callable[[dict[str, object], str], Engine]] = {
 }
 
 
-def made(name: str) -> Engine:
+def start(name: str) -> Engine:
     missing = [module for module in NEEDS[name] if importlib.util.find_spec(module) is None]
     build = BUILD[name]
     if missing:
@@ -49,7 +49,7 @@ def made(name: str) -> Engine:
 
 @pytest.mark.parametrize("name", list(BUILD))
 def test_more_work_takes_longer(name: str) -> None:
-    engine = made(name)
+    engine = start(name)
     loads: list[Load] = [
         RequestLoad(1, 16, 1),
         RequestLoad(1, 512, 1),
@@ -58,19 +58,19 @@ def test_more_work_takes_longer(name: str) -> None:
         StepLoad(1, 1, 64),
         StepLoad(16, 1, 64),
     ]
-    found = measure(engine, loads, trials=4, warmup=2, clock=Clock.PROCESS_CPU, repeats=4)
-    short, long, answer, _, step, _ = (m.envelope.floor_s.expected for m in found)
+    measurements = measure(engine, loads, trials=4, warmup=2, clock=Clock.PROCESS_CPU, repeats=4)
+    short, long, answer, _, step, _ = (m.envelope.floor_s.expected for m in measurements)
     assert long > 2 * short
     assert answer > 4 * step
     # A batch costs more than one and less than all of them apart.
-    alone, together = found[2].envelope.floor_s, found[3].envelope.floor_s
+    alone, together = measurements[2].envelope.floor_s, measurements[3].envelope.floor_s
     assert alone.lower < together.upper
     assert together.lower < 4 * alone.upper
-    one, many = found[4].envelope.floor_s, found[5].envelope.floor_s
+    one, many = measurements[4].envelope.floor_s, measurements[5].envelope.floor_s
     assert one.lower < many.upper
     assert many.lower < 16 * one.upper
-    assert found[0].setup.threads == 1
-    for m in found:
+    assert measurements[0].setup.threads == 1
+    for m in measurements:
         assert m.peak_memory_bytes is None or m.peak_memory_bytes > 1e7
 
 

@@ -40,8 +40,8 @@ def a100(folder: Path) -> dict[str, RequestProfile]:
             points.setdefault(row["model"], []).append(
                 (float(row["p"]), float(row["o"]), float(row["runtime_s"]))
             )
-    made = {model: RequestProfile.of(rows) for model, rows in points.items()}
-    return {m: made[m].scaled(3) if m == "mt_nlg" else made[m] for m in made}
+    profiles = {model: RequestProfile.of(rows) for model, rows in points.items()}
+    return {m: profiles[m].scaled(3) if m == "mt_nlg" else profiles[m] for m in profiles}
 
 
 @pytest.fixture(scope="session")

@@ -40,14 +40,14 @@ def runner(noise: float = 0.0) -> Measure:
 
 
 def test_it_ends_when_it_knows_enough_and_is_right() -> None:
-    seen: list[Progress] = []
-    found = measure_until(runner(), TARGET, 0.05, notice=seen.append)
-    assert found.half_width <= 0.05
-    assert all(state.half_width > 0.05 for state in seen[:-1])
-    assert len(found.measurements) < 10
+    states: list[Progress] = []
+    progress = measure_until(runner(), TARGET, 0.05, notice=states.append)
+    assert progress.half_width <= 0.05
+    assert all(state.half_width > 0.05 for state in states[:-1])
+    assert len(progress.measurements) < 10
     for prompt, output in ((1, 4), (100, 1), (700, 16), (1024, 32)):
-        told = float(found.fit.predict(prompt, output))
-        assert told == pytest.approx(true_s(prompt, output), rel=0.08)
+        predicted_s = float(progress.fit.predict(prompt, output))
+        assert predicted_s == pytest.approx(true_s(prompt, output), rel=0.08)
 
 
 def test_narrower_takes_more_requests() -> None:
@@ -57,10 +57,10 @@ def test_narrower_takes_more_requests() -> None:
 
 
 def test_noise_ends_it_all_the_same_and_repeats_add_trials() -> None:
-    found = measure_until(runner(noise=1.0), TARGET, 0.001, max_requests=12)
-    assert found.half_width > 0.001
-    assert sum(len(m.trials_s) for m in found.measurements) <= 3 * 12
-    assert len({m.load for m in found.measurements}) == len(found.measurements)
+    progress = measure_until(runner(noise=1.0), TARGET, 0.001, max_requests=12)
+    assert progress.half_width > 0.001
+    assert sum(len(m.trials_s) for m in progress.measurements) <= 3 * 12
+    assert len({m.load for m in progress.measurements}) == len(progress.measurements)
 
 
 def test_what_cannot_be_known_is_refused() -> None:

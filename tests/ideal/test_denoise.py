@@ -40,12 +40,13 @@ def probes_of(
     seed: int = 0,
     **usage: int,
 ) -> list[Probe]:
+    """A campaign of 60 s between probes; ``slower`` is by time, ``busy`` a share of requests."""
     source = random.Random(seed)
-    found: list[Probe] = []
+    probes: list[Probe] = []
     cached, reasoning = usage.get("cached_tokens"), usage.get("reasoning_tokens")
     for number in range(trials):
         for size in SIZES:
-            at = 60.0 * len(found)
+            at = 60.0 * len(probes)
             factor = slower(at)
             hidden = reasoning or 0
             fresh = size - (cached or 0)
@@ -58,14 +59,14 @@ def probes_of(
             for _ in range(outputs - hidden - 1):
                 gap = factor * TOKEN_S * (1 + source.expovariate(1 / jitter))
                 chunks.append(chunks[-1] + gap)
-            found.append(
+            probes.append(
                 Probe(
                     f"{number}/{size}/0", size, outputs, at, ttft_s=chunks[0], shown_s=chunks[0],
                     chunks_s=tuple(chunks), e2e_s=chunks[-1], finish="length",
                     usage=Usage(size, outputs, cached, reasoning),
                 )
             )  # fmt: skip
-    return found
+    return probes
 
 
 def steadily(factor: float) -> Callable[[float], float]:
@@ -78,29 +79,29 @@ def itself() -> RuntimeFit:
     return fit_runtime(RequestProfile.of(points), None)
 
 
-def parts(found: Attribution) -> float:
-    network = found.network_s.expected if found.network_s else 0.0
-    software = found.idealized_s.expected * found.software_factor.expected
+def parts(attribution: Attribution) -> float:
+    network = attribution.network_s.expected if attribution.network_s else 0.0
+    software = attribution.idealized_s.expected * attribution.software_factor.expected
     return (
-        software + found.contention_s.expected + found.drift_s.expected + found.queue_s.expected
+        software + attribution.contention_s.expected + attribution.drift_s.expected + attribution.queue_s.expected
         + network
     )  # fmt: skip
 
 
 def check_core(denoised: Denoised, rel: float = 0.05) -> None:
     for prompt, output in ((16, 32), (500, 8), (1024, 64)):
-        told = float(denoised.runtime.predict(prompt, output))
-        assert told == pytest.approx(core_s(prompt, output), rel=rel)
+        predicted_s = float(denoised.runtime.predict(prompt, output))
+        assert predicted_s == pytest.approx(core_s(prompt, output), rel=rel)
 
 
 def test_an_undisturbed_endpoint_is_what_it_is() -> None:
     denoised = denoise(probes_of(), [1e-4] * 5)
     check_core(denoised)
-    found = attribute(denoised, itself())
-    assert found.software_factor.holds(1.0)
-    assert found.software_factor.expected == pytest.approx(1.0, abs=0.05)
-    assert abs(found.contention_s.expected) < 0.02 * found.raw_s.expected
-    assert found.drift_s.expected == 0.0
+    attribution = attribute(denoised, itself())
+    assert attribution.software_factor.holds(1.0)
+    assert attribution.software_factor.expected == pytest.approx(1.0, abs=0.05)
+    assert abs(attribution.contention_s.expected) < 0.02 * attribution.raw_s.expected
+    assert attribution.drift_s.expected == 0.0
 
 
 @pytest.mark.parametrize("network_s", [0.02, 0.2])
@@ -118,19 +119,19 @@ def test_network_and_queue_are_told_apart_from_the_model(network_s: float, queue
 @pytest.mark.parametrize("factor", [0.4, 1.7])
 def test_a_slower_or_faster_server_is_the_software_factor(factor: float) -> None:
     denoised = denoise(probes_of(slower=lambda at: factor), [1e-4] * 5)
-    found = attribute(denoised, itself())
-    assert found.software_factor.holds(factor)
-    assert found.software_factor.expected == pytest.approx(factor, rel=0.05)
-    assert ("faster" if factor < 1 else "slower") in found.sentence
-    assert f"{max(factor, 1 / factor):.1f}" in found.sentence
+    attribution = attribute(denoised, itself())
+    assert attribution.software_factor.holds(factor)
+    assert attribution.software_factor.expected == pytest.approx(factor, rel=0.05)
+    assert ("faster" if factor < 1 else "slower") in attribution.sentence
+    assert f"{max(factor, 1 / factor):.1f}" in attribution.sentence
 
 
 def test_a_noisy_neighbour_is_contention() -> None:
     denoised = denoise(probes_of(trials=30, busy=0.3, busy_s=0.2), [1e-4] * 5)
     check_core(denoised)
-    found = attribute(denoised, itself())
-    assert found.contention_s.holds(0.06)
-    assert found.contention_s.expected == pytest.approx(0.06, rel=0.4)
+    attribution = attribute(denoised, itself())
+    assert attribution.contention_s.holds(0.06)
+    assert attribution.contention_s.expected == pytest.approx(0.06, rel=0.4)
 
 
 def test_a_slow_afternoon_is_drift_and_not_contention() -> None:
@@ -139,10 +140,12 @@ def test_a_slow_afternoon_is_drift_and_not_contention() -> None:
     factors = [stretch.factor for stretch in denoised.drift]
     assert len(factors) == 4
     assert [factor.expected for factor in factors] == pytest.approx([1, 1, 1.5, 1.5], abs=0.05)
-    found = attribute(denoised, itself())
-    assert found.software_factor.expected == pytest.approx(1.0, abs=0.08)
-    assert found.drift_s.expected == pytest.approx(0.25 * found.idealized_s.expected, rel=0.2)
-    assert abs(found.contention_s.expected) < 0.1 * found.raw_s.expected
+    attribution = attribute(denoised, itself())
+    assert attribution.software_factor.expected == pytest.approx(1.0, abs=0.08)
+    assert attribution.drift_s.expected == pytest.approx(
+        0.25 * attribution.idealized_s.expected, rel=0.2
+    )
+    assert abs(attribution.contention_s.expected) < 0.1 * attribution.raw_s.expected
 
 
 @given(st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0, 1), st.floats(0.3, 3), st.integers(0, 99))
@@ -154,14 +157,14 @@ def test_the_parts_add_up(
         4, network_s=network, queue_s=queue, busy=busy, busy_s=0.05, slower=lambda at: factor,
         jitter=0.01, seed=seed,
     )  # fmt: skip
-    found = attribute(denoise(probes, [network + 1e-4] * 3), itself())
-    assert parts(found) == pytest.approx(found.raw_s.expected, rel=1e-9)
+    attribution = attribute(denoise(probes, [network + 1e-4] * 3), itself())
+    assert parts(attribution) == pytest.approx(attribution.raw_s.expected, rel=1e-9)
 
 
 @pytest.mark.slow
 def test_nine_intervals_in_ten_hold_the_truth() -> None:
     source, alone = random.Random(1), itself()
-    held: dict[str, int] = {"software": 0, "contention": 0, "network": 0, "queue": 0}
+    hits: dict[str, int] = {"software": 0, "contention": 0, "network": 0, "queue": 0}
     for seed in range(100):
         network_s, queue_s = source.choice([0.0, 0.02, 0.1]), source.choice([0.0, 0.02])
         factor = source.choice([0.5, 1.0, 1.6])
@@ -171,21 +174,21 @@ def test_nine_intervals_in_ten_hold_the_truth() -> None:
             trials, 24, network_s, queue_s, busy, busy_s, steadily(factor), jitter, seed
         )
         pings = [network_s * (1 + source.expovariate(50)) + 1e-4 for _ in range(3 * trials)]
-        found = attribute(denoise(probes, pings), alone)
+        attribution = attribute(denoise(probes, pings), alone)
         first_s = [factor * core_s(size, 1) for size in SIZES]
         mean_first_s, tokens_s = sum(first_s) / len(SIZES), factor * 23 * TOKEN_S
         # The spread of steps is the engine's own; what comes on top of the first token is not.
         true_factor = factor * (1 + jitter * tokens_s / (mean_first_s + tokens_s))
         true_s = busy * busy_s + jitter * (mean_first_s + network_s + queue_s)
-        assert found.network_s is not None
+        assert attribution.network_s is not None
         for name, part, truth, slack in (
-            ("software", found.software_factor, true_factor, 0.0),
-            ("contention", found.contention_s, true_s, 1.5e-3),
-            ("network", found.network_s, network_s + 1e-4, 5e-4),
-            ("queue", found.queue_s, queue_s, 5e-4),
+            ("software", attribution.software_factor, true_factor, 0.0),
+            ("contention", attribution.contention_s, true_s, 1.5e-3),
+            ("network", attribution.network_s, network_s + 1e-4, 5e-4),
+            ("queue", attribution.queue_s, queue_s, 5e-4),
         ):
-            held[name] += part.lower - slack <= truth <= part.upper + slack
-    assert min(held.values()) >= 88, held
+            hits[name] += part.lower - slack <= truth <= part.upper + slack
+    assert min(hits.values()) >= 88, hits
 
 
 def test_hidden_reasoning_and_cached_prompts_do_not_mislead() -> None:

@@ -20,7 +20,7 @@ Profiles = dict[str, RequestProfile]
 FOUR = [(1, 64), (256, 1), (768, 1), (1920, 1)]
 
 
-def made(
+def profile_of(
     curve: PromptCurve, beta_s: float, growth: float, at: list[tuple[int, int]]
 ) -> RequestProfile:
     prompts, outputs = np.asarray(at, dtype=np.float64).T
@@ -46,7 +46,7 @@ lengths = st.lists(
 def test_more_tokens_never_take_less_time(
     curve: PromptCurve, at: list[tuple[int, int]], growth: float
 ) -> None:
-    fit = fit_runtime(made(curve, curve.floor_s * 0.95, growth, at), curve.tiles)
+    fit = fit_runtime(profile_of(curve, curve.floor_s * 0.95, growth, at), curve.tiles)
     prompts = np.unique(np.round(np.geomspace(1, 20000, 400)))
     for outputs in (0, 1, 7, 500):
         assert np.all(np.diff(fit.predict(prompts, outputs)) >= 0)
@@ -71,27 +71,27 @@ def test_the_curve_is_continuous(curve: PromptCurve) -> None:
 def test_it_is_exact_on_data_of_its_own_form(floor_s: float, corner: float, tiled: bool) -> None:
     curve = PromptCurve(floor_s, floor_s / corner, 40.0, 4.4, Tiles(128, 0.62) if tiled else None)
     grid = [(p, o) for p in (1, 64, 128, 256, 512, 1024, 1920) for o in (1, 8, 64)]
-    profile = made(curve, floor_s / 1.08, 6e-7, grid)
+    profile = profile_of(curve, floor_s / 1.08, 6e-7, grid)
     fit = fit_runtime(profile, curve.tiles, Priors(usual=((1, 0.0),)))
     assert fit.predict(profile.prompt_tokens, profile.output_tokens) == pytest.approx(
         profile.runtime_s, rel=3e-3
     )
-    unseen = made(curve, floor_s / 1.08, 6e-7, [(90, 20), (384, 2), (700, 5), (1500, 40)])
+    unseen = profile_of(curve, floor_s / 1.08, 6e-7, [(90, 20), (384, 2), (700, 5), (1500, 40)])
     predicted = fit.predict(unseen.prompt_tokens, unseen.output_tokens)
     assert predicted == pytest.approx(unseen.runtime_s, rel=0.03)
 
 
 def test_time_has_no_unit_of_its_own() -> None:
     curve = PromptCurve(0.05, 2e-4, 30.0, 4.0, Tiles())
-    profile = made(curve, 0.047, 1e-6, FOUR)
+    profile = profile_of(curve, 0.047, 1e-6, FOUR)
     seconds, milliseconds = fit_runtime(profile), fit_runtime(profile.scaled(1000))
     assert 1000 * seconds.predict(400, 10) == pytest.approx(milliseconds.predict(400, 10), rel=1e-4)
 
 
 def test_doubt_shrinks_where_one_measures_and_grows_away_from_it() -> None:
     curve = PromptCurve(0.05, 2e-4, 30.0, 4.0, Tiles())
-    few = fit_runtime(made(curve, 0.047, 1e-6, FOUR))
-    more = fit_runtime(made(curve, 0.047, 1e-6, [*FOUR, (512, 1), (1280, 1), (128, 1)]))
+    few = fit_runtime(profile_of(curve, 0.047, 1e-6, FOUR))
+    more = fit_runtime(profile_of(curve, 0.047, 1e-6, [*FOUR, (512, 1), (1280, 1), (128, 1)]))
     assert more.relative_sd(1280, 1) < few.relative_sd(1280, 1)
     assert few.relative_sd(100_000, 1) > few.relative_sd(4000, 1) > few.relative_sd(1920, 1)
     low, high = few.interval(512, 8, 0.9)
@@ -118,7 +118,7 @@ def test_it_chooses_what_to_measure_and_grows_surer(curve: PromptCurve) -> None:
     at = list(first_requests(target))
     widths = []
     for _ in range(5):
-        fit = fit_runtime(made(curve, curve.floor_s * 0.95, 1e-6, at), curve.tiles)
+        fit = fit_runtime(profile_of(curve, curve.floor_s * 0.95, 1e-6, at), curve.tiles)
         widths.append(half_width(fit, target))
         chosen = next_request(fit, target)
         assert 1 <= chosen[0] <= 2048
@@ -159,11 +159,11 @@ def test_a_model_on_a_gpu_is_expected_to_run_as_its_shape_says() -> None:
     }  # fmt: skip
     for width, small in ((2731, 32), (2736, None)):
         setup = Setup("m", "e", "cuda:0 X", config={**config, "intermediate_size": width})
-        found = [
+        measurements = [
             Measurement(setup, RequestLoad(1, p, o), (0.01 * o + 1e-5 * p,) * 3, Clock.CUDA, "")
             for p, o in ((1, 32), (512, 1))
         ]
-        tiles = fit_requests(found).form.tiles
+        tiles = fit_requests(measurements).form.tiles
         assert tiles is not None
         assert tiles.small_tokens == small
 

@@ -33,40 +33,40 @@ class Counting:
     setup = SETUP
 
     def __init__(self) -> None:
-        self.asked: list[Load] = []
-        self.prepared_for: list[Load] = []
+        self.runs: list[Load] = []
+        self.preparations: list[Load] = []
         self.peak_memory = ProcessMemory()
 
     def prepare(self, load: Load):  # type: ignore[no-untyped-def]
-        self.prepared_for.append(load)
-        return lambda: self.asked.append(load)
+        self.preparations.append(load)
+        return lambda: self.runs.append(load)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
-    found = measure(Counting(), LOADS, trials=3)
-    write_measurements(path, found)
-    assert read_measurements(path) == found
-    assert found[0].energy_j is None  # no meter: not measured, and not 0
+    measurements = measure(Counting(), LOADS, trials=3)
+    write_measurements(path, measurements)
+    assert read_measurements(path) == measurements
+    assert measurements[0].energy_j is None  # no meter: not measured, and not 0
 
 
 def test_every_load_has_its_trials_after_its_warm_up() -> None:
     engine = Counting()
-    seen: list[tuple[int, int]] = []
-    found = measure(engine, LOADS, trials=4, warmup=2, notice=lambda *p: seen.append(p))
-    assert [len(m.trials_s) for m in found] == [4, 4, 4]
-    assert [m.load for m in found] == LOADS
-    assert len(engine.asked) == 18
-    assert seen[-1] == (18, 18)
+    progress: list[tuple[int, int]] = []
+    measurements = measure(engine, LOADS, trials=4, warmup=2, notice=lambda *p: progress.append(p))
+    assert [len(m.trials_s) for m in measurements] == [4, 4, 4]
+    assert [m.load for m in measurements] == LOADS
+    assert len(engine.runs) == 18
+    assert progress[-1] == (18, 18)
 
 
 def test_short_loads_have_several_trials_a_round_and_decode_steps_one_preparation() -> None:
     engine = Counting()
     loads = [*LOADS, StepLoad(1, 64, 0)]
-    found = measure(engine, loads, trials=2, warmup=1, repeats=3)
-    assert [len(m.trials_s) for m in found] == [6, 6, 2, 2]
-    assert engine.prepared_for.count(loads[0]) == 9
-    assert engine.prepared_for.count(loads[1]) == 3
+    measurements = measure(engine, loads, trials=2, warmup=1, repeats=3)
+    assert [len(m.trials_s) for m in measurements] == [6, 6, 2, 2]
+    assert engine.preparations.count(loads[0]) == 9
+    assert engine.preparations.count(loads[1]) == 3
     with pytest.raises(InputError, match="repeats"):
         measure(engine, loads, repeats=99)
 
@@ -90,12 +90,12 @@ class InPasses(Counting):
 
 
 def test_a_request_that_is_never_undisturbed_as_a_whole(tmp_path: Path) -> None:
-    (found,) = measure(InPasses(), [RequestLoad(1, 8, 4)], trials=8)
-    assert found.min_s > 0.028
-    assert found.envelope.floor_s.expected < 0.02
-    assert found.envelope.floor_s.upper >= 0.008
-    write_measurements(tmp_path / "m.jsonl", [found])
-    assert read_measurements(tmp_path / "m.jsonl") == (found,)
+    (measurement,) = measure(InPasses(), [RequestLoad(1, 8, 4)], trials=8)
+    assert measurement.min_s > 0.028
+    assert measurement.envelope.floor_s.expected < 0.02
+    assert measurement.envelope.floor_s.upper >= 0.008
+    write_measurements(tmp_path / "m.jsonl", [measurement])
+    assert read_measurements(tmp_path / "m.jsonl") == (measurement,)
 
 
 def test_a_step_load_is_a_step() -> None:

@@ -79,16 +79,16 @@ def test_a_sampled_meter_samples_by_itself_while_open() -> None:
 def test_joules_of_a_trial_are_the_mean_and_warm_up_is_left_out() -> None:
     # Before and after: one round of warm-up, then two trials of 3 J and 5 J.
     meter = ReplayMeter([0, 100, 100, 103, 200, 205])
-    found = measure(Idle(), [RequestLoad(1, 8, 1)], trials=2, meter=meter)[0]
-    assert found.energy_j == 4
-    assert found.meter == "replayed readings"
+    measurement = measure(Idle(), [RequestLoad(1, 8, 1)], trials=2, meter=meter)[0]
+    assert measurement.energy_j == 4
+    assert measurement.meter == "replayed readings"
 
 
 def test_a_counter_too_slow_for_the_trials_measures_nothing() -> None:
     meter = ReplayMeter([0, 0, 0, 7], tick_s=10.0)
-    found = measure(Idle(), [RequestLoad(1, 8, 1)], trials=1, meter=meter)[0]
-    assert found.energy_j is None
-    assert found.meter is None
+    measurement = measure(Idle(), [RequestLoad(1, 8, 1)], trials=1, meter=meter)[0]
+    assert measurement.energy_j is None
+    assert measurement.meter is None
 
 
 def test_peak_memory_is_of_the_trial_alone(tmp_path: Path) -> None:

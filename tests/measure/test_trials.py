@@ -29,21 +29,21 @@ def test_the_floor_has_the_unit_of_the_trials(trials: list[float], factor: float
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    source, floor, held = random.Random(5), 0.1, 0
+    source, floor, hits = random.Random(5), 0.1, 0
     for _ in range(2000):
         trials = [floor + source.expovariate(1 / 0.05) for _ in range(8)]
-        held += lower_envelope(trials, 0.9).floor_s.holds(floor)
-    assert 0.88 < held / 2000 < 0.93
+        hits += lower_envelope(trials, 0.9).floor_s.holds(floor)
+    assert 0.88 < hits / 2000 < 0.93
 
 
 def test_the_estimate_is_not_biased_by_the_number_of_trials() -> None:
     source = random.Random(6)
     for count in (5, 20):
-        found = [
+        floors = [
             lower_envelope([1 + source.expovariate(5) for _ in range(count)]).floor_s.expected
             for _ in range(1500)
         ]
-        assert sum(found) / len(found) == pytest.approx(1, abs=0.01)
+        assert sum(floors) / len(floors) == pytest.approx(1, abs=0.01)
 
 
 def test_a_few_stalls_do_not_widen_the_interval() -> None:

@@ -58,8 +58,8 @@ def measured(loads: list[Load], noise: float = 0.0) -> list[Measurement]:
 def test_it_is_exact_on_its_own_kind_of_data_and_tells_unseen_batches() -> None:
     fit = fit_measured_passes(measured(LEARN))
     for load in (RequestLoad(3, 100, 20), RequestLoad(6, 400, 3), RequestLoad(1, 7, 7)):
-        told = fit.passes_s(load.passes)
-        assert told == pytest.approx(truth(load), rel=0.01)
+        predicted_s = fit.passes_s(load.passes)
+        assert predicted_s == pytest.approx(truth(load), rel=0.01)
     step = fit.step_time(StepLoad(5, 1, 300).passes[0])
     assert float(step.expected_s) == pytest.approx(truth(StepLoad(5, 1, 300)), rel=0.01)
     assert step.lower_s < step.expected_s < step.upper_s
@@ -123,8 +123,8 @@ def test_a_request_that_joins_others_is_the_sum_of_its_passes() -> None:
 
     fit = fit_measured_passes(measured(LEARN))
     load = JoinLoad(4, 100, 60, 1)
-    told = fit.passes_s(load.passes)
-    assert told == pytest.approx(one(4, 100, 60) + one(4, 101, 0), rel=0.02)
+    predicted_s = fit.passes_s(load.passes)
+    assert predicted_s == pytest.approx(one(4, 100, 60) + one(4, 101, 0), rel=0.02)
 
 
 def test_a_log_of_passes_gives_their_mean_time() -> None:
@@ -138,8 +138,8 @@ def test_a_log_of_passes_gives_their_mean_time() -> None:
     true = 0.01 + 5e-4 * tokens + 2e-6 * (sequences * cached).sum(axis=1)
     # What holds a pass up only adds: the mean is what a run of many passes takes.
     fit = fit_step_log(steps, true * (1 + 0.2 * random.exponential(size=2000)))
-    told = fit.step_time(steps).expected_s
-    assert told.sum() == pytest.approx(1.2 * true.sum(), rel=0.02)
-    assert np.median(np.abs(told / (1.2 * true) - 1)) < 0.03
+    predicted_s = fit.step_time(steps).expected_s
+    assert predicted_s.sum() == pytest.approx(1.2 * true.sum(), rel=0.02)
+    assert np.median(np.abs(predicted_s / (1.2 * true) - 1)) < 0.03
     with pytest.raises(InputError, match="thirty or more"):
         fit_step_log(Step.decode(np.ones(5), np.ones(5)), np.ones(5))

@@ -210,14 +210,14 @@ def test_a_campaign_goes_on_after_kill_9(ledger: Path) -> None:
         engine.speed = QUICK
         budget = Budget(1000)
         with Ledger(ledger) as opened, Endpoint(Address(url, "fake")) as endpoint:
-            kept = sum(entry["kind"] == "probe" for entry in opened.entries)
+            num_recorded = sum(entry["kind"] == "probe" for entry in opened.entries)
             campaign = Campaign(plan, opened, budget, "fake")
             assert campaign.run(endpoint) == Outcome(80, 0, None)
             probes, _ = probes_and_pings(opened.entries)
     # At most the probe in flight was lost; it was counted all the same.
-    assert before - 1 <= kept <= before
+    assert before - 1 <= num_recorded <= before
     assert len(probes) == 80
-    assert budget.spent_requests == 80 + (before - kept)
+    assert budget.spent_requests == 80 + (before - num_recorded)
 
 
 def test_prompts_differ_from_the_first_word_and_have_the_length_asked_for() -> None:
