@@ -82,10 +82,8 @@ def itself() -> RuntimeFit:
 def parts(attribution: Attribution) -> float:
     network = attribution.network_s.expected if attribution.network_s else 0.0
     software = attribution.idealized_s.expected * attribution.software_factor.expected
-    return (
-        software + attribution.contention_s.expected + attribution.drift_s.expected + attribution.queue_s.expected
-        + network
-    )  # fmt: skip
+    others = (attribution.contention_s, attribution.drift_s, attribution.queue_s)
+    return software + sum(part.expected for part in others) + network
 
 
 def check_core(denoised: Denoised, rel: float = 0.05) -> None:

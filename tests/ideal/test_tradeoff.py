@@ -65,12 +65,12 @@ def test_the_papers_front_of_boolq() -> None:
 
 def test_rows_are_averaged_and_unequal_numbers_are_said() -> None:
     scores = [
-        ("a", "x", 0.4, 1.0),
-        ("a", "x", 0.6, 3.0),
-        ("b", "x", 0.5, 1.0),
-        ("b", "y", 1.0, 1.0),
+        Score("a", "x", 0.4, 1.0),
+        Score("a", "x", 0.6, 3.0),
+        Score("b", "x", 0.5, 1.0),
+        Score("b", "y", 1.0, 1.0),
     ]
-    rows = standings([Score(*row) for row in scores])
+    rows = standings(scores)
     a = next(s for s in rows if s.model == "a")
     assert (a.score, a.metric, a.num_rows) == (0.5, 2.0, 2)
     assert a.beaten_by == "b"
