@@ -80,7 +80,7 @@ def compare(kind: str, folder: Path) -> dict[str, object]:
             else CalibratedStepTime(deployment, kind)
         )
         calibrated = None if kind == "data sheet" else CALIBRATED_CONFIDENCE
-        runtime = IdealizedRuntime(steps, confidence=calibrated)
+        runtime = IdealizedRuntime(steps, confidence=calibrated, with_overhead=False)
         logs[model] = np.log(seconds / runtime.predict(prompts, outputs))
         low, high = runtime.interval(prompts, outputs)
         held.append(float(np.mean((seconds >= low) & (seconds <= high))))

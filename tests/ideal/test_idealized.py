@@ -15,6 +15,7 @@ from headway.hardware.cluster import Cluster
 from headway.ideal.reference import Reference, idealize
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
+from headway.serving.load import Load
 from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.time_estimate import Basis
 from headway.workload.step import Step
@@ -37,12 +38,12 @@ def reference(
 def test_a_request_is_its_prefill_and_its_decode_passes(
     llama_8b: ModelArchitecture, h100: Cluster
 ) -> None:
-    made = reference(llama_8b, BF16, h100)
-    steps = AnalyticStepTime(made.deployment)
+    own = reference(llama_8b, BF16, h100)
+    steps = AnalyticStepTime(own.deployment)
     whole = float(steps.step_time(Step.prefill(1, 700)).expected_s)
     whole += float(steps.step_time(Step.decode(1, 700 + np.arange(99))).expected_s.sum())
-    assert float(made.runtime.predict(700, 100)) == pytest.approx(whole, rel=1e-6)
-    assert made.runtime.predict(700, 0) == made.runtime.predict(700, 1)
+    assert float(own.runtime.predict(700, 100)) == pytest.approx(whole, rel=1e-6)
+    assert own.runtime.predict(700, 0) == own.runtime.predict(700, 1)
 
 
 @settings(max_examples=30)
@@ -77,8 +78,8 @@ def test_arrays_are_what_their_elements_are(llama_8b: ModelArchitecture, h100: C
 
 
 def test_as_few_accelerators_as_hold_the_model(llama_70b: ModelArchitecture, h100: Cluster) -> None:
-    made = reference(llama_70b, BF16, h100)
-    assert made.num_accelerators == 2
+    own = reference(llama_70b, BF16, h100)
+    assert own.num_accelerators == 2
     with pytest.raises(DoesNotFitError, match="lacks"):
         reference(llama_70b, BF16, h100, 1)
     with pytest.raises(InputError, match="no layout of"):
@@ -88,10 +89,10 @@ def test_as_few_accelerators_as_hold_the_model(llama_70b: ModelArchitecture, h10
 def test_more_accelerators_are_faster_and_not_cheaper(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
-    made = [reference(llama_70b, BF16, h100, count) for count in (2, 4, 8)]
-    seconds = [m.runtime.predict(512, 64) for m in made]
+    own = [reference(llama_70b, BF16, h100, count) for count in (2, 4, 8)]
+    seconds = [m.runtime.predict(512, 64) for m in own]
     assert seconds[0] > seconds[1] > seconds[2]
-    dollars = [float(m.usd(s)) for m, s in zip(made, seconds, strict=True)]
+    dollars = [float(m.usd(s)) for m, s in zip(own, seconds, strict=True)]
     assert dollars[0] < dollars[2]
     assert dollars[0] == pytest.approx(float(seconds[0]) * 2 * 2.0 / 3600)
 
@@ -100,44 +101,73 @@ def test_more_accelerators_are_faster_and_not_cheaper(
 def test_joules_lie_between_idle_and_tdp(
     llama_70b: ModelArchitecture, h100: Cluster, engine: str | None
 ) -> None:
-    made = reference(llama_70b, BF16, h100, 2, engine=engine)
+    own = reference(llama_70b, BF16, h100, 2, engine=engine)
     prompts, outputs = np.asarray([64.0, 4000.0]), np.asarray([200.0, 2.0])
-    found, seconds = made.mean_joules(prompts, outputs), made.runtime.predict(prompts, outputs)
+    found, seconds = own.mean_joules(prompts, outputs), own.runtime.predict(prompts, outputs)
     assert found is not None
     assert 0.1 * 2 * 700 * seconds.mean() < found.expected <= 2 * 700 * seconds.mean()
     assert found.lower < found.expected < found.upper
-    assert found.upper <= 2 * 700 * made.runtime.interval(prompts, outputs)[1].mean()
+    assert found.upper <= 2 * 700 * own.runtime.interval(prompts, outputs)[1].mean()
     # Arithmetic draws more than waiting for memory.
-    joules = made.runtime.joules(prompts, outputs)
+    passes = replace(own.runtime, with_overhead=False)
+    joules = passes.joules(prompts, outputs)
     assert joules is not None
-    watts = joules / seconds
+    watts = joules / passes.predict(prompts, outputs)
     assert watts[1] > watts[0]
 
 
 def test_without_a_tdp_there_are_no_joules(llama_8b: ModelArchitecture, h100: Cluster) -> None:
     unknown = replace(h100, accelerator=replace(h100.accelerator, tdp_w=None))
-    made = reference(llama_8b, BF16, unknown)
-    assert made.mean_joules(np.asarray([5.0]), np.asarray([5.0])) is None
+    own = reference(llama_8b, BF16, unknown)
+    assert own.mean_joules(np.asarray([5.0]), np.asarray([5.0])) is None
+
+
+@pytest.mark.parametrize("engine", [None, "vllm", "sglang"])
+@pytest.mark.parametrize(("prompt", "output"), [(512, 64), (4000, 1), (2000, 400)])
+def test_a_request_alone_takes_what_one_user_of_the_deployment_waits(
+    llama_8b: ModelArchitecture, h100: Cluster, engine: str | None, prompt: int, output: int
+) -> None:
+    alone = reference(llama_8b, BF16, h100, engine=engine)
+    served = alone.deployment.serve(Load(prompt=prompt, output=output, concurrency=1))
+    # Passes are summed at each context here, and taken at their mean context there.
+    assert float(alone.runtime.predict(prompt, output)) == pytest.approx(
+        float(served.e2e_s.expected), rel=2e-5
+    )
+
+
+def test_what_an_engine_adds_to_a_request_can_be_left_out(
+    llama_8b: ModelArchitecture, h100: Cluster
+) -> None:
+    whole = reference(llama_8b, BF16, h100, engine="vllm").runtime
+    passes = replace(whole, with_overhead=False)
+    added_s = whole.predict(512, 64) - passes.predict(512, 64)
+    overhead = whole.steps.request_overhead
+    step_s = float(whole.steps.step_time(Step.decode(1, 512 + 63 / 2)).expected_s)
+    assert float(added_s) == pytest.approx(float(overhead.seconds(512, step_s)), rel=1e-4)
+    joules, pass_joules = whole.joules(512, 64), passes.joules(512, 64)
+    assert joules is not None
+    assert pass_joules is not None
+    assert joules > pass_joules
 
 
 def test_a_measured_engine_takes_longer_than_the_machine_allows(
     llama_8b: ModelArchitecture, h100: Cluster
 ) -> None:
-    made = reference(llama_8b, BF16, h100, engine="vllm")
+    own = reference(llama_8b, BF16, h100, engine="vllm")
     bound, _ = reference(llama_8b, BF16, h100).runtime.interval(512, 64)
-    assert made.basis is Basis.FITTED
-    assert float(made.runtime.predict(512, 64)) > float(bound)
-    low, high = made.runtime.interval(512, 64, 0.5)
-    wide_low, wide_high = made.runtime.interval(512, 64, 0.99)
-    assert wide_low < low < made.runtime.predict(512, 64) < high < wide_high
+    assert own.basis is Basis.FITTED
+    assert float(own.runtime.predict(512, 64)) > float(bound)
+    low, high = own.runtime.interval(512, 64, 0.5)
+    wide_low, wide_high = own.runtime.interval(512, 64, 0.99)
+    assert wide_low < low < own.runtime.predict(512, 64) < high < wide_high
     with pytest.raises(InputError, match="unknown engine"):
         reference(llama_8b, BF16, h100, engine="no-such-engine")
 
 
 def test_a_mixture_of_experts_has_a_runtime_too(deepseek: ModelArchitecture, h100: Cluster) -> None:
-    made = reference(deepseek, Precision(DType.FP8, DType.FP8, DType.BF16), h100)
-    assert made.num_accelerators == 16
-    assert 0 < float(made.runtime.predict(512, 64)) < 10
+    own = reference(deepseek, Precision(DType.FP8, DType.FP8, DType.BF16), h100)
+    assert own.num_accelerators == 16
+    assert 0 < float(own.runtime.predict(512, 64)) < 10
 
 
 def test_impossible_requests_are_refused(llama_8b: ModelArchitecture, h100: Cluster) -> None:

@@ -181,7 +181,9 @@ def endpoint_report(path: Path, reference: Reference) -> Report[PartRow]:
     """
     entries = read_ledger(path)
     denoised = denoise(*probes_and_pings(entries))
-    attribution = attribute(denoised, reference.runtime)
+
+    # The queue holds what the endpoint's front end adds, so passes are held against passes.
+    attribution = attribute(denoised, reference.passes_only.runtime)
     deployment, engine = reference.deployment, reference.engine
     source = f", as {engine} runs it" if engine else ", from the data sheet"
 
@@ -201,6 +203,7 @@ def endpoint_report(path: Path, reference: Reference) -> Report[PartRow]:
             f"the idealized runtime is {reference.basis.value}{source}; its doubt is in the "
             "interval of the factor",
             "model and software, contention, drift, queue and network add up to raw",
+            "idealized are the passes alone; what an engine adds to a request is in the queue",
         ),
         sources={"endpoint": str(entries[0].get("subject", "")) if entries else ""},
         charts=(PARTS,),

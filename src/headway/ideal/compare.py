@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,6 @@ from headway.report.estimate import Estimate
 from headway.report.report import Report
 
 MAX_REQUESTS = 5_000_000
-NOTES = (
-    "batch 1, as the idealized runtime is defined: a shared server costs far less a token",
-    "joules are of all accelerators at modelled power; their range holds 80%",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +120,15 @@ CHART = Chart(
 def ideal_report(
     models: Iterable[ModelArchitecture | str],
     footing: Footing,
-    profiles: Iterable[Sequence[Measurement]] = (),
+    profiles: Sequence[Sequence[Measurement]] = (),
 ) -> Report[IdealRow]:
     """Return mean runtime, dollars and joules per model, accelerator and scenario.
 
     Args:
         models: or their names.
         footing: accelerators, software and requests.
-        profiles: own measurements, each of one engine, shown beside.
+        profiles: own measurements, each of one engine, shown beside. They run in process, so the
+            models are without what an engine adds to a request.
 
     Raises:
         InputError: there is no request for one of the models.
@@ -139,6 +136,8 @@ def ideal_report(
 
     """
     references = footing.references(models)
+    if profiles:
+        references = [reference.passes_only for reference in references]
     rows = [
         _reference_row(reference, group)
         for reference in references
@@ -163,7 +162,7 @@ def ideal_report(
             "engine": footing.engine,
         },
         rows=tuple(rows),
-        notes=_notes(footing) if references else NOTES[:1],
+        notes=_notes(footing, references, profiles),
         sources={f"price of {name}": price.url for name, price in prices.items() if price},
         charts=(CHART,) if any(row.energy_j is not None for row in rows) else (),
     )
@@ -286,14 +285,21 @@ def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow
     )
 
 
-def _notes(footing: Footing) -> tuple[str, ...]:
-    software = "the range is from the hardware's bound to poor kernels"
-    if footing.engine is not None:
-        software = (
+def _notes(footing: Footing, references: Sized, profiles: Sized) -> tuple[str, ...]:
+    notes = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
+    if references and footing.engine is None:
+        notes.append("the range is from the hardware's bound to poor kernels")
+    elif references:
+        notes.append(
             f"as {footing.engine} runs it, by the shipped calibration; the range holds 90%. "
             "An accelerator or model that was not measured borrows from its relatives"
         )
-    return (NOTES[0], software, NOTES[1])
+
+    if references:
+        notes.append("joules are of all accelerators at modelled power; their range holds 80%")
+    if references and profiles:
+        notes.append("passes alone, as profiles are: what an engine adds to a request is left out")
+    return tuple(notes)
 
 
 def _listing(names: Iterable[str]) -> str:

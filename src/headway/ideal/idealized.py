@@ -1,6 +1,7 @@
 """The idealized runtime of requests under any model of step time: no profile, no table by hand.
 
-A request alone on its accelerators: one prefill pass, then one decode pass per further token.
+A request alone on its accelerators: what the engine adds to a request, one prefill pass, then one
+decode pass per further token.
 Joules are those of its passes: modelled power, from how much of its peaks each pass uses, times
 its time. The power model was fitted with the calibration (`headway.steptime.power`); its doubt is
 what it missed on deployments that it had not seen.
@@ -47,6 +48,13 @@ class PassEnergy:
         return np.asarray(power_w * seconds * d.parallelism.num_accelerators)
 
     @property
+    def waiting_w(self) -> float:
+        """Watts of all accelerators while they have requests and no pass runs."""
+        d, nothing = self.deployment, np.zeros(())
+        power_w = self.calibration.power.power_w(d.cluster.accelerator, nothing, nothing)
+        return float(power_w) * float(d.parallelism.num_accelerators)
+
+    @property
     def error_factors(self) -> tuple[float, float]:
         """By what joules may be off, 10% and 90% quantile."""
         d, calibration = self.deployment, self.calibration
@@ -76,12 +84,14 @@ class IdealizedRuntime:
         steps: whatever predicts a forward pass: analytic, calibrated, fitted or measured.
         energy: of passes; ``None`` where joules are not wanted or no TDP is known.
         confidence: of the interval that ``steps`` give; ``None`` for bounds, which have none.
+        with_overhead: whether what the engine adds to a request is in it, beside the passes.
 
     """
 
     steps: StepTimeModel
     energy: PassEnergy | None = None
     confidence: float | None = None
+    with_overhead: bool = True
     _decode: tuple[FloatArray, Totals] | None = field(default=None, init=False)
 
     def predict(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> FloatArray:
@@ -119,20 +129,34 @@ class IdealizedRuntime:
         contexts, decode = self._decode_totals(float((prompts + outputs).max()))
 
         # The step that reads c cached tokens covers c - 1/2 to c + 1/2 of the integral.
+        further = np.maximum(outputs.ravel() - 1, 0)
         first = prompts.ravel() - 0.5
-        last = first + np.maximum(outputs.ravel() - 1, 0)
 
-        def total(of_prefill: FloatArray, of_decode: FloatArray) -> FloatArray:
-            integral = _Integral(contexts, of_decode)
-            return (of_prefill + integral(last) - integral(first)).reshape(prompts.shape)
+        def decoding(values: FloatArray) -> FloatArray:
+            integral = _Integral(contexts, values)
+            return integral(first + further) - integral(first)
 
+        def overhead_s(values: FloatArray) -> FloatArray:
+            step_s = np.interp(prompts.ravel() + further / 2, contexts, values)
+            return self.steps.request_overhead.seconds(prompts.ravel(), step_s)
+
+        def seconds(of_prefill: FloatArray, of_decode: FloatArray) -> FloatArray:
+            passes_s = of_prefill + decoding(of_decode)
+            if self.with_overhead:
+                passes_s = passes_s + overhead_s(of_decode)
+            return passes_s.reshape(prompts.shape)
+
+        # While the engine is at anything else than a pass, the accelerators wait for it.
         joules = None
-        if prefill.joules is not None and decode.joules is not None:
-            joules = total(prefill.joules, decode.joules)
+        if self.energy is not None and prefill.joules is not None and decode.joules is not None:
+            joules = (prefill.joules + decoding(decode.joules)).reshape(prompts.shape)
+            if self.with_overhead:
+                waiting_s = overhead_s(decode.expected_s).reshape(prompts.shape)
+                joules = joules + self.energy.waiting_w * waiting_s
         return Totals(
-            expected_s=total(prefill.expected_s, decode.expected_s),
-            lower_s=total(prefill.lower_s, decode.lower_s),
-            upper_s=total(prefill.upper_s, decode.upper_s),
+            expected_s=seconds(prefill.expected_s, decode.expected_s),
+            lower_s=seconds(prefill.lower_s, decode.lower_s),
+            upper_s=seconds(prefill.upper_s, decode.upper_s),
             joules=joules,
         )
 

@@ -6,7 +6,7 @@ accelerators is not taken for as cheap as one on a single one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,11 @@ class Reference:
     def num_accelerators(self) -> int:
         """Accelerators that the model has to itself."""
         return int(self.deployment.parallelism.num_accelerators)
+
+    @property
+    def passes_only(self) -> Reference:
+        """The same without what the engine adds to a request: as it runs in process."""
+        return replace(self, runtime=replace(self.runtime, with_overhead=False))
 
     def usd(self, runtime_s: FloatArray) -> FloatArray:
         """Return dollars of ``runtime_s``; raise `InputError` where no price is known."""
