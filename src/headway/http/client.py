@@ -139,9 +139,10 @@ class ClientConnection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: read the time, then take them apart."""
+        """Bytes came: read the time, take them apart, and tell the receiver."""
         now_s = monotonic()
-        if self._receiver is None:
+        receiver, parts = self._receiver, self._parts
+        if receiver is None:
             self.transport.abort()  # a server that speaks without being asked
             return
 
@@ -157,7 +158,17 @@ class ClientConnection(asyncio.Protocol):
 
         # What came before a problem is still told: the receiver knows best what it is worth.
         try:
-            self._tell(len(data), now_s)
+            if self._begins:
+                self._begins = False
+                receiver.answer_begins(self._status, self._headers)
+            if parts:
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                self._quiet_bytes = 0
+                if self._receiver is not None:
+                    receiver.answer_body(body, now_s)
+            else:
+                self._note_quiet(len(data))
         except BrokenAnswerError as error:
             problem = problem or str(error)
 
@@ -214,22 +225,7 @@ class ClientConnection(asyncio.Protocol):
 
     # to the receiver
 
-    def _tell(self, num_bytes: int, now_s: float) -> None:
-        """Pass on what the parser found in the newest ``num_bytes``."""
-        receiver, parts = self._receiver, self._parts
-        assert receiver is not None  # checked by data_received
-        if self._begins:
-            self._begins = False
-            receiver.answer_begins(self._status, self._headers)
-
-        if parts:
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
-            self._quiet_bytes = 0
-            if self._receiver is not None:
-                receiver.answer_body(body, now_s)
-            return
-
+    def _note_quiet(self, num_bytes: int) -> None:
         self._quiet_bytes += num_bytes
         if self._quiet_bytes > MAX_QUIET_BYTES:
             raise BrokenAnswerError("the backend's head or trailer is too long")

@@ -93,6 +93,8 @@ def payloads(events: bytes) -> list[bytes]:
         if block.startswith(b"data:") and b"\n" not in block:
             data.append(block[5:].removeprefix(b" "))
             continue
+        if not block:
+            continue
 
         lines = [
             line[5:].removeprefix(b" ")
@@ -105,9 +107,17 @@ def payloads(events: bytes) -> list[bytes]:
 
 
 def num_events(events: bytes) -> int:
-    """Return how many events with data there are in ``events``; one alone is counted unread."""
-    if events.count(b"\n\n") == 1 and events.startswith(b"data:") and b"\r" not in events:
+    """Return how many events with data there are in ``events``; lines of data are not read."""
+    if not events.startswith(b"data:") or b"\r" in events:
+        return len(payloads(events))
+
+    # Every event is one line: so many line ends in pairs, and data behind each pair.
+    if events.find(b"\n") == len(events) - 2:
         return 1
+    num_pairs = events.count(b"\n\n")
+    are_single_lines = events.count(b"\n") == 2 * num_pairs
+    if are_single_lines and events.count(b"\n\ndata:") == num_pairs - 1:
+        return num_pairs
     return len(payloads(events))
 
 

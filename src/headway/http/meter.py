@@ -16,6 +16,7 @@ MAX_CLOSING = 8  # events after the last token: its finish, the usage, [DONE]
 # The bytes of one arrival, and how many tokens it was counted for.
 _Arrival = tuple[bytes, int]
 _NOTHING: _Arrival = (b"", 0)
+_NO_USAGE = Usage()
 
 
 class TokenMeter:
@@ -42,7 +43,7 @@ class TokenMeter:
         self.first_s: float | None = None
         self.last_s = 0.0
         self.num_tokens = 0
-        self.usage = Usage()
+        self.usage = _NO_USAGE
         self.finished = False
         self.error = ""
 
@@ -77,26 +78,25 @@ class TokenMeter:
         """Count tokens; a meter that keeps times notes them here."""
         self.num_tokens += count
 
-    def keep(self, are_tokens: list[bool]) -> None:
-        """Take back those of the last counted ones that are no tokens."""
-        self.num_tokens -= are_tokens.count(False)
+    def take_back(self, count: int) -> None:
+        """Count the last ``count`` no more: they were no tokens."""
+        self.num_tokens -= count
 
     def end_stream(self) -> None:
-        """The stream is over: read its last events, once."""
+        """The stream is over: read its last events, once, from the end to the last token."""
         arrivals = [(payloads(events), count) for events, count in self._tail]
         self._tail = (_NOTHING, _NOTHING, _NOTHING)
-        num_unread = sum(len(data) for data, _ in arrivals) - MAX_CLOSING
+        counts_events = self._mark is None
 
-        are_tokens: list[bool] = []
-        for data, count in arrivals:
-            flags = []
-            for payload in data:
-                num_unread -= 1
-                flags.append(num_unread >= 0 or self._read_closing(payload))
-            if self._mark is not None:
-                flags = [True] * count
-            are_tokens += flags[len(flags) - count :]
-        self.keep(are_tokens)
+        num_counted = sum(count for _, count in arrivals)
+        closing = [payload for data, _ in arrivals for payload in data][-MAX_CLOSING:]
+        num_empty = 0
+        for payload in reversed(closing):
+            if self._read_closing(payload):
+                break
+            num_empty += 1
+        if counts_events:
+            self.take_back(min(num_empty, num_counted))
 
     def read_whole(self, body: bytes, now_s: float) -> bool:
         """Read an answer that came in one piece; return whether it is a JSON object."""

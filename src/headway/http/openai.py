@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from headway.errors import InputError
 from headway.http.events import as_event
@@ -220,8 +220,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerEvent:
+class AnswerEvent(NamedTuple):
     """What one event of a stream says, or an answer in one.
 
     Attributes:

@@ -116,11 +116,9 @@ class Flight(TokenMeter):
         """Note the time of each token."""
         self.times.extend([now_s] * count)
 
-    def keep(self, are_tokens: list[bool]) -> None:
+    def take_back(self, count: int) -> None:
         """Take back the times of what was no token."""
-        first = len(self.times) - len(are_tokens)
-        last = zip(self.times[first:], are_tokens, strict=True)
-        self.times[first:] = [time_s for time_s, is_token in last if is_token]
+        del self.times[len(self.times) - count :]
 
     # the connection's side
 
