@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.http.conftest import cut
 
 from headway.http.events import EventReader, as_event, num_events, payloads
 
@@ -34,11 +34,6 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
         if data:
             expected.append("\n".join(data).encode())
     return wire.encode(), expected
-
-
-def cut(wire: bytes, places: set[int]) -> list[bytes]:
-    edges = [0, *sorted(place for place in places if 0 < place < len(wire)), len(wire)]
-    return [wire[low:high] for low, high in pairwise(edges)]
 
 
 @given(streams(), st.sets(st.integers(0, 400), max_size=40))

@@ -85,9 +85,9 @@ def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
         OpenVinoPipeline,
         config,
         name,
-        options.max_num_batched_tokens,
-        options.threads,
-        options.cache_gb,
+        max_num_batched_tokens=options.max_num_batched_tokens,
+        threads=options.threads,
+        cache_gb=options.cache_gb,
     )
     pipe = in_process(make, options.max_num_seqs)
     vocabulary = ByteVocabulary(whole(config, "vocab_size"))

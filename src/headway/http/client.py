@@ -53,22 +53,6 @@ class Receiver(Protocol):
         ...
 
 
-class Owner(Protocol):
-    """Who keeps connections."""
-
-    def opened(self, connection: ClientConnection) -> None:
-        """A connection is open."""
-        ...
-
-    def give_back(self, connection: ClientConnection) -> None:
-        """It may be used again."""
-        ...
-
-    def lost(self, connection: ClientConnection) -> None:
-        """It is closed."""
-        ...
-
-
 class ClientConnection(asyncio.Protocol):
     """One connection to a server.
 
@@ -80,14 +64,14 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_begins", "_complete", "_headers", "_keep_alive", "_owner", "_parser", "_parts",
+        "_begins", "_complete", "_headers", "_keep_alive", "_parser", "_parts", "_pool",
         "_quiet_bytes", "_receiver", "_status", "_until_close", "idle_since_s", "on_body",
         "reused", "transport",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner) -> None:
-        """Belong to ``owner``; asyncio connects."""
-        self._owner = owner
+    def __init__(self, pool: ConnectionPool) -> None:
+        """Belong to ``pool``; asyncio connects."""
+        self._pool = pool
         self._receiver: Receiver | None = None
         self._parts: list[bytes] = []
         # No frame of Python for each part: the parser appends by itself.
@@ -136,7 +120,7 @@ class ClientConnection(asyncio.Protocol):
         """The connection is open."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        self._owner.opened(self)
+        self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: read the time, take them apart, and tell the receiver."""
@@ -182,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        self._owner.lost(self)
+        self._pool.lost(self)
         del self._parser  # the two would hold each other until the garbage collector comes
         receiver, self._receiver = self._receiver, None
         if receiver is None:
@@ -234,7 +218,7 @@ class ClientConnection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         if self._keep_alive:
             self.reused = True
-            self._owner.give_back(self)
+            self._pool.give_back(self)
         else:
             self.transport.close()
         if receiver is not None:

@@ -308,7 +308,7 @@ class FakeEngine(Application):
         """Answer after a round trip over the network."""
 
         def answer() -> None:
-            if not connection.gone:
+            if not connection.transport.is_closing():
                 connection.answer(200, headers, body, request.keep_alive)
 
         if self.speed.network_s:

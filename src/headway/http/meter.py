@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from headway.http.events import num_events, payloads
 from headway.http.message import BrokenAnswerError
-from headway.http.openai import DONE, RESPONSES, AnswerEvent, Usage, read_event
+from headway.http.openai import END_MARK, RESPONSES, AnswerEvent, Usage, read_event
 
 MAX_CLOSING = 8  # events after the last token: its finish, the usage, [DONE]
 
@@ -114,7 +114,7 @@ class TokenMeter:
         """Return how many tokens there are from the first event with content on."""
         data = payloads(events)
         for place, payload in enumerate(data):
-            if payload != DONE and read_event(payload).has_token:
+            if payload != END_MARK and read_event(payload).has_token:
                 rest = data[place + 1 :]
                 if self._mark is not None:
                     rest = [other for other in rest if self._mark in other]
@@ -123,7 +123,7 @@ class TokenMeter:
 
     def _read_closing(self, payload: bytes) -> bool:
         """Read one of the last events; return whether it is a token."""
-        if payload == DONE:
+        if payload == END_MARK:
             self.finished = True
             return False
         try:

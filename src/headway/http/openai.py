@@ -24,7 +24,7 @@ PATHS = {
 IMAGE_TOKENS = 512  # what engines make of a usual picture; the engine's own count replaces it
 MAX_TOKENS = 100_000_000
 CHARACTERS_PER_TOKEN = 4.0
-DONE = b"[DONE]"
+END_MARK = b"[DONE]"
 
 
 # Requests
@@ -282,7 +282,7 @@ def read_event(payload: bytes) -> AnswerEvent:
         if choice.get("finish_reason"):
             finish = str(choice["finish_reason"])[:40]
     is_answer = "choices" in tree or usage is not None
-    return AnswerEvent(has_token, is_shown, finish, usage, error, is_answer)
+    return AnswerEvent(has_token, is_shown, finish, usage, error=error, is_answer=is_answer)
 
 
 def _usage_of(tree: Mapping[str, Any]) -> Usage | None:
@@ -350,7 +350,7 @@ class AnswerWriter:
         events = self._event([self._choice({}, "", reason)])
         if usage is not None:
             events += self._event([], {"usage": _usage_tree(usage)})
-        return events + as_event(DONE) if says_done else events
+        return events + as_event(END_MARK) if says_done else events
 
     def whole(self, text: str, reason: str, usage: Usage) -> dict[str, Any]:
         """Return an answer in one."""

@@ -264,11 +264,6 @@ class ServerConnection(asyncio.Protocol):
 
     # the application's side
 
-    @property
-    def gone(self) -> bool:
-        """Whether nothing more can be sent."""
-        return self.transport.is_closing()
-
     def answer(
         self, status: int, headers: bytes, body: bytes, keep_alive: bool, head_only: bool = False
     ) -> None:

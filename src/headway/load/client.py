@@ -83,7 +83,7 @@ class Flight(TokenMeter):
     """One request under way, and the receiver of its answer."""
 
     __slots__ = (
-        "_again", "_body", "_done", "_due_s", "_events", "_is_stream", "_now_s", "number",
+        "_again", "_body", "_deliver", "_due_s", "_events", "_is_stream", "_now_s", "number",
         "planned", "sent_s", "status", "times",
     )  # fmt: skip
 
@@ -92,10 +92,10 @@ class Flight(TokenMeter):
         number: int,
         planned: Planned,
         due_s: float,
-        done: Callable[[Answer], None],
+        deliver: Callable[[Answer], None],
         again: Callable[[Flight], None] | None = None,
     ) -> None:
-        """Call ``done`` with the answer, or ``again`` if a stale connection lost the request."""
+        """Call ``deliver`` with the answer, or ``again`` if a stale connection lost the request."""
         super().__init__(planned.api)
         self.number = number
         self.planned = planned
@@ -103,7 +103,7 @@ class Flight(TokenMeter):
         self.status = 0
         self.times: list[float] = []
         self._due_s = due_s
-        self._done = done
+        self._deliver = deliver
         self._again = again
         self._events = EventReader()
         self._is_stream = False
@@ -172,7 +172,7 @@ class Flight(TokenMeter):
             problem = "the answer holds no token"
         if not problem and not self.finished:
             problem = "the answer ended early"
-        self._done(
+        self._deliver(
             Answer(
                 number=self.number,
                 due_s=self._due_s,
@@ -212,10 +212,10 @@ class Client:
             raise MissingServerError(PURPOSE, self._target.url, reason(error)) from None
 
     def send(
-        self, number: int, planned: Planned, due_s: float, done: Callable[[Answer], None]
+        self, number: int, planned: Planned, due_s: float, deliver: Callable[[Answer], None]
     ) -> None:
-        """Send one request now; ``done`` is called once with how it went."""
-        flight = Flight(number, planned, due_s, done, self._send_anew)
+        """Send one request now; ``deliver`` is called once with how it went."""
+        flight = Flight(number, planned, due_s, deliver, self._send_anew)
         connection = self._pool.idle()
         if connection is None:
             self._send_anew(flight)

@@ -115,12 +115,12 @@ def clock_error(concurrency: int, num_requests: int | None = None) -> ClockRow:
     count = num_requests or max(50, 8 * concurrency)
     ramp_s = TTFT_S + (TOKENS - 1) * itl_s
 
-    with known_server(TTFT_S, itl_s, TOKENS) as known:
+    with known_server(TTFT_S, itl_s, TOKENS) as server:
         planned = plan_trace(evenly_shaped(count, 8, TOKENS), "known")
         began_s = process_time()
-        outcome = run(lambda: closed_loop(Server(known.url), planned, concurrency, ramp_s=ramp_s))
+        outcome = run(lambda: closed_loop(Server(server.url), planned, concurrency, ramp_s=ramp_s))
         cpu_s = process_time() - began_s
-        truth_s = np.array(known.ttfts_s())
+        truth_s = np.array(server.ttfts_s())
 
     records = Records.of(outcome.records)
     summary = RequestSummary.of(records)

@@ -121,7 +121,8 @@ def _from_vllm(tree: dict[str, Any]) -> Outcome:
     for start_s, ttft_s, gaps_s, prompt, output, problem in zip(*columns, strict=True):
         due_s = float(start_s)
         times_s = (due_s + float(ttft_s) + np.cumsum([0.0, *gaps_s])).tolist()
-        answers.append(_answer(len(answers), due_s, times_s, prompt, output, str(problem)[:200]))
+        tokens = prompt, output
+        answers.append(_answer(len(answers), due_s, times_s, tokens, str(problem)[:200]))
     return Outcome(0.0, tuple(answers))
 
 
@@ -138,20 +139,22 @@ def _from_guidellm(tree: dict[str, Any]) -> Outcome:
             if not problem:
                 ends_s = float(request["first_token_time"]), float(request["last_token_time"])
                 times_s = np.linspace(*ends_s, max(int(output or 0), 1)).tolist()
-            answers.append(_answer(len(answers), due_s, times_s, prompt, output, problem))
+            answers.append(_answer(len(answers), due_s, times_s, (prompt, output), problem))
     start_s = min((a.due_s for a in answers), default=0.0)
     return Outcome(start_s, tuple(answers))
 
 
-def _answer(number: int, due_s: float, times_s: list[float], prompt: Any, output: Any,
-            problem: str) -> Answer:  # fmt: skip
+def _answer(
+    number: int, due_s: float, times_s: list[float], tokens: tuple[Any, Any], problem: str
+) -> Answer:
+    prompt_tokens, output_tokens = tokens
     return Answer(
         number=number,
         due_s=due_s,
         sent_s=due_s,
         token_s=() if problem else tuple(times_s),
-        prompt_tokens=int(prompt or 0),
-        output_tokens=int(output or 0),
+        prompt_tokens=int(prompt_tokens or 0),
+        output_tokens=int(output_tokens or 0),
         status=0 if problem else 200,
         problem=problem,
     )

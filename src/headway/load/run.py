@@ -169,9 +169,9 @@ async def closed_loop(
         number = answers.num_sent
         if number < len(planned):
             answers.num_sent += 1
-            client.send(number, planned[number], monotonic(), done)
+            client.send(number, planned[number], monotonic(), deliver)
 
-    def done(answer: Answer) -> None:
+    def deliver(answer: Answer) -> None:
         answers.add(answer)
         send_next()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from headway.http.events import EventReader, payloads
 from headway.http.message import BrokenAnswerError
-from headway.http.openai import DONE, Usage, read_event
+from headway.http.openai import END_MARK, Usage, read_event
 from headway.measure.endpoint.probe import Probe
 
 FATAL = frozenset({"unauthorized", "not_found", "refused"})
@@ -101,7 +101,7 @@ class Answer:
     def _take(self, payload: bytes, at_s: float) -> None:
         if self.is_over or self.failure:
             return
-        if payload.strip() == DONE:
+        if payload.strip() == END_MARK:
             self.is_over = True
             return
         try:
