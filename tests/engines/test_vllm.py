@@ -18,7 +18,7 @@ def test_without_vllm_it_says_what_would_work(tmp_path: Path) -> None:
         line = command(tmp_path, "tiny", "127.0.0.1", 8000, 4, 256)
         assert str(tmp_path) in line
         return
-    with pytest.raises(InputError, match="headway engine openvino"):
+    with pytest.raises(InputError, match="use --runtime openvino"):
         command(tmp_path, "tiny", "127.0.0.1", 8000, 4, 256)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,8 +109,6 @@ def test_what_is_no_chunk_is_refused(wire: bytes) -> None:
     ],
 )
 def test_what_is_no_answer_fails(wire: bytes, problem: str) -> None:
-    import re
-
     receiver = heard(wire)
     assert re.search(problem, receiver.problem), receiver.problem
     assert not receiver.has_ended

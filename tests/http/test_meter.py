@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,12 +70,9 @@ def test_what_is_no_json_is_broken() -> None:
 
 @pytest.mark.parametrize("api", APIS)
 def test_an_answer_in_one_piece_is_read_as_it_is_written(api: str) -> None:
-    import json
-
     usage = Usage(prompt_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
-    body = json.dumps(
-        AnswerWriter(api=api, model="m", id="1").whole("text", "stop", usage)
-    ).encode()
+    writer = AnswerWriter(api=api, model="m", id="1")
+    body = json.dumps(writer.whole("text", "stop", usage)).encode()
     meter = TokenMeter(api)
     assert meter.read_whole(body, 1.0)
     assert meter.usage == usage

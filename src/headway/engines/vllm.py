@@ -47,7 +47,7 @@ def command(
 
 
 def environment(threads: int, cache_gb: int) -> dict[str, str]:
-    """Return the environment that vLLM needs: no network, so many threads, so much memory for the KV."""
+    """Return the environment of vLLM: no network, so many threads, so much memory for the KV."""
     own = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": str(cache_gb)}
     return {**os.environ, **SETTINGS, **own}
 
