@@ -22,10 +22,11 @@ from headway.gateway.config import Fairness
 from headway.gateway.scheduler.dispatcher import COMPANY_IN_CROWD
 from headway.gateway.scheduler.queue import PoolQueue, Ticket
 from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
+from headway.predict.prediction import LEVELS
 from headway.predict.storage import default_predictor
 from headway.schedule.order import Fcfs, HighestResponseRatio, OrderPolicy, ShortestJob
 from headway.schedule.policies import find_policy
-from headway.schedule.view import LEVELS, Floats, ServiceTime, View
+from headway.schedule.view import Floats, ServiceTime, View
 from headway.workload.request import Request
 
 WAITING = 100_000

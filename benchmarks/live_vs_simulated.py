@@ -61,10 +61,10 @@ from headway.measure.measurement import (
     StepLoad,
     this_host,
 )
-from headway.predict.prediction import LengthPrediction
+from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.report.estimate import Estimate
 from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
-from headway.schedule.view import LEVELS, ServiceTime, View
+from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import share_of_work
 from headway.sim.engine import Engine
 from headway.sim.experiment import Experiment

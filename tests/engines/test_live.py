@@ -23,9 +23,9 @@ from headway.http.openai import COMPLETIONS
 from headway.load.answer import Outcome
 from headway.load.plan import plan_trace
 from headway.load.run import Server, open_loop, run
-from headway.predict.prediction import LengthPrediction
+from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
-from headway.schedule.view import LEVELS, Floats
+from headway.schedule.view import Floats
 from headway.sim.engine import Engine
 from headway.sim.laws import check
 from headway.sim.outcome import simulate_trace

@@ -5,12 +5,13 @@ import pytest
 from tests.schedule.test_policies import view
 
 from headway.errors import InputError
+from headway.predict.prediction import LEVELS
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.fair import FairShares
 from headway.schedule.offload import Offload
 from headway.schedule.order import order
 from headway.schedule.route import LEAST_LOADED, PREFIX_AFFINE, ReplicaView, RoundRobin
-from headway.schedule.view import LEVELS, ServiceTime, View
+from headway.schedule.view import ServiceTime, View
 
 
 def test_a_batch_holds_answers_of_similar_length_and_always_the_first() -> None:

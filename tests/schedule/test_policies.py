@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import InputError, UnknownNameError
-from headway.predict.prediction import LengthPrediction
+from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
@@ -18,7 +18,7 @@ from headway.schedule.order import (
 )
 from headway.schedule.policies import check_policy, find_policy, policies
 from headway.schedule.uncertain import Boost, Gittins, Headway, TailInflated, UncertaintyAware
-from headway.schedule.view import LEVELS, ServiceTime, View, quantiles_of
+from headway.schedule.view import ServiceTime, View, quantiles_of
 from headway.workload.request import Request, Slo
 
 ALL = list(policies().values())
@@ -81,7 +81,7 @@ def test_sjf_reads_the_wanted_quantile() -> None:
     wide = View(
         seen.arrival_s,
         seen.prompt_tokens,
-        np.stack([np.linspace(50, 500, len(LEVELS)), np.linspace(100, 120, len(LEVELS))]),
+        np.stack([50 + 450 * np.array(LEVELS), 100 + 20 * np.array(LEVELS)]),
         seen.deadline_s,
         seen.produced_tokens,
         seen.tenants,
@@ -124,7 +124,8 @@ def test_rt_lm_mixes_slack_and_length() -> None:
 
 def test_a_heavier_tail_goes_later_at_the_same_median() -> None:
     seen = view([0, 0], [100, 100])
-    narrow, wide = 1.1 ** np.linspace(-1, 1, len(LEVELS)), 8.0 ** np.linspace(-1, 1, len(LEVELS))
+    around_median = 2 * np.array(LEVELS) - 1
+    narrow, wide = 1.1**around_median, 16.0**around_median
     doubtful = View(
         seen.arrival_s,
         seen.prompt_tokens,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool
 
+from headway.predict.prediction import LEVELS
 from headway.schedule.order import (
     EarliestDeadline,
     Fcfs,
@@ -25,7 +26,7 @@ from headway.schedule.route import (
     Placement,
     RoundRobin,
 )
-from headway.schedule.view import LEVELS, View
+from headway.schedule.view import View
 from headway.sim.engine import Engine
 from headway.sim.laws import laws
 from headway.sim.outcome import Outcome, simulate_trace

@@ -9,12 +9,13 @@ import pytest
 from tests.sim.worlds import LinearStepTime, poisson, pool, table, world
 
 from headway.errors import InputError, UnknownNameError
+from headway.predict.prediction import LEVELS
 from headway.report.estimate import Estimate
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.schedule.route import PREDICTED_WORK
-from headway.schedule.view import LEVELS, ServiceTime
+from headway.schedule.view import ServiceTime
 from headway.sim.alone import alone_ns, share_of_work
 from headway.sim.breakdown import time_parts
 from headway.sim.engine import Engine

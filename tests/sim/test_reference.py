@@ -12,9 +12,10 @@ from tests.reference.plain_replica import Job, Replica
 from tests.reference.plain_site import PlainSite, reference
 from tests.sim.worlds import pool
 
+from headway.predict.prediction import LEVELS
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import LEAST_LOADED, RoundRobin
-from headway.schedule.view import LEVELS, View
+from headway.schedule.view import View
 from headway.sim.engine import Engine
 from headway.sim.gaps import BINS, count_gaps
 from headway.sim.laws import check

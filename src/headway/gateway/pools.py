@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from headway.errors import InputError
-from headway.schedule.view import LEVELS, ServiceTime
+from headway.predict.prediction import LEVELS
+from headway.schedule.view import ServiceTime
 from headway.units import check_positive
 
 CONTINUOUS, STATIC = "continuous", "static"

@@ -7,11 +7,13 @@ those of a log-logistic distribution, so heavy ones stay heavy (derived here).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import le, lt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headway.errors import InputError
 
@@ -113,10 +115,11 @@ class LengthPrediction:
 
     @property
     def mean_tokens(self) -> float:
-        """The mean of the quantiles at 99 evenly spread levels: the upper 0.5% is cut off."""
+        """The mean, as policies see it: the quantiles at `LEVELS` integrated, the ends held."""
         levels, tokens = zip(*self.quantiles, strict=True)
-        at = np.interp(_MEAN_LOGITS, [logit(v) for v in levels], np.log1p(tokens))
-        return float(np.mean(np.expm1(at)))
+        if levels != LEVELS or self.at_least > 0:
+            tokens = tuple(self.at(level) for level in LEVELS)
+        return self._bounded(float(np.dot(MEAN_WEIGHTS, tokens)))
 
     def _bounded(self, tokens: float) -> float:
         most = MAX_TOKENS if self.max_tokens is None else float(self.max_tokens)
@@ -128,7 +131,23 @@ def logit(level: float) -> float:
     return math.log(level) - math.log1p(-level)
 
 
-_MEAN_LOGITS = [logit((i + 0.5) / 99) for i in range(99)]
+def mean_weights(levels: Sequence[float], from_level: float = 0.0) -> NDArray[np.float64]:
+    """Return what a mean gives each of the quantiles at ``levels``; they sum to 1.
+
+    The trapezoid rule, the outermost quantiles held to the ends. With ``from_level`` the mean is of
+    the part above, such as the upper tenth.
+    """
+    inner = np.array([level for level in levels if level >= from_level])
+    weights = np.zeros(len(levels))
+    own = weights[len(levels) - len(inner) :]
+    own[:-1] += np.diff(inner) / 2
+    own[1:] += np.diff(inner) / 2
+    own[0] += inner[0] - from_level
+    own[-1] += 1 - inner[-1]
+    return weights / (1 - from_level)
+
+
+MEAN_WEIGHTS = mean_weights(LEVELS)
 
 
 def _line(x: float, xs: list[float], ys: list[float]) -> float:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
+from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, mean_weights
 from headway.schedule.order import Keys, NonPreemptive
-from headway.schedule.view import LEVELS, Floats, View
+from headway.schedule.view import Floats, View
 from headway.units import check_positive
+
+_UPPER_TENTH = mean_weights(LEVELS, from_level=0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ class TailInflated(NonPreemptive):
     def keys(self, view: View) -> Keys:
         """Return the expected log service, inflated."""
         log_service = np.log(_service_quantiles(view, view.quantiles))
-        centre = log_service.mean(axis=1)
-        tail = log_service[:, np.array(LEVELS) >= 0.9].mean(axis=1)
+        centre = log_service @ MEAN_WEIGHTS
+        tail = log_service @ _UPPER_TENTH
         return Keys(centre + self.weight * (tail - centre))
 
 

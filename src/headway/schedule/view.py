@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.errors import InputError
-from headway.predict.prediction import LengthPrediction
+from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, LengthPrediction
 from headway.workload.request import Request
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-LEVELS: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +152,4 @@ def quantiles_of(prediction: LengthPrediction) -> list[float]:
     return row
 
 
-def _mean_weights() -> Floats:
-    """Return the weights of the trapezoid rule over the levels, the outermost values held."""
-    levels = np.array(LEVELS)
-    weights = np.zeros(len(levels))
-    weights[:-1] += np.diff(levels) / 2
-    weights[1:] += np.diff(levels) / 2
-
-    weights[0] += levels[0]
-    weights[-1] += 1 - levels[-1]
-    return weights
-
-
-MEAN_WEIGHTS = _mean_weights()
 _LEVEL_SET = frozenset(LEVELS)

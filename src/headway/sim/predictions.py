@@ -16,8 +16,9 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.predict import LengthPredictor, load
+from headway.predict.prediction import LEVELS
 from headway.predict.storage import default_predictor
-from headway.schedule.view import LEVELS, Floats, Ints, ServiceTime, View
+from headway.schedule.view import Floats, Ints, ServiceTime, View
 from headway.workload.oracle import Trace
 
 SAMPLE = 600

@@ -12,10 +12,10 @@ import numpy as np
 
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queue import Ticket
-from headway.predict.prediction import LengthPrediction
+from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, LengthPrediction
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy
-from headway.schedule.view import LEVELS, MEAN_WEIGHTS, Floats, ServiceTime, View, quantiles_of
+from headway.schedule.view import Floats, ServiceTime, View, quantiles_of
 from headway.workload.request import Request
 
 _log = logging.getLogger("headway.gateway")
