@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
@@ -75,6 +75,6 @@ def speculation_by(
 
 @cache
 def _published() -> dict[str, Acceptance]:
-    file = resources.files("headway.steptime") / "coefficients" / "acceptance.toml"
+    file = Path(__file__).parent / "coefficients" / "acceptance.toml"
     entries = tomllib.loads(file.read_text("utf-8"))
     return {name: Acceptance(**entry) for name, entry in entries.items()}

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from headway.steptime.kernel_coefficients import NAMES, Coefficients
 from headway.steptime.power import PowerModel
 from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
+from headway.user_file import read_json
 
 VERSION = 2
 MOST_FILE_BYTES = 2_000_000
@@ -86,10 +86,10 @@ class Subject:
 
 
 def kind_of(model: ModelArchitecture) -> str:
-    """What kernels a model needs: plain, latent or linear attention, with or without experts."""
-    found = {type(group.attention) for group in model.layers}
+    """Return what kernels a model needs: plain, latent or linear attention, perhaps experts."""
+    kinds = {type(group.attention) for group in model.layers}
     attention = (
-        "latent" if LatentAttention in found else "linear" if LinearAttention in found else "plain"
+        "latent" if LatentAttention in kinds else "linear" if LinearAttention in kinds else "plain"
     )
     experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     return f"{attention} attention{' with experts' if experts else ''}"
@@ -114,7 +114,7 @@ class Calibration:
         factors: log-factors of the coefficients by level and group.
         stretches: log-factors of the whole by level and group.
         hardware, models, engines, vendors: what was measured.
-        ranges: least and most of every quantity in the measurements, for distances.
+        ranges: minimum and maximum of every quantity in the measurements, for distances.
         quantiles: by novelty and quantity, the 10% and 90% quantile of log(measured/predicted).
         centers: by novelty, the log-factor by which held-out times per token were off in the
             median; it belongs to the stretch.
@@ -139,13 +139,16 @@ class Calibration:
     own: Own | None = None
 
     def logs(self, subject: Subject) -> tuple[Array, float]:
-        """Logarithms of the coefficients and of the stretch of a subject."""
+        """Return the logarithms of the coefficients and of the stretch of a subject."""
         self.check_engine(subject.engine)
+
+        # Every measured group that the subject belongs to contributes a factor.
         logs = np.log(self.prior.vector())
         stretch = self.centers.get(self.novelty(subject), 0.0)
-        for found in (("global", ""), *subject.groups.items()):
-            logs = logs + self.factors.get(found, 0.0)
-            stretch += self.stretches.get(found, 0.0)
+        for level_and_group in (("global", ""), *subject.groups.items()):
+            logs = logs + self.factors.get(level_and_group, 0.0)
+            stretch += self.stretches.get(level_and_group, 0.0)
+
         if self.own is not None:
             logs, stretch = logs + np.array(self.own.factors), stretch + self.own.stretch
         return logs, stretch
@@ -160,7 +163,7 @@ class Calibration:
         return ("vendor, engine", f"{vendor}, {engine}") in self.factors
 
     def novelty(self, subject: Subject) -> str:
-        """Which of `NOVELTIES` a subject is."""
+        """Return which of `NOVELTIES` a subject is."""
         new_hardware = subject.hardware not in self.hardware
         new_model = subject.model not in self.models
         if new_hardware and new_model:
@@ -168,9 +171,9 @@ class Calibration:
         return HARDWARE if new_hardware else MODEL if new_model else CELL
 
     def basis(self, subject: Subject, octaves: float) -> Basis:
-        """Fitted for a measured vendor within the measured range, analytic elsewhere."""
-        known = subject.vendor in self.vendors and octaves <= 1.0
-        return Basis.FITTED if known else Basis.ANALYTIC
+        """Return fitted for a measured vendor within the measured range, analytic elsewhere."""
+        is_measured = subject.vendor in self.vendors and octaves <= 1.0
+        return Basis.FITTED if is_measured else Basis.ANALYTIC
 
     @property
     def origin(self) -> str:
@@ -180,17 +183,15 @@ class Calibration:
         return text if self.own is None else f"{text}; {self.own.points} points of your own"
 
     def with_own(self, own: Own) -> Calibration:
-        """The same with a user's own points on top."""
+        """Return the same with a user's own points on top."""
         return replace(self, own=own)
 
 
 @cache
 def shipped() -> Calibration:
-    """The calibration that comes with Headway."""
-    text = (resources.files("headway.steptime") / "coefficients" / "serving.json").read_text(
-        "utf-8"
-    )
-    return from_json(text, "serving.json")
+    """Return the calibration that comes with Headway."""
+    path = Path(__file__).parent / "coefficients" / "serving.json"
+    return from_json(path.read_text("utf-8"), path.name)
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -200,33 +201,30 @@ def read_calibration(path: Path) -> Calibration:
         InputError: the file is missing or is none of ours.
 
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_FILE_BYTES + 1)
-        tree = json.loads(content.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name[:80]!r} is not a calibration file: {error}") from None
+    tree = read_json(path, "a calibration file", MOST_FILE_BYTES)
     if not isinstance(tree, dict) or tree.get("headway_own_calibration") != VERSION:
         raise InputError(
             f"{path.name[:80]!r} is not a calibration file; write one with headway calibrate"
         )
+
     try:
         factors = {str(name): float(value) for name, value in tree["log_factors"].items()}
         own = Own(
-            tuple(factors.get(name, 0.0) for name in NAMES),
-            float(tree["log_stretch"]),
-            int(tree["points"]),
-            float(tree["mean_error"]),
+            factors=tuple(factors.get(name, 0.0) for name in NAMES),
+            stretch=float(tree["log_stretch"]),
+            points=int(tree["points"]),
+            error=float(tree["mean_error"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"damaged calibration file {path.name[:80]!r}: {error!r}") from None
+
     if not np.all(np.isfinite([*own.factors, own.stretch])) or max(map(abs, own.factors)) > 20:
         raise InputError(f"damaged calibration file {path.name[:80]!r}: factors out of range")
     return shipped().with_own(own)
 
 
 def own_to_json(own: Own) -> str:
-    """The text of a user's own calibration file."""
+    """Return the text of a user's own calibration file."""
     tree = {
         "headway_own_calibration": VERSION,
         "log_stretch": own.stretch,
@@ -238,15 +236,16 @@ def own_to_json(own: Own) -> str:
 
 
 def to_json(calibration: Calibration) -> str:
-    """The text of a calibration: factors rounded to four digits, zeros left out."""
+    """Return the text of a calibration: factors rounded to four digits, zeros left out."""
+    # By level, then by group.
     factors: dict[str, dict[str, dict[str, float]]] = {}
     for (level, group), values in sorted(calibration.factors.items()):
-        kept = {n: round(float(v), 4) for n, v in zip(NAMES, values, strict=True)}
-        factors.setdefault(level, {})[group] = {n: v for n, v in kept.items() if v}
+        by_name = {n: round(float(v), 4) for n, v in zip(NAMES, values, strict=True)}
+        factors.setdefault(level, {})[group] = {n: v for n, v in by_name.items() if v}
     stretches: dict[str, dict[str, float]] = {}
     for (level, group), stretch in sorted(calibration.stretches.items()):
         stretches.setdefault(level, {})[group] = round(stretch, 4)
-    power = calibration.power
+
     tree = {
         "headway_calibration": VERSION,
         "provenance": dict(calibration.provenance),
@@ -256,17 +255,11 @@ def to_json(calibration: Calibration) -> str:
         "vendors": sorted(calibration.vendors),
         "ranges": {k: list(v) for k, v in calibration.ranges.items()},
         "log_quantiles": {
-            novelty: {k: [round(x, 4) for x in pair] for k, pair in found.items()}
-            for novelty, found in calibration.quantiles.items()
+            novelty: {k: [round(x, 4) for x in pair] for k, pair in pairs.items()}
+            for novelty, pairs in calibration.quantiles.items()
         },
         "log_centers": {k: round(v, 4) for k, v in calibration.centers.items()},
-        "power": {
-            "running": power.running,
-            "arithmetic": power.arithmetic,
-            "memory": power.memory,
-            "spread": power.spread,
-            "run": power.run,
-        },
+        "power": asdict(calibration.power),
         "prior": {n: getattr(calibration.prior, n) for n in NAMES},
         "log_factors": factors,
         "log_stretches": stretches,
@@ -275,17 +268,18 @@ def to_json(calibration: Calibration) -> str:
 
 
 def from_json(text: str, where: str) -> Calibration:
-    """Read what `to_json` wrote; raise `InputError` for anything else."""
+    """Return the calibration that `to_json` wrote; raise `InputError` for anything else."""
     try:
         tree = json.loads(text)
         if tree["headway_calibration"] != VERSION:
             raise InputError(f"{where} is not a calibration of version {VERSION}")
+
         return Calibration(
             prior=Coefficients.from_mapping(tree["prior"]),
             factors={
-                (level, group): np.array([float(found.get(n, 0.0)) for n in NAMES])
+                (level, group): np.array([float(values.get(n, 0.0)) for n in NAMES])
                 for level, groups in tree["log_factors"].items()
-                for group, found in groups.items()
+                for group, values in groups.items()
             },
             stretches={
                 (level, group): float(value)
@@ -298,8 +292,8 @@ def from_json(text: str, where: str) -> Calibration:
             vendors=frozenset(tree["vendors"]),
             ranges={k: (float(v[0]), float(v[1])) for k, v in tree["ranges"].items()},
             quantiles={
-                novelty: {k: (float(v[0]), float(v[1])) for k, v in found.items()}
-                for novelty, found in tree["log_quantiles"].items()
+                novelty: {k: (float(v[0]), float(v[1])) for k, v in pairs.items()}
+                for novelty, pairs in tree["log_quantiles"].items()
             },
             centers={k: float(v) for k, v in tree["log_centers"].items()},
             power=PowerModel(**tree["power"]),

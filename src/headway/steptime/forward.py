@@ -42,6 +42,7 @@ def forward(
         Operations and collectives, whose arrays have the broadcast shape.
 
     """
+    # What one rank holds, and the tokens that it sees.
     local = step.split(parallelism.dp * parallelism.pp)
     rank_step = local if np.all(parallelism.rows == 1) else local.split(parallelism.rows)
     shard = Shard(
@@ -52,6 +53,8 @@ def forward(
         rank_step=rank_step,
         tokens=local.total_tokens,
     )
+
+    # Layers, of which the fullest stage has one more where they do not divide evenly.
     uneven = np.ceil(model.num_layers / parallelism.pp) * parallelism.pp / model.num_layers
     ops: list[Op] = []
     collectives: list[Collective] = []
@@ -59,7 +62,12 @@ def forward(
         layers = group.count * uneven
         blocks = attention_ops(group.attention, shard) + _ffn_ops(group, shard, parallelism)
         ops += [replace(op, work=op.work * layers) for op in blocks]
-        collectives += _layer_collectives(model, group, shard, parallelism, layers)
+        collectives += [
+            replace(one, count=layers)
+            for one in _layer_collectives(model, group, shard, parallelism)
+        ]
+
+    # What stands around them.
     ops.append(_head(model, precision, parallelism.tp, local))
     collectives += _edge_collectives(model, precision, parallelism, local)
     return Forward(tuple(ops), tuple(collectives))
@@ -74,7 +82,7 @@ def _ffn_ops(group: LayerGroup, shard: Shard, parallelism: Parallelism) -> list[
 
 
 def _head(model: ModelArchitecture, precision: Precision, tp: Number, local: Step) -> Op:
-    """The output head with the embedding lookup: kept unquantized, as published checkpoints do."""
+    """Return the output head with the embedding lookup, unquantized as in published checkpoints."""
     width = model.vocab_size / np.asarray(tp)
     size, rows = hidden_bytes(precision), local.total_sampled
     return Op(
@@ -91,13 +99,9 @@ def _head(model: ModelArchitecture, precision: Precision, tp: Number, local: Ste
 
 
 def _layer_collectives(
-    model: ModelArchitecture,
-    group: LayerGroup,
-    shard: Shard,
-    parallelism: Parallelism,
-    layers: Number,
+    model: ModelArchitecture, group: LayerGroup, shard: Shard, parallelism: Parallelism
 ) -> list[Collective]:
-    """The exchanges of one layer.
+    """Return the exchanges of one layer.
 
     One-dimensional: an all-reduce of the hidden state after attention and after feed-forward (one
     for both where the blocks run in parallel). Two-dimensional (``rows`` above 1): before these,
@@ -109,89 +113,69 @@ def _layer_collectives(
     hidden = size * model.hidden_size / rows
 
     def reduce(name: str, ranks: Number, stride: Number, message: Number) -> Collective:
-        return Collective(name, Pattern.ALL_REDUCE, ranks, stride, message, layers)
+        return Collective(name, Pattern.ALL_REDUCE, ranks, stride, message)
 
-    found: list[Collective] = []
+    # Attention.
+    collectives: list[Collective] = []
     two_dimensional = bool(np.any(rows > 1))
     if two_dimensional:
         qkv = size * qkv_width(group.attention, columns)
-        found.append(reduce("reduce qkv", rows, 1, qkv))
+        collectives.append(reduce("reduce qkv", rows, 1, qkv))
     if not model.parallel_blocks:
-        found.append(reduce("reduce attention", columns, rows, hidden))
+        collectives.append(reduce("reduce attention", columns, rows, hidden))
+
+    # Feed-forward.
     if isinstance(group.ffn, DenseFfn) and two_dimensional:
         inner = size * (group.ffn.num_matrices - 1) * group.ffn.intermediate_size / columns
-        found.append(reduce("reduce feed-forward input", rows, 1, inner))
+        collectives.append(reduce("reduce feed-forward input", rows, 1, inner))
     if isinstance(group.ffn, MoeFfn) and bool(np.any(parallelism.dp > 1)):
-        return found + _expert_collectives(model, group.ffn, shard, parallelism, layers)
-    return [*found, reduce("reduce feed-forward", columns, rows, hidden)]
+        return collectives + _expert_collectives(model, group.ffn, shard, parallelism)
+    return [*collectives, reduce("reduce feed-forward", columns, rows, hidden)]
 
 
 def _expert_collectives(
-    model: ModelArchitecture,
-    moe: MoeFfn,
-    shard: Shard,
-    parallelism: Parallelism,
-    layers: Number,
+    model: ModelArchitecture, moe: MoeFfn, shard: Shard, parallelism: Parallelism
 ) -> list[Collective]:
-    """Dispatch and combine over the expert ranks where ``dp`` is above 1, else the all-reduce.
+    """Return dispatch and combine over expert ranks where ``dp`` is above 1, else the all-reduce.
 
     The ranks of a tensor-parallel group share out the tokens of their data-parallel group. A
     token is sent once to every other rank that holds one of its experts:
     ep (1 - (1 - 1/ep)^k) ranks in the mean, of which (ep - 1)/ep are others.
     """
-    tp, ep, shared_out = parallelism.tp, parallelism.ep, parallelism.dp > 1
+    tp, ep, has_groups = parallelism.tp, parallelism.ep, parallelism.dp > 1
     hidden = shard.tokens * model.hidden_size * shard.hidden_bytes
-    ranks_met = (ep - 1) * (1 - (1 - 1 / ep) ** moe.num_experts_per_token)
-    sent = hidden / tp * ranks_met
+    other_ranks = (ep - 1) * (1 - (1 - 1 / ep) ** moe.num_experts_per_token)
+    outgoing = hidden / tp * other_ranks
+
+    # Layouts with and without groups stand in one array: of each exchange one kind has one rank.
     alone = np.ones_like(tp)
-    exchange_ranks = np.where(shared_out, ep, alone)
+    reduce_ranks, gather_ranks = np.where(has_groups, alone, tp), np.where(has_groups, tp, alone)
+    expert_ranks = np.where(has_groups, ep, alone)
     return [
-        Collective(
-            "reduce feed-forward",
-            Pattern.ALL_REDUCE,
-            np.where(shared_out, alone, tp),
-            1,
-            hidden,
-            layers,
-        ),
-        Collective("dispatch", Pattern.ALL_TO_ALL, exchange_ranks, 1, sent, layers),
-        Collective("combine", Pattern.ALL_TO_ALL, exchange_ranks, 1, sent, layers),
-        Collective(
-            "gather tokens",
-            Pattern.ALL_GATHER,
-            np.where(shared_out, tp, alone),
-            1,
-            hidden,
-            layers,
-        ),
+        Collective("reduce feed-forward", Pattern.ALL_REDUCE, reduce_ranks, 1, hidden),
+        Collective("dispatch", Pattern.ALL_TO_ALL, expert_ranks, 1, outgoing),
+        Collective("combine", Pattern.ALL_TO_ALL, expert_ranks, 1, outgoing),
+        Collective("gather tokens", Pattern.ALL_GATHER, gather_ranks, 1, hidden),
     ]
 
 
 def _edge_collectives(
     model: ModelArchitecture, precision: Precision, parallelism: Parallelism, local: Step
 ) -> list[Collective]:
-    """The gathering of logits, and the hand-over between pipeline stages."""
+    """Return the gathering of logits, and the hand-over between pipeline stages."""
     size = hidden_bytes(precision)
-    found = [
-        Collective(
-            "gather logits",
-            Pattern.ALL_GATHER,
-            parallelism.tp,
-            1,
-            size * local.total_sampled * model.vocab_size,
-            1.0,
-        )
-    ]
-    if np.any(parallelism.pp > 1):
-        message = size * local.total_tokens * model.hidden_size / parallelism.tp
-        stage = parallelism.tp * parallelism.dp
-        found.append(
-            Collective("hand over", Pattern.POINT_TO_POINT, parallelism.pp, stage, message, 1.0)
-        )
-    return found
+    logits = size * local.total_sampled * model.vocab_size
+    gather = Collective("gather logits", Pattern.ALL_GATHER, parallelism.tp, 1, logits)
+    if not np.any(parallelism.pp > 1):
+        return [gather]
+
+    message = size * local.total_tokens * model.hidden_size / parallelism.tp
+    stage = parallelism.tp * parallelism.dp
+    hand_over = Collective("hand over", Pattern.POINT_TO_POINT, parallelism.pp, stage, message)
+    return [gather, hand_over]
 
 
 def useful_flops(model: ModelArchitecture, precision: Precision, step: Step) -> Array:
-    """Arithmetic of ``step`` on one accelerator that holds everything: what MFU is measured by."""
+    """Return the arithmetic of ``step`` on one accelerator that holds everything, for MFU."""
     whole = forward(model, precision, Parallelism(), step)
     return np.asarray(sum(np.asarray(op.work.flops) for op in whole.ops))

@@ -36,10 +36,12 @@ class Grid:
 
     @classmethod
     def of(cls, points: list[Floats], values: Floats) -> Grid:
-        """From scattered points of a grid; what was not measured takes its nearest neighbour."""
+        """Return the grid of scattered points; what is missing takes its nearest neighbour."""
         axes = tuple(np.unique(p) for p in points)
         grid = np.full([len(a) for a in axes], np.nan)
         grid[tuple(np.searchsorted(a, p) for a, p in zip(axes, points, strict=True))] = values
+
+        # Gaps are filled along one axis after the other, from below first.
         for axis in reversed(range(grid.ndim)):
             moved = np.moveaxis(grid, axis, -1)
             for _ in range(moved.shape[-1]):
@@ -51,13 +53,15 @@ class Grid:
         return cls(axes, grid)
 
     def at(self, *where: Floats) -> Floats:
-        """The times at ``where``, one array per axis; they broadcast."""
+        """Return the times at ``where``, one array per axis; they broadcast."""
         cells, parts = [], []
         for axis, x in zip(self.axes, where, strict=True):
             log_axis, log_x = np.log2(1 + axis), np.log2(1 + np.clip(x, axis[0], axis[-1]))
             cell = np.clip(np.searchsorted(log_axis, log_x, side="right") - 1, 0, len(axis) - 2)
             cells.append(cell)
             parts.append((log_x - log_axis[cell]) / (log_axis[cell + 1] - log_axis[cell]))
+
+        # Every corner of the cell counts by how near it is.
         total = np.zeros(np.broadcast_shapes(*(c.shape for c in cells)))
         for corner in range(2 ** len(self.axes)):
             bits = [(corner >> k) & 1 for k in range(len(self.axes))]
@@ -93,72 +97,88 @@ class Operators:
 
     @classmethod
     def read(cls, folder: Path, deployment: PlacedModel) -> Operators:
-        """The tables in ``folder`` that were measured for ``deployment``.
+        """Return the tables in ``folder`` that were measured for ``deployment``.
 
         Raises:
             InputError: a table is missing, or holds nothing for this model, hardware and tp.
 
         """
-        layers = deployment.model.num_layers
-        dense = _table(folder, "dense", deployment)
-        tokens = np.unique(dense["tokens"]).astype(np.float64)
-        dense_us = np.zeros(len(tokens))
-        for count, known_layers in ((layers, PER_LAYER), (1, ONCE)):
-            for layer, times in known_layers.items():
-                rows = dense["layer"] == layer
-                if rows.any():
-                    order = np.argsort(dense["tokens"][rows])
-                    known = dense["tokens"][rows][order].astype(np.float64)
-                    took = dense["time_us"][rows][order].astype(np.float64)
-                    dense_us += count * times * np.interp(tokens, known, took)
+        # Dense layers, all of the model together.
+        tokens, dense_us = _dense(_table(folder, "dense", deployment), deployment.model.num_layers)
+
+        # Head and sampler.
         head = _table(folder, "per_sequence", deployment)
         sequences = np.unique(head["sequences"]).astype(np.float64)
         head_us = [head["time_us"][head["sequences"] == n].astype(float).sum() for n in sequences]
+
+        # Attention: of decoding sequences alone, of one prompt alone, and of both.
         attention = _table(folder, "attention", deployment)
         names = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
         columns = [attention[name].astype(np.float64) for name in names]
-        took = attention["time_us"].astype(np.float64)
+        time_us = attention["time_us"].astype(np.float64)
         no_prompt, no_decode = columns[0] == 0, columns[2] == 0
+        both = ~no_prompt & ~no_decode
+
+        # Experts.
         experts = None
         if any(isinstance(group.ffn, MoeFfn) for group in deployment.model.layers):
             moe = _table(folder, "moe", deployment)
             axes = [moe[name].astype(np.float64) for name in ("tokens", "activated_experts")]
             experts = Grid.of(axes, moe["time_us"].astype(np.float64))
+
         return cls(
-            tokens,
-            dense_us,
-            sequences,
-            np.array(head_us),
-            Grid.of([c[no_prompt] for c in columns[2:]], took[no_prompt]),
-            Grid.of([c[no_decode] for c in columns[:2]], took[no_decode]),
-            Grid.of([c[~no_prompt & ~no_decode] for c in columns], took[~no_prompt & ~no_decode]),
-            experts,
+            tokens=tokens,
+            dense_us=dense_us,
+            sequences=sequences,
+            head_us=np.array(head_us),
+            decode=Grid.of([c[no_prompt] for c in columns[2:]], time_us[no_prompt]),
+            prefill=Grid.of([c[no_decode] for c in columns[:2]], time_us[no_decode]),
+            mixed=Grid.of([c[both] for c in columns], time_us[both]),
+            experts=experts,
         )
+
+
+def _dense(table: Columns, num_layers: int) -> tuple[Floats, Floats]:
+    """Return numbers of tokens, and the microseconds of all dense layers of the model for each."""
+    tokens = np.unique(table["tokens"]).astype(np.float64)
+    dense_us = np.zeros(len(tokens))
+    for count, operators in ((num_layers, PER_LAYER), (1, ONCE)):
+        for operator, times in operators.items():
+            rows = table["layer"] == operator
+            if rows.any():
+                order = np.argsort(table["tokens"][rows])
+                own_tokens = table["tokens"][rows][order].astype(np.float64)
+                own_us = table["time_us"][rows][order].astype(np.float64)
+                dense_us += count * times * np.interp(tokens, own_tokens, own_us)
+    return tokens, dense_us
 
 
 def _table(folder: Path, name: str, deployment: PlacedModel) -> Columns:
-    """The rows of the one table in ``folder`` whose name ends in ``name``, for ``deployment``."""
-    found = sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
-    if len(found) != 1:
+    """Return the rows for ``deployment`` of the one table in ``folder`` called ``*name``."""
+    paths = sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
+    if len(paths) != 1:
         raise InputError(
-            f"{folder} must hold one table *{name}.parquet of measured operators, not {len(found)}"
+            f"{folder} must hold one table *{name}.parquet of measured operators, not {len(paths)}"
         )
-    columns = _columns(found[0])
+
+    # Rows of this hardware, model and layout.
+    columns = _columns(paths[0])
     tp = int(deployment.parallelism.tp)
     hardware, model = deployment.cluster.accelerator.name, deployment.model.name
     try:
-        keep = _named(columns["hw"], hardware) & (columns["tp"].astype(np.int64) == tp)
-        keep &= _named(columns["model"], model)
+        own = _named(columns["hw"], hardware) & (columns["tp"].astype(np.int64) == tp)
+        own &= _named(columns["model"], model)
     except KeyError as error:
-        raise InputError(f"{found[0]} lacks column {error.args[0]!r}") from None
-    if not keep.any():
+        raise InputError(f"{paths[0]} lacks column {error.args[0]!r}") from None
+
+    if not own.any():
         pairs = sorted({f"{m} on {h}, tp{int(t)}" for h, m, t in zip(
             columns["hw"], columns["model"], columns["tp"], strict=True)})  # fmt: skip
         raise InputError(
-            f"{found[0]} holds nothing for {model} on {hardware} with tp{tp}; it has "
+            f"{paths[0]} holds nothing for {model} on {hardware} with tp{tp}; it has "
             + "; ".join(pairs[:6])
         )
-    return {key: values[keep] for key, values in columns.items()}
+    return {key: values[own] for key, values in columns.items()}
 
 
 def _columns(path: Path) -> Columns:
@@ -177,10 +197,10 @@ def _columns(path: Path) -> Columns:
 
 
 def _named(column: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.bool_]:
-    """Which rows mean ``name``: the spelling that begins with it, without owner and punctuation."""
-    wanted = _plain(name)
+    """Return which rows mean ``name``: the shortest that begins with it, punctuation aside."""
+    plain_name = _plain(name)
     spelled = {str(value): _plain(str(value).rsplit("/", 1)[-1]) for value in set(column.tolist())}
-    close = sorted((s for s in spelled.values() if s.startswith(wanted)), key=len)
+    close = sorted((s for s in spelled.values() if s.startswith(plain_name)), key=len)
     return np.array([bool(close) and spelled[str(value)] == close[0] for value in column.tolist()])
 
 

@@ -88,7 +88,7 @@ def wide_dtype(precision: Precision) -> DType:
 
 
 def attention_ops(attention: Attention, shard: Shard) -> list[Op]:
-    """Projections and scores of one attention block."""
+    """Return projections and scores of one attention block."""
     match attention:
         case GroupedQueryAttention():
             return _grouped_query(attention, shard)
@@ -99,7 +99,7 @@ def attention_ops(attention: Attention, shard: Shard) -> list[Op]:
 
 
 def qkv_width(attention: Attention, columns: Number) -> Number:
-    """Outputs of the input projection on one rank: what a two-dimensional layout must reduce."""
+    """Return the width of the input projection on one rank, which two dimensions must reduce."""
     match attention:
         case GroupedQueryAttention(head_dim=head_dim):
             q = _share(attention.num_heads, columns) * head_dim
@@ -122,6 +122,8 @@ def _grouped_query(attention: GroupedQueryAttention, shard: Shard) -> list[Op]:
     kv = _share(attention.num_kv_heads, shard.columns) * kv_width
     qkv = qkv_width(attention, shard.columns)
     d = shard.hidden_size / shard.rows
+
+    # Scores: every query meets the keys of its window, and the cache of it is read once.
     step, window = shard.rank_step, attention.window_tokens
     pairs = (step.num_sequences * step.attended_pairs(window)).sum(axis=-1)
     touched = step.num_sequences * (step.cached_tokens(window) + step.scheduled_tokens)
@@ -131,6 +133,7 @@ def _grouped_query(attention: GroupedQueryAttention, shard: Shard) -> list[Op]:
         activation_bytes=2 * q * step.total_tokens * shard.hidden_bytes,
         kernels=2,
     )
+
     return [
         shard.product("qkv projection", d * qkv, d + qkv, 2, stored),
         Op("attention scores", shard.attention_dtype, scores, Kind.SCORES),
@@ -149,12 +152,15 @@ def _latent(attention: LatentAttention, shard: Shard) -> list[Op]:
     heads = _share(attention.num_heads, shard.columns)
     nope, rope = attention.qk_nope_head_dim, attention.qk_rope_head_dim
     latent, v = attention.kv_lora_rank, attention.v_head_dim
+
+    # Projections to the latents, and up from them.
     q_in = d if attention.q_lora_rank is None else attention.q_lora_rank
     down = d * (latent + rope + (attention.q_lora_rank or 0))
     index = attention.index_params(shard.hidden_size) / shard.rows
     inputs = down + q_in * heads * (nope + rope) + index
     up = latent * heads * (nope + v)
 
+    # Scores: on latents, or on the cache that is projected up; the cheaper by group.
     stored = shard.precision.stored_attention
     step = shard.rank_step
     topk = attention.index_topk or None
@@ -165,12 +171,15 @@ def _latent(attention: LatentAttention, shard: Shard) -> list[Op]:
     absorbed = up_flops * step.scheduled_tokens + 2 * by_group * (2 * latent + rope) * pairs
     expanded = up_flops * context + 2 * by_group * (nope + rope + v) * pairs
     scoring = np.minimum(absorbed, expanded)
+
+    # Sparse attention reads the tokens that its indexer has chosen, and scores all for it.
     read = step.computed_tokens
     if topk is not None:
         read = np.minimum(read, topk * step.scheduled_tokens)
         scoring = scoring + (
             2 * attention.index_num_heads * attention.index_head_dim * step.attended_pairs()
         )
+
     cache = (read + step.scheduled_tokens) * (latent + rope) + context * attention.index_head_dim
     scores = Work(
         flops=(step.num_sequences * scoring).sum(axis=-1),
@@ -179,6 +188,7 @@ def _latent(attention: LatentAttention, shard: Shard) -> list[Op]:
         activation_bytes=heads * (nope + rope + v) * step.total_tokens * shard.hidden_bytes,
         kernels=4 if topk is None else 4 + INDEXER_KERNELS,
     )
+
     return [
         shard.product(
             "qkv projection", inputs, d + heads * (nope + rope) + latent + rope, 4, stored
@@ -198,6 +208,7 @@ def _linear(attention: LinearAttention, shard: Shard) -> list[Op]:
     value_heads = _share(attention.num_value_heads, shard.columns)
     values = value_heads * attention.value_head_dim
     qkvz = qkv_width(attention, shard.columns)
+
     state = values * attention.key_head_dim
     step = shard.rank_step
     recurrence = Work(
@@ -214,33 +225,41 @@ def _linear(attention: LinearAttention, shard: Shard) -> list[Op]:
 
 
 def dense_ops(ffn: DenseFfn, shard: Shard, name: str = "feed-forward") -> list[Op]:
-    """A dense feed-forward block, split over rows and columns."""
+    """Return a dense feed-forward block, split over rows and columns."""
     d = shard.hidden_size / shard.rows
     width = ffn.intermediate_size / shard.columns
     weights = ffn.num_matrices * d * width
-    moved = 2 * d + ffn.num_matrices * width
-    return [shard.product(name, weights, moved, 3 + ffn.gated, shard.precision.weights)]
+    activations = 2 * d + ffn.num_matrices * width
+    return [shard.product(name, weights, activations, 3 + ffn.gated, shard.precision.weights)]
 
 
 def moe_ops(moe: MoeFfn, shard: Shard, dp: Number, ep: Number) -> list[Op]:
-    """A mixture of experts over ``ep`` groups, on the busiest of them.
+    """Return a mixture of experts over ``ep`` groups, on the busiest of them.
 
     Each token picks ``num_experts_per_token`` distinct experts, independently and uniformly, so
     an expert stays untouched by T tokens with probability (1 - k/E)^T. The busiest of ``ep``
     groups exceeds the mean by the usual bound on a maximum, sqrt(2 variance ln ep).
     """
     d, tokens = shard.hidden_size, shard.tokens * dp
-    held = moe.num_experts / ep
-    split = shard.columns * dp / ep
-    chosen = moe.num_experts_per_token / moe.num_experts
-    touched = 1 - (1 - chosen) ** tokens
+    own_experts = moe.num_experts / ep
+
+    # Experts that some token picks, on the busiest group.
+    pick = moe.num_experts_per_token / moe.num_experts
+    touched = 1 - (1 - pick) ** tokens
     spread = 2 * np.log(ep)
-    experts = np.minimum(held, held * touched + np.sqrt(spread * held * touched * (1 - touched)))
+    mean_experts = own_experts * touched
+    experts = np.minimum(
+        own_experts, mean_experts + np.sqrt(spread * own_experts * touched * (1 - touched))
+    )
+
+    # Tokens, once for each of their experts, on the busiest group.
     mean_rows = tokens * moe.num_experts_per_token / ep
     rows = np.minimum(
         mean_rows + np.sqrt(spread * mean_rows * (1 - 1 / ep)),
-        tokens * np.minimum(held, moe.num_experts_per_token),
+        tokens * np.minimum(own_experts, moe.num_experts_per_token),
     )
+
+    split = shard.columns * dp / ep
     width = moe.intermediate_size / split
     weights = moe.num_matrices * d * width
     routed = Work(
@@ -249,21 +268,18 @@ def moe_ops(moe: MoeFfn, shard: Shard, dp: Number, ep: Number) -> list[Op]:
         activation_bytes=rows * (2 * d + moe.num_matrices * width) * shard.hidden_bytes,
         kernels=6,
     )
+
+    # Router and shared experts see every token of the data-parallel group.
     router = Work(
         flops=2 * shard.tokens * d * moe.num_experts,
         weight_bytes=d * moe.num_experts * shard.hidden_bytes,
         activation_bytes=shard.tokens * (d + moe.num_experts) * shard.hidden_bytes,
         kernels=2,
     )
+    precision = shard.precision
     ops = [
         Op("router", shard.attention_dtype, router),
-        Op(
-            "routed experts",
-            shard.precision.activations,
-            routed,
-            Kind.EXPERTS,
-            shard.precision.weights,
-        ),
+        Op("routed experts", precision.activations, routed, Kind.EXPERTS, precision.weights),
     ]
     if moe.shared_intermediate_size:
         shared = DenseFfn(moe.shared_intermediate_size, moe.gated)
@@ -272,5 +288,5 @@ def moe_ops(moe: MoeFfn, shard: Shard, dp: Number, ep: Number) -> list[Op]:
 
 
 def _share(count: int, ways: Number) -> Array:
-    """How many of ``count`` heads the fullest of ``ways`` ranks holds; at least one, replicated."""
+    """Return how many of ``count`` heads the fullest of ``ways`` ranks holds, at least one."""
     return np.ceil(count / np.asarray(ways, dtype=np.float64))

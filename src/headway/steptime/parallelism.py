@@ -69,9 +69,8 @@ class Parallelism:
 
     def rules(self, model: ModelArchitecture, cluster: Cluster) -> Iterator[tuple[BoolArray, str]]:
         """Yield, for every rule, where it holds and the sentence to say where it does not."""
-        n = self.num_accelerators
         yield (
-            np.asarray(n <= cluster.reach),
+            np.asarray(self.num_accelerators <= cluster.reach),
             f"tp x dp x pp must be at most {cluster.reach}, the {cluster.name} accelerators "
             "that the cluster connects",
         )
@@ -79,6 +78,10 @@ class Parallelism:
             np.asarray(self.pp <= model.num_layers),
             f"pp must be at most {model.num_layers}, the layers of {model.name}",
         )
+        yield from self._head_rules(model)
+        yield from self._expert_rules(model)
+
+    def _head_rules(self, model: ModelArchitecture) -> Iterator[tuple[BoolArray, str]]:
         for heads in {h for group in model.layers for h in head_counts(group.attention)}:
             fits = (heads % self.columns == 0) | (self.columns % heads == 0)
             yield (
@@ -86,11 +89,14 @@ class Parallelism:
                 f"tp must divide, or be a multiple of, the {heads} key-value or query heads of "
                 f"{model.name}",
             )
-        most = max(max(head_counts(group.attention)) for group in model.layers)
+
+        max_heads = max(max(head_counts(group.attention)) for group in model.layers)
         yield (
-            np.asarray(self.columns <= most),
-            f"tp must be at most {most}, the attention heads of {model.name}",
+            np.asarray(self.columns <= max_heads),
+            f"tp must be at most {max_heads}, the attention heads of {model.name}",
         )
+
+    def _expert_rules(self, model: ModelArchitecture) -> Iterator[tuple[BoolArray, str]]:
         moes = [group.ffn for group in model.layers if isinstance(group.ffn, MoeFfn)]
         if not moes:
             yield (
@@ -99,6 +105,7 @@ class Parallelism:
                 "engines",
             )
             return
+
         experts = min(moe.num_experts for moe in moes)
         yield (
             np.asarray(experts % self.ep == 0),
@@ -119,8 +126,8 @@ class Parallelism:
 
     def valid(self, model: ModelArchitecture, cluster: Cluster) -> BoolArray:
         """Where all rules hold."""
-        held = [np.asarray(holds) for holds, _ in self.rules(model, cluster)]
-        return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*held)))
+        holds = [where for where, _ in self.rules(model, cluster)]
+        return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*holds)))
 
     def check(self, model: ModelArchitecture, cluster: Cluster) -> None:
         """Raise `InputError` with the first rule that fails anywhere."""

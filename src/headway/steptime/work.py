@@ -77,7 +77,7 @@ class Collective:
     ranks: Number
     stride: Number
     message_bytes: Number
-    count: Number
+    count: Number = 1.0
 
     @property
     def network_bytes(self) -> Number:
