@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -19,7 +20,6 @@ from headway.cli.serving_options import (
 from headway.cli.show import show
 from headway.frontier.answer import frontier as frontier_report
 from headway.report.report import Report
-from headway.serving.row import ServingRow
 
 ROWS_SHOWN = 12
 
@@ -74,7 +74,7 @@ def frontier(
     show(report, files, None if show_all else representative(report))
 
 
-def representative(report: Report[ServingRow]) -> list[int]:
+def representative(report: Report[Any]) -> list[int]:
     """Return marked rows, and of each accelerator's front enough rows to see its shape."""
     names = [row.accelerator for row in report.rows]
     each = max(3, ROWS_SHOWN // len(set(names)))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.frontier import representative
 from headway.cli.options import (
     COUNT,
     FRACTION,
@@ -36,8 +37,6 @@ from headway.papers.erdil_2025.report import PublishedQuestion, estimate_report,
 from headway.papers.narayanan_2023.costs import A100_USD_PER_HOUR
 from headway.papers.narayanan_2023.published import Estimator, read_tables
 from headway.papers.narayanan_2023.report import fit_report, runtime_report
-
-ROWS_SHOWN = 12
 
 precision_option = click.option(
     "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
@@ -128,15 +127,7 @@ def frontier(
     if demand is not None:
         question = replace(question, demand_tok_per_s=demand)
     report = frontier_report(question, accelerators)
-
-    # Marked rows, and of each accelerator's front enough rows to see its shape.
-    names = [row.accelerator for row in report.rows]
-    rows_each = max(3, ROWS_SHOWN // len(set(names)))
-    shown = set(report.marks.values())
-    for name in set(names):
-        own = [number for number, other in enumerate(names) if other == name]
-        shown |= {own[round(k * (len(own) - 1) / (rows_each - 1))] for k in range(rows_each)}
-    show(report, files, None if show_all else sorted(shown))
+    show(report, files, None if show_all else representative(report))
 
 
 @erdil_2025.command()

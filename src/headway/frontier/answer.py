@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.errors import DoesNotFitError, InputError
-from headway.frontier.pareto import pareto_front, preferred
+from headway.frontier.pareto import marks, pareto_front
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
 from headway.hardware.cluster import Cluster
@@ -102,17 +102,7 @@ def mark(rows: Sequence[ServingRow]) -> tuple[list[ServingRow], Mapping[str, int
     usd = np.array([_usd(row) for row in rows])
     on_front = set(pareto_front(speed, usd).tolist())
     flagged = [replace(row, on_front=place in on_front) for place, row in enumerate(rows)]
-
-    marks = {
-        "preferred": preferred(speed, usd),
-        "cheapest": int(np.argmin(usd)),
-        "fastest": int(np.argmax(speed)),
-    }
-    names = [row.accelerator for row in rows]
-    for name in dict.fromkeys(names) if len(set(names)) > 1 else ():
-        own = np.flatnonzero(np.array(names) == name)
-        marks[f"preferred:{name}"] = int(own[preferred(speed[own], usd[own])])
-    return flagged, marks
+    return flagged, marks([row.accelerator for row in rows], speed, usd)
 
 
 def question_of(question: Question, clusters: Sequence[Cluster]) -> dict[str, Value]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +13,7 @@ SPEED_WEIGHT = 3.0
 
 
 def pareto_front(speed: Array, cost: Array) -> npt.NDArray[np.intp]:
-    """Indices of the points that no other point beats in both, fastest first.
+    """Return indices of the points that no other point beats in both, fastest first.
 
     Args:
         speed: shape (points,), more is better.
@@ -25,5 +27,25 @@ def pareto_front(speed: Array, cost: Array) -> npt.NDArray[np.intp]:
 
 
 def preferred(speed: Array, cost: Array) -> int:
-    """The point with the largest speed^3 / price (Erdil 2025, section 4.1)."""
+    """Return the point with the largest speed^3 / cost (Erdil 2025, section 4.1)."""
     return int(np.argmax(SPEED_WEIGHT * np.log(speed) - np.log(cost)))
+
+
+def marks(names: Sequence[str], speed: Array, cost: Array) -> dict[str, int]:
+    """Return the three points to name, and the preferred one of each of several ``names``.
+
+    Args:
+        names: of the fronts that the points are on, such as accelerators.
+        speed: shape (points,), more is better.
+        cost: shape (points,), less is better.
+
+    """
+    points = {
+        "preferred": preferred(speed, cost),
+        "cheapest": int(np.argmin(cost)),
+        "fastest": int(np.argmax(speed)),
+    }
+    for name in dict.fromkeys(names) if len(set(names)) > 1 else ():
+        own = np.flatnonzero(np.array(names) == name)
+        points[f"preferred:{name}"] = int(own[preferred(speed[own], cost[own])])
+    return points

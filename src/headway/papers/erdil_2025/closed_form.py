@@ -110,30 +110,16 @@ class ClosedFormRow:
 
     model: str = column("model", "what is run")
     accelerator: str = column("on", "what it runs on")
-    active_params: float = column(
-        "active", "parameters that a token meets", unit="billion", scale=1e-9
-    )
-    read_s: float = column(
-        "weights read once", "by one accelerator", unit="ms", scale=1e3, digits=4
-    )
-    hops_s: float = column(
-        "one hop everywhere", "of all reductions of a pass", unit="ms", scale=1e3, digits=4
-    )
-    critical_batch: float = column(
-        "critical batch b*", "where arithmetic takes as long as memory", digits=4
-    )
+    active_params: float = column("active", "that a token meets", unit="billion", scale=1e-9)
+    read_s: float = column("weights read once", "by one accelerator", unit="ms", scale=1e3)
+    hops_s: float = column("one hop everywhere", "of all reductions", unit="ms", scale=1e3)
+    critical_batch: float = column("critical batch b*", "arithmetic takes as long as memory")
     num_accelerators: float = column("N*", "accelerators of the fastest cluster", digits=4)
     step_s: float = column("t_min", "least time of a token", unit="ms", scale=1e3, digits=4)
-    approximate_step_s: float = column(
-        "t_min, large N*", "the same by equation 18", unit="ms", scale=1e3, digits=4
-    )
+    approximate_step_s: float = column("t_min, large N*", "by equation 18", unit="ms", scale=1e3)
     tok_per_s_per_user: float = column("speed", "1 / t_min", unit="tok/s/user", digits=4)
-    usd_per_mtok_output: float = column(
-        "cost at t_min", "at b* sequences, idle time excluded", unit="$/Mtok"
-    )
-    floor_usd_per_mtok_output: float = column(
-        "cost floor", "arithmetic alone, fully used", unit="$/Mtok"
-    )
+    usd_per_mtok_output: float = column("cost at t_min", "at b* sequences", unit="$/Mtok")
+    floor_usd_per_mtok_output: float = column("floor", "arithmetic alone", unit="$/Mtok")
 
 
 def closed_form(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import DoesNotFitError
-from headway.frontier.pareto import pareto_front, preferred
+from headway.frontier.pareto import marks, pareto_front
 from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 from headway.papers.erdil_2025.forward import Choices, TokenLatency, token_latency
 from headway.papers.erdil_2025.frontier import frontier
@@ -79,31 +79,23 @@ class PublishedRow:
     model: str = column("model", "what is run", detail=True)
     accelerator: str = column("on", "what it runs on")
     tok_per_s_per_user: float = column("speed", "of one user", unit="tok/s/user")
-    usd_per_mtok_output: float = column(
-        "cost", "all cost on output tokens; no prompts, no idle time", unit="$/Mtok"
-    )
+    usd_per_mtok_output: float = column("cost", "no prompts, no idle time", unit="$/Mtok")
     num_accelerators: float = column("accel.", "accelerators of one engine", digits=4)
     tp: float = column("tp", "ranks of tensor parallelism")
     pp: float = column("pp", "pipeline stages")
     batch: float = column("batch", "sequences in flight")
     draft_tokens: int | None = column("draft", "drafted tokens per pass")
     tokens_per_pass: float = column("tokens", "that a pass yields to each sequence", detail=True)
-    mfu: float = column(
-        "MFU", "useful arithmetic over the dense peak", unit="%", scale=100, digits=2
-    )
+    mfu: float = column("MFU", "share of the dense peak", unit="%", scale=100, digits=2)
     binds: str = column("binds", "the largest part of a pass")
     step_s: float = column("pass", "one pass", unit="ms", scale=1e3, detail=True)
     arithmetic_s: float = column("arithmetic", "overlaps memory", unit="ms", scale=1e3, detail=True)
     memory_s: float = column("memory", "overlaps arithmetic", unit="ms", scale=1e3, detail=True)
     network_s: float = column("network", "collectives", unit="ms", scale=1e3, detail=True)
     latency_s: float = column("latency", "kernel launches", unit="ms", scale=1e3, detail=True)
-    two_dimensional: bool = column(
-        "2D", "whether tensor parallelism is in two dimensions", detail=True
-    )
-    attention_scale_down: float = column(
-        "attention/", "tp over the ranks that attention uses", detail=True
-    )
-    on_front: bool | None = column("front", "whether no other point beats it in both", detail=True)
+    two_dimensional: bool = column("2D", "tensor parallelism in two dimensions", detail=True)
+    attention_scale_down: float = column("attention/", "tp over attention's ranks", detail=True)
+    on_front: bool | None = column("front", "no other point beats it in both", detail=True)
 
 
 CHART = Chart(
@@ -130,7 +122,7 @@ def frontier_report(
     """
     rows: list[PublishedRow] = []
     for accelerator in accelerators:
-        points = frontier(
+        curve = frontier(
             question.model,
             accelerator,
             context_tokens=question.context_tokens,
@@ -139,15 +131,15 @@ def frontier_report(
             acceptance=question.acceptance,
             demand_tok_per_s=question.demand_tok_per_s,
         )
-        n, b, lengths = points.num_accelerators, points.batch, points.draft_tokens
-        rows += _rows(question, accelerator, n, b, lengths=lengths)
+        n, b = curve.num_accelerators, curve.batch
+        rows += _rows(question, accelerator, n, b, lengths=curve.draft_tokens)
 
     speed = np.array([row.tok_per_s_per_user for row in rows])
     usd = np.array([row.usd_per_mtok_output for row in rows])
     front = set(pareto_front(speed, usd).tolist())
     rows = [replace(row, on_front=number in front) for number, row in enumerate(rows)]
-    marks = _marks(np.array([row.accelerator for row in rows]), speed, usd)
-    return _report("published-frontier", question, accelerators, rows, marks=marks)
+    points = marks([row.accelerator for row in rows], speed, usd)
+    return _report("published-frontier", question, accelerators, rows, points=points)
 
 
 def estimate_report(
@@ -256,27 +248,13 @@ def _parts(latency: TokenLatency) -> dict[str, Floats]:
     }
 
 
-def _marks(accelerators: NDArray[np.str_], speed: Floats, usd: Floats) -> dict[str, int]:
-    """Return the three points to look at, and the preferred one of each of several fronts."""
-    marks = {
-        "preferred": preferred(speed, usd),
-        "cheapest": int(np.argmin(usd)),
-        "fastest": int(np.argmax(speed)),
-    }
-    names = np.unique(accelerators).tolist()
-    for name in names if len(names) > 1 else ():
-        own = np.flatnonzero(accelerators == name)
-        marks[f"preferred:{name}"] = int(own[preferred(speed[own], usd[own])])
-    return marks
-
-
 def _report(
     kind: str,
     question: PublishedQuestion,
     accelerators: Sequence[PublishedAccelerator],
     rows: Sequence[PublishedRow],
     *,
-    marks: Mapping[str, int] | None = None,
+    points: Mapping[str, int] | None = None,
 ) -> Report[PublishedRow]:
     model, draft = question.model, question.draft
     names = ",".join(accelerator.name for accelerator in accelerators)
@@ -300,8 +278,8 @@ def _report(
             "pipeline": question.pipeline,
         },
         rows=tuple(rows),
-        marks=marks or {},
+        marks=points or {},
         notes=(NOTE,),
         sources={"model of time": "arXiv 2506.04645 and its program of 27 May 2025"},
-        charts=(CHART,) if marks else (),
+        charts=(CHART,) if points else (),
     )

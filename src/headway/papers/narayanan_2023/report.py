@@ -26,9 +26,7 @@ class RuntimeRow:
     prompt_s: float = column("prompt time", "alpha: the prompt with its first token", unit="s")
     token_s: float = column("token time", "beta: every further token", unit="s")
     overhead_s: float = column("overhead", "of the API; 0 for an idealized table", unit="s")
-    usd: float | None = column(
-        "cost", "of the accelerators for the runtime, idle time excluded", unit="cents", scale=100
-    )
+    usd: float | None = column("cost", "of its accelerators, never idle", unit="cents", scale=100)
 
 
 def runtime_report(
@@ -52,26 +50,22 @@ def runtime_report(
         UnknownNameError: no table has one of the names.
 
     """
-    rows = []
-    for name in _names(tables, models):
+
+    def row(name: str, prompt: float, output: float) -> RuntimeRow:
         table = tables[name]
-        for prompt, output in lengths:
-            runtime_s = float(table.runtime_s(prompt, output))
-            usd = None
-            if num_accelerators is not None:
-                usd = float(idealized_usd(runtime_s, num_accelerators, usd_per_hour))
-            rows.append(
-                RuntimeRow(
-                    model=name,
-                    prompt_tokens=prompt,
-                    output_tokens=output,
-                    runtime_s=runtime_s,
-                    prompt_s=float(table.alpha_s(prompt)),
-                    token_s=table.beta_s,
-                    overhead_s=table.overhead_s,
-                    usd=usd,
-                )
-            )
+        runtime_s, usd = float(table.runtime_s(prompt, output)), None
+        if num_accelerators is not None:
+            usd = float(idealized_usd(runtime_s, num_accelerators, usd_per_hour))
+        return RuntimeRow(
+            model=name,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            runtime_s=runtime_s,
+            prompt_s=float(table.alpha_s(prompt)),
+            token_s=table.beta_s,
+            overhead_s=table.overhead_s,
+            usd=usd,
+        )
 
     return Report(
         kind="published-runtime",
@@ -81,7 +75,7 @@ def runtime_report(
             "accelerators": num_accelerators,
             "usd_per_hour": usd_per_hour,
         },
-        rows=tuple(rows),
+        rows=tuple(row(name, *both) for name in _names(tables, models) for both in lengths),
         notes=("between two prompt sizes the throughput of the larger counts: a sawtooth",),
         sources=SOURCE,
     )
