@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError
+from headway.frontier.pareto import pareto_front, preferred
 from headway.papers.erdil_2025.accelerators import PublishedAccelerator
 from headway.papers.erdil_2025.forward import Choices, explain, fastest
 from headway.papers.erdil_2025.models import PublishedModel
@@ -62,9 +63,9 @@ class PublishedFrontier:
     two_dimensional: NDArray[np.bool_]
     draft_tokens: Codes
 
-    def preferred(self, exponent: float = 3.0) -> int:
-        """Return the index of the largest speed^exponent / price (the paper's preferred point)."""
-        return int(np.argmax(self.tok_per_s**exponent / self.usd_per_mtok_output))
+    def preferred(self) -> int:
+        """Return the index of the largest speed^3 / price (the paper's preferred point)."""
+        return preferred(self.tok_per_s, self.usd_per_mtok_output)
 
     def usd_per_mtok_output_at(self, tok_per_s: float) -> float:
         """Return the least cost of at least this speed, infinite where none is as fast."""
@@ -101,22 +102,16 @@ def select(
     of the thresholds. Indices come by rising time, without duplicates.
     """
     usable = np.isfinite(time_s) if allowed is None else np.isfinite(time_s) & allowed
-    order = np.flatnonzero(usable)
-    order = order[np.lexsort((usd_per_mtok_output[order], time_s[order]))]
-    if not order.size:
-        return order
+    front = np.flatnonzero(usable)
+    front = front[pareto_front(-time_s[front], usd_per_mtok_output[front])]
+    if num_thresholds is None or not front.size:
+        return front
 
-    # The whole Pareto frontier: where the cheapest so far becomes cheaper.
-    cheapest = np.minimum.accumulate(usd_per_mtok_output[order])
-    falls = np.flatnonzero(np.diff(cheapest, prepend=np.inf) < 0)
-    if num_thresholds is None:
-        return order[falls]
-
-    # Of that, the last point within each threshold.
+    # The last point within each threshold.
     steps = np.linspace(0, 1, num_thresholds)
     thresholds = np.min(time_s) * _THRESHOLD_RANGE**steps
-    last = np.searchsorted(time_s[order[falls]], thresholds, side="right") - 1
-    return order[falls[np.unique(last[last >= 0])]]
+    last = np.searchsorted(time_s[front], thresholds, side="right") - 1
+    return front[np.unique(last[last >= 0])]
 
 
 def frontier(
