@@ -12,7 +12,8 @@ from headway.frontier.pareto import marks, pareto_front
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
 from headway.hardware.cluster import Cluster
-from headway.report.report import Report, Value
+from headway.report.column import Value
+from headway.report.report import Report
 from headway.serving.estimate import serve
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
 from headway.serving.row import FRONTIER_CHART, ServingRow

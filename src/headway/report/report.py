@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from functools import lru_cache
 from keyword import iskeyword
 from pathlib import Path
@@ -21,27 +21,25 @@ from headway.report.column import Cell, Column, Value
 from headway.report.estimate import Estimate
 from headway.report.files import write_atomically
 from headway.report.grid import Grid
-from headway.report.legacy import charts_of_kind, grid_of_mappings
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from typing_extensions import TypeVar  # its defaults are not in the oldest Python we run on
 
     from headway.report.picture import Picture
 
-    RowType = TypeVar("RowType", default=Mapping[str, Value])
+    RowType = TypeVar("RowType", bound=DataclassInstance, default=Any)
 else:
     from typing import TypeVar
 
     RowType = TypeVar("RowType")
 
-__all__ = ["Report", "Row", "Value", "is_report"]
 VERSION = 1
-Row = Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Generic[RowType]):
-    """An answer with the question it answers; give its parts by keyword.
+    """An answer with the question it answers.
 
     Attributes:
         kind: which command made it ("frontier", "estimate", ...).
@@ -66,8 +64,7 @@ class Report(Generic[RowType]):
     charts: tuple[Chart | Bars, ...] = ()
 
     def __post_init__(self) -> None:
-        raw_rows = self.rows if self._has_mappings else self.grid.rows
-        for row in (self.question, *raw_rows):
+        for row in (self.question, *self.grid.rows):
             for name, value in row.items():
                 _check_value(value, f"{name} of a {self.kind} report")
 
@@ -84,23 +81,15 @@ class Report(Generic[RowType]):
     @property
     def columns(self) -> dict[str, Column]:
         """The columns by field name, in the order of the row type; none without rows."""
-        if not self.rows or not is_dataclass(self.rows[0]):
-            return {}
-        return {f.name: f.metadata["column"] for f in fields(self.rows[0])}
+        row_fields = fields(self.rows[0]) if self.rows else ()
+        return {f.name: f.metadata["column"] for f in row_fields}
 
     @property
     def grid(self) -> Grid:
         """The cells with their columns: what every view reads."""
         columns = self.columns
-        if self._has_mappings:
-            columns, mappings = grid_of_mappings(self.rows)  # type: ignore[arg-type] # mappings
-            return Grid(columns=columns, rows=mappings, marks=self.marks)
         rows = tuple({name: getattr(row, name) for name in columns} for row in self.rows)
         return Grid(columns=columns, rows=rows, marks=self.marks)
-
-    @property
-    def _has_mappings(self) -> bool:
-        return bool(self.rows) and isinstance(self.rows[0], Mapping)
 
     @property
     def flat_rows(self) -> list[dict[str, Value]]:
@@ -109,9 +98,6 @@ class Report(Generic[RowType]):
         A column of estimates becomes three, and one more each for a level, a basis and a source
         where any row has one.
         """
-        if self._has_mappings:
-            return [dict(row) for row in self.rows]  # type: ignore[call-overload] # mappings
-
         grid = self.grid
         parts = {name: _parts(row[name] for row in grid.rows) for name in grid.columns}
         flat = []
@@ -250,10 +236,7 @@ class Report(Generic[RowType]):
         """What is drawn, and the words around it."""
         from headway.report.picture import Picture
 
-        grid, charts = self.grid, self.charts
-        if self._has_mappings:
-            charts = charts_of_kind(self.kind, self.question, grid.columns)
-        return Picture(title=self.title, grid=grid, charts=charts, notes=self.notes)
+        return Picture(title=self.title, grid=self.grid, charts=self.charts, notes=self.notes)
 
 
 def is_report(text: str) -> bool:
@@ -280,9 +263,6 @@ def _parts(values: Iterable[Cell]) -> tuple[str, ...]:
 
 
 def _row_from_json(row: Mapping[str, Any], columns: Mapping[str, Column]) -> Any:
-    if not columns:
-        return dict(row)
-
     values = {}
     for name in columns:
         values[name] = row[name]

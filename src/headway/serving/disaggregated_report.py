@@ -11,9 +11,9 @@ import numpy as np
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster, Link
 from headway.money.tariff import Tariff
-from headway.report.column import column
+from headway.report.column import Value, column
 from headway.report.estimate import Estimate
-from headway.report.report import Report, Value
+from headway.report.report import Report
 from headway.serving.closed_loop import ClosedLoop, seats
 from headway.serving.disaggregated import DisaggregatedTimes, disaggregated_times
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, serve_disaggregated

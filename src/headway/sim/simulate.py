@@ -9,7 +9,8 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.predict import LengthPredictor
-from headway.report.report import Report, Value
+from headway.report.column import Value
+from headway.report.report import Report
 from headway.schedule.order import OrderPolicy
 from headway.schedule.route import Placement
 from headway.sim.cost import PoolCost, with_cost

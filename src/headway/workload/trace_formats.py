@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from headway.errors import InputError, UnknownNameError
-from headway.report.column import column
-from headway.report.report import Report, Value
+from headway.report.column import Value, column
+from headway.report.report import Report
 from headway.workload.oracle import Trace
 from headway.workload.traces import Layout, Requests, lines_of, rows_of, whole
 
