@@ -63,7 +63,7 @@ from headway.measure.measurement import (
 )
 from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.report.estimate import Estimate
-from headway.schedule.order import Fcfs, Keys, NonPreemptive, OrderPolicy
+from headway.schedule.order import Fcfs, Keys, OrderPolicy, Policy
 from headway.schedule.view import ServiceTime, View
 from headway.sim.alone import share_of_work
 from headway.sim.engine import Engine
@@ -93,7 +93,7 @@ LOADS: list[Load] = [
 
 
 @dataclass(frozen=True, slots=True)
-class Priced(NonPreemptive):
+class Priced(Policy):
     """A policy that takes requests to cost what was profiled, here and in the gateway."""
 
     policy: OrderPolicy

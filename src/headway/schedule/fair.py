@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headway.errors import InputError
-from headway.schedule.order import Keys, NonPreemptive
+from headway.schedule.order import Keys, Policy
 from headway.schedule.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class FairShares(NonPreemptive):
+class FairShares(Policy):
     """Every tenant gets work in proportion to its weight while it has something waiting.
 
     A request starts, in virtual time, where its tenant's previous one ended, but not before the

@@ -37,7 +37,7 @@ class Keys:
 class OrderPolicy(Protocol):
     """The seam: one method, `keys`; the rest says what it is called and how it is used.
 
-    A policy of your own is a frozen dataclass that extends `NonPreemptive` and has a ``name``. A
+    A policy of your own is a frozen dataclass that extends `Policy` and has a ``name``. A
     line in `headway.schedule.policies` lets the command line find it by that name.
     """
 
@@ -72,36 +72,22 @@ def order(policy: OrderPolicy, view: View, now_s: float) -> Ints:
     return np.lexsort((np.arange(len(view)), view.arrival_s, keys))
 
 
-@dataclass(frozen=True, slots=True)
-class NonPreemptive:
-    """What policies that do not preempt have in common."""
+class Policy:
+    """What a policy is unless it says otherwise; see `OrderPolicy`."""
 
-    @property
-    def uses_predictions(self) -> bool:
-        """Most do."""
-        return True
-
-    @property
-    def preempts(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def progress(self) -> float:
-        """Keys of running requests stay as they are."""
-        return 0.0
+    __slots__ = ()
+    preempts: bool = False
+    progress: float = 0.0
+    uses_predictions: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Fcfs(NonPreemptive):
+class Fcfs(Policy):
     """First come, first served."""
 
     name: str = "fcfs"
 
-    @property
-    def uses_predictions(self) -> bool:
-        """Arrivals are known."""
-        return False
+    uses_predictions = False
 
     def keys(self, view: View) -> Keys:
         """Return the arrivals."""
@@ -109,7 +95,7 @@ class Fcfs(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class ShortestJob(NonPreemptive):
+class ShortestJob(Policy):
     """Shortest predicted service first, at a quantile of the predicted length."""
 
     level: float = 0.5
@@ -121,7 +107,7 @@ class ShortestJob(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class ShortestRemaining:
+class ShortestRemaining(Policy):
     """Shortest predicted remaining output first, preempting (Schrage 1968, with predictions).
 
     What is left of an answer is the predicted mean less what is out; an answer that outlives its
@@ -130,20 +116,8 @@ class ShortestRemaining:
 
     name: str = "srpt"
 
-    @property
-    def uses_predictions(self) -> bool:
-        """What remains is predicted."""
-        return True
-
-    @property
-    def preempts(self) -> bool:
-        """A shorter one may take a running one's place."""
-        return True
-
-    @property
-    def progress(self) -> float:
-        """Every token is one less."""
-        return 1.0
+    preempts = True
+    progress = 1.0
 
     def keys(self, view: View) -> Keys:
         """Return the predicted tokens that remain."""
@@ -151,7 +125,7 @@ class ShortestRemaining:
 
 
 @dataclass(frozen=True, slots=True)
-class HighestResponseRatio(NonPreemptive):
+class HighestResponseRatio(Policy):
     """HRRN: the largest (waited + service) / service first (Brinch Hansen 1971)."""
 
     name: str = "hrrn"
@@ -163,16 +137,13 @@ class HighestResponseRatio(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class EarliestDeadline(NonPreemptive):
+class EarliestDeadline(Policy):
     """Earliest deadline first (Liu and Layland 1973)."""
 
     default_s: float = 30.0
     name: str = "edf"
 
-    @property
-    def uses_predictions(self) -> bool:
-        """Deadlines are known."""
-        return False
+    uses_predictions = False
 
     def keys(self, view: View) -> Keys:
         """Return the deadline; ``default_s`` after arrival where nobody set one."""
@@ -180,7 +151,7 @@ class EarliestDeadline(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class LeastSlack(NonPreemptive):
+class LeastSlack(Policy):
     """Least slack first: deadline less now less service; now is the same for all and drops out."""
 
     default_s: float = 30.0
@@ -192,7 +163,7 @@ class LeastSlack(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class Aging(NonPreemptive):
+class Aging(Policy):
     """Shortest predicted service first, but every second of waiting makes up for some of it.
 
     Attributes:

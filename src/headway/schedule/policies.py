@@ -51,7 +51,7 @@ def policies(usual_wait_s: float = 5.0, usual_work_s: float = 0.05) -> dict[str,
         TailInflated(),
         Gittins(),
         Boost(gamma_per_s=1 / wait_s),
-        Boost(gamma_per_s=1 / wait_s, predicted=False, name="boost-blind"),
+        Boost(gamma_per_s=1 / wait_s, uses_predictions=False, name="boost-blind"),
         # Policies that keep anybody from waiting for ever, or from another's share.
         Aging(rate=work_s / wait_s),
         FairShares(),

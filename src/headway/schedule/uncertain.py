@@ -8,7 +8,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, mean_weights
-from headway.schedule.order import Keys, NonPreemptive
+from headway.schedule.order import Keys, Policy
 from headway.schedule.view import Floats, View
 from headway.units import check_positive
 
@@ -16,7 +16,7 @@ _UPPER_TENTH = mean_weights(LEVELS, from_level=0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class UncertaintyAware(NonPreemptive):
+class UncertaintyAware(Policy):
     """RT-LM's priority: slack and predicted length mixed (after Li et al. 2023, re-derived here).
 
     ``alpha * slack / D0 + (1 - alpha) * e / E[e]`` with the deadline ``r + D0 + phi * prompt`` and
@@ -57,7 +57,7 @@ class UncertaintyAware(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class LeastUncertain(NonPreemptive):
+class LeastUncertain(Policy):
     """Shortest (LUF) or longest (MUF) predicted answer first: the two ends RT-LM compares with."""
 
     longest_first: bool = False
@@ -69,16 +69,13 @@ class LeastUncertain(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class HighestPriorityPoint(NonPreemptive):
+class HighestPriorityPoint(Policy):
     """RT-LM's HPF: the earliest priority point, which is later for longer prompts."""
 
     prompt_token_s: float = 0.01
     name: str = "hpf"
 
-    @property
-    def uses_predictions(self) -> bool:
-        """Prompts are known."""
-        return False
+    uses_predictions = False
 
     def keys(self, view: View) -> Keys:
         """Return the arrival plus so much per prompt token."""
@@ -86,7 +83,7 @@ class HighestPriorityPoint(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class TailInflated(NonPreemptive):
+class TailInflated(Policy):
     """Shortest first, a heavy upper tail counted in (after TIE, 2604.00499, clean-room).
 
     The key is the mean of the logarithm of service, plus ``weight`` times by how much the mean of
@@ -105,7 +102,7 @@ class TailInflated(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class Gittins(NonPreemptive):
+class Gittins(Policy):
     """The smallest ``E[min(S, x)] / P(S <= x)`` over x (Gittins 1979; Aalto et al. 2009).
 
     It minimises mean response where jobs can be preempted and only their distribution is known.
@@ -130,35 +127,30 @@ class Gittins(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class Boost(NonPreemptive):
+class Boost(Policy):
     """First come first served, short ones moved ahead (Yu and Scully 2024: tail-optimal).
 
     Every arrival is moved back by ``ln(1 / (1 - exp(-gamma s))) / gamma``: much for small ``s``,
-    nothing for large. With ``predicted`` off, ``s`` is the service of the prompt alone, which is
-    known: then no prediction is needed (the idea of Li et al. 2026, on what their abstract says).
+    nothing for large. Without predictions ``s`` is the service of the prompt alone, which is
+    known (the idea of Li et al. 2026, on what their abstract says).
 
     Attributes:
         gamma_per_s: the decay rate of the tail to be optimised, about 1 / the usual wait.
-        predicted: whether the predicted answer counts.
+        uses_predictions: whether the predicted answer counts.
 
     """
 
     gamma_per_s: float = 0.1
-    predicted: bool = True
+    uses_predictions: bool = True
     name: str = "boost"
 
     def __post_init__(self) -> None:
         check_positive(self.gamma_per_s, "gamma_per_s")
 
-    @property
-    def uses_predictions(self) -> bool:
-        """Unless ``predicted`` is off."""
-        return self.predicted
-
     def keys(self, view: View) -> Keys:
         """Return the boosted arrivals."""
         service_s = view.service_s
-        if not self.predicted:
+        if not self.uses_predictions:
             # Every answer counts as the usual one.
             usual_tokens = 0.0 if view.history is None else float(np.mean(view.history))
             service_s = view.service.of(view.prompt_tokens, usual_tokens)
@@ -169,7 +161,7 @@ class Boost(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class Headway(NonPreemptive):
+class Headway(Policy):
     """Ours: first come first served, each request moved back as far as its work deserves.
 
     The key is ``arrival + window * ((work / usual)^power - 1) / power``, with the logarithm at
@@ -215,7 +207,7 @@ class Headway(NonPreemptive):
 
 
 @dataclass(frozen=True, slots=True)
-class WaitOverWork(NonPreemptive):
+class WaitOverWork(Policy):
     """The largest wait per ``work ** exponent`` first: the form of ours without a time constant.
 
     Exponent 0 is first come first served, 1 is the highest response ratio on work. The shuffle is
