@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +11,11 @@ from headway.cli.options import COUNT, as_object
 from headway.cli.serving_options import PlaceOptions
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
-from headway.serving.disaggregated_report import link_called, parse_engines, two_stages
-from headway.serving.two_stages import TwoStages
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
+
+if TYPE_CHECKING:
+    from headway.serving.two_stages import TwoStages
 
 AUTO = "auto"
 
@@ -43,7 +45,9 @@ class StageOptions:
                 )
 
     def stages(self, decode: Deployment, place: PlaceOptions) -> TwoStages:
-        """Return one engine of each stage, or as many as were said."""
+        """Return one engine of each stage, or as many as --disaggregate names."""
+        from headway.serving.disaggregated_report import link_called, parse_engines, two_stages
+
         degrees = (self.prefill_tp, self.prefill_pp, self.prefill_dp, self.prefill_ep)
         layout = decode.parallelism
         if any(degrees):

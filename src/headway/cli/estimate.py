@@ -20,7 +20,6 @@ from headway.cli.serving_options import (
 )
 from headway.cli.show import show
 from headway.errors import InputError
-from headway.serving.disaggregated_report import best_split, estimate_split
 from headway.serving.report import estimate as estimate_report
 
 
@@ -52,6 +51,9 @@ def estimate(
         split.check_unused()
         show(estimate_report(layout.deployment(place, context), load, api.prices), files)
         return
+
+    # Two stages have rows of their own, which a start without them does not pay for.
+    from headway.serving.disaggregated_report import best_split, estimate_split
 
     total, layout = layout.accelerators, replace(layout, accelerators=None)
     stages = split.stages(layout.deployment(place, context), place)
