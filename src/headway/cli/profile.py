@@ -168,10 +168,10 @@ def profile(
 
 
 def _print_progress(progress: Progress) -> None:
-    load = progress.measurements[-1].load
+    prompt, output = progress.last_request
     click.echo(
-        f"after {len(progress.measurements)} requests (the last: {load}): within "
-        f"{100 * progress.half_width:.1f}%",
+        f"after {len(progress.measurements)} requests (the last: {prompt} prompt and {output} "
+        f"output tokens): within {100 * progress.half_width:.1f}%",
         err=True,
     )
 

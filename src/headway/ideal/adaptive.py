@@ -103,6 +103,7 @@ class Progress:
     measurements: tuple[Measurement, ...]
     fit: RuntimeFit
     half_width: float
+    last_request: tuple[int, int]
 
 
 def measure_until(
@@ -125,17 +126,24 @@ def measure_until(
         raise InputError(f"runtimes can be known within more than 0 and less than 1, not {within}")
     measurements = list(measure([RequestLoad(1, *lengths) for lengths in first_requests(target)]))
     num_runs, num_repeats = len(measurements), 0
+    last_request = first_requests(target)[-1]
 
     while True:
         fit = fit_requests(measurements)
-        progress = Progress(tuple(measurements), fit, half_width(fit, target))
+        progress = Progress(
+            measurements=tuple(measurements),
+            fit=fit,
+            half_width=half_width(fit, target),
+            last_request=last_request,
+        )
         notice(progress)
         if progress.half_width <= within or num_runs >= max_requests:
             return progress
         if num_repeats >= MAX_REPEATS_IN_A_ROW:
             return progress
 
-        (new,) = measure([RequestLoad(1, *next_request(fit, target))])
+        last_request = next_request(fit, target)
+        (new,) = measure([RequestLoad(1, *last_request)])
         num_runs += 1
         repeated = [i for i, old in enumerate(measurements) if old.load == new.load]
         if repeated:

@@ -221,6 +221,7 @@ def _part_rows(attribution: Attribution) -> tuple[PartRow, ...]:
         ("network", attribution.network_s),
     )
     raw_s, factor = attribution.raw_s.expected, attribution.software_factor.estimate(0.9)
+
     return tuple(
         PartRow(
             part=name,

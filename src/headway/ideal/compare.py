@@ -12,7 +12,7 @@ import numpy as np
 
 from headway.errors import InputError, reason
 from headway.hardware.cluster import Cluster
-from headway.ideal.attribute import PartRow, endpoint_report
+from headway.ideal.attribute import PartRow, RuntimeModel, endpoint_report
 from headway.ideal.estimator import fit_requests
 from headway.ideal.reference import Reference, idealize
 from headway.ideal.request_profile import FloatArray
@@ -84,17 +84,15 @@ class IdealRow:
 
     model: str = column("model", "what is run")
     accelerator: str = column("on", "what it runs on")
-    num_accelerators: int | None = column("count", "accelerators that the model has to itself")
+    num_accelerators: int = column("count", "accelerators that the model has to itself")
     scenario: str | None = column("scenario", "the requests' own name for their kind")
     num_requests: int = column("requests", "that the means are over")
     prompt_tokens: float = column("prompt", "prompt tokens of a request, cached ones left out")
     output_tokens: float = column("output", "output tokens of a request")
-    runtime_s: Estimate | float = column(
+    runtime_s: Estimate = column(
         "runtime", "from the request to its last token, nothing else running", unit="s"
     )
-    accelerator_s: float | None = column(
-        "chip time", "runtime times the number of accelerators", unit="s"
-    )
+    accelerator_s: float = column("chip time", "runtime times the number of accelerators", unit="s")
     usd: float | None = column(
         "cost", "of the accelerators for the runtime, idle time excluded", unit="cents", scale=100
     )
@@ -235,12 +233,12 @@ def _groups(footing: Footing, model: str) -> list[_Group]:
 
 def _reference_row(reference: Reference, group: _Group) -> IdealRow:
     deployment, lengths = reference.deployment, (group.prompt_tokens, group.output_tokens)
-    runtime_s = reference.runtime.predict(*lengths).mean()
-    lower_s, upper_s = (float(end.mean()) for end in reference.runtime.interval(*lengths))
-
     level = None if reference.engine is None else 0.9
+    runtime_s = _mean_runtime_s(reference.runtime, group, level)
     energy = reference.mean_joules(*lengths)
+
     has_price = deployment.cluster.usd_per_accelerator_hour is not None
+    usd = float(reference.usd(np.asarray(runtime_s.expected))) if has_price else None
     return IdealRow(
         model=deployment.model.name,
         accelerator=deployment.cluster.name,
@@ -249,9 +247,9 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
         num_requests=group.prompt_tokens.size,
         prompt_tokens=float(group.prompt_tokens.mean()),
         output_tokens=float(group.output_tokens.mean()),
-        runtime_s=Estimate(float(runtime_s), lower_s, upper_s, level),
-        accelerator_s=float(runtime_s) * reference.num_accelerators,
-        usd=float(reference.usd(runtime_s)) if has_price else None,
+        runtime_s=runtime_s,
+        accelerator_s=runtime_s.expected * reference.num_accelerators,
+        usd=usd,
         energy_j=None if energy is None else energy.estimate(0.8),
         layout=str(deployment.parallelism),
         precision=str(deployment.precision),
@@ -261,10 +259,8 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
 
 
 def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow:
-    fit, setup = fit_requests(measurements), measurements[0].setup
-    runtime_s = float(fit.predict(group.prompt_tokens, group.output_tokens).mean())
-    ends_s = fit.interval(group.prompt_tokens, group.output_tokens)
-    lower_s, upper_s = (float(end_s.mean()) for end_s in ends_s)
+    setup = measurements[0].setup
+    runtime_s = _mean_runtime_s(fit_requests(measurements), group, 0.9)
 
     return IdealRow(
         model=setup.model,
@@ -274,8 +270,8 @@ def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow
         num_requests=group.prompt_tokens.size,
         prompt_tokens=float(group.prompt_tokens.mean()),
         output_tokens=float(group.output_tokens.mean()),
-        runtime_s=Estimate(runtime_s, lower_s, upper_s, 0.9),
-        accelerator_s=runtime_s * setup.num_accelerators,
+        runtime_s=runtime_s,
+        accelerator_s=runtime_s.expected * setup.num_accelerators,
         usd=None,
         energy_j=None,
         layout=None,
@@ -283,6 +279,12 @@ def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow
         software=setup.engine,
         basis="fitted",
     )
+
+
+def _mean_runtime_s(runtime: RuntimeModel, group: _Group, level: float | None) -> Estimate:
+    lengths = (group.prompt_tokens, group.output_tokens)
+    lower_s, upper_s = (float(end_s.mean()) for end_s in runtime.interval(*lengths))
+    return Estimate(float(runtime.predict(*lengths).mean()), lower_s, upper_s, level)
 
 
 def _notes(footing: Footing, references: Sized, profiles: Sized) -> tuple[str, ...]:

@@ -192,6 +192,6 @@ class _Integral:
     def __call__(self, ends: FloatArray) -> FloatArray:
         inside = np.clip(ends, self.knots[0], self.knots[-1])
         after = np.clip(np.searchsorted(self.knots, inside), 1, self.knots.size - 1)
-        left = self.knots[after - 1]
+        before = self.knots[after - 1]
         middle = (self.values[after - 1] + np.interp(inside, self.knots, self.values)) / 2
-        return np.asarray(self.sums[after - 1] + (inside - left) * middle)
+        return np.asarray(self.sums[after - 1] + (inside - before) * middle)

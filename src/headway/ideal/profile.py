@@ -116,6 +116,7 @@ def profile_report(measurements: Sequence[Measurement]) -> Report[ProfileRow]:
     """Return one row per load, in the order of measuring; notes say what is not known and why."""
     first = measurements[0]
     setup = first.setup
+
     return Report(
         kind="profile",
         title=f"{setup.model} on {setup.engine}, {setup.device}",

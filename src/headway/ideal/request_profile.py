@@ -34,15 +34,14 @@ class RequestProfile:
     def __post_init__(self) -> None:
         names = ("prompt_tokens", "output_tokens", "runtime_s", "spread")
         for name in names:
-            given = getattr(self, name)
-            if given is None:
+            if getattr(self, name) is None:
                 continue
-            values = np.asarray(given, dtype=np.float64)
+            values = np.asarray(getattr(self, name), dtype=np.float64)
             if values.ndim != 1 or values.size == 0 or values.shape != np.shape(self.runtime_s):
                 raise InputError(f"{name} of a profile must be a list as long as its runtimes")
-            least = {"runtime_s": 1e-12, "spread": 0.0}.get(name, 1.0)
-            if not np.all(np.isfinite(values)) or np.any(values < least):
-                raise InputError(f"{name} of a profile must be finite and at least {least:g}")
+            minimum = {"runtime_s": 1e-12, "spread": 0.0}.get(name, 1.0)
+            if not np.all(np.isfinite(values)) or np.any(values < minimum):
+                raise InputError(f"{name} of a profile must be finite and at least {minimum:g}")
             object.__setattr__(self, name, values)
 
     @classmethod
