@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import wraps
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,13 +15,12 @@ from headway.cli.options import (
     NUMBER,
     NUMBER_OR_ZERO,
     TIME,
-    Command,
+    as_object,
     find_clusters,
     length_options,
     on_option,
     only,
     price_option,
-    together,
 )
 from headway.cli.show import show
 from headway.ideal.estimator import request_profile
@@ -44,32 +41,40 @@ precision_option = click.option(
 file_type = click.Path(dir_okay=False, path_type=Path)
 
 
-def question_options(command: Command) -> Command:
-    """Add MODEL and what shapes a pass, as ``question`` and ``accelerators`` of the paper."""
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """A model and accelerators, by the paper's names or ours, and what shapes a pass."""
 
-    @wraps(command)
-    def with_question(
-        *,
-        model: str,
-        on: str,
-        precision: str | None,
-        context: float,
-        speculate: str | None,
-        acceptance: float,
-        price: float | None,
-        pipeline: bool,
-        **options: Any,
-    ) -> None:
-        question = PublishedQuestion(
-            model=find_published_model(model, precision),
-            context_tokens=context,
-            draft=find_published_model(speculate) if speculate else None,
-            acceptance=acceptance,
-            pipeline=pipeline,
+    model: str
+    on: str
+    precision: str | None
+    context: float
+    speculate: str | None
+    acceptance: float
+    price: float | None
+    pipeline: bool
+
+    @property
+    def question(self) -> PublishedQuestion:
+        """The question in the paper's quantities."""
+        return PublishedQuestion(
+            model=find_published_model(self.model, self.precision),
+            context_tokens=self.context,
+            draft=find_published_model(self.speculate) if self.speculate else None,
+            acceptance=self.acceptance,
+            pipeline=self.pipeline,
         )
-        command(question=question, accelerators=find_published_accelerators(on, price), **options)
 
-    options = [
+    @property
+    def accelerators(self) -> tuple[PublishedAccelerator, ...]:
+        """The accelerators in the paper's quantities."""
+        return find_published_accelerators(self.on, self.price)
+
+
+pass_options = as_object(
+    "one_pass",
+    PassOptions,
+    [
         click.argument("model"),
         on_option(),
         precision_option,
@@ -95,8 +100,8 @@ def question_options(command: Command) -> Command:
             show_default=True,
             help="Whether pipeline parallelism is considered.",
         ),
-    ]
-    return together(options)(with_question)  # type: ignore[return-value] # other options
+    ],
+)
 
 
 @click.group()
@@ -110,49 +115,44 @@ def erdil_2025() -> None:
 
 
 @erdil_2025.command()
-@question_options
+@pass_options
 @click.option(
     "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
 )
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @answer_files
 def frontier(
-    question: PublishedQuestion,
-    accelerators: tuple[PublishedAccelerator, ...],
+    one_pass: PassOptions,
     demand: float | None,
     show_all: bool,
     files: AnswerFiles,
 ) -> None:
     """Print the published frontier of MODEL: speed per user against cost per token."""
+    question = one_pass.question
     if demand is not None:
         question = replace(question, demand_tok_per_s=demand)
-    report = frontier_report(question, accelerators)
+    report = frontier_report(question, one_pass.accelerators)
     show(report, files, None if show_all else representative(report))
 
 
 @erdil_2025.command()
-@question_options
+@pass_options
 @click.option(
-    "--accelerators",
-    "num_accelerators",
-    type=COUNT,
-    default="1",
-    show_default=True,
-    help="Accelerators of the engine.",
+    "--accelerators", type=COUNT, default="1", show_default=True, help="Accelerators of the engine."
 )
 @click.option(
     "--batch", type=COUNT, default="1", show_default=True, help="Sequences in flight in all of it."
 )
 @answer_files
 def estimate(
-    question: PublishedQuestion,
-    accelerators: tuple[PublishedAccelerator, ...],
-    num_accelerators: int,
+    one_pass: PassOptions,
+    accelerators: int,
     batch: int,
     files: AnswerFiles,
 ) -> None:
     """Print one point of the published model, in the fastest layout that it knows."""
-    show(estimate_report(question, only(accelerators), num_accelerators, batch), files)
+    accelerator = only(one_pass.accelerators)
+    show(estimate_report(one_pass.question, accelerator, accelerators, batch), files)
 
 
 @erdil_2025.command()
