@@ -32,16 +32,19 @@ def _tables() -> tuple[tuple[NDArray[np.uint64], NDArray[np.uint64]], ...]:
     for name, bit in BIT.items():
         for entry in members(name):
             words = entry.split()
-            # Longer phrases are held by their first three words.
+            # Longer phrases stand for their first three words.
             table = masks[min(len(words), 3) - 1]
             key = " ".join(words[:3])
             table[key] = table.get(key, 0) | 1 << bit
+
+    # A sorted array of hashes and their bits for single words, pairs and triples.
     tables = []
     for size, table in enumerate(masks, start=1):
         columns = [word_hashes([key.split()[i] for key in table]) for i in range(size)]
         hashes = columns[0]
         for column in columns[1:]:
             hashes = paired(hashes, column)
+
         order = np.argsort(hashes)
         bits = np.array(list(table.values()), dtype=np.uint64)
         tables.append((hashes[order], bits[order]))
@@ -54,23 +57,23 @@ def class_bits(tokens: Tokens) -> NDArray[np.uint64]:
     A phrase counts at its first word.
     """
     single, double, triple = _tables()
-    bits = _found(tokens.hashes, single)
+    bits = _classes_of(tokens.hashes, single)
     pairs, first = tokens.pairs()
-    bits[first] |= _found(pairs, double)
+    bits[first] |= _classes_of(pairs, double)
     if len(first) > 1:
         follows = np.flatnonzero(first[1:] == first[:-1] + 1)
         at = first[follows]
-        bits[at] |= _found(paired(pairs[follows], tokens.hashes[at + 2]), triple)
+        bits[at] |= _classes_of(paired(pairs[follows], tokens.hashes[at + 2]), triple)
     return bits
 
 
 def has(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
     """Return which tokens stand in the class ``name``."""
-    chosen: NDArray[np.bool_] = (bits >> np.uint64(BIT[name])) & np.uint64(1) != 0
-    return chosen
+    in_class: NDArray[np.bool_] = (bits >> np.uint64(BIT[name])) & np.uint64(1) != 0
+    return in_class
 
 
-def _found(
+def _classes_of(
     hashes: NDArray[np.uint64], table: tuple[NDArray[np.uint64], NDArray[np.uint64]]
 ) -> NDArray[np.uint64]:
     keys, bits = table

@@ -7,7 +7,6 @@ those of a log-logistic distribution, so heavy ones stay heavy (derived here).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import le, lt
@@ -50,7 +49,7 @@ class LengthPrediction:
 
     @property
     def _in_order(self) -> bool:
-        """Whether the quantiles are what they must be, found without a loop of Python's."""
+        """Whether the quantiles are what they must be, without a loop of Python's."""
         levels, tokens = zip(*self.quantiles, strict=True)
         return (
             levels[0] > 0
@@ -77,6 +76,7 @@ class LengthPrediction:
         """Return the tokens that the answer stays below with probability ``level``."""
         if not 0 < level < 1:
             raise InputError(f"a level lies between 0 and 1, not at {level}")
+
         levels, tokens = zip(*self.quantiles, strict=True)
         value = math.expm1(
             _line(logit(level), [logit(v) for v in levels], [math.log1p(t) for t in tokens])
@@ -87,9 +87,11 @@ class LengthPrediction:
         """Return the probability that the answer has at most ``tokens`` tokens."""
         levels, lengths = zip(*self.quantiles, strict=True)
         xs = [math.log1p(t) for t in lengths]
+
         # Equal quantiles would make the inverse ambiguous; the smallest step keeps their order.
         for i in range(1, len(xs)):
             xs[i] = max(xs[i], xs[i - 1] + 1e-9)
+
         place = _line(math.log1p(max(tokens, 0.0)), xs, [logit(v) for v in levels])
         return min(max(1 / (1 + math.exp(-max(min(place, 40.0), -40.0))), _EDGE), 1 - _EDGE)
 
@@ -104,26 +106,27 @@ class LengthPrediction:
         floor = max(self.at_least, min(tokens, MAX_TOKENS))
         if self.max_tokens is not None:
             floor = min(floor, self.max_tokens)
-        gone = self.probability_below(floor) if floor > 0 else 0.0
-        reached = 0.0
-        left: list[tuple[float, float]] = []
+
+        below = self.probability_below(floor) if floor > 0 else 0.0
+        tokens = floor
+        quantiles: list[tuple[float, float]] = []
         for level, _ in self.quantiles:
-            whole = min(gone + level * (1 - gone), 1 - 1e-12)
-            reached = max(reached, floor, self.at(max(whole, _EDGE)))
-            left.append((level, min(reached, MAX_TOKENS)))
-        return LengthPrediction(tuple(left), self.max_tokens, floor)
+            whole_level = min(below + level * (1 - below), 1 - 1e-12)
+            tokens = max(tokens, self.at(max(whole_level, _EDGE)))
+            quantiles.append((level, min(tokens, MAX_TOKENS)))
+        return LengthPrediction(tuple(quantiles), self.max_tokens, floor)
 
     @property
     def mean_tokens(self) -> float:
-        """The mean, as policies see it: the quantiles at `LEVELS` integrated, the ends held."""
+        """The mean, as `mean_tokens` has it."""
         levels, tokens = zip(*self.quantiles, strict=True)
         if levels != LEVELS or self.at_least > 0:
             tokens = tuple(self.at(level) for level in LEVELS)
-        return self._bounded(float(np.dot(MEAN_WEIGHTS, tokens)))
+        return float(mean_tokens(np.array([tokens]))[0])
 
     def _bounded(self, tokens: float) -> float:
-        most = MAX_TOKENS if self.max_tokens is None else float(self.max_tokens)
-        return min(max(tokens, self.at_least, 0.0), most)
+        limit = MAX_TOKENS if self.max_tokens is None else float(self.max_tokens)
+        return min(max(tokens, self.at_least, 0.0), limit)
 
 
 def logit(level: float) -> float:
@@ -131,23 +134,23 @@ def logit(level: float) -> float:
     return math.log(level) - math.log1p(-level)
 
 
-def mean_weights(levels: Sequence[float], from_level: float = 0.0) -> NDArray[np.float64]:
-    """Return what a mean gives each of the quantiles at ``levels``; they sum to 1.
+def _mean_reading() -> NDArray[np.float64]:
+    """Return what reads quantiles at `LEVELS` at 99 evenly spread levels, [levels, 99]."""
+    logits = [logit(level) for level in LEVELS]
+    at = [logit((i + 0.5) / 99) for i in range(99)]
+    return np.stack([np.interp(at, logits, unit) for unit in np.eye(len(LEVELS))])
 
-    The trapezoid rule, the outermost quantiles held to the ends. With ``from_level`` the mean is of
-    the part above, such as the upper tenth.
+
+_MEAN_READING = _mean_reading()
+
+
+def mean_tokens(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each row of ``quantiles`` at `LEVELS`, [rows].
+
+    It is that of the quantiles at 99 evenly spread levels, so the upper 0.5% is cut off.
     """
-    inner = np.array([level for level in levels if level >= from_level])
-    weights = np.zeros(len(levels))
-    own = weights[len(levels) - len(inner) :]
-    own[:-1] += np.diff(inner) / 2
-    own[1:] += np.diff(inner) / 2
-    own[0] += inner[0] - from_level
-    own[-1] += 1 - inner[-1]
-    return weights / (1 - from_level)
-
-
-MEAN_WEIGHTS = mean_weights(LEVELS)
+    means: NDArray[np.float64] = np.expm1(np.log1p(quantiles) @ _MEAN_READING).mean(axis=-1)
+    return means
 
 
 def _line(x: float, xs: list[float], ys: list[float]) -> float:

@@ -94,6 +94,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {path}: {str(error)[:120]}") from error
+
     if not isinstance(stored, dict) or not all(
         isinstance(stored.get(k), dict) for k in ("card", "names")
     ):
@@ -109,13 +110,15 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.stat().st_size > MAX_PACKED_BYTES:
             raise InputError(f"{path} is larger than {MAX_PACKED_BYTES} bytes and is not read")
+
+        # The sizes that the archive states bound what is unpacked: zipfile reads no more.
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # The sizes that the archive states bound what is unpacked: zipfile reads no more.
             if len(entries) > 64 or sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
                 raise InputError(
                     f"{path} unpacks to more than {MAX_UNPACKED_BYTES} bytes and is not read"
                 )
+
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except InputError:

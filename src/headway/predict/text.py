@@ -57,14 +57,18 @@ def considered(prompt: str) -> Considered:
         scanned = prompt[:SCANNED_CHARS] + prompt[-SCANNED_CHARS:]
     else:
         scanned = prompt
+
     # The cheap test first: most prompts are no chats, and the pattern costs more than all else.
     marks = list(_TURN.finditer(scanned)) if ":" in scanned or "<|" in scanned else []
     roles = [mark.group(1).lower() for mark in marks]
     asking = [i for i, role in enumerate(roles) if role in _ASKING]
     if len(marks) < 2 or not asking or marks[0].start() > 200:
         return Considered(_head_and_tail(prompt), len(prompt))
+
+    # What each turn says.
     ends = [mark.start() for mark in marks[1:]] + [len(scanned)]
     bodies = [scanned[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
+
     last = asking[-1]
     system = "\n".join(b for b, role in zip(bodies, roles, strict=True) if role in _SYSTEM)
     answers = [
@@ -73,6 +77,7 @@ def considered(prompt: str) -> Considered:
     text = _head_and_tail(bodies[last].strip())
     if system:
         text = f"{text}\n\n{system.strip()[:SYSTEM_CHARS]}"
+
     return Considered(
         text=text,
         prompt_chars=len(prompt),

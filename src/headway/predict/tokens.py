@@ -38,6 +38,7 @@ def _byte_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     kind[10] = NEWLINE
     kind[0] = START
     kind[128:] = WORD
+
     code = np.arange(256, dtype=np.uint64)
     for letter in range(26):
         kind[65 + letter] = kind[97 + letter] = WORD
@@ -118,6 +119,8 @@ def tokenized(texts: Sequence[str]) -> Tokens:
     # The last space gives the last text the same end as the others, which a START follows.
     raw = np.frombuffer(b"\0" + b"\0".join(parts) + b" ", dtype=np.uint8)
     kind = _KIND[raw]
+
+    # A word is a run of bytes; a mark, a line's end and a START stand alone.
     word = kind == WORD
     single = kind >= MARK
     starting, ending = single.copy(), single.copy()
@@ -126,9 +129,12 @@ def tokenized(texts: Sequence[str]) -> Tokens:
     ending[:-1] |= word[:-1] & ~word[1:]
     ending[-1] = False
     starts, ends = np.flatnonzero(starting), np.flatnonzero(ending) + 1
+
+    # Prefix sums of the polynomial, from which the hash of any span follows.
     ups, downs = _powers(_bits(len(raw)))
     prefix = np.zeros(len(raw) + 1, dtype=np.uint64)
     np.cumsum(_CODE[raw] * ups[: len(raw)], out=prefix[1:])
+
     at_head = kind[starts] == START
     return Tokens(
         raw=raw,

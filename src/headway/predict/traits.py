@@ -21,48 +21,16 @@ from headway.predict.uncertainty import SCORES, score_matrix
 Floats = NDArray[np.float32]
 FIRST_WORDS = 7
 
-_NUMERALS = {
-    w: i
-    for i, w in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-        ]
-    )
-} | {
-    "a": 1,
-    "an": 1,
-    "single": 1,
-    "fifteen": 15,
-    "twenty": 20,
-    "fifty": 50,
-    "hundred": 100,
+_TO_TWELVE = "zero one two three four five six seven eight nine ten eleven twelve"
+_NUMERALS = {word: i for i, word in enumerate(_TO_TWELVE.split())} | {
+    "a": 1, "an": 1, "single": 1, "fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100,
     "dozen": 12,
-}
+}  # fmt: skip
 # English answer tokens for one unit, roughly: 4 characters or 0.75 words to a token.
 _UNIT_TOKENS = {
-    "word": 1.35,
-    "character": 0.25,
-    "letter": 0.3,
-    "sentence": 24.0,
-    "line": 14.0,
-    "paragraph": 100.0,
-    "page": 600.0,
-    "stanza": 40.0,
-    "verse": 40.0,
-    "token": 1.0,
-}
+    "word": 1.35, "character": 0.25, "letter": 0.3, "sentence": 24.0, "line": 14.0,
+    "paragraph": 100.0, "page": 600.0, "stanza": 40.0, "verse": 40.0, "token": 1.0,
+}  # fmt: skip
 _REQUEST = re.compile(
     r"\b(\d{1,5}|"
     + "|".join(_NUMERALS)
@@ -122,9 +90,12 @@ def dense_rows(
     spread = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
     spread = spread[:, : len(NAMES)]
     counts = np.add.reduceat(spread, tokens.heads, axis=0, dtype=np.float32)
+
+    # The same among the first words alone.
     place = np.arange(len(tokens.owner)) - tokens.heads[tokens.owner]
     opening = np.where((place <= FIRST_WORDS)[:, None], spread, 0)
     firsts = np.add.reduceat(opening, tokens.heads, axis=0, dtype=np.float32)
+
     rows = np.column_stack(
         [
             _layout(tokens, bits),
@@ -146,7 +117,7 @@ def _asides(texts: Sequence[Considered], max_tokens: Sequence[int | None]) -> ND
 
 
 def _aside(text: Considered, max_tokens: int | None) -> tuple[float, ...]:
-    """The columns of `_ASIDE`, those called ``log_`` before the logarithm is taken."""
+    """Return the columns of `_ASIDE`, those called ``log_`` before the logarithm is taken."""
     tokens, parts = requested_tokens(text.text)
     return (
         text.prompt_chars - text.earlier_chars,
@@ -176,6 +147,7 @@ def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     def token_count(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         return np.add.reduceat(chosen, heads, dtype=np.float64)
 
+    # Sizes, and where the instruction ends and the material begins.
     size = (_text_ends(tokens) - firsts).astype(np.float64)
     words = token_count(kinds == WORD)
     lines = token_count(kinds == NEWLINE)
@@ -184,9 +156,11 @@ def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     written = np.append(heads, len(kinds))
     instruction = (np.where(material > 0, material, written[1:]) - heads).astype(np.float64)
     last = mark[written[1:] - 1]
-    code_mark = _CODE_BYTE[raw]
-    beginning = np.zeros(len(kinds), dtype=bool)
-    beginning[1:] = kinds[:-1] == NEWLINE
+
+    line_start = np.zeros(len(kinds), dtype=bool)
+    line_start[1:] = kinds[:-1] == NEWLINE
+    bullets = line_start & ((mark == ord("-")) | (mark == ord("*")) | (mark == 49))
+    ends = (mark == ord(".")) | (mark == ord("!")) | (mark == ord("?"))
     return np.column_stack(
         [
             np.log1p(size),
@@ -197,16 +171,14 @@ def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
             np.log1p(token_count(mark == ord(","))),
             np.minimum(byte_count((raw == 34) | (raw == 39)), 8),
             np.log1p(token_count((mark == ord("(")) | (mark == ord("[")))),
-            np.log1p(
-                token_count(beginning & ((mark == ord("-")) | (mark == ord("*")) | (mark == 49)))
-            ),
+            np.log1p(token_count(bullets)),
             byte_count((raw >= 65) & (raw <= 90)) / size,
             byte_count((raw >= 48) & (raw <= 57)) / size,
             byte_count(raw >= 128) / size,
             byte_count((raw >= 0xE3) & (raw <= 0xED)) / size,
-            byte_count(code_mark) / size,
+            byte_count(_CODE_BYTE[raw]) / size,
             byte_count(tokens.kind == WORD) / np.maximum(words, 1),
-            np.log1p(token_count((mark == ord(".")) | (mark == ord("!")) | (mark == ord("?")))),
+            np.log1p(token_count(ends)),
             last == ord("?"),
             last == ord("."),
             last == ord(":"),
@@ -221,11 +193,11 @@ def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 def _material_starts(tokens: Tokens, kinds: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Return the token of each text where a blank line first ends the instruction; 0 for none."""
     blank = np.flatnonzero((kinds[1:] == NEWLINE) & (kinds[:-1] == NEWLINE))
-    found = np.zeros(len(tokens.heads), dtype=np.intp)
+    material = np.zeros(len(tokens.heads), dtype=np.intp)
     owners = tokens.owner[blank]
     first = np.concatenate([[True], owners[1:] != owners[:-1]]) if len(owners) else owners == 0
-    found[owners[first]] = blank[first] + 1
-    return found
+    material[owners[first]] = blank[first] + 1
+    return material
 
 
 def _bytes_before(tokens: Tokens, material: NDArray[np.intp]) -> NDArray[np.float64]:

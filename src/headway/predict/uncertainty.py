@@ -88,6 +88,7 @@ def _structural(
     content = word & ~has(bits, "function_word")
     attaching = has(bits, "attaching") & word
     before = _count_before(content, sentence)
+
     counts = attaching & (before >= 2)
     counts[1:] &= content[:-1] | has(bits, "personal")[:-1]
     rank = _count_before(counts, sentence) + 1
@@ -125,6 +126,7 @@ def _multi_part(
     joining = (has(bits, "joining") | has(bits, "and_then")) & word
     comma = marks == ord(",")
     comma[:-1] &= ~joining[1:]
+
     questions = _per_text(tokens, marks == ord("?"))
     line = np.zeros(len(word), dtype=bool)
     line[1:] = tokens.kind[tokens.starts[:-1]] == NEWLINE

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
-from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, mean_weights
+from headway.predict.prediction import LEVELS
 from headway.schedule.order import Keys, Policy
 from headway.schedule.view import Floats, View
 from headway.units import check_positive
 
-_UPPER_TENTH = mean_weights(LEVELS, from_level=0.9)
+# Every level stands for the probability from halfway to its neighbours.
+_LEVELS = np.array(LEVELS)
+_EDGES = np.concatenate([[0.0], (_LEVELS[1:] + _LEVELS[:-1]) / 2, [1.0]])
+_PROBABILITY = np.diff(_EDGES)
+_UPPER_TENTH = np.diff(np.maximum(_EDGES, 0.9)) / 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class TailInflated(Policy):
     def keys(self, view: View) -> Keys:
         """Return the expected log service, inflated."""
         log_service = np.log(_service_quantiles(view, view.quantiles))
-        centre = log_service @ MEAN_WEIGHTS
+        centre = log_service @ _PROBABILITY
         tail = log_service @ _UPPER_TENTH
         return Keys(centre + self.weight * (tail - centre))
 
@@ -116,13 +120,8 @@ class Gittins(Policy):
         remaining_tokens = np.maximum(view.quantiles - view.produced_tokens[:, None], 0.0)
         service_s = _service_quantiles(view, remaining_tokens)
 
-        # Every level stands for the probability from halfway to its neighbours.
-        levels = np.array(LEVELS)
-        edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
-        probability = np.diff(edges)
-        below = np.cumsum(probability)
-
-        expected_s = np.cumsum(probability * service_s, axis=1) + (1 - below) * service_s
+        below = np.cumsum(_PROBABILITY)
+        expected_s = np.cumsum(_PROBABILITY * service_s, axis=1) + (1 - below) * service_s
         return Keys(np.min(expected_s / below, axis=1))
 
 

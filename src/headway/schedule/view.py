@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.errors import InputError
-from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, LengthPrediction
+from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
 from headway.workload.request import Request
 
 Ints = npt.NDArray[np.int64]
@@ -103,8 +103,8 @@ class View:
 
     @property
     def mean_tokens(self) -> Floats:
-        """Predicted mean: the quantiles integrated, the ends held."""
-        return np.asarray(self.quantiles @ MEAN_WEIGHTS)
+        """Predicted mean."""
+        return mean_tokens(self.quantiles)
 
     @property
     def service_s(self) -> Floats:

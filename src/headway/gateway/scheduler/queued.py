@@ -12,7 +12,7 @@ import numpy as np
 
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queue import Ticket
-from headway.predict.prediction import LEVELS, MEAN_WEIGHTS, LengthPrediction
+from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy
 from headway.schedule.view import Floats, ServiceTime, View, quantiles_of
@@ -180,7 +180,7 @@ def predict(waiters: Sequence[QueuedRequest], predictor: LengthPredictor) -> Flo
         predictions = [UNKNOWN] * len(requests)
 
     quantiles = np.array([quantiles_of(prediction) for prediction in predictions])
-    means = (quantiles @ MEAN_WEIGHTS).tolist()
+    means = mean_tokens(quantiles).tolist()
     predicted_s = (began_s, monotonic())
     for waiter, mean, row in zip(waiters, means, quantiles.tolist(), strict=True):
         waiter.expected_tokens = mean
