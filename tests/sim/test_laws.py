@@ -162,12 +162,12 @@ def test_what_an_engine_adds_to_a_request_delays_it_alone() -> None:
     """The second request has the shorter prompt, and overtakes the first on the way in."""
     trace = Trace(np.array([0.0, 0.001]), np.array([1000, 10]), np.array([5, 5]))
     plain = Engine(max_num_seqs=1, num_kv_blocks=200)
-    slow = replace(plain, request_overhead_s=2e-3, prompt_token_overhead_s=1e-5)
-    before, after = (simulate_trace(trace, Site((pool(e, MODEL),))) for e in (plain, slow))
+    slow = replace(MODEL, overhead_s=(2e-3, 1e-5))
+    before, after = (simulate_trace(trace, Site((pool(plain, m),))) for m in (MODEL, slow))
     hold(after)
     assert after.requests["admitted_ns"][1] == 3_100_000
     assert after.requests["admitted_ns"][0] == after.requests["last_ns"][1]
-    alone = simulate_trace(trace.take(np.array([0])), Site((pool(slow, MODEL),)))
+    alone = simulate_trace(trace.take(np.array([0])), Site((pool(plain, slow),)))
     assert alone.requests["first_ns"][0] - before.requests["first_ns"][0] == 12_000_000
 
 

@@ -22,6 +22,7 @@ class LinearStepTime:
     fixed_s: float = 5e-3
     token_s: float = 2e-5
     cached_s: float = 1e-8
+    overhead_s: tuple[float, float] = (0.0, 0.0)  # of a request, of a prompt token
 
     def step_time(self, step: Step) -> TimeEstimate:
         tokens = step.total_tokens
@@ -31,7 +32,7 @@ class LinearStepTime:
 
     @property
     def request_overhead(self) -> RequestOverhead:
-        return RequestOverhead()
+        return RequestOverhead(*self.overhead_s)
 
 
 def world(engine: Engine | None = None, model: LinearStepTime | None = None) -> Site:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from headway.cli.options import (
     COUNT_OR_ZERO,
     NUMBER,
     RATE,
+    calibration_option,
     engine_option,
     price_option,
     refuse_given,
@@ -21,21 +21,22 @@ from headway.cli.options import (
 from headway.cli.show import show
 from headway.sim.breakdown import explain_request
 from headway.sim.predictions import parse_predictions
-from headway.sim.scenario import EngineFeatures, PoolSpec, Scenario, step_times_of
+from headway.sim.scenario import EngineFeatures, PoolSpec, Scenario
 from headway.sim.scenario_file import read_scenario
 from headway.sim.simulate import simulate_scenario
 from headway.sim.site import PLACEMENTS, Disaggregation, find_placement
 from headway.sim.source import Workload
 from headway.sim.sweep import EXECUTORS
+from headway.steptime.calibration import read_calibration
 from headway.steptime.deployment_name import parse_deployment, split_names
 from headway.workload.objective import parse_slo
 from headway.workload.profile import profile_names
 
 # What a scenario file says itself; the other options say how to run it and what to show.
 IN_A_SCENARIO = (
-    "on", "precision", "engine", "operators", "price", "policy", "predictor", "seeds", "rate",
-    "load", "num_requests", "slo", "replicas", "disaggregate", "route", "max_num_seqs",
-    "max_num_batched_tokens", "kv_blocks", "prefix_cache", "async_scheduling",
+    "on", "precision", "engine", "operators", "calibration", "price", "policy", "predictor",
+    "seeds", "rate", "load", "num_requests", "slo", "replicas", "disaggregate", "route",
+    "max_num_seqs", "max_num_batched_tokens", "kv_blocks", "prefix_cache", "async_scheduling",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ IN_A_SCENARIO = (
     metavar="FOLDER",
     help="Step times from measured operators, instead of an engine's or the data sheet's.",
 )
+@calibration_option
 @price_option
 @click.option("--replicas", type=COUNT, default="1", show_default=True, help="Of each deployment.")
 @click.option("--policy", default="fcfs", show_default=True, metavar="NAMES", help="Orders.")
@@ -82,16 +84,8 @@ IN_A_SCENARIO = (
     show_default=True,
     help="Which replica a request goes to.",
 )
-@click.option(
-    "--max-num-seqs", type=COUNT, default="256", show_default=True, help="Sequences of a step."
-)
-@click.option(
-    "--max-num-batched-tokens",
-    type=COUNT,
-    default="2048",
-    show_default=True,
-    help="Tokens of a step.",
-)
+@click.option("--max-num-seqs", type=COUNT, help="Default: the engine's; 256 without one.")
+@click.option("--max-num-batched-tokens", type=COUNT, help="Default: the engine's, or 2048.")
 @click.option("--kv-blocks", type=COUNT, help="Instead of what fits.")
 @click.option(
     "--prefix-cache/--no-prefix-cache",
@@ -122,6 +116,7 @@ def simulate(
     precision: str | None,
     engine: str | None,
     operators: Path | None,
+    calibration: Path | None,
     price: float | None,
     replicas: int,
     policy: str,
@@ -133,8 +128,8 @@ def simulate(
     slo: str | None,
     disaggregate: bool,
     route: str,
-    max_num_seqs: int,
-    max_num_batched_tokens: int,
+    max_num_seqs: int | None,
+    max_num_batched_tokens: int | None,
     kv_blocks: int | None,
     prefix_cache: bool,
     async_scheduling: bool,
@@ -155,24 +150,23 @@ def simulate(
         refuse_given(f"is for the scenario file {workload} to say", *IN_A_SCENARIO)
         scenario = read_scenario(Path(workload))
     else:
-        deployments = [
-            parse_deployment(name, precision) for names in on for name in split_names(names)
-        ]
-        if price is not None:
-            deployments = [
-                replace(deployment, cluster=deployment.cluster.at_price(price))
-                for deployment in deployments
-            ]
         pools = tuple(
             PoolSpec(
-                deployment=deployment,
+                deployment=parse_deployment(
+                    name,
+                    precision,
+                    engine,
+                    calibration=None if calibration is None else read_calibration(calibration),
+                    operators=operators,
+                    usd_per_accelerator_hour=price,
+                ),
                 replicas=replicas,
-                step_times=step_times_of(deployment, engine, operators),
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 num_kv_blocks=kv_blocks,
             )
-            for deployment in deployments
+            for names in on
+            for name in split_names(names)
         )
         scenario = Scenario(
             workload=Workload.of(workload, num_requests),

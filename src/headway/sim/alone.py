@@ -17,7 +17,7 @@ def alone_ns(
 ) -> tuple[Ints, Ints]:
     """Return nanoseconds of prefill on an empty replica of ``pool``, and of decode.
 
-    Decode is there, or on an empty replica of ``decode_pool``.
+    Decode is there, or on an empty replica of ``decode_pool``; overhead is in neither.
     """
     table = pool.table if decode_pool is None else decode_pool.table
     max_tokens = int((prompt_tokens + output_tokens).max())

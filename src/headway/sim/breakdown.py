@@ -87,7 +87,7 @@ def time_parts(outcome: Outcome, trace: Trace, site: Site, number: int) -> tuple
 
     # A cached prefix makes the own prefill shorter than it would be alone and without a cache.
     to_first_ns = int(request["first_ns"] - request["admitted_ns"])
-    overhead_s = site.pools[0].engine.overhead_s(int(trace.prompt_tokens[number]))
+    overhead_s = int(site.pools[0].table.overhead_ns(trace.prompt_tokens[rows])[0]) * 1e-9
     parts_s = {
         "overhead": overhead_s,
         "queue": int(request["admitted_ns"] - request["arrival_ns"]) * 1e-9 - overhead_s,

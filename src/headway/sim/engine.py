@@ -26,8 +26,6 @@ class Engine:
         asynchronous: plan a step while the one before it executes (vLLM's ``async_scheduling``):
             a request that arrives during a step waits for the end of the next one.
         prefix_cache: whether blocks of finished prompts are kept and shared.
-        request_overhead_s: between arrival and the queue, whatever the load.
-        prompt_token_overhead_s: the same, for every token of the prompt.
 
     """
 
@@ -39,8 +37,6 @@ class Engine:
     reserve_full_prompt: bool = True
     asynchronous: bool = False
     prefix_cache: bool = False
-    request_overhead_s: float = 0.0
-    prompt_token_overhead_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "num_kv_blocks", "kv_block_tokens"):
@@ -53,13 +49,6 @@ class Engine:
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
                 f"max_num_seqs ({self.max_num_seqs})"
             )
-        for overhead_s in (self.request_overhead_s, self.prompt_token_overhead_s):
-            if not 0 <= overhead_s <= 60:
-                raise InputError(f"an overhead must be from 0 to 60 s, not {overhead_s:g}")
-
-    def overhead_s(self, prompt_tokens: int) -> float:
-        """Seconds between the arrival of a request and its place in the queue."""
-        return self.request_overhead_s + self.prompt_token_overhead_s * prompt_tokens
 
     @property
     def kv_tokens(self) -> int:

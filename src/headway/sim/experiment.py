@@ -161,7 +161,8 @@ class Experiment:
         pools = self.site.pools
         decode_pool = pools[-1] if self.site.disaggregation else pools[0]
         prefill, decode = alone_ns(trace.prompt_tokens, trace.output_tokens, pools[0], decode_pool)
-        return np.asarray((prefill + decode) * 1e-9, dtype=np.float64)
+        overhead = pools[0].table.overhead_ns(trace.prompt_tokens)
+        return np.asarray((overhead + prefill + decode) * 1e-9, dtype=np.float64)
 
 
 def compare(

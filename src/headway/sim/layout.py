@@ -13,7 +13,7 @@ from headway.schedule.route import LowestScore
 from headway.schedule.view import View
 from headway.sim.gaps import BINS
 from headway.sim.site import Site
-from headway.sim.times import stack
+from headway.sim.times import nanoseconds, stack
 from headway.sim.world import (
     BY_KEY,
     BY_LINE,
@@ -75,7 +75,7 @@ def prepare(
     # The requests, in the order in which they reach the router.
     predicted_tokens = np.zeros(n) if view is None else np.rint(view.mean_tokens)
     requests = _requests(trace, predicted_tokens, bound, keys, prefixes)
-    requests["arrival_ns"] += _overhead_ns(trace, site)
+    requests["arrival_ns"] += site.pools[0].table.overhead_ns(trace.prompt_tokens)
     numbers = np.argsort(requests["arrival_ns"], kind="stable")
     numbers = numbers[_fits(trace, site, bound)[numbers]]
 
@@ -111,20 +111,6 @@ def prepare(
         gaps=np.zeros(BINS + 1, dtype=np.int64),
     )
     return world, numbers
-
-
-def nanoseconds(seconds: Floats) -> Ints:
-    """Return ``seconds`` in nanoseconds, rounded up unless they are whole within a thousandth."""
-    scaled = np.asarray(seconds, dtype=np.float64) * 1e9
-    nearest = np.rint(scaled)
-    return np.where(np.abs(scaled - nearest) < 1e-3, nearest, np.ceil(scaled)).astype(np.int64)
-
-
-def _overhead_ns(trace: Trace, site: Site) -> Ints:
-    """Return what passes between the arrival of each request and the router."""
-    engine = site.pools[0].engine
-    prompt_tokens = trace.prompt_tokens.astype(np.float64)
-    return nanoseconds(engine.request_overhead_s + engine.prompt_token_overhead_s * prompt_tokens)
 
 
 def _fits(trace: Trace, site: Site, bound: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

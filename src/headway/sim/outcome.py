@@ -11,8 +11,9 @@ from headway.schedule.view import View
 from headway.sim.compile import announcing
 from headway.sim.gaps import Gaps
 from headway.sim.kernel import run
-from headway.sim.layout import nanoseconds, prepare
+from headway.sim.layout import prepare
 from headway.sim.site import Site
+from headway.sim.times import nanoseconds
 from headway.sim.world import NONE, Floats, Ints, RequestState, World, dtype_of
 from headway.sim.world import Records as States
 from headway.workload.oracle import Trace

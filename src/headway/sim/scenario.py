@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from headway.errors import InputError
 from headway.schedule.consolidate import Consolidation
@@ -15,12 +14,7 @@ from headway.sim.predictions import Predictions
 from headway.sim.site import Disaggregation, Outage, Pool
 from headway.sim.source import Workload
 from headway.sim.times import tabulate
-from headway.steptime.analytic import AnalyticStepTime
-from headway.steptime.calibrated import CalibratedStepTime
-from headway.steptime.calibration import shipped
-from headway.steptime.deployment import Deployment
-from headway.steptime.measured import OperatorStepTime
-from headway.steptime.operator_profile import Operators
+from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.step_time import StepTimeModel
 from headway.units import check_positive
 from headway.workload.request import Slo
@@ -41,6 +35,7 @@ class EngineFeatures:
 
 
 VLLM = EngineFeatures()
+PLAIN_LIMITS = EngineLimits(256, 2048)  # where no engine is named
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -51,7 +46,8 @@ class PoolSpec:
         deployment: a model on its accelerators.
         replicas: engines.
         step_times: whose step times; the deployment's own where not given.
-        max_num_seqs, max_num_batched_tokens: of every group with attention of its own.
+        max_num_seqs, max_num_batched_tokens: of every group with attention of its own; the
+            limits of the deployment's engine where not given, 256 and 2048 where it names none.
         num_kv_blocks: what fits the memory where not given.
 
     """
@@ -59,9 +55,18 @@ class PoolSpec:
     deployment: Deployment
     replicas: int = 1
     step_times: StepTimeModel | None = None
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 2048
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     num_kv_blocks: int | None = None
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Sequences and tokens of a step, of every group with attention of its own."""
+        limits = self.deployment.limits if self.deployment.engine is not None else PLAIN_LIMITS
+        return (
+            self.max_num_seqs or limits.max_num_seqs,
+            self.max_num_batched_tokens or limits.max_num_batched_tokens,
+        )
 
     def pool(self, features: EngineFeatures = VLLM) -> Pool:
         """Return the pool, its step times tabulated.
@@ -72,9 +77,10 @@ class PoolSpec:
         """
         deployment = self.deployment
         groups, blocks = int(deployment.parallelism.dp), self.num_kv_blocks
+        max_num_seqs, max_num_batched_tokens = self.limits
         engine = Engine(
-            max_num_seqs=self.max_num_seqs * groups,
-            max_num_batched_tokens=self.max_num_batched_tokens * groups,
+            max_num_seqs=max_num_seqs * groups,
+            max_num_batched_tokens=max_num_batched_tokens * groups,
             num_kv_blocks=blocks or kv_blocks(deployment, features.kv_block_tokens),
             kv_block_tokens=features.kv_block_tokens,
             chunked_prefill=features.chunked_prefill,
@@ -82,34 +88,9 @@ class PoolSpec:
             asynchronous=features.asynchronous,
             prefix_cache=features.prefix_cache,
         )
-        model = self.step_times or AnalyticStepTime(deployment)
+        model = self.step_times or deployment.step_time_model
         name = f"{deployment.model.name} on {deployment.cluster.name}"
         return Pool(engine, tabulate(model, engine), self.replicas, name)
-
-
-def step_times_of(
-    deployment: Deployment, engine: str | None = None, operators: Path | None = None
-) -> StepTimeModel:
-    """Return the step times of ``deployment``.
-
-    Args:
-        deployment: what runs.
-        engine: whose calibrated step times; the data sheet's where not given.
-        operators: folder of measured operators to add up instead.
-
-    Raises:
-        UnknownNameError: nobody has measured that engine.
-        InputError: both are given, or the folder holds no operators.
-
-    """
-    if engine is not None and operators is not None:
-        raise InputError("step times are an engine's, or those of measured operators: give one")
-    if operators is not None:
-        return OperatorStepTime(deployment, Operators.read(operators, deployment))
-    if engine is None:
-        return AnalyticStepTime(deployment)
-    shipped().check_engine(engine)
-    return CalibratedStepTime(deployment, engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +209,7 @@ class Scenario:
             )
         if any(pool.replicas > 1 for pool in self.pools):
             raise InputError("static batches run on one replica per pool")
-        if any(batch.max_batch > pool.max_num_seqs for pool in self.pools):
+        if any(batch.max_batch > pool.limits[0] for pool in self.pools):
             raise InputError(
                 f"a static batch of {batch.max_batch} needs a pool with max_num_seqs of as many"
             )

@@ -11,7 +11,7 @@ replicas = 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,6 @@ from headway.sim.scenario import (
     PoolSpec,
     Scenario,
     Tenant,
-    step_times_of,
 )
 from headway.sim.site import Disaggregation, Outage, find_placement
 from headway.sim.source import Workload
@@ -45,22 +44,23 @@ class _PoolTable:
     engine: str | None = None  # whose calibrated step times
     operators: str | None = None  # a folder of measured operators
     replicas: int = 1
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 2048
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     num_kv_blocks: int | None = None
     usd_per_accelerator_hour: float | None = None
 
     def spec(self) -> PoolSpec:
         """Return the pool with its names looked up."""
-        deployment = parse_deployment(self.deployment, self.precision)
-        if self.usd_per_accelerator_hour is not None:
-            cluster = deployment.cluster.at_price(self.usd_per_accelerator_hour)
-            deployment = replace(deployment, cluster=cluster)
-        operators = None if self.operators is None else Path(self.operators)
+        deployment = parse_deployment(
+            self.deployment,
+            self.precision,
+            self.engine,
+            operators=None if self.operators is None else Path(self.operators),
+            usd_per_accelerator_hour=self.usd_per_accelerator_hour,
+        )
         return PoolSpec(
             deployment=deployment,
             replicas=self.replicas,
-            step_times=step_times_of(deployment, self.engine, operators),
             max_num_seqs=self.max_num_seqs,
             max_num_batched_tokens=self.max_num_batched_tokens,
             num_kv_blocks=self.num_kv_blocks,

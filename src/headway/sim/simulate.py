@@ -24,7 +24,6 @@ from headway.sim.source import Workload
 from headway.sim.study import Study, prepare_study
 from headway.steptime.deployment import Deployment
 from headway.steptime.deployment_name import deployment_name, parse_deployment
-from headway.steptime.step_time import StepTimeModel
 from headway.workload.objective import parse_slo
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
@@ -177,7 +176,7 @@ def question_of(study: Study) -> dict[str, Value]:
         "workload": scenario.workload.name,
         "on": ",".join(map(deployment_name, deployments)),
         "precision": ",".join(str(deployment.precision) for deployment in deployments),
-        "step_times": ",".join(step_times_label(pool.step_times) for pool in scenario.pools),
+        "engine": ",".join(deployment.engine or "-" for deployment in deployments),
         "rate_rps": study.trace.rate_rps,
         "policies": ",".join(p if isinstance(p, str) else p.name for p in scenario.policies),
         "predictor": scenario.predictions.label,
@@ -199,11 +198,6 @@ def question_of(study: Study) -> dict[str, Value]:
     for name, tenant in scenario.tenants:
         question |= {f"tenant_{name}_{key}": value for key, value in asdict(tenant).items()}
     return question
-
-
-def step_times_label(model: StepTimeModel | None) -> str:
-    """Return whose step times these are, in a word."""
-    return str(getattr(model, "engine", None) or type(model).__name__)
 
 
 def _notes(study: Study) -> tuple[str, ...]:

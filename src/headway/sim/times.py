@@ -18,12 +18,13 @@ from headway.errors import InputError
 from headway.sim.compile import compiled
 from headway.sim.engine import Engine
 from headway.sim.world import Floats, Ints
-from headway.steptime.step_time import StepTimeModel
+from headway.steptime.step_time import RequestOverhead, StepTimeModel
 from headway.workload.step import Step
 
 BUCKETS = 512
 SMALL, OCTAVES = 16.0, 18  # context axes: 0, 16, 32, ... 2 Mi tokens
 FINE = 4  # points per octave of the prompt-token axis
+NO_OVERHEAD = RequestOverhead()
 
 
 class Times(NamedTuple):
@@ -42,12 +43,14 @@ class StepTable:
         decode_ns: ``(max_num_seqs + 1, BUCKETS)``, rounded up.
         shift: a bucket is ``2**shift`` tokens of cache wide.
         mixed_ns: ``(sequences, context, prompt tokens, attended)``.
+        overhead: what is added to a request before it can wait.
 
     """
 
     decode_ns: Ints
     shift: int
     mixed_ns: Floats
+    overhead: RequestOverhead = NO_OVERHEAD
 
     def decode_step_ns(self, sequences: int, kv_tokens: int) -> int:
         """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
@@ -56,6 +59,16 @@ class StepTable:
     def mixed_step_ns(self, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
         """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
         return int(mixed_ns(self.mixed_ns[None], 0, sequences, kv_tokens, new, pairs))
+
+    def overhead_ns(self, prompt_tokens: Ints) -> Ints:
+        """Return the nanoseconds between arrival and queue of prompts of so many tokens.
+
+        Steps for which the first token is held back are those of a request alone: beside others
+        it waits for steps under way, which the simulation sees for itself.
+        """
+        bucket = np.minimum(prompt_tokens >> self.shift, BUCKETS - 1)
+        alone_s = self.decode_ns[1, bucket] * 1e-9
+        return nanoseconds(self.overhead.seconds(prompt_tokens.astype(np.float64), alone_s))
 
 
 def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
@@ -72,8 +85,18 @@ def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
         if not (np.all(np.isfinite(times_s)) and np.all(times_s > 0)):
             raise InputError("a step-time model must give positive, finite times")
     return StepTable(
-        np.ceil(decode_s * 1e9).astype(np.int64), shift, np.ascontiguousarray(mixed_s * 1e9)
+        decode_ns=np.ceil(decode_s * 1e9).astype(np.int64),
+        shift=shift,
+        mixed_ns=np.ascontiguousarray(mixed_s * 1e9),
+        overhead=model.request_overhead,
     )
+
+
+def nanoseconds(seconds: Floats) -> Ints:
+    """Return ``seconds`` in nanoseconds, rounded up unless they are whole within a thousandth."""
+    scaled = np.asarray(seconds, dtype=np.float64) * 1e9
+    nearest = np.rint(scaled)
+    return np.where(np.abs(scaled - nearest) < 1e-3, nearest, np.ceil(scaled)).astype(np.int64)
 
 
 def _decode_s(model: StepTimeModel, engine: Engine, shift: int) -> Floats:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
+from headway.steptime.calibration import Calibration
 from headway.steptime.deployment import Deployment
+from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
 
 _DEPLOYMENT = re.compile(
@@ -17,7 +21,13 @@ _DEGREE = re.compile(r"(tp|pp|dp|ep)(\d+)")
 
 
 def parse_deployment(
-    text: str, precision: str | None = None, engine: str | None = None
+    text: str,
+    precision: str | None = None,
+    engine: str | None = None,
+    *,
+    calibration: Calibration | None = None,
+    operators: Path | None = None,
+    usd_per_accelerator_hour: float | None = None,
 ) -> Deployment:
     """Return the deployment called ``text``.
 
@@ -26,6 +36,9 @@ def parse_deployment(
             behind it where they are not 1. Without a layout the accelerators share every layer.
         precision: W[/A[/KV]]; as the model was published where not given.
         engine: the measured engine that runs it; ``None`` for the data sheet alone.
+        calibration: what was measured of engines; what ships with Headway by default.
+        operators: folder of measured operators, whose sums are the step times instead.
+        usd_per_accelerator_hour: the price, instead of the catalogue's.
 
     Raises:
         InputError: the text is not of this form, a name in it is not known, or the layout takes
@@ -46,13 +59,20 @@ def parse_deployment(
             f"{text!r} has {count}; make them equal, or leave one of them out"
         )
 
-    return Deployment(
+    cluster = find_cluster(match["hardware"])
+    if usd_per_accelerator_hour is not None:
+        cluster = cluster.at_price(usd_per_accelerator_hour)
+    deployment = Deployment(
         find_model(match["model"]),
-        find_cluster(match["hardware"]),
+        cluster,
         parallelism=layout,
         precision=precision,
         engine=engine,
+        calibration=calibration,
     )
+    if operators is not None:
+        return replace(deployment, operators=Operators.read(operators, deployment))
+    return deployment
 
 
 def parse_layout(text: str) -> Parallelism:
