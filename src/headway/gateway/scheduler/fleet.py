@@ -46,7 +46,7 @@ class Fleet:
         """
         usable = [
             engine
-            for engine in self._pools[pool]
+            for engine in self._pools.get(pool, ())  # a reload may have removed it
             if (full_too or engine.has_room) and engine.is_up(now_s) and engine.url not in exclude
         ]
         if len(usable) < 2:
