@@ -88,14 +88,14 @@ class Recorded:
 
     def profiled(self, setup: Setup) -> RuntimeFit:
         """The default estimator on these requests, as `headway profile` would measure them."""
-        found = []
+        measurements = []
         for size, requests in self.by_size.items():
             first = tuple(times[0] for times in requests)
             whole = tuple(sum(times) for times in requests)
             for output, trials_s in ((1, first), (OUTPUT, whole)):
                 load = RequestLoad(1, size, output)
-                found.append(Measurement(setup, load, trials_s, Clock.PROCESS_CPU, ""))
-        return fit_requests(found)
+                measurements.append(Measurement(setup, load, trials_s, Clock.PROCESS_CPU, ""))
+        return fit_requests(measurements)
 
 
 def recorded(engine: TransformersEngine, trials: int) -> tuple[Recorded, Recorded]:
@@ -146,28 +146,28 @@ def main() -> None:
         Disturbance("neighbour 30% x 150 ms", busy=0.3, busy_s=0.15),
         Disturbance("all three", 0.04, 1.6, 0.3, 0.15),
     )
-    summary, held = {}, []
+    summary, hits = {}, []
     for case in cases:
-        found, late_s = attributed(alone, served, case, trials)
+        attribution, late_s = attributed(alone, served, case, trials)
         neighbours_s = case.busy * case.busy_s + case.slower * served.disturbed_s() + late_s
-        network_s = found.network_s or Interval.exactly(0.0)
-        told = (
+        network_s = attribution.network_s or Interval.exactly(0.0)
+        parts = (
             ("network, ms", network_s, case.network_s, 1e3),
-            ("software factor", found.software_factor, case.slower, 1.0),
-            ("contention, ms", found.contention_s, neighbours_s, 1e3),
+            ("software factor", attribution.software_factor, case.slower, 1.0),
+            ("contention, ms", attribution.contention_s, neighbours_s, 1e3),
         )
-        print(f"{case.name}: raw {1e3 * found.raw_s.expected:.1f} ms; {found.sentence}")
-        for name, part, truth, scale in told:
+        print(f"{case.name}: raw {1e3 * attribution.raw_s.expected:.1f} ms; {attribution.sentence}")
+        for name, part, truth, scale in parts:
             # The local connection itself takes a round trip, and sleeps end late: 1.5 ms.
             inside = part.lower - 1.5e-3 <= truth <= part.upper + 1.5e-3
-            held.append(inside)
+            hits.append(inside)
             ends = f"{scale * part.lower:8.2f} ..{scale * part.upper:8.2f}"
             print(f"  {name:16} {scale * part.expected:8.2f}  ({ends})  true {scale * truth:6.2f}"
                   f"  {'held' if inside else 'MISSED'}")  # fmt: skip
         summary[case.name] = {
-            name: [part.lower, part.expected, part.upper] for name, part, *_ in told
+            name: [part.lower, part.expected, part.upper] for name, part, *_ in parts
         }
-    print(json.dumps({"held": sum(held), "of": len(held), **summary}))
+    print(json.dumps({"held": sum(hits), "of": len(hits), **summary}))
 
 
 if __name__ == "__main__":

@@ -60,14 +60,14 @@ def pick(profile: RequestProfile, at: Points) -> RequestProfile:
 
 def aligned(folder: Path) -> dict[str, bool]:
     """Whether the matrices of each model suit tensor cores, from its configuration alone."""
-    found = {}
+    is_aligned = {}
     with (folder / "model_configs_from_logs.csv").open() as lines:
         for row in csv.DictReader(lines):
             if row["hw"] == "a100":
                 tp = int(row["tp"])
                 widths = (int(row["h"]), int(row["h"]) // tp, int(row["ffn"]) // tp)
-                found[row["model"]] = tiles_and_priors(widths)[0] == Tiles()
-    return found
+                is_aligned[row["model"]] = tiles_and_priors(widths)[0] == Tiles()
+    return is_aligned
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def kinds(profiles: dict[str, RequestProfile], folder: Path) -> dict[str, Kind]:
     print("priors of all aligned models, which Headway ships rounded and widened:")
     sizes = next(iter(profiles.values())).prompt_sizes
     print(f"  {priors_of(list(fits.values()), sizes)}\n")
-    found = {}
+    by_model = {}
     for model in profiles:
         learned = priors_of([fit for other, fit in fits.items() if other != model], sizes)
-        found[model] = (
+        by_model[model] = (
             Kind(Tiles(), learned)
             if suits[model]
             else Kind(Tiles(small_tokens=SMALL_TOKENS), learned.doubled())
         )
-    return found
+    return by_model
 
 
 def priors_of(fits: list[RuntimeFit], sizes: FloatArray) -> Priors:
@@ -105,7 +105,7 @@ def priors_of(fits: list[RuntimeFit], sizes: FloatArray) -> Priors:
     names = ("log_first", "log_corner_tokens", "lead", "share", "log_sharpness", "log_growth")
     unknowns = np.asarray([fit.unknowns[1:7] for fit in fits])
     spread = np.maximum(1.15 * unknowns.std(axis=0), 0.03)
-    told = {
+    shape_priors = {
         name: Prior(float(mean), float(sd))
         for name, mean, sd in zip(names, unknowns.mean(axis=0), spread, strict=True)
     }
@@ -116,7 +116,7 @@ def priors_of(fits: list[RuntimeFit], sizes: FloatArray) -> Priors:
         along = strides(fit.form.sizes)
         about = fit.unknowns[Form.NUM_SHAPE :] - np.interp(fit.form.sizes, sizes, usual)
         walks.append(np.sum(np.diff(about) ** 2) / (along[-1] - along[0]))
-    shape: dict[str, Any] = told
+    shape: dict[str, Any] = shape_priors
     pairs = tuple((float(size), float(log)) for size, log in zip(sizes, usual, strict=True))
     return replace(Priors(), usual=pairs, walk=float(np.sqrt(np.mean(walks))), **shape)
 
@@ -137,41 +137,43 @@ def errors(profile: RequestProfile, predict: Predictor) -> FloatArray:
     return np.asarray(np.abs(predicted / profile.runtime_s - 1))
 
 
-def four_points(profiles: dict[str, RequestProfile], known: dict[str, Kind]) -> dict[str, object]:
+def four_points(profiles: dict[str, RequestProfile], kind_of: dict[str, Kind]) -> dict[str, object]:
     """Mean and worst error with four points, the sizes chosen on the other models."""
     models = list(profiles)
-    found: dict[Points, FloatArray] = {}
+    error_of: dict[Points, FloatArray] = {}
     covered: dict[Points, list[float]] = {}
     for small, large in itertools.combinations(SIZES, 2):
         at: Points = ((1, 64), (small, 1), (large, 1), (1920, 1))
         rows, inside = [], []
         for model, profile in profiles.items():
-            fit = known[model].fit(pick(profile, at))
+            fit = kind_of[model].fit(pick(profile, at))
             off = errors(profile, fit.predict)
             low, high = fit.interval(profile.prompt_tokens, profile.output_tokens)
             rows.append((off.mean(), off.max()))
             inside.append(float(np.mean((profile.runtime_s >= low) & (profile.runtime_s <= high))))
-        found[at], covered[at] = np.asarray(rows), inside
+        error_of[at], covered[at] = np.asarray(rows), inside
+
+    # For each model, the points that are best for the others.
     chosen = []
     for i in range(len(models)):
         others = [j for j in range(len(models)) if j != i]
-        best = min(found, key=lambda at: float(found[at][others, 0].mean()))
-        chosen.append((best, *found[best][i], covered[best][i]))
+        best = min(error_of, key=lambda at: float(error_of[at][others, 0].mean()))
+        chosen.append((best, *error_of[best][i], covered[best][i]))
     print(f"{'model':16} mean %  worst %  90% interval holds   points")
-    for model, (at, mean, most, held) in zip(models, chosen, strict=True):
-        print(f"{model:16} {100 * mean:6.2f}  {100 * most:7.1f}  {100 * held:17.0f}%   {at}")
+    for model, (at, mean, most, coverage) in zip(models, chosen, strict=True):
+        print(f"{model:16} {100 * mean:6.2f}  {100 * most:7.1f}  {100 * coverage:17.0f}%   {at}")
     worst = sorted(100 * most for _, _, most, _ in chosen)
     return {
         "mean_pct": 100 * float(np.mean([mean for _, mean, _, _ in chosen])),
         "worst_model_pct": 100 * max(float(mean) for _, mean, _, _ in chosen),
         "worst_point_pct": float(worst[-1]),
         "worst_point_of_the_next_model_pct": float(worst[-2]),
-        "interval_90_holds_pct": 100 * float(np.mean([held for *_, held in chosen])),
+        "interval_90_holds_pct": 100 * float(np.mean([coverage for *_, coverage in chosen])),
     }
 
 
 def chosen_by_itself(
-    profiles: dict[str, RequestProfile], known: dict[str, Kind], count: int
+    profiles: dict[str, RequestProfile], kind_of: dict[str, Kind], count: int
 ) -> dict[str, object]:
     """The estimator chooses ``count`` points; the nearest profiled size is what it gets."""
     target = Target.up_to(1920, 64)
@@ -181,12 +183,12 @@ def chosen_by_itself(
         sizes = profile.prompt_sizes
         points: Points = at
         while len(points) < count:
-            fit = known[model].fit(pick(profile, points))
+            fit = kind_of[model].fit(pick(profile, points))
             p, o = next_request(fit, target)
-            left = [s for s in sizes if (int(s), o) not in points]
-            nearest = min(left, key=lambda s: abs(np.log(s / p)))
+            remaining = [s for s in sizes if (int(s), o) not in points]
+            nearest = min(remaining, key=lambda s: abs(np.log(s / p)))
             points = (*points, (int(nearest), o))
-        off = errors(profile, known[model].fit(pick(profile, points)).predict)
+        off = errors(profile, kind_of[model].fit(pick(profile, points)).predict)
         means.append(off.mean())
         worst.append(off.max())
     top = sorted(100 * float(most) for most in worst)
@@ -194,39 +196,39 @@ def chosen_by_itself(
             "worst_point_pct": top[-1], "worst_point_of_the_next_model_pct": top[-2]}  # fmt: skip
 
 
-def leave_one_size_out(profiles: dict[str, RequestProfile], known: dict[str, Kind]) -> None:
+def leave_one_size_out(profiles: dict[str, RequestProfile], kind_of: dict[str, Kind]) -> None:
     """Error of T(p, 1) at each inner size when that size was not profiled."""
-    found: dict[str, list[float]] = {"headway": [], "linear": [], "published (E1)": []}
+    errors_of: dict[str, list[float]] = {"headway": [], "linear": [], "published (E1)": []}
     for model, profile in profiles.items():
         for size in profile.prompt_sizes[1:-1]:
-            held = (profile.prompt_tokens == size) & (profile.output_tokens == 1)
+            is_size = (profile.prompt_tokens == size) & (profile.output_tokens == 1)
             rest = profile.only(profile.prompt_tokens != size)
-            truth = profile.only(held)
+            truth = profile.only(is_size)
             fits: dict[str, Predictor] = {
-                "headway": known[model].fit(rest).predict,
+                "headway": kind_of[model].fit(rest).predict,
                 "linear": linear(rest),
                 "published (E1)": fit_published(rest)[0].runtime_s,
             }
             for name, predict in fits.items():
-                found[name].append(float(errors(truth, predict)[0]))
+                errors_of[name].append(float(errors(truth, predict)[0]))
     print("\none prompt size left out of 27, T(p, 1):  mean %  worst %")
-    for name, off in found.items():
+    for name, off in errors_of.items():
         print(f"  {name:38} {100 * np.mean(off):6.2f}  {100 * max(off):7.1f}")
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     profiles = read(folder)
-    known = kinds(profiles, folder)
-    summary = four_points(profiles, known)
-    summary["chosen_by_itself"] = [chosen_by_itself(profiles, known, n) for n in (4, 5, 6, 8)]
+    kind_of = kinds(profiles, folder)
+    summary = four_points(profiles, kind_of)
+    summary["chosen_by_itself"] = [chosen_by_itself(profiles, kind_of, n) for n in (4, 5, 6, 8)]
     at: Points = ((1, 64), (1, 1), (256, 1), (1920, 1))
     rival = [errors(profile, linear(pick(profile, at))) for profile in profiles.values()]
     summary["linear_mean_pct"] = 100 * float(np.mean([off.mean() for off in rival]))
     summary["linear_worst_point_pct"] = 100 * max(float(off.max()) for off in rival)
-    whole = [errors(profiles[m], known[m].fit(profiles[m]).predict) for m in profiles]
+    whole = [errors(profiles[m], kind_of[m].fit(profiles[m]).predict) for m in profiles]
     summary["all_points_mean_pct"] = 100 * float(np.mean([off.mean() for off in whole]))
-    leave_one_size_out(profiles, known)
+    leave_one_size_out(profiles, kind_of)
     print(json.dumps(summary))
 
 

@@ -39,7 +39,7 @@ FP16 = Precision(DType.FP16, DType.FP16, DType.FP16)
 
 def deployments(folder: Path) -> dict[str, Deployment]:
     """The thirteen models as they were profiled (a third of MT-NLG's layers)."""
-    cluster, found = find_cluster("a100"), {}
+    cluster, by_model = find_cluster("a100"), {}
     with (folder / "model_configs_from_logs.csv").open() as lines:
         for row in csv.DictReader(lines):
             if row["hw"] != "a100":
@@ -50,8 +50,8 @@ def deployments(folder: Path) -> dict[str, Deployment]:
             layers = LayerGroup(int(row["L"]), attention, DenseFfn(int(row["ffn"]), gated=False))
             model = ModelArchitecture(row["model"], hidden, vocab, (layers,), True)
             split = Parallelism(tp=int(row["tp"]))
-            found[row["model"]] = Deployment(model, cluster, parallelism=split, precision=FP16)
-    return found
+            by_model[row["model"]] = Deployment(model, cluster, parallelism=split, precision=FP16)
+    return by_model
 
 
 def measured(folder: Path) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
@@ -71,7 +71,7 @@ def ranks(values: list[float]) -> FloatArray:
 
 def compare(kind: str, folder: Path) -> dict[str, object]:
     """Measured over told, by model; then the error once the others' mean factor is known."""
-    points, logs, held = measured(folder), {}, []
+    points, logs, coverage = measured(folder), {}, []
     for model, deployment in deployments(folder).items():
         prompts, outputs, seconds = points[model]
         steps: StepTimeModel = (
@@ -83,24 +83,26 @@ def compare(kind: str, folder: Path) -> dict[str, object]:
         runtime = IdealizedRuntime(steps, confidence=calibrated, with_overhead=False)
         logs[model] = np.log(seconds / runtime.predict(prompts, outputs))
         low, high = runtime.interval(prompts, outputs)
-        held.append(float(np.mean((seconds >= low) & (seconds <= high))))
-    print(f"\n{kind}: measured over told\n{'model':16} median   least    most   error left")
-    left = []
+        coverage.append(float(np.mean((seconds >= low) & (seconds <= high))))
+    print(f"\n{kind}: measured over predicted\n{'model':16} median   least    most   error left")
+    rest = []
     for model, ratio in logs.items():
         others = float(np.mean([np.median(other) for name, other in logs.items() if name != model]))
-        left.append(float(np.mean(np.abs(np.exp(others - ratio) - 1))))
+        rest.append(float(np.mean(np.abs(np.exp(others - ratio) - 1))))
         ends = np.exp(np.quantile(ratio, [0.5, 0.0, 1.0]))
-        print(f"{model:16} {ends[0]:6.2f}  {ends[1]:6.2f}  {ends[2]:6.2f}  {100 * left[-1]:8.0f}%")
+        print(f"{model:16} {ends[0]:6.2f}  {ends[1]:6.2f}  {ends[2]:6.2f}  {100 * rest[-1]:8.0f}%")
+
+    # What is left to say of all models together.
     whole = [float(points[m][2].mean()) for m in logs]
-    told = [float((points[m][2] / np.exp(logs[m])).mean()) for m in logs]
-    order = float(np.corrcoef(ranks(whole), ranks(told))[0, 1])
+    predicted_s = [float((points[m][2] / np.exp(logs[m])).mean()) for m in logs]
+    order = float(np.corrcoef(ranks(whole), ranks(predicted_s))[0, 1])
     off = [float(np.mean(np.abs(np.exp(-ratio) - 1))) for ratio in logs.values()]
     return {
         "median_factor": float(np.exp(np.median([np.median(ratio) for ratio in logs.values()]))),
         "mean_error_pct": 100 * float(np.mean(off)),
-        "mean_error_with_the_others_factor_pct": 100 * float(np.mean(left)),
+        "mean_error_with_the_others_factor_pct": 100 * float(np.mean(rest)),
         "rank_correlation": order,
-        "interval_holds_pct": 100 * float(np.mean(held)),
+        "interval_holds_pct": 100 * float(np.mean(coverage)),
     }
 
 

@@ -52,18 +52,18 @@ UNSEEN: list[Load] = [
 ]
 
 
-def made(config: dict[str, object], name: str) -> Engine:
+def start(config: dict[str, object], name: str) -> Engine:
     if name.startswith("openvino"):
         return OpenVinoEngine(config, name)
     return TransformersEngine(config, name)
 
 
-def compare(found: tuple[Measurement, ...], fit: FittedStepTime) -> list[float]:
+def compare(measurements: tuple[Measurement, ...], fit: FittedStepTime) -> list[float]:
     errors = []
-    for m in found:
-        told, truth = fit.passes_s(m.load.passes), m.envelope.floor_s.expected
-        errors.append(told / truth - 1)
-        times = f"{1e3 * truth:9.2f} ms, told {1e3 * told:9.2f}"
+    for m in measurements:
+        predicted_s, truth = fit.passes_s(m.load.passes), m.envelope.floor_s.expected
+        errors.append(predicted_s / truth - 1)
+        times = f"{1e3 * truth:9.2f} ms, predicted {1e3 * predicted_s:9.2f}"
         print(f"  {m.load!s:64} {times}  {100 * errors[-1]:+6.1f}%")
     return errors
 
@@ -75,11 +75,13 @@ def main() -> None:
     for name, config in CONFIGS.items():
         if only not in name:
             continue
-        engine = made(config, name)
+        engine = start(config, name)
         # One campaign for both, so that a change of the machine's speed hits them alike.
         loads = [*LEARN, *UNSEEN]
-        found = measure(engine, loads, trials=trials, clock=Clock.PROCESS_CPU, repeats=REPEATS)
-        learn, unseen = found[: len(LEARN)], found[len(LEARN) :]
+        measurements = measure(
+            engine, loads, trials=trials, clock=Clock.PROCESS_CPU, repeats=REPEATS
+        )
+        learn, unseen = measurements[: len(LEARN)], measurements[len(LEARN) :]
         print(name)
         off = np.abs(compare(unseen, fit_measured_passes(learn)))
         summary[name] = {
