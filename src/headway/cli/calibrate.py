@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import degree_options, find_clusters, only
+from headway.cli.options import FILE, degree_options, find_clusters, only, precision_option
 from headway.cli.show import show
 from headway.measure.calibrate import calibration_report, fit_own, read_serving_points
 from headway.model.catalogue import find_model, find_precision
@@ -18,7 +18,6 @@ from headway.steptime.calibration import own_to_json, shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 
-FILE = click.Path(dir_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -26,9 +25,7 @@ def served_options(required: bool) -> Callable[[Command], Command]:
     """Add --model, --on, --engine, --precision and the layout: what the FILES were measured on."""
 
     def add(command: Any) -> Any:
-        command = click.option(
-            "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
-        )(degree_options(command))
+        command = precision_option(degree_options(command))
         for flag, help in (
             ("--engine", "Serving engine that ran: vllm, sglang or tensorrt-llm."),
             ("--on", "On which accelerator."),
@@ -61,7 +58,6 @@ def served(
     "output",
     type=FILE,
     default=Path("headway-calibration.json"),
-    show_default=True,
     metavar="FILE",
     help="Where the calibration goes.",
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.ideal import FILE, footing_options
+from headway.cli.ideal import footing_options
+from headway.cli.options import FILE
 from headway.cli.show import show
 from headway.ideal.compare import Footing, compare_report
 

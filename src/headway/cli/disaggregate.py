@@ -85,7 +85,6 @@ stage_options = as_object(
         click.option(
             "--kv-overlap/--no-kv-overlap",
             default=True,
-            show_default=True,
             help="Whether a layer's cache is sent while the next are computed.",
         ),
         click.option("--prefill-on", metavar="NAME", help="Accelerator that prefills, if another."),

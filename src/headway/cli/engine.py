@@ -16,7 +16,6 @@ from headway.errors import need
     "--runtime",
     type=click.Choice(["openvino", "vllm-cpu", "timed"]),
     default="openvino",
-    show_default=True,
     help="What computes: OpenVINO GenAI, vLLM's own server, or nothing (timed).",
 )
 @click.option(
@@ -28,19 +27,18 @@ from headway.errors import need
 @click.option(
     "--model",
     default="tiny-random",
-    show_default=True,
     help="tiny-random (59M parameters), a name of the catalogue, or a config.json.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True,
+@click.option("--host", default="127.0.0.1", help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000,
               help="0 for any that is free.")  # fmt: skip
-@click.option("--max-num-seqs", type=click.IntRange(1, 4096), default=16, show_default=True,
+@click.option("--max-num-seqs", type=click.IntRange(1, 4096), default=16,
               help="Sequences that run at once.")  # fmt: skip
 @click.option("--max-num-batched-tokens", type=click.IntRange(1, 1 << 20), default=512,
-              show_default=True, help="Tokens of one step.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 512), default=1, show_default=True,
+              help="Tokens of one step.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1, 512), default=1,
               help="Of the computation.")  # fmt: skip
-@click.option("--cache-gb", type=click.IntRange(1, 1024), default=1, show_default=True,
+@click.option("--cache-gb", type=click.IntRange(1, 1024), default=1,
               help="Of the KV cache.")  # fmt: skip
 def engine(host: str, port: int, **options: Any) -> None:
     """Serve a model with random weights behind OpenAI's API, batching continuously.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, NUMBER
+from headway.cli.options import COUNT, demand_option, pipeline_option
 from headway.cli.serving_options import (
     DEFAULT_ENGINE,
     NO_ENGINE,
@@ -28,22 +28,14 @@ ROWS_SHOWN = 12
 @place_options
 @request_options
 @click.option("--concurrency", type=COUNT, help="The only number of requests at once considered.")
-@click.option(
-    "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
-)
+@demand_option
 @click.option(
     "--max-accelerators",
     type=COUNT,
     default="1024",
-    show_default=True,
     help="Largest engine considered.",
 )
-@click.option(
-    "--pipeline/--no-pipeline",
-    default=True,
-    show_default=True,
-    help="Whether pipeline parallelism is considered.",
-)
+@pipeline_option
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @answer_files
 def frontier(

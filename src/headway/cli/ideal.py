@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, find_clusters, length_options, price_option, together
+from headway.cli.options import (
+    COUNT,
+    FILE,
+    find_clusters,
+    length_options,
+    precision_option,
+    price_option,
+    together,
+)
 from headway.cli.show import show
 from headway.ideal.compare import Footing, RequestLengths, ideal_report, read_requests
 
@@ -19,18 +27,14 @@ REQUESTS_HELP = (
     "JSON lines with prompt_tokens, output_tokens and, if you like, scenario, model and "
     "cached_tokens; instead of --prompt and --output."
 )
-FILE = click.Path(dir_okay=False, path_type=Path)
 OPTIONS: list[Callable[[Any], Any]] = [
-    click.option(
-        "--on", default="a100", show_default=True, metavar="NAMES", help="Accelerators, by comma."
-    ),
+    click.option("--on", default="a100", metavar="NAMES", help="Accelerators, by comma."),
     click.option("--accelerators", type=COUNT, help="Of each model. Default: as few as hold it."),
-    click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."),
+    precision_option,
     price_option,
     click.option(
         "--engine",
         default="vllm",
-        show_default=True,
         metavar="NAME",
         help="Serving engine that runs the models, or none: the data sheet alone.",
     ),

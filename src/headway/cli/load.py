@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, COUNTS, NUMBER, RATE, TIME
+from headway.cli.options import COUNT, COUNTS, FILE, NUMBER, RATE, TIME
 from headway.cli.show import show
 from headway.errors import InputError, need
 from headway.machine import go_first
@@ -37,29 +37,32 @@ from headway.workload.objective import EXAMPLE, parse_slo
 @click.option(
     "--saturate", is_flag=True, help="Search the concurrency from which throughput grows no more."
 )
-@click.option("--duration", "duration_s", type=TIME, default="60s", show_default=True,
+@click.option("--duration", "duration_s", type=TIME, default="60s",
               help="Open loop: how long to send.")  # fmt: skip
 @click.option("--num-requests", type=COUNT, help="How many to send (per level of a sweep).")
-@click.option("--prompt", "--isl", type=COUNT, default="256", show_default=True,
+@click.option("--prompt", "--isl", type=COUNT, default="256",
               help="Tokens of the prompt, without a workload.")  # fmt: skip
-@click.option("--output", "--osl", type=COUNT, default="128", show_default=True,
+@click.option("--output", "--osl", type=COUNT, default="128",
               help="Tokens of the answer, without a workload.")  # fmt: skip
-@click.option("--model", default="", help="Default: the first that the server lists.")
+@click.option(
+    "--model", default="", show_default=False, help="Default: the first that the server lists."
+)
 @click.option(
     "--api",
     type=click.Choice(["chat", "completions"]),
     default="chat",
-    show_default=True,
     help="Which of the server's interfaces is asked.",
 )
-@click.option("--api-key", envvar="OPENAI_API_KEY", default="", help="Default: $OPENAI_API_KEY.")
+@click.option(
+    "--api-key",
+    envvar="OPENAI_API_KEY",
+    default="",
+    show_default=False,
+    help="Default: $OPENAI_API_KEY.",
+)
 @click.option("--slo", metavar="OBJECTIVES", help=f"For the goodput: {EXAMPLE!r}.")
-@click.option(
-    "--processes", type=COUNT, default="1", show_default=True, help="Open loop: dealt out to these."
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of arrivals, lengths and prompts."
-)
+@click.option("--processes", type=COUNT, default="1", help="Open loop: dealt out to these.")
+@click.option("--seed", type=int, default=0, help="Of arrivals, lengths and prompts.")
 @click.option(
     "--compare",
     metavar="URL",
@@ -81,7 +84,7 @@ from headway.workload.objective import EXAMPLE, parse_slo
 @click.option(
     "-o",
     "export",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Write the last run on URL as vllm bench serve does, or guidellm (*.guidellm.json).",
 )

@@ -80,7 +80,11 @@ class _Lazy(click.Group):
                 formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
 
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
 
 
 @click.command(cls=_Lazy, context_settings=SETTINGS)

@@ -57,6 +57,34 @@ TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
 TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))
 FRACTION = Parsed("fraction", parse_fraction)  # 0.3, 30%
 RATE = Parsed("rate", parse_rate_rps)  # per second, or 600/min
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+# As the same word in several commands is read and explained.
+precision_option = click.option(
+    "--precision",
+    metavar="W[/A[/KV]]",
+    help="Formats of weights, activations and KV cache, such as fp8 or int4/bf16/fp8. "
+    "Default: as the model was published.",
+)
+pipeline_option = click.option(
+    "--pipeline/--no-pipeline",
+    default=True,
+    help="Whether pipeline parallelism is considered.",
+)
+demand_option = click.option(
+    "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
+)
+price_option = click.option(
+    "--price", type=NUMBER, help="$ per accelerator-hour, instead of the catalogue's."
+)
+calibration_option = click.option(
+    "--calibration", type=FILE, metavar="FILE", help="A file of headway calibrate, on what ships."
+)
+slo_option = click.option(
+    "--slo",
+    metavar="OBJECTIVES",
+    help='What each request is promised, such as "ttft p95 < 500ms, tpot p95 < 50ms".',
+)
 
 
 def on_option(
@@ -65,22 +93,6 @@ def on_option(
 ) -> Callable[[Command], Command]:
     """--on NAMES, as ``on``: the text; read it with `find_clusters`."""
     return click.option("--on", required=required, metavar="NAMES", help=help)
-
-
-def price_option(command: Command) -> Command:
-    """--price USD, as ``price``: dollars per accelerator-hour, or ``None``."""
-    help = "$ per accelerator-hour, instead of the catalogue's."
-    return click.option("--price", type=NUMBER, help=help)(command)
-
-
-def calibration_option(command: Command) -> Command:
-    """--calibration FILE, as ``calibration``: a path, or ``None``."""
-    return click.option(
-        "--calibration",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="A file of headway calibrate, on top of what ships.",
-    )(command)
 
 
 def engine_option(
@@ -102,7 +114,7 @@ def length_options(
 
     """
     kind, s = (COUNTS, "s, such as 1k,4k or 512..8k") if several else (COUNT, "")
-    settings: dict[str, Any] = {"type": kind, "required": required, "show_default": True}
+    settings: dict[str, Any] = {"type": kind, "required": required}
     prompt = click.option(
         "--prompt", "--isl", "prompt", default=defaults.get("prompt"),
         help=f"Prompt tokens of a request{s}.", **settings,
@@ -112,15 +124,6 @@ def length_options(
         help=f"Output tokens of a request{s}.", **settings,
     )  # fmt: skip
     return together([prompt, output])
-
-
-def slo_option(command: Command) -> Command:
-    """--slo OBJECTIVES, as ``slo``: the text, or ``None``."""
-    return click.option(
-        "--slo",
-        metavar="OBJECTIVES",
-        help='What each request is promised, such as "ttft p95 < 500ms, tpot p95 < 50ms".',
-    )(command)
 
 
 def degree_options(command: Command) -> Command:

@@ -11,15 +11,19 @@ from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.frontier import representative
 from headway.cli.options import (
     COUNT,
+    FILE,
     FRACTION,
     NUMBER,
     NUMBER_OR_ZERO,
     TIME,
     as_object,
+    demand_option,
     find_clusters,
     length_options,
     on_option,
     only,
+    pipeline_option,
+    precision_option,
     price_option,
 )
 from headway.cli.show import show
@@ -34,11 +38,6 @@ from headway.papers.erdil_2025.report import PublishedQuestion, estimate_report,
 from headway.papers.narayanan_2023.costs import A100_USD_PER_HOUR
 from headway.papers.narayanan_2023.published import Estimator, read_tables
 from headway.papers.narayanan_2023.report import fit_report, runtime_report
-
-precision_option = click.option(
-    "--precision", metavar="W[/A[/KV]]", help="Default: as the model was published."
-)
-file_type = click.Path(dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ pass_options = as_object(
             "--context",
             type=NUMBER_OR_ZERO,
             default="0",
-            show_default=True,
             help="Cached tokens of every sequence.",
         ),
         click.option("--speculate", metavar="DRAFT", help="Draft model."),
@@ -90,16 +88,10 @@ pass_options = as_object(
             "--acceptance",
             type=FRACTION,
             default="0.8",
-            show_default=True,
             help="Probability that a drafted token is accepted.",
         ),
         price_option,
-        click.option(
-            "--pipeline/--no-pipeline",
-            default=True,
-            show_default=True,
-            help="Whether pipeline parallelism is considered.",
-        ),
+        pipeline_option,
     ],
 )
 
@@ -116,9 +108,7 @@ def erdil_2025() -> None:
 
 @erdil_2025.command()
 @pass_options
-@click.option(
-    "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
-)
+@demand_option
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @answer_files
 def frontier(
@@ -137,12 +127,8 @@ def frontier(
 
 @erdil_2025.command()
 @pass_options
-@click.option(
-    "--accelerators", type=COUNT, default="1", show_default=True, help="Accelerators of the engine."
-)
-@click.option(
-    "--batch", type=COUNT, default="1", show_default=True, help="Sequences in flight in all of it."
-)
+@click.option("--accelerators", type=COUNT, default="1", help="Accelerators of the engine.")
+@click.option("--batch", type=COUNT, default="1", help="Sequences in flight in all of it.")
 @answer_files
 def estimate(
     one_pass: PassOptions,
@@ -167,7 +153,7 @@ def laws(ours: bool, files: AnswerFiles) -> None:
 @click.argument("model")
 @on_option("Catalogue name or your own .toml file.")
 @precision_option
-@click.option("--hop", type=TIME, default="1us", show_default=True, help="One hop of a reduction.")
+@click.option("--hop", type=TIME, default="1us", help="One hop of a reduction.")
 @price_option
 @answer_files
 def closed_form_command(
@@ -184,7 +170,7 @@ def narayanan_2023() -> None:
 
 
 @narayanan_2023.command()
-@click.argument("tables", type=file_type)
+@click.argument("tables", type=FILE)
 @click.argument("models", nargs=-1)
 @length_options(several=True, prompt="512", output="64")
 @click.option("--accelerators", type=COUNT, help="How many a request has to itself: what it costs.")
@@ -192,7 +178,6 @@ def narayanan_2023() -> None:
     "--price",
     type=NUMBER,
     default=str(A100_USD_PER_HOUR),
-    show_default=True,
     help="$ per accelerator-hour: the paper's, of an A100.",
 )
 @answer_files
@@ -217,12 +202,11 @@ def runtime(
 
 
 @narayanan_2023.command()
-@click.argument("profile", type=file_type)
+@click.argument("profile", type=FILE)
 @click.option(
     "--estimator",
     type=click.Choice([estimator.value for estimator in Estimator]),
     default=Estimator.E1.value,
-    show_default=True,
     help="E1: behind the tables that HELM ships; E2: behind its authors' notebook.",
 )
 @answer_files

@@ -67,10 +67,9 @@ def text_command(text: str, files: AnswerFiles, **question: Any) -> None:
     "--hold-out",
     type=FRACTION,
     default="20%",
-    show_default=True,
     help="Fraction of prompts that are left out to score it; 0: none.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of folds and trees.")
+@click.option("--seed", default=0, help="Of folds and trees.")
 @click.option("--embed", is_flag=True, help="Read prompts with a sentence embedding, too: slower.")
 @click.option("--licence", default="not stated", help="Of the log, for the model card.")
 @answer_files
@@ -112,7 +111,6 @@ def train_command(
 @click.option(
     "--baselines/--no-baselines",
     default=True,
-    show_default=True,
     help="Whether baselines that learn from half of LOG are scored beside it.",
 )
 @answer_files

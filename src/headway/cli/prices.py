@@ -14,7 +14,6 @@ from headway.hardware.reports import prices_report
 @click.option(
     "--on",
     default=ALL,
-    show_default=True,
     metavar="NAMES",
     help="Accelerators, comma-separated: names, 8xH100, clouds' instances, .toml files.",
 )

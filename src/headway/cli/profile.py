@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import (
     COUNT,
     COUNTS,
+    FILE,
     FRACTION,
     NUMBER_OR_ZERO,
     TIME_OR_ZERO,
@@ -38,24 +38,33 @@ WITHIN_HELP = (
 CLOCK_HELP = "Default: process CPU time for one thread on a CPU, else wall time."
 
 
-shown = partial(click.option, show_default=True)
-
-
 @click.command()
 @click.argument("model", required=False)
-@shown("--runtime", type=click.Choice(RUNTIMES), default="transformers", help="What computes.")
-@shown("--device", default="cpu", help="cpu, cuda or cuda:1.")
-@shown("--dtype", default="float32", help="As torch calls it.")
-@shown("--threads", type=click.IntRange(1, 512), default=1, help="Of a CPU.")
+@click.option(
+    "--runtime", type=click.Choice(RUNTIMES), default="transformers", help="What computes."
+)
+@click.option("--device", default="cpu", help="cpu, cuda or cuda:1.")
+@click.option("--dtype", default="float32", help="As torch calls it.")
+@click.option("--threads", type=click.IntRange(1, 512), default=1, help="Of a CPU.")
 @click.option("--graphs", is_flag=True, help="Let vLLM compile and capture graphs (slow start).")
 @length_options(several=True, prompt="1,32,128,512")
-@shown("--batch", type=COUNTS, default="1", help="Sequences of steps.")
-@shown("--trials", type=click.IntRange(1, 1000), default=5, help="Rounds of all that is timed.")
-@shown("--repeats", type=click.IntRange(1, MAX_REPEATS), default=3, help="Of short loads, a round.")
+@click.option("--batch", type=COUNTS, default="1", help="Sequences of steps.")
+@click.option(
+    "--trials", type=click.IntRange(1, 1000), default=5, help="Rounds of all that is timed."
+)
+@click.option(
+    "--repeats", type=click.IntRange(1, MAX_REPEATS), default=3, help="Of short loads, a round."
+)
 @click.option("--within", type=FRACTION, help=WITHIN_HELP)
 @click.option("--clock", type=click.Choice(["wall", "process_cpu"]), help=CLOCK_HELP)
 @click.option("--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, ending in /v1.")
-@click.option("--model", "endpoint_model", default="", help="The model's name at the endpoint.")
+@click.option(
+    "--model",
+    "endpoint_model",
+    default="",
+    show_default=False,
+    help="The model's name at the endpoint.",
+)
 @click.option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")
 @click.option("--completions", is_flag=True, help="Ask /completions, not /chat/completions.")
 @click.option("--extra", metavar="JSON", help="Further fields of every request.")
@@ -63,10 +72,10 @@ shown = partial(click.option, show_default=True)
 @click.option("--budget-usd", type=NUMBER_OR_ZERO, help="Dollars that are never exceeded.")
 @click.option("--prompt-price", type=NUMBER_OR_ZERO, help="$ per million prompt tokens.")
 @click.option("--output-price", type=NUMBER_OR_ZERO, help="$ per million output tokens.")
-@shown("--pause", type=TIME_OR_ZERO, default="0s", help="Between requests.")
-@shown("--seed", type=int, default=0, help="Of prompts and order.")
+@click.option("--pause", type=TIME_OR_ZERO, default="0s", help="Between requests.")
+@click.option("--seed", type=int, default=0, help="Of prompts and order.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
-@click.option("-o", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("-o", "out", type=FILE, metavar="FILE",
               help="Where to measure to. Default: profile-MODEL.jsonl.")  # fmt: skip
 @answer_files
 def profile(

@@ -23,6 +23,7 @@ from headway.cli.options import (
     engine_option,
     length_options,
     on_option,
+    precision_option,
     price_option,
 )
 from headway.errors import InputError
@@ -114,12 +115,7 @@ place_options = as_object(
     [
         click.argument("model"),
         on_option(),
-        click.option(
-            "--precision",
-            metavar="W[/A[/KV]]",
-            help="Formats of weights, activations and KV cache, such as fp8 or int4/bf16/fp8. "
-            "Default: as the model was published.",
-        ),
+        precision_option,
         engine_option(
             help="Serving engine whose measured step times are taken: vllm, sglang, tensorrt-llm; "
             f"{NO_ENGINE}: the data sheet alone. Default: {DEFAULT_ENGINE} where it was measured."
@@ -138,7 +134,6 @@ place_options = as_object(
         click.option(
             "--bonus-token/--no-bonus-token",
             default=True,
-            show_default=True,
             help="Whether a verifying pass yields one more token.",
         ),
     ],
@@ -265,7 +260,6 @@ cached_option = click.option(
     "--cached",
     type=FRACTION,
     default="0",
-    show_default=True,
     help="Fraction of a prompt found in the prefix cache.",
 )
 
@@ -358,21 +352,18 @@ load_options = as_object(
             "--duty-cycle",
             type=FRACTION,
             default="1",
-            show_default=True,
             help="Fraction of the paid hours with load.",
         ),
         click.option(
             "--usd-per-kwh",
             type=NUMBER_OR_ZERO,
             default="0",
-            show_default=True,
             help="Electricity on top of the hourly price.",
         ),
         click.option(
             "--pue",
             type=NUMBER,
             default="1",
-            show_default=True,
             help="Power of the building over that of the accelerators.",
         ),
     ],

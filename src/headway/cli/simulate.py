@@ -14,6 +14,7 @@ from headway.cli.options import (
     RATE,
     calibration_option,
     engine_option,
+    precision_option,
     price_option,
     refuse_given,
     slo_option,
@@ -48,7 +49,7 @@ IN_A_SCENARIO = (
     metavar="MODEL@HARDWARE:LAYOUT",
     help="What serves, such as llama-3.1-8b@8xh100:tp8; several are pools that share the requests.",
 )
-@click.option("--precision", metavar="W[/A[/KV]]", help="Default: as the model was published.")
+@precision_option
 @engine_option()
 @click.option(
     "--operators",
@@ -58,16 +59,15 @@ IN_A_SCENARIO = (
 )
 @calibration_option
 @price_option
-@click.option("--replicas", type=COUNT, default="1", show_default=True, help="Of each deployment.")
-@click.option("--policy", default="fcfs", show_default=True, metavar="NAMES", help="Orders.")
+@click.option("--replicas", type=COUNT, default="1", help="Of each deployment.")
+@click.option("--policy", default="fcfs", metavar="NAMES", help="Orders.")
 @click.option(
     "--predictor",
     default="tau=0.4",
-    show_default=True,
     metavar="FOLDER|tau=SKILL",
     help="A trained predictor (for traces with prompts), default, oracle, or one of a skill.",
 )
-@click.option("--seeds", type=COUNT, default="5", show_default=True, help="Runs of everything.")
+@click.option("--seeds", type=COUNT, default="5", help="Runs of everything.")
 @click.option("--rate", type=RATE, help="Requests per second, instead of the original's.")
 @click.option("--load", type=NUMBER, help="Rate as a fraction of saturation, instead of --rate.")
 @click.option("--num-requests", type=COUNT, help="Of a profile or a trace.")
@@ -81,7 +81,6 @@ IN_A_SCENARIO = (
     "--route",
     type=click.Choice(sorted(PLACEMENTS)),
     default="least-loaded",
-    show_default=True,
     help="Which replica a request goes to.",
 )
 @click.option("--max-num-seqs", type=COUNT, help="Default: the engine's; 256 without one.")
@@ -90,13 +89,11 @@ IN_A_SCENARIO = (
 @click.option(
     "--prefix-cache/--no-prefix-cache",
     default=True,
-    show_default=True,
     help="Whether prompts that begin alike are computed once.",
 )
 @click.option(
     "--async-scheduling/--no-async-scheduling",
     default=True,
-    show_default=True,
     help="Whether a step is scheduled while the one before it runs.",
 )
 @click.option("--explain", type=COUNT_OR_ZERO, help="Say where the time of this request went.")
@@ -105,10 +102,9 @@ IN_A_SCENARIO = (
     "--executor",
     type=click.Choice(EXECUTORS),
     default="threads",
-    show_default=True,
     help="Who runs the sweep.",
 )
-@click.option("--workers", type=COUNT, default="1", show_default=True, help="Of the executor.")
+@click.option("--workers", type=COUNT, default="1", help="Of the executor.")
 @answer_files
 def simulate(
     workload: str,

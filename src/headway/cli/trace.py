@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT
+from headway.cli.options import COUNT, FILE
 from headway.cli.show import show
 from headway.workload.trace_formats import find_format, formats_report, trace_report
 from headway.workload.traces import write_trace
@@ -20,11 +20,11 @@ def trace() -> None:
 
 @trace.command("import")
 @click.argument("format", metavar="FORMAT")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
     "-o",
     "target",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Where to write: .csv, or .jsonl to keep prefix hashes. Default: FILE with .trace.jsonl.",
 )

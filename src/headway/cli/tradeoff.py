@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import FILE
 from headway.cli.show import show
 from headway.ideal.tradeoff import tradeoff_report
 
 
 @click.command()
-@click.argument("scores", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("scores", type=FILE)
 @click.option(
     "--metric",
     default="idealized_runtime",
-    show_default=True,
     help="Column to keep low: a runtime, a cost, an energy.",
 )
-@click.option("--score", default="accuracy", show_default=True, help="Column to make high.")
+@click.option("--score", default="accuracy", help="Column to make high.")
 @answer_files
 def tradeoff(scores: Path, metric: str, score: str, files: AnswerFiles) -> None:
     """Print which models of SCORES are on the Pareto front of --score against --metric.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from headway.cli.calibrate import FILE, served, served_options
+from headway.cli.calibrate import served, served_options
 from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import FILE
 from headway.cli.show import show
 from headway.errors import InputError
 from headway.measure.accuracy import score, shipped_accuracy
