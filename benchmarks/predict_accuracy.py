@@ -112,18 +112,18 @@ def ceiling() -> tuple[float, float]:
 
 def elsewhere(predictor: TextPredictor, observations: list[Observation]) -> dict[str, float]:
     order = np.random.default_rng(0).permutation(len(observations))[:MOST]
-    kept = [
+    sample = [
         Observation(o.prompt, o.output_tokens, "new model")
         for o in (observations[i] for i in order)
     ]
-    labels = min(LABELS, len(kept) - LEFT)
+    labels = min(LABELS, len(sample) - LEFT)
     warm = min(WARM, labels)
     student = copy.deepcopy(predictor)
-    test = kept[labels:]
+    test = sample[labels:]
     zero = scored(student, test)
-    predicted(student, kept[:warm], online=True)
-    after = scored(student, kept[warm:]).coverage
-    predicted(student, kept[warm:labels], online=True)
+    predicted(student, sample[:warm], online=True)
+    after = scored(student, sample[warm:]).coverage
+    predicted(student, sample[warm:labels], online=True)
     late = scored(student, test)
     return {
         "labels": labels,
@@ -155,21 +155,21 @@ def main() -> None:
     print(f"{'two samples of one prompt (Vicuna-7B)':44s} {tau:5.3f}      -  {error:6.1f}")
     predictor = train(alpaca(None))
     print(f"\n{'learned Alpaca, tested on':54s} zero  after  labels  <=10%  <=50%  <=90%")
-    found = {}
+    sources = {}
     for name, observations in other_sources().items():
-        found[name] = r = elsewhere(predictor, observations)
+        sources[name] = r = elsewhere(predictor, observations)
         covered = "  ".join(
             f"{r[f'covered_{level:g}_after_300']:5.1%}" for level in (0.1, 0.5, 0.9)
         )
         taus = f"{r['tau_zero_shot']:5.3f}  {r['tau_after_labels']:5.3f}"
         print(f"{name:52s} {taus}  {r['labels']:6.0f}  {covered}")
     means = {
-        key: float(np.mean([r[key] for r in found.values()]))
+        key: float(np.mean([r[key] for r in sources.values()]))
         for key in ("tau_zero_shot", "tau_after_labels")
     }
     off = {
         level: float(
-            np.mean([abs(r[f"covered_{level:g}_after_300"] - level) for r in found.values()])
+            np.mean([abs(r[f"covered_{level:g}_after_300"] - level) for r in sources.values()])
         )
         for level in (0.1, 0.5, 0.9)
     }
@@ -186,7 +186,7 @@ def main() -> None:
         "benchmark": "predict_accuracy",
         "in_source": {name: asdict(s) for name, s in table.items()},
         "ceiling_tau": tau,
-        "elsewhere": found,
+        "elsewhere": sources,
         "means": means,
         "embedding": beside,
         "coverage_off": {f"{k:g}": v for k, v in off.items()},

@@ -66,7 +66,7 @@ def main() -> None:
         start = time.process_time()
         predictor.predict([hostile])
         worst = max(worst, time.process_time() - start)
-    found = {
+    figures = {
         "load_s": load_s,
         "start_import_and_load_s": float(process.stdout),
         "batch_prompts_per_s": len(requests) / min(batch_s),
@@ -77,9 +77,9 @@ def main() -> None:
         "observe_p99_us": float(np.percentile(observe, 99)) * 1e6,
         "megabyte_ms": worst * 1e3,
     }
-    for name, value in found.items():
+    for name, value in figures.items():
         print(f"{name:28s} {value:12.3f}")
-    print(json.dumps({"benchmark": "predict_speed", **found}))
+    print(json.dumps({"benchmark": "predict_speed", **figures}))
 
 
 if __name__ == "__main__":

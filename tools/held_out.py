@@ -65,8 +65,8 @@ class Scored:
 
     def take(self, rows: Rows) -> Scored:
         """The scores of some points."""
-        kept = {name: error[rows] for name, error in self.errors.items()}
-        return Scored(self.split, tuple(self.fold[i] for i in rows), kept, self.center)
+        errors = {name: error[rows] for name, error in self.errors.items()}
+        return Scored(self.split, tuple(self.fold[i] for i in rows), errors, self.center)
 
 
 def score_all(points: Sequence[ServingPoint]) -> Iterator[Scored]:

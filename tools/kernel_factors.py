@@ -37,13 +37,13 @@ FRACTIONS: dict[str, tuple[float, ...]] = {
 
 
 def kernel_factors() -> dict[str, Array]:
-    """Log-factors of the coefficients by chip; 0 where nothing was measured."""
+    """Return log-factors of the coefficients by chip; 0 where nothing was measured."""
     table = np.array(list(FRACTIONS.values()))
     reference = np.nanmean(np.log(np.array([FRACTIONS[name] for name in REFERENCE])), axis=0)
-    made = {}
+    by_chip = {}
     for name, measured in zip(FRACTIONS, np.log(table) - reference, strict=True):
         factors = np.zeros(len(NAMES))
         for coefficient, value in zip(MEASURED, measured, strict=True):
             factors[AT[coefficient]] = np.nan_to_num(value)
-        made[name] = factors
-    return made
+        by_chip[name] = factors
+    return by_chip

@@ -80,11 +80,11 @@ def elicited() -> list[Observation]:
 
 def at_most(observations: list[Observation], prompts: int, seed: int = 0) -> list[Observation]:
     """Return the observations of at most ``prompts`` prompts of each source, drawn at random."""
-    kept: list[Observation] = []
+    sample: list[Observation] = []
     for source in dict.fromkeys(o.source for o in observations):
         own = [o for o in observations if o.source == source]
         texts = list(dict.fromkeys(o.prompt for o in own))
         order = np.random.default_rng(seed).permutation(len(texts))
-        drawn = {texts[i] for i in order[:prompts]}
-        kept += [o for o in own if o.prompt in drawn]
-    return kept
+        chosen = {texts[i] for i in order[:prompts]}
+        sample += [o for o in own if o.prompt in chosen]
+    return sample

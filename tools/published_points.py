@@ -92,19 +92,20 @@ LARGE_SETS = (
     "h200_sxm/vllm/0.12.0",
     "h200_sxm/sglang/0.5.6.post2",
 )
-MOST_QUEUEING, MOST_UTILISATION, MOST_POWER = 0.5, 0.6, 1.05
+MAX_QUEUEING, MAX_UTILISATION, MAX_POWER = 0.5, 0.6, 1.05
 MS = 1e-3
 HARMLESS = ("gpus_corrected(tp*ep double count in source)",)
 Row = Mapping[str, str]
 
 
 def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
-    """The usable closed-loop points of a ``measured.csv.gz``, and why others were left out."""
+    """Return the usable closed-loop points of a ``measured.csv.gz``, and why others are not."""
     points: list[ServingPoint] = []
     left_out: Counter[str] = Counter()
     for row in rows_of(path):
         if row["source"] not in (*SERVING_SOURCES, ML_ENERGY):
             continue
+
         reason = _doubt(row)
         if reason is None:
             try:
@@ -112,6 +113,7 @@ def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
                 reason = impossible(point)
             except InputError as error:
                 reason = f"not ours: {str(error)[:60]}"
+
         if reason is None:
             points.append(point)
         else:
@@ -152,8 +154,8 @@ def _doubt(row: Row) -> str | None:
 def find_measured(name: str) -> tuple[str, ModelArchitecture]:
     """The catalogue's name and the architecture of a measured model."""
     short = name.rpartition("/")[2]
-    found = find_model(MODELS.get(short, short))
-    return found.name, found
+    model = find_model(MODELS.get(short, short))
+    return model.name, model
 
 
 @cache
@@ -193,20 +195,22 @@ def _point(row: Row) -> ServingPoint:
     gpus, tp = int(float(row["n_gpus"])), int(float(row["tp"]))
     pp = int(float(row["pp"] or 1))
     ep = int(float(row["ep"] or 1))
-    shared_out = row["dp_attn"] in ("1.0", "1") and tp > 1
-    layout = Parallelism(1, pp, tp, tp) if shared_out else Parallelism(tp, pp, 1, ep)
+    is_attention_dp = row["dp_attn"] in ("1.0", "1") and tp > 1
+    layout = Parallelism(1, pp, tp, tp) if is_attention_dp else Parallelism(tp, pp, 1, ep)
     if float(layout.num_accelerators) != gpus:
         raise InputError("layout does not multiply to the accelerators")
+
     precision = _precision(row["model"], row["weight_precision"], row["hardware"], row["engine"])
     engine = row["engine"].lower().split(" ")[0]
     cluster = _cluster(row["hardware"])
-    measured = {key: _number(row[key]) for key in ("tpot_ms", "ttft_ms")}
+
+    # What was measured: a time to first token is a median or a mean.
+    tpot, ttft = _number(row["tpot_ms"]), _number(row["ttft_ms"])
     mean = row["ttft_stat"].startswith("mean")
     total = _number(row["tput_total_tok_s_gpu"])
-    ttft = measured["ttft_ms"]
-    tpot = measured["tpot_ms"]
     notes = dict(n.split("=", 1) for n in row["notes"].split(";") if "=" in n)
     mean_ttft = ttft if mean else _number(notes.get("mean_ttft_ms", ""))
+
     return ServingPoint(
         source=row["source"],
         deployment=Deployment(
@@ -233,10 +237,12 @@ def _saturated(row: Row) -> ServingPoint:
     tp, ep = int(float(row["tp"])), int(float(row["ep"] or 1))
     if tp != gpus:
         raise InputError("data-parallel degrees are not told apart")
+
     precision = _precision(row["model"], row["weight_precision"], row["hardware"], "vllm")
     out = float(row["tput_output_tok_s_gpu"]) * gpus
     batch = float(row["batch"])
     prompt, output = PROMPT_TOKENS[_task(row)], max(float(row["output_len_actual"]), 2.0)
+
     return ServingPoint(
         source=row["source"],
         deployment=Deployment(
@@ -271,14 +277,14 @@ def impossible(point: ServingPoint) -> str | None:
         return "the model does not fit the accelerators named"
     waited = point.mean_ttft_s or point.ttft_s or 0.0
     took = waited + (point.tpot_s or 0.0) * output
-    if waited > MOST_QUEUEING * took:
+    if waited > MAX_QUEUEING * took:
         return "flagged: queueing_dominates (time to first token above half of all)"
     flops = useful_flops(d.model, d.precision, Step.prefill(1, prompt)) + output * useful_flops(
         d.model, d.precision, Step.decode(1, prompt + output / 2)
     )
     peak = d.cluster.accelerator.flops_per_s(d.precision.activations)
     rate = float(load.concurrency) / took * float(flops)
-    if rate > MOST_UTILISATION * peak * float(d.parallelism.num_accelerators):
+    if rate > MAX_UTILISATION * peak * float(d.parallelism.num_accelerators):
         return "more arithmetic than 0.6 of the peak"
     return None
 
@@ -290,7 +296,7 @@ def _sane_energy(row: Row, cluster: Cluster) -> float | None:
         return joules
     output = float(row["output_len_actual"] or row["output_len"])
     share = output / (output + float(row["input_len_actual"] or row["input_len"]))
-    return joules if joules * total * share <= MOST_POWER * cluster.accelerator.tdp_w else None
+    return joules if joules * total * share <= MAX_POWER * cluster.accelerator.tdp_w else None
 
 
 def _number(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from importlib import import_module
 from typing import TypeVar
 
 import numpy as np
@@ -54,13 +55,13 @@ Rows = npt.NDArray[np.int64]
 
 
 def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
-    """The group of every point by level."""
-    found: dict[str, list[str]] = {"harness": []}
+    """Return the group of every point by level."""
+    by_level: dict[str, list[str]] = {"harness": []}
     for point in points:
-        found["harness"].append(_harness(point))
+        by_level["harness"].append(_harness(point))
         for level, group in subject(point).groups.items():
-            found.setdefault(level, []).append(group)
-    return found
+            by_level.setdefault(level, []).append(group)
+    return by_level
 
 
 def _harness(point: ServingPoint) -> str:
@@ -70,7 +71,7 @@ def _harness(point: ServingPoint) -> str:
 
 
 def observed(points: Sequence[ServingPoint]) -> Observed:
-    """What was measured. Copies of a configuration share its weight, and large sets count less."""
+    """Return what was measured; copies share their weight, and large sets count less."""
     copies = Counter(map(_configuration, points))
     sizes = Counter(map(_cell, points))
     weight = [
@@ -80,10 +81,10 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
         for point in points
     ]
     return Observed(
-        logs([point.tpot_s for point in points]),
-        logs([point.ttft_s for point in points]),
-        logs([point.mean_ttft_s for point in points]),
-        np.array(weight),
+        tpot=logs([point.tpot_s for point in points]),
+        ttft=logs([point.ttft_s for point in points]),
+        mean_ttft=logs([point.mean_ttft_s for point in points]),
+        weight=np.array(weight),
     )
 
 
@@ -121,67 +122,76 @@ def _take(columns: Columns, rows: Rows) -> Columns:
 def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
     """Fit coefficients to ``points``, whose stacked table is given; copies count as one."""
     kernels = {("kernels", name): factors for name, factors in kernel_factors().items()}
-    rows, seen = merged(points)
-    kept = [points[i] for i in rows]
-    return PooledFit(LEVELS, STRETCHES, fixed=kernels).fit(take(table, rows), groups(kept), seen)
+    rows, merged_times = merged(points)
+    configurations = [points[i] for i in rows]
+    fit = PooledFit(LEVELS, STRETCHES, fixed=kernels)
+    return fit.fit(take(table, rows), groups(configurations), merged_times)
 
 
 def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
-    """One row of every configuration, and the geometric means of what its copies measured."""
-    seen = observed(points)
+    """Return one row of every configuration, and the geometric means of its copies' times."""
+    times = observed(points)
     first: dict[tuple[object, ...], int] = {}
     of = np.array([first.setdefault(_configuration(point), len(first)) for point in points])
     rows = np.unique(of, return_index=True)[1].astype(np.int64)
 
     def mean(values: Array) -> Array:
-        known = np.isfinite(values)
-        count = np.bincount(of, known, len(first))
-        total = np.bincount(of, np.where(known, values, 0.0), len(first))
+        is_measured = np.isfinite(values)
+        count = np.bincount(of, is_measured, len(first))
+        total = np.bincount(of, np.where(is_measured, values, 0.0), len(first))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    weight = np.bincount(of, seen.weight, len(first)).astype(np.float64)
-    return rows, Observed(mean(seen.tpot), mean(seen.ttft), mean(seen.mean_ttft), weight)
+    return rows, Observed(
+        tpot=mean(times.tpot),
+        ttft=mean(times.ttft),
+        mean_ttft=mean(times.mean_ttft),
+        weight=np.bincount(of, times.weight, len(first)).astype(np.float64),
+    )
 
 
 def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> LoadTimes:
-    """What a fit says of ``points``."""
+    """Return what a fit says of ``points``."""
     return serving_times(table, *coefficients(fit, points))
 
 
 def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> tuple[Array, Array]:
-    """Coefficients and stretch of each point, under the harness of nobody in particular."""
-    known = [_harness(point) if point.source in OLD else "" for point in points]
-    asked = {**groups(points), "harness": known}
-    return fit.theta(asked, len(points))
+    """Return coefficients and stretch of each point, under nobody's harness in particular."""
+    harness = [_harness(point) if point.source in OLD else "" for point in points]
+    return fit.theta({**groups(points), "harness": harness}, len(points))
 
 
 def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTimes) -> PowerModel:
-    """Non-negative least squares of power over TDP on the roots of what the load uses."""
+    """Fit non-negative least squares of power over TDP on the roots of what the load uses."""
     watts = measured_power(points, table)
     rows = np.flatnonzero(np.isfinite(watts))
     arithmetic, memory = table.peak_use(times)
     tdp = np.array([_tdp(point) for point in points])
     idle = np.array([idle_share(point.deployment.cluster.accelerator) for point in points])
     share = watts[rows] / tdp[rows]
+
     # Relative errors count, as they do in joules per token; vendors rarely let a chip pass its TDP.
     sane = (share > idle[rows] * 0.5) & (share <= 1.05)
     rows, share = rows[sane], share[sane]
+
     design = (
         np.stack([np.ones(len(rows)), np.sqrt(arithmetic[rows]), np.sqrt(memory[rows])], 1)
         / share[:, None]
     )
-    found = _non_negative(design, (share - idle[rows]) / share)
+    weights, _ = import_module("scipy.optimize").nnls(design, (share - idle[rows]) / share)
     for _ in range(5):  # relative least squares leans low, and the cap at the TDP lower still
-        modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
-        found = found * float(np.median(share / modelled))
-    modelled = np.minimum(idle[rows] + (design * share[:, None]) @ found, 1.0)
+        modelled = np.minimum(idle[rows] + (design * share[:, None]) @ weights, 1.0)
+        weights = weights * float(np.median(share / modelled))
+    modelled = np.minimum(idle[rows] + (design * share[:, None]) @ weights, 1.0)
     spread = float(np.std(np.log(share / modelled)))
+
+    # A run costs more joules than its steady state does.
     output = times.requests_per_s * table.shape.output_tokens
     joules = logs([point.energy_j for point in points])[rows]
     steady = np.log(modelled * tdp[rows] * table.shape.num_accelerators[rows] / output[rows])
-    known = np.isfinite(joules)
-    run = float(np.exp(np.median((joules - steady)[known]))) if known.any() else 1.0
-    running, arithmetic_share, memory_share = (round(float(v), 4) for v in found)
+    is_measured = np.isfinite(joules)
+    off = (joules - steady)[is_measured]
+    run = float(np.exp(np.median(off))) if is_measured.any() else 1.0
+    running, arithmetic_share, memory_share = (round(float(v), 4) for v in weights)
     return PowerModel(running, arithmetic_share, memory_share, round(spread, 4), round(run, 4))
 
 
@@ -204,18 +214,6 @@ def measured_power(points: Sequence[ServingPoint], table: ServingTable) -> Array
 
 def _tdp(point: ServingPoint) -> float:
     return point.deployment.cluster.accelerator.tdp_w or np.nan
-
-
-def _non_negative(design: Array, target: Array) -> Array:
-    """Least squares with unknowns at least 0: the worst negative one is dropped until none is."""
-    kept = list(range(design.shape[1]))
-    while True:
-        found, *_ = np.linalg.lstsq(design[:, kept], target, rcond=None)
-        if np.all(found >= 0):
-            answer = np.zeros(design.shape[1])
-            answer[kept] = found
-            return answer
-        kept.pop(int(np.argmin(found)))
 
 
 def assemble(
@@ -244,7 +242,7 @@ def assemble(
     return Calibration(
         prior=fit.prior,
         factors={
-            **{key: found for key, found in fit.coefficients_.items() if key[0] != "harness"},
+            **{key: v for key, v in fit.coefficients_.items() if key[0] != "harness"},
             **fit.fixed,
         },
         stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},

@@ -25,17 +25,17 @@ STRIDE = 4
 
 
 def read_static(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
-    """The usable static batches of a ``measured.csv.gz``, and why others were left out."""
+    """Return the usable static batches of a ``measured.csv.gz``, and why others were left out."""
     points: list[ServingPoint] = []
     left_out: Counter[str] = Counter()
-    seen = 0
+    num_argonne = 0
     for row in rows_of(path):
         if row["source"] not in OLD:
             continue
         reason = _doubt(row)
         if reason is None:
-            seen += row["source"] == ARGONNE
-            if row["source"] == ARGONNE and seen % STRIDE:
+            num_argonne += row["source"] == ARGONNE
+            if row["source"] == ARGONNE and num_argonne % STRIDE:
                 reason = "thinned out"
         if reason is None:
             try:
@@ -43,6 +43,7 @@ def read_static(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
                 reason = impossible(point)
             except InputError as error:
                 reason = f"not ours: {str(error)[:60]}"
+
         if reason is None:
             points.append(point)
         else:
@@ -74,6 +75,8 @@ def _point(row: Row) -> ServingPoint:
     batch = float(row["batch"])
     engine = ENGINES[row["engine"]]
     gaps = output - 1
+
+    # A batch's time is that of its steps; a first token is only its own where it was alone.
     ttft = float(row["ttft_ms"]) * MS if row["ttft_ms"] and batch == 1 else None
     tpot = None
     if row["source"] == ARGONNE and row["e2e_ms"] and gaps > 0:
@@ -82,6 +85,7 @@ def _point(row: Row) -> ServingPoint:
         tpot = float(row["tpot_ms"]) * MS
     if ttft is None and tpot is None:
         raise InputError("nothing of a single request is published")
+
     return ServingPoint(
         source=row["source"],
         deployment=Deployment(

@@ -48,10 +48,13 @@ def taus(predictor: TextPredictor, observations: list[Observation]) -> dict[str,
 def main() -> None:
     parts = {name: part(name) for name in PARTS}
     everything = [o for name in PARTS for o in parts[name]]
+
+    # How it ranks a source that it did not see.
     left_out: dict[str, dict[str, float | None]] = {}
     for name in PARTS[1:]:
         rest = [o for other in PARTS if other != name for o in parts[other]]
         left_out[name] = taus(train(rest), parts[name])
+
     predictor = train(everything)
     scores = {
         "kendall_tau_in_sample": {name: taus(predictor, parts[name]) for name in PARTS[1:]},
@@ -62,6 +65,7 @@ def main() -> None:
             "dialogue": taus(predictor, dialogue()),
         },
     }
+
     card = card_for(
         everything,
         "292 prompts written for Headway with lengths estimated by hand, not measured; GPTeacher "
@@ -75,6 +79,7 @@ def main() -> None:
         "is far from that of a predictor trained there, and its lengths may be off by a factor of "
         "several until some tens of finished requests were observed. Nearly all of it is English."
     )
+
     save(predictor, DEFAULT, card)
     print(json.dumps(scores, indent=1))
     print(json.dumps({"benchmark": "predict_train_default", "requests": len(everything)}))

@@ -14,7 +14,7 @@ from typing import Any
 
 from headway.errors import InputError, reason
 
-MOST_FILE_BYTES = 200_000_000
+MAX_FILE_BYTES = 200_000_000
 MS = 1e-3
 Tree = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class Bench:
     def __post_init__(self) -> None:
         if not (self.concurrency >= 1 and self.prompt_tokens >= 1 and self.output_tokens >= 1):
             raise InputError(
-                "a result needs a concurrency, and prompts and answers of at least 1 token; found "
+                "a result needs a concurrency, and prompts and answers of at least 1 token, not "
                 f"{self.concurrency:g}, {self.prompt_tokens:g} and {self.output_tokens:g}"
             )
         for name in ("tpot_s", "ttft_s", "mean_ttft_s"):
@@ -46,17 +46,18 @@ def read_bench(path: Path) -> list[Bench]:
     """Return the results in ``path``; raise `InputError` where it holds none that is known."""
     name = path.name[:80]
     try:
-        if path.stat().st_size > MOST_FILE_BYTES:
-            raise InputError(f"{name!r} is larger than {MOST_FILE_BYTES} bytes")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{name!r} is larger than {MAX_FILE_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name!r} cannot be read: {reason(error)}") from None
-    found = [bench for tree in _trees(text, name) for bench in _benches(tree)]
-    if not found:
+
+    results = [bench for tree in _trees(text, name) for bench in _benches(tree)]
+    if not results:
         raise InputError(
             f"{name!r} holds no result of vLLM bench, SGLang bench, InferenceX, guidellm or aiperf"
         )
-    return found
+    return results
 
 
 def _trees(text: str, name: str) -> Iterator[Tree]:
@@ -70,9 +71,7 @@ def _trees(text: str, name: str) -> Iterator[Tree]:
             trees = [json.loads(line) for line in text.splitlines() if line.strip()]
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name!r} is neither JSON nor JSON lines: {error}") from None
-    for found in trees:
-        if isinstance(found, dict):
-            yield found
+    yield from (tree for tree in trees if isinstance(tree, dict))
 
 
 def _benches(tree: Tree) -> Iterator[Bench]:
@@ -96,24 +95,24 @@ def _bench_serve(tree: Tree) -> Bench:
     concurrency = _number(tree, "max_concurrency") or _number(tree, "concurrency")
     tpot = _number(tree, "mean_tpot_ms") or _number(tree, "median_tpot_ms")
     return Bench(
-        concurrency or 0.0,
-        (_number(tree, "total_input_tokens") or 0.0) / completed,
-        (_number(tree, "total_output_tokens") or 0.0) / completed,
-        _seconds(tpot),
-        _seconds(_number(tree, "median_ttft_ms")),
-        _seconds(_number(tree, "mean_ttft_ms")),
+        concurrency=concurrency or 0.0,
+        prompt_tokens=(_number(tree, "total_input_tokens") or 0.0) / completed,
+        output_tokens=(_number(tree, "total_output_tokens") or 0.0) / completed,
+        tpot_s=_seconds(tpot),
+        ttft_s=_seconds(_number(tree, "median_ttft_ms")),
+        mean_ttft_s=_seconds(_number(tree, "mean_ttft_ms")),
     )
 
 
 def _inferencex(tree: Tree) -> Bench:
     """InferenceX's aggregated results, in seconds; real lengths are 0.9 of the nominal ones."""
     return Bench(
-        _number(tree, "conc") or 0.0,
-        0.9 * (_number(tree, "isl") or 0.0),
-        0.9 * (_number(tree, "osl") or 0.0),
-        _number(tree, "mean_tpot") or _number(tree, "median_tpot"),
-        _number(tree, "median_ttft"),
-        _number(tree, "mean_ttft"),
+        concurrency=_number(tree, "conc") or 0.0,
+        prompt_tokens=0.9 * (_number(tree, "isl") or 0.0),
+        output_tokens=0.9 * (_number(tree, "osl") or 0.0),
+        tpot_s=_number(tree, "mean_tpot") or _number(tree, "median_tpot"),
+        ttft_s=_number(tree, "median_ttft"),
+        mean_ttft_s=_number(tree, "mean_ttft"),
     )
 
 
@@ -129,12 +128,12 @@ def _guidellm(tree: Tree) -> Bench:
         return _number(_inside(metrics, metric, "successful") or {}, statistic)
 
     return Bench(
-        streams or 0.0,
-        of("prompt_token_count", "mean") or 0.0,
-        of("output_token_count", "mean") or 0.0,
-        _seconds(of("inter_token_latency_ms", "mean")),
-        _seconds(of("time_to_first_token_ms", "median")),
-        _seconds(of("time_to_first_token_ms", "mean")),
+        concurrency=streams or 0.0,
+        prompt_tokens=of("prompt_token_count", "mean") or 0.0,
+        output_tokens=of("output_token_count", "mean") or 0.0,
+        tpot_s=_seconds(of("inter_token_latency_ms", "mean")),
+        ttft_s=_seconds(of("time_to_first_token_ms", "median")),
+        mean_ttft_s=_seconds(of("time_to_first_token_ms", "mean")),
     )
 
 
@@ -146,12 +145,12 @@ def _aiperf(tree: Tree) -> Bench:
         return _number(tree.get(metric, {}), statistic)
 
     return Bench(
-        _number(load, "concurrency") or 0.0,
-        of("input_sequence_length", "avg") or 0.0,
-        of("output_sequence_length", "avg") or 0.0,
-        _seconds(of("inter_token_latency", "avg")),
-        _seconds(of("time_to_first_token", "p50")),
-        _seconds(of("time_to_first_token", "avg")),
+        concurrency=_number(load, "concurrency") or 0.0,
+        prompt_tokens=of("input_sequence_length", "avg") or 0.0,
+        output_tokens=of("output_sequence_length", "avg") or 0.0,
+        tpot_s=_seconds(of("inter_token_latency", "avg")),
+        ttft_s=_seconds(of("time_to_first_token", "p50")),
+        mean_ttft_s=_seconds(of("time_to_first_token", "avg")),
     )
 
 

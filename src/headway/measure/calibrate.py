@@ -165,6 +165,7 @@ def calibration_report(
         )
         for point, shipped_s, calibrated_s in zip(points, before_s, after_s, strict=True)
     ]
+
     error = after.own.error if after.own is not None else 0.0
     return Report(
         kind="calibrate",
