@@ -24,12 +24,13 @@ from headway.errors import InputError
 from headway.ideal.adaptive import Progress
 from headway.ideal.profile import profile as measure_profile
 from headway.ideal.profile import profile_report
-from headway.measure.endpoint.budget import Budget, TokenPrice
+from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.campaign import Plan
 from headway.measure.endpoint.endpoint import Address, parse_extra
 from headway.measure.endpoint.report import expected_cost, profile_endpoint
 from headway.measure.harness import MAX_REPEATS
 from headway.measure.measurement import Clock, write_measurements
+from headway.serving.token_prices import ApiPrices
 
 WITHIN_HELP = (
     "Choose what to measure, up to the largest --prompt and --output, until runtimes are known "
@@ -152,7 +153,7 @@ def profile(
         raise InputError("--prompt-price and --output-price need each other")
     prices = None
     if prompt_price is not None and output_price is not None:
-        prices = TokenPrice(prompt_price, output_price)
+        prices = ApiPrices(prompt_price, output_price)
 
     address = Address(
         url=endpoint or "",

@@ -47,10 +47,22 @@ class ApiPrices:
 
     def usd_per_request(self, loop: ClosedLoop) -> Array:
         """Return the dollars that a request of ``loop`` costs there."""
+        cached_tokens = loop.prompt_tokens * loop.cached_fraction
+        return self.usd(loop.prompt_tokens, loop.output_tokens, cached_tokens)
+
+    def usd(
+        self, prompt_tokens: Number, output_tokens: Number, cached_tokens: Number = 0.0
+    ) -> Array:
+        """Return the dollars of so many tokens; hidden reasoning tokens are output tokens."""
         cached = self.input if self.cached_input is None else self.cached_input
-        per_prompt = (1 - loop.cached_fraction) * self.input + loop.cached_fraction * cached
-        usd = loop.prompt_tokens * per_prompt + loop.output_tokens * self.output
-        return np.asarray(usd / 1e6)
+        fresh_tokens = np.maximum(prompt_tokens - cached_tokens, 0.0)
+        prompt_usd = fresh_tokens * self.input + cached_tokens * cached
+        return np.asarray((prompt_usd + output_tokens * self.output) / 1e6)
+
+    def max_usd(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Return the most that a request with at most so many tokens can cost."""
+        prompt = max(self.input, self.cached_input or 0.0)
+        return (prompt_tokens * prompt + output_tokens * self.output) / 1e6
 
 
 def break_even_prices(served: ServingEstimate) -> BreakEvenPrices:

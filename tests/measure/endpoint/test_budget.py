@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
-from headway.measure.endpoint.budget import Budget, TokenPrice
+from headway.measure.endpoint.budget import Budget
+from headway.serving.token_prices import ApiPrices
 
 
 @given(
@@ -16,7 +17,7 @@ from headway.measure.endpoint.budget import Budget, TokenPrice
 def test_neither_limit_is_ever_exceeded(
     requests: list[tuple[float, float | None]], most_usd: float, most: int
 ) -> None:
-    budget, charged = Budget(most, most_usd, TokenPrice(1, 1)), 0.0
+    budget, charged = Budget(most, most_usd, ApiPrices(1, 1)), 0.0
     for aside, share in requests:
         if not budget.allows(aside):
             continue
@@ -29,7 +30,7 @@ def test_neither_limit_is_ever_exceeded(
 
 
 def test_what_a_request_costs() -> None:
-    price = TokenPrice(3.0, 15.0, 0.3)
+    price = ApiPrices(3.0, 15.0, 0.3)
     assert price.usd(1000, 100) == pytest.approx(0.0045)
     assert price.usd(1000, 100, cached_tokens=1000) == pytest.approx(0.0018)
     assert price.max_usd(1000, 100) == pytest.approx(0.0045)
@@ -40,8 +41,8 @@ def test_what_is_no_budget_is_refused() -> None:
         Budget(0)
     with pytest.raises(InputError, match="needs the price"):
         Budget(1, 2.0)
-    with pytest.raises(InputError, match="prices"):
-        TokenPrice(-1, 1)
+    with pytest.raises(InputError, match="API price"):
+        ApiPrices(-1, 1)
     budget = Budget(1)
     budget.reserve(0)
     with pytest.raises(InputError, match="does not allow"):

@@ -15,18 +15,19 @@ import pytest
 
 from headway.errors import InputError
 from headway.http.fake import FakeEngine, FakeSpeed, running
-from headway.measure.endpoint.budget import Budget, TokenPrice
+from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.campaign import Campaign, Outcome, Plan, probes_and_pings
 from headway.measure.endpoint.endpoint import Address, Endpoint
 from headway.measure.endpoint.ledger import Ledger
 from headway.measure.endpoint.probe import Probe
 from headway.measure.endpoint.prompts import WordCount, prompt_of
+from headway.serving.token_prices import ApiPrices
 
 pytest.importorskip("httpx", reason="the endpoint client needs the extra http")
 ENDLESS = 1_000_000  # tokens: an answer ends at its limit
 QUICK = FakeSpeed(ttft_s=0.001, itl_s=0.0002, tokens=ENDLESS)
 PLAN = Plan((16, 64), max_tokens=6, trials=2, pings=1)
-PRICE = TokenPrice(1000.0, 5000.0)
+PRICE = ApiPrices(1000.0, 5000.0)
 
 
 class Trial:

@@ -9,37 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headway.errors import InputError
+from headway.serving.token_prices import ApiPrices
 
-
-@dataclass(frozen=True, slots=True)
-class TokenPrice:
-    """Dollars per million tokens of an API; cached prompt tokens may be cheaper."""
-
-    prompt_usd_per_mtok: float
-    output_usd_per_mtok: float
-    cached_usd_per_mtok: float | None = None
-
-    def __post_init__(self) -> None:
-        prices = (self.prompt_usd_per_mtok, self.output_usd_per_mtok, self.cached_usd_per_mtok or 0)
-        if not all(0 <= price <= 1e6 for price in prices):
-            raise InputError(f"prices per million tokens must be 0 to 10^6 dollars, not {prices}")
-
-    def usd(self, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
-        """Return dollars of one request; hidden reasoning tokens are output tokens."""
-        cached = self.cached_usd_per_mtok
-        cached = self.prompt_usd_per_mtok if cached is None else cached
-        fresh_tokens = max(prompt_tokens - cached_tokens, 0.0)
-
-        prompt_usd = fresh_tokens * self.prompt_usd_per_mtok + cached_tokens * cached
-        return (prompt_usd + output_tokens * self.output_usd_per_mtok) / 1e6
-
-    def max_usd(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Return the most that a request with at most so many tokens can cost."""
-        prompt_price = max(self.prompt_usd_per_mtok, self.cached_usd_per_mtok or 0.0)
-        return (prompt_tokens * prompt_price + output_tokens * self.output_usd_per_mtok) / 1e6
-
-
-FREE = TokenPrice(0.0, 0.0)
+FREE = ApiPrices(0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -56,7 +28,7 @@ class Budget:
 
     max_requests: int
     max_usd: float | None = None
-    price: TokenPrice | None = None
+    price: ApiPrices | None = None
     spent_requests: int = 0
     spent_usd: float = 0.0
 
@@ -67,7 +39,7 @@ class Budget:
             raise InputError("a budget in dollars needs the price of prompt and output tokens")
 
     @property
-    def token_price(self) -> TokenPrice:
+    def token_price(self) -> ApiPrices:
         """The price, nothing where it is not known."""
         return self.price or FREE
 

@@ -89,7 +89,8 @@ class Plan:
     def expected_usd(self, budget: Budget) -> float:
         """Return dollars if every request goes as planned."""
         prompt_tokens = sum(set(self.prompt_tokens)) * self.trials
-        return budget.token_price.usd(prompt_tokens, self.num_requests * self.max_tokens)
+        output_tokens = self.num_requests * self.max_tokens
+        return float(budget.token_price.usd(prompt_tokens, output_tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +221,9 @@ class Campaign:
         task, _, attempt = probe.id.rpartition("/")
         usage, charged_usd = probe.usage, None
         if usage.prompt_tokens is not None and usage.output_tokens is not None:
-            charged_usd = self.budget.token_price.usd(
-                usage.prompt_tokens, usage.output_tokens, usage.cached_tokens or 0
-            )
+            cached = usage.cached_tokens or 0
+            price = self.budget.token_price
+            charged_usd = float(price.usd(usage.prompt_tokens, usage.output_tokens, cached))
             self._words.learn(probe.prompt_words, usage.prompt_tokens)
         self.budget.settle(reserved_usd, charged_usd)
 
