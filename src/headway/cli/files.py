@@ -57,11 +57,7 @@ answer_files = as_object(
         ),
         *(
             click.option(
-                flag,
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                callback=_checked,
-                help=help,
+                flag, type=click.Path(path_type=Path), metavar="FILE", callback=_checked, help=help
             )
             for flag, help in (
                 ("--html", "Write a page that works offline."),

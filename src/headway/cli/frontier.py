@@ -29,12 +29,7 @@ ROWS_SHOWN = 12
 @request_options
 @click.option("--concurrency", type=COUNT, help="The only number of requests at once considered.")
 @demand_option
-@click.option(
-    "--max-accelerators",
-    type=COUNT,
-    default="1024",
-    help="Largest engine considered.",
-)
+@click.option("--max-accelerators", type=COUNT, default="1024", help="Largest engine considered.")
 @pipeline_option
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @answer_files

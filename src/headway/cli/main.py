@@ -45,9 +45,7 @@ GROUPS = {
         "catalogue": "Models and accelerators that are known by name, with sources.",
         "prices": "What accelerators cost, from whom, and when that was read.",
     },
-    "Papers": {
-        "papers": "Published models, exactly as they were published.",
-    },
+    "Papers": {"papers": "Published models, exactly as they were published."},
 }
 COMMANDS = {name: help for group in GROUPS.values() for name, help in group.items()}
 
@@ -80,11 +78,7 @@ class _Lazy(click.Group):
                 formatter.write_dl([(name.ljust(width), help) for name, help in commands.items()])
 
 
-SETTINGS = {
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
-    "show_default": True,
-}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
 @click.command(cls=_Lazy, context_settings=SETTINGS)

@@ -67,9 +67,7 @@ precision_option = click.option(
     "Default: as the model was published.",
 )
 pipeline_option = click.option(
-    "--pipeline/--no-pipeline",
-    default=True,
-    help="Whether pipeline parallelism is considered.",
+    "--pipeline/--no-pipeline", default=True, help="Whether pipeline parallelism is considered."
 )
 demand_option = click.option(
     "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."

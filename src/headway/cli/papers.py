@@ -78,10 +78,7 @@ pass_options = as_object(
         on_option(),
         precision_option,
         click.option(
-            "--context",
-            type=NUMBER_OR_ZERO,
-            default="0",
-            help="Cached tokens of every sequence.",
+            "--context", type=NUMBER_OR_ZERO, default="0", help="Cached tokens of every sequence."
         ),
         click.option("--speculate", metavar="DRAFT", help="Draft model."),
         click.option(
@@ -112,10 +109,7 @@ def erdil_2025() -> None:
 @click.option("--all", "show_all", is_flag=True, help="Print every point of the front.")
 @answer_files
 def frontier(
-    one_pass: PassOptions,
-    demand: float | None,
-    show_all: bool,
-    files: AnswerFiles,
+    one_pass: PassOptions, demand: float | None, show_all: bool, files: AnswerFiles
 ) -> None:
     """Print the published frontier of MODEL: speed per user against cost per token."""
     question = one_pass.question
@@ -130,12 +124,7 @@ def frontier(
 @click.option("--accelerators", type=COUNT, default="1", help="Accelerators of the engine.")
 @click.option("--batch", type=COUNT, default="1", help="Sequences in flight in all of it.")
 @answer_files
-def estimate(
-    one_pass: PassOptions,
-    accelerators: int,
-    batch: int,
-    files: AnswerFiles,
-) -> None:
+def estimate(one_pass: PassOptions, accelerators: int, batch: int, files: AnswerFiles) -> None:
     """Print one point of the published model, in the fastest layout that it knows."""
     accelerator = only(one_pass.accelerators)
     show(estimate_report(one_pass.question, accelerator, accelerators, batch), files)

@@ -257,10 +257,7 @@ class LoadOptions:
 
 
 cached_option = click.option(
-    "--cached",
-    type=FRACTION,
-    default="0",
-    help="Fraction of a prompt found in the prefix cache.",
+    "--cached", type=FRACTION, default="0", help="Fraction of a prompt found in the prefix cache."
 )
 
 
@@ -349,10 +346,7 @@ load_options = as_object(
         click.option("--rate", type=RATE, help="Requests per second, such as 2 or 90/min."),
         cached_option,
         click.option(
-            "--duty-cycle",
-            type=FRACTION,
-            default="1",
-            help="Fraction of the paid hours with load.",
+            "--duty-cycle", type=FRACTION, default="1", help="Fraction of the paid hours with load."
         ),
         click.option(
             "--usd-per-kwh",
@@ -395,9 +389,7 @@ api_options = as_object(
         click.option("--api-in", type=NUMBER, help="$ per million input tokens of an API."),
         click.option("--api-out", type=NUMBER, help="$ per million output tokens of an API."),
         click.option(
-            "--api-cached",
-            type=NUMBER_OR_ZERO,
-            help="$ per million cached input tokens of an API.",
+            "--api-cached", type=NUMBER_OR_ZERO, help="$ per million cached input tokens of an API."
         ),
     ],
 )

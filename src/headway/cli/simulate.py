@@ -99,10 +99,7 @@ IN_A_SCENARIO = (
 @click.option("--explain", type=COUNT_OR_ZERO, help="Say where the time of this request went.")
 @click.option("--laws", is_flag=True, help="Check every run against the laws.")
 @click.option(
-    "--executor",
-    type=click.Choice(EXECUTORS),
-    default="threads",
-    help="Who runs the sweep.",
+    "--executor", type=click.Choice(EXECUTORS), default="threads", help="Who runs the sweep."
 )
 @click.option("--workers", type=COUNT, default="1", help="Of the executor.")
 @answer_files
