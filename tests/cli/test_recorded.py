@@ -22,8 +22,8 @@ def test_a_record_is_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     store = open_store(path)
     for i in range(60):
-        store.put(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10))
-    store.put(replace(ENTRY, id="hw-broken", status="failed", arrival_s=101.0))
+        store.add(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10))
+    store.add(replace(ENTRY, id="hw-broken", status="failed", arrival_s=101.0))
     store.close()
     result = CliRunner().invoke(simulate, [str(path), *DEPLOYMENT], catch_exceptions=False)
     report = Report.from_json(result.stdout)
@@ -36,7 +36,7 @@ def test_a_record_says_who_asked(tmp_path: Path) -> None:
     path, scenario = tmp_path / "live.db", tmp_path / "replay.toml"
     store = open_store(path)
     for i in range(40):
-        store.put(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10, tenant="ab"[i % 4 == 0]))
+        store.add(replace(ENTRY, id=f"hw-{i}", arrival_s=100.0 + i / 10, tenant="ab"[i % 4 == 0]))
     store.close()
     scenario.write_text(
         f'workload = "{path}"\nseeds = 1\n[[pool]]\ndeployment = "llama-3.1-8b@h100:tp1"\n'
@@ -61,7 +61,7 @@ def test_a_record_with_prompts_teaches_a_predictor(tmp_path: Path) -> None:
     store = open_store(path)
     for i in range(120):
         long = i % 2
-        store.put(
+        store.add(
             replace(
                 ENTRY,
                 id=f"hw-{i}",
@@ -82,7 +82,7 @@ def test_a_record_without_prompts_cannot_teach(tmp_path: Path) -> None:
 
     path = tmp_path / "live.db"
     store = open_store(path)
-    store.put(ENTRY)
+    store.add(ENTRY)
     store.close()
     arguments = ["train", str(path), "-o", str(tmp_path / "p")]
     with pytest.raises(InputError, match="keep_prompts"):

@@ -100,8 +100,8 @@ def url(server: Server) -> str:
 
 def test_what_was_put_is_read_back(url: str) -> None:
     store = open_store(url)
-    store.put(ENTRY)
-    store.put(replace(ENTRY, id="hw-0", arrival_s=99.0, prompt="a\0b \N{GREEK SMALL LETTER ALPHA}"))
+    store.add(ENTRY)
+    store.add(replace(ENTRY, id="hw-0", arrival_s=99.0, prompt="a\0b \N{GREEK SMALL LETTER ALPHA}"))
     store.close()
     first, second = read_entries(url)
     assert second == ENTRY
@@ -110,34 +110,34 @@ def test_what_was_put_is_read_back(url: str) -> None:
 
 def test_a_later_entry_replaces_an_open_one(url: str) -> None:
     store = open_store(url)
-    store.put(replace(ENTRY, status=OPEN))
+    store.add(replace(ENTRY, status=OPEN))
     assert store.flush()
-    store.put(ENTRY)
+    store.add(ENTRY)
     store.close()
     assert list(read_entries(url)) == [ENTRY]
 
 
 def test_gateways_write_side_by_side_and_give_up_only_what_the_dead_left(url: str) -> None:
     dead, living = open_store(url), open_store(url)
-    dead.put(replace(ENTRY, id="hw-dead", status=OPEN))
-    living.put(replace(ENTRY, id="hw-living", status=OPEN))
+    dead.add(replace(ENTRY, id="hw-dead", status=OPEN))
+    living.add(replace(ENTRY, id="hw-living", status=OPEN))
     assert dead.flush()
     assert living.flush()
     dead.close()  # as the kernel closes it when it is killed: without a word about what is open
     open_store(url).close()
     found = {e.id: (e.status, e.reason) for e in read_entries(url)}
     assert found == {"hw-dead": ("failed", "gateway_killed"), "hw-living": (OPEN, "")}
-    living.put(replace(ENTRY, id="hw-living"))
+    living.add(replace(ENTRY, id="hw-living"))
     living.close()
     assert {e.id: e.status for e in read_entries(url)}["hw-living"] == "done"
 
 
 def test_a_database_that_restarts_loses_no_record(server: Server, url: str) -> None:
     store = open_store(url)
-    store.put(replace(ENTRY, id="hw-before"))
+    store.add(replace(ENTRY, id="hw-before"))
     assert store.flush()
     server.stop()
-    store.put(replace(ENTRY, id="hw-during"))
+    store.add(replace(ENTRY, id="hw-during"))
     assert not store.flush()
     assert store.trouble
     assert "secret" not in store.trouble

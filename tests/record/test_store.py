@@ -41,8 +41,8 @@ ENTRY = Entry(
 def test_what_was_put_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     store = open_store(path)
-    store.put(ENTRY)
-    store.put(replace(ENTRY, id="hw-0", arrival_s=99.0))
+    store.add(ENTRY)
+    store.add(replace(ENTRY, id="hw-0", arrival_s=99.0))
     store.close()
     first, second = read_entries(path)
     assert (first.id, second) == ("hw-0", ENTRY)
@@ -55,10 +55,10 @@ def test_what_was_put_is_read_back(tmp_path: Path) -> None:
 def test_a_later_entry_replaces_an_open_one(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     store = open_store(path)
-    store.put(replace(ENTRY, status=OPEN))
+    store.add(replace(ENTRY, status=OPEN))
     store.flush()
     assert [e.status for e in read_entries(path)] == [OPEN]
-    store.put(ENTRY)
+    store.add(ENTRY)
     store.close()
     assert [e.status for e in read_entries(path)] == ["done"]
 
@@ -66,7 +66,7 @@ def test_a_later_entry_replaces_an_open_one(tmp_path: Path) -> None:
 def test_what_was_open_when_the_gateway_died_has_failed(tmp_path: Path) -> None:
     path = tmp_path / "live.db"
     store = open_store(path)
-    store.put(replace(ENTRY, status=OPEN))
+    store.add(replace(ENTRY, status=OPEN))
     store.close()
     open_store(path).close()
     assert [(e.status, e.reason) for e in read_entries(path)] == [("failed", "gateway_killed")]

@@ -28,10 +28,10 @@ def record(tmp_path: Path) -> Path:
         entry = replace(
             ENTRY, arrival_s=100.0 + i, sent_s=100.1 + i, first_s=100.5 + i, last_s=102.5 + i
         )
-        store.put(replace(entry, id=f"hw-{i}", tenant="ab"[i % 2]))
-    store.put(replace(ENTRY, id="whole", stream=0, first_s=102.5, tenant="a"))
-    store.put(replace(ENTRY, id="failed", status="failed", tenant="b", last_s=None))
-    store.put(replace(ENTRY, id="open", status=OPEN))
+        store.add(replace(entry, id=f"hw-{i}", tenant="ab"[i % 2]))
+    store.add(replace(ENTRY, id="whole", stream=0, first_s=102.5, tenant="a"))
+    store.add(replace(ENTRY, id="failed", status="failed", tenant="b", last_s=None))
+    store.add(replace(ENTRY, id="open", status=OPEN))
     store.close()
     return path
 

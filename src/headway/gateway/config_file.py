@@ -25,7 +25,7 @@ share = 0.2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ from headway.user_file import as_table, check_keys, from_table, read_toml, typed
 from headway.workload.request import Slo
 
 DEFAULT_POLICY = "headway"
-Settings = TypeVar("Settings", Endpoint, Tenant, Pool, Overflow, Timeouts, Limits, Fairness)
+Settings = TypeVar("Settings")
 
 # Keys of the file that are fields of `GatewayConfig` as they stand, and those that become some.
 _PLAIN = {
@@ -50,10 +50,13 @@ _TABLES = (
     "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
     "policy", "record", "on", "engine",
 )  # fmt: skip
-_REQUIRED = {
-    Endpoint: "a backend needs a url",
-    Tenant: "a tenant needs key_sha256 and a name: headway serve --make-key NAME prints both",
-    Overflow: "offload needs the names of two pools: fast and slow",
+_REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
+    Endpoint: (("url",), "a backend needs a url"),
+    Tenant: (
+        ("name", "key_sha256"),
+        "a tenant needs key_sha256 and a name: headway serve --make-key NAME prints both",
+    ),
+    Overflow: (("fast", "slow"), "offload needs the names of two pools: fast and slow"),
 }
 
 
@@ -183,7 +186,7 @@ def _slo(row: object, name: str) -> Slo:
 def _settings(kind: type[Settings], row: object, what: str) -> Settings:
     """Return the frozen value of type ``kind`` whose fields are the keys of the table ``row``."""
     table = as_table(row, what)
-    required = [field.name for field in fields(kind) if field.default is MISSING]
-    if any(not table.get(name) for name in required):
-        raise InputError(_REQUIRED[kind])
+    names, problem = _REQUIRED.get(kind, ((), ""))
+    if not all(table.get(name) for name in names):
+        raise InputError(problem)
     return from_table(kind, table, what)

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS headway_request (
 CREATE INDEX IF NOT EXISTS headway_request_arrival ON headway_request (arrival_s, id);
 CREATE INDEX IF NOT EXISTS headway_request_open ON headway_request (writer) WHERE status = '{OPEN}';
 """
-_PUT = (
+_UPSERT = (
     f"INSERT INTO headway_request ({', '.join(COLUMNS)}, writer) VALUES "
     f"({', '.join(f'${n + 1}' for n in range(len(COLUMNS) + 1))}) ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS)
@@ -101,7 +101,7 @@ class PostgresRecord:
     async def _write(self, rows: list[tuple[object, ...]]) -> None:
         if self._connection.is_closed():
             await self._connect()
-        await self._connection.executemany(_PUT, rows, timeout=PATIENCE_S)  # all or nothing
+        await self._connection.executemany(_UPSERT, rows, timeout=PATIENCE_S)  # all or nothing
 
 
 def read_postgres(url: str) -> Iterator[Entry]:

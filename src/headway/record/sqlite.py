@@ -20,7 +20,7 @@ _TYPES = column_types(real="REAL", whole="INTEGER", text="TEXT")
 _CREATE = "CREATE TABLE IF NOT EXISTS request ({})".format(
     ", ".join(f"{name} {kind}{_CONSTRAINTS.get(name, '')}" for name, kind in _TYPES.items())
 )
-_PUT = (
+_UPSERT = (
     f"INSERT OR REPLACE INTO request ({', '.join(COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(COLUMNS))})"
 )
@@ -73,7 +73,7 @@ class SqliteRecord:
         """Write ``rows`` at once; raise `RecordError` if not all of them could be."""
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(_PUT, rows)
+            self._database.executemany(_UPSERT, rows)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):

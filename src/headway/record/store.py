@@ -68,7 +68,7 @@ class Store:
         """Entries that wait to be written: many when the disk is full."""
         return len(self._pending)
 
-    def put(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """Write ``entry`` soon; a later one with the same id replaces it."""
         row = _row_of(entry)
         with self._lock:

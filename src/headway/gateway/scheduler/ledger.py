@@ -54,7 +54,7 @@ class Ledger:
         unnoted, self._unnoted = self._unnoted, []
         for queued in unnoted if self.store is not None else ():
             if self.store is not None and queued.carrier is not None:
-                self.store.put(self._entry(queued, queued.carrier.outcome(OPEN)))
+                self.store.add(self._entry(queued, queued.carrier.outcome(OPEN)))
 
     def end(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
         """Write down how ``queued`` ended."""
@@ -118,4 +118,4 @@ class Ledger:
         self.telemetry.count(entry)
         self.recent.append(entry)
         if self.store is not None:
-            self.store.put(entry)
+            self.store.add(entry)
