@@ -20,8 +20,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
-from typing import NamedTuple
 
 from headway.errors import InputError, UnknownNameError
 from headway.http.alarm import Alarm
@@ -61,12 +61,8 @@ RECHUNKED_BYTES = 50  # less than an event has
 GO_ON, FINISH, CLOSE, ABORT = range(4)
 
 
-class Step(NamedTuple):
-    """A part of an answer: when it is due, its bytes, and what follows them."""
-
-    due_s: float
-    data: bytes
-    action: int = GO_ON
+# A part of an answer: when it is due, its bytes, and what follows them.
+Step = tuple[float, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +127,10 @@ class _Run:
     fault: str
     prompt_tokens: int = 0
     begin_s: float = math.nan
-    script: Iterator[Step] = field(default_factory=lambda: iter(()))
+    script: Iterator[Step] | None = None
     step: Step | None = None
     is_paused: bool = False
-    num_steps: int = 0
+    has_begun: bool = False
 
     def client_gone(self) -> None:
         self.engine.cancelled += 1
@@ -148,45 +144,43 @@ class _Run:
 
     def end(self) -> None:
         """Do nothing more; a script and its request would else hold each other."""
-        self.step = None
-        self.script = iter(())
+        self.step = self.script = None
         self.engine.over(self)
 
     def advance(self) -> None:
-        """Find out what is to be done next, and when."""
-        self.step = next(self.script, None)
-        if self.step is not None:
-            self.engine.later(self.step.due_s, self.act)
+        """Find out what is to be done next, and when; nothing for a request that hangs."""
+        self.step = step = next(self.script, None) if self.script is not None else None
+        if step is not None:
+            self.engine.later(step[0], self.act)
 
     def act(self) -> None:
         """Do what is due."""
-        step = self.step
-        if step is None:
+        if self.step is None:
             return
         if self.is_paused:
             self.engine.later(monotonic() + PAUSE_S, self.act)
             return
 
-        if not self.num_steps:
+        due_s, data, action = self.step
+        if not self.has_begun:
+            self.has_begun = True
             self.engine.ttfts_s.append(monotonic() - self.request.arrival_s)
-        self.num_steps += 1
-        transport = self.connection.transport
-        if step.data:
-            transport.write(step.data)
-        if step.action == GO_ON:
+        if data:
+            self.connection.transport.write(data)
+        if action == GO_ON:
             self.advance()
             return
 
-        self.engine.late_s.append(monotonic() - step.due_s)
+        self.engine.late_s.append(monotonic() - due_s)
         self.end()
-        if step.action == FINISH:
+        if action == FINISH:
             self.connection.finished(self.request.keep_alive)
             return
         self.connection.exchange = None
-        if step.action == CLOSE:
-            transport.close()
+        if action == CLOSE:
+            self.connection.transport.close()
         else:
-            transport.abort()
+            self.connection.transport.abort()
 
 
 @dataclass(slots=True, eq=False)
@@ -235,7 +229,6 @@ class FakeEngine(Application):
     _alarm_s: float = math.inf
     _alarm: Alarm | None = None
     _server: asyncio.Server | None = None
-    _chunks: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
 
     async def start(self, port: int = 0) -> int:
         """Listen on the loopback address; returns the port."""
@@ -381,61 +374,55 @@ class FakeEngine(Application):
 
         wrong = _canned(fault)
         if wrong:
-            yield Step(run.begin_s + next(times), wrong, CLOSE)
+            yield run.begin_s + next(times), wrong, CLOSE
         elif fault == "close-before":
-            yield Step(run.begin_s + next(times), b"", ABORT)
+            yield run.begin_s + next(times), b"", ABORT
         elif run.generation.stream:
             yield from self._stream(run, times, run.tokens - hidden)
         else:
             yield from self._whole(run, times)
 
     def _stream(self, run: _Run, times: Iterator[float], tokens: int) -> Iterator[Step]:
-        fault, together = run.fault, self.speed.tokens_per_event
-        frame = _rechunked if fault == "rechunk" else as_chunk
-        writer = self._writer(run)
-        data = _head(STREAM_HEADERS + b"Transfer-Encoding: chunked\r\n")
-        if run.generation.api == CHAT:
-            data += frame(writer.delta("", opens=True))
-
+        fault, generation = run.fault, run.generation
+        key = generation.api, generation.model
+        usage = self._usage(run) if self.with_usage else None
+        data = _opening(*key, is_cut=fault == "rechunk")
+        end = b""
+        if fault != "close-early":
+            end = _end(*key, usage, says_done=fault != "no-done", is_cut=fault == "rechunk")
+        chunks = _word_chunks(*key, self.speed.token_bytes, is_cut=fault == "rechunk")
         due_s = run.begin_s
-        for number in range(0, tokens, together):
-            size = min(together, tokens - number)
+
+        # The usual case, in which clients' clocks are held against ours, takes as little as can be.
+        if not fault and self.speed.tokens_per_event == 1:
+            for number in range(tokens - 1):
+                yield run.begin_s + next(times), data + chunks[number % len(WORDS)], GO_ON
+                data = b""
+            data += chunks[(tokens - 1) % len(WORDS)] + end + LAST_CHUNK
+            yield run.begin_s + next(times), data, FINISH
+            return
+
+        for number in range(0, tokens, self.speed.tokens_per_event):
+            size = min(self.speed.tokens_per_event, tokens - number)
             for _ in range(size):
                 due_s = run.begin_s + next(times)
             if fault in MIDWAY and number >= max(1, tokens // 2):
                 yield from _go_wrong(fault, due_s, data)
                 return
 
-            chunk = self._chunk(run, writer, number, size)
+            chunk = chunks[number % len(WORDS)]
+            if size > 1:
+                words = "".join(WORDS[(number + i) % len(WORDS)] for i in range(size))
+                chunk = as_chunk(self._writer(run).delta(words))
             if fault == "split":
-                yield Step(due_s, data + chunk[:11])
+                yield due_s, data + chunk[:11], GO_ON
                 data, chunk = b"", chunk[11:]
                 due_s += SPLIT_S
             data += chunk
             if number + size < tokens:
-                yield Step(due_s, data)
+                yield due_s, data, GO_ON
                 data = b""
-
-        usage = self._usage(run) if self.with_usage else None
-        end = b""
-        if fault != "close-early":
-            end = frame(writer.end("stop", usage, says_done=fault != "no-done"))
-        yield Step(due_s, data + end + LAST_CHUNK, FINISH)
-
-    def _chunk(self, run: _Run, writer: AnswerWriter, number: int, size: int) -> bytes:
-        """Return the event of some tokens as a chunk, or as several that cut it."""
-        api, model = run.generation.api, run.generation.model
-        text = "".join(WORDS[(number + i) % len(WORDS)] for i in range(size))
-        text += "x" * self.speed.token_bytes
-        if run.fault == "rechunk":
-            return _rechunked(writer.delta(text))
-
-        chunk = self._chunks.get((api, model, text))
-        if chunk is None:
-            chunk = as_chunk(writer.delta(text))
-            if len(self._chunks) < 1000:
-                self._chunks[api, model, text] = chunk
-        return chunk
+        yield due_s, data + end + LAST_CHUNK, FINISH
 
     def _whole(self, run: _Run, times: Iterator[float]) -> Iterator[Step]:
         # A whole answer is written when its last token would be.
@@ -446,16 +433,16 @@ class FakeEngine(Application):
         body = json.dumps(self._writer(run).whole(text, "stop", self._usage(run))).encode()
         length = b"Content-Length: %d\r\n" % len(body)
         if run.fault in MIDWAY:
-            yield Step(due_s, _head(length) + body[: len(body) // 2], CLOSE)
+            yield due_s, _head(length) + body[: len(body) // 2], CLOSE
             return
 
         lines = JSON_HEADERS + b"x-fake-engine: yes\r\n"
         if run.fault == "wrong-length":
             lines += b"Content-Length: 5\r\n"
-        yield Step(due_s, _head(lines + length) + body, FINISH)
+        yield due_s, _head(lines + length) + body, FINISH
 
     def _writer(self, run: _Run) -> AnswerWriter:
-        return AnswerWriter(api=run.generation.api, model=run.generation.model, id="fake")
+        return _writer_of(run.generation.api, run.generation.model)
 
     def _usage(self, run: _Run) -> Usage:
         return Usage(
@@ -470,8 +457,39 @@ def _head(lines: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\n%b\r\n" % lines
 
 
-def _rechunked(events: bytes) -> bytes:
-    """Return ``events`` in chunks that cut them, as a proxy before an engine may send them."""
+# What is said again and again is composed once.
+
+
+@lru_cache(maxsize=64)
+def _opening(api: str, model: str, *, is_cut: bool) -> bytes:
+    """Return the head of a stream, with the event that opens a chat."""
+    head = _head(STREAM_HEADERS + b"Transfer-Encoding: chunked\r\n")
+    if api != CHAT:
+        return head
+    return head + _framed(_writer_of(api, model).delta("", opens=True), is_cut)
+
+
+@lru_cache(maxsize=16)
+def _word_chunks(api: str, model: str, token_bytes: int, *, is_cut: bool) -> list[bytes]:
+    """Return the event of each word, framed."""
+    writer, more = _writer_of(api, model), "x" * token_bytes
+    return [_framed(writer.delta(word + more), is_cut) for word in WORDS]
+
+
+@lru_cache(maxsize=1024)
+def _end(api: str, model: str, usage: Usage | None, *, says_done: bool, is_cut: bool) -> bytes:
+    """Return the last events of a stream, framed."""
+    return _framed(_writer_of(api, model).end("stop", usage, says_done=says_done), is_cut)
+
+
+def _writer_of(api: str, model: str) -> AnswerWriter:
+    return AnswerWriter(api=api, model=model, id="fake")
+
+
+def _framed(events: bytes, is_cut: bool) -> bytes:
+    """Return ``events`` as one chunk, or in chunks that cut them, as a proxy may send them."""
+    if not is_cut:
+        return as_chunk(events)
     places = range(0, len(events), RECHUNKED_BYTES)
     return b"".join(as_chunk(events[at : at + RECHUNKED_BYTES]) for at in places)
 
@@ -479,12 +497,12 @@ def _rechunked(events: bytes) -> bytes:
 def _go_wrong(fault: str, due_s: float, data: bytes) -> Iterator[Step]:
     """Yield the last steps of a stream that breaks off; none for one that hangs."""
     if fault == "hang-midway":
-        yield Step(due_s, data)
+        yield due_s, data, GO_ON
     elif fault == "malformed":
-        yield Step(due_s, data + as_chunk(b'data: {"choices": [{"delta"\n\n') + LAST_CHUNK, CLOSE)
+        yield due_s, data + as_chunk(b'data: {"choices": [{"delta"\n\n') + LAST_CHUNK, CLOSE
     else:
         ends = {"die-in-event": b'20\r\ndata: {"id":"x","choi', "bad-chunk": b"zz\r\nnonsense\r\n"}
-        yield Step(due_s, data + ends.get(fault, b""), CLOSE)
+        yield due_s, data + ends.get(fault, b""), CLOSE
 
 
 def _canned(fault: str) -> bytes:
