@@ -108,12 +108,12 @@ def payloads(events: bytes) -> list[bytes]:
 
 def num_events(events: bytes) -> int:
     """Return how many events with data there are in ``events``; lines of data are not read."""
-    if not events.startswith(b"data:") or b"\r" in events:
+    if b"\r" in events or not events.startswith(b"data:"):
         return len(payloads(events))
-
-    # Every event is one line: so many line ends in pairs, and data behind each pair.
     if events.find(b"\n") == len(events) - 2:
         return 1
+
+    # Every event is one line: so many line ends in pairs, and data behind each pair.
     num_pairs = events.count(b"\n\n")
     are_single_lines = events.count(b"\n") == 2 * num_pairs
     if are_single_lines and events.count(b"\n\ndata:") == num_pairs - 1:

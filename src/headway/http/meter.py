@@ -25,6 +25,7 @@ class TokenMeter:
     Attributes:
         first_s, last_s: when the first and the last token came, on the clock of who feeds it.
         num_tokens: events with content so far; engines usually send one for each token.
+        times: of each token, where they are kept; else ``None``.
         usage: as the engine counts (known at the end).
         finished: whether the answer said that it is complete (known at the end).
         error: the engine's error (known at the end); empty for none.
@@ -32,17 +33,18 @@ class TokenMeter:
     """
 
     __slots__ = (
-        "_mark", "_tail", "error", "finished", "first_s", "last_s", "num_tokens", "usage",
+        "_mark", "_tail", "error", "finished", "first_s", "last_s", "num_tokens", "times", "usage",
     )  # fmt: skip
 
-    def __init__(self, api: str) -> None:
-        """Nothing has come yet."""
+    def __init__(self, api: str, *, keeps_times: bool = False) -> None:
+        """Nothing has come yet; ``keeps_times`` of every token."""
         # Other events lie between the tokens of the Responses API.
         self._mark = b'.delta"' if api == RESPONSES else None
         self._tail: tuple[_Arrival, _Arrival, _Arrival] = (_NOTHING, _NOTHING, _NOTHING)
         self.first_s: float | None = None
         self.last_s = 0.0
         self.num_tokens = 0
+        self.times: list[float] | None = [] if keeps_times else None
         self.usage = _NO_USAGE
         self.finished = False
         self.error = ""
@@ -69,18 +71,13 @@ class TokenMeter:
         elif self._mark is not None:
             count = events.count(self._mark)
 
-        self._tail = (self._tail[1], self._tail[2], (events, count))
+        tail = self._tail
+        self._tail = (tail[1], tail[2], (events, count))
         if count:
             self.last_s = now_s
-            self.add(count, now_s)
-
-    def add(self, count: int, now_s: float) -> None:
-        """Count tokens; a meter that keeps times notes them here."""
-        self.num_tokens += count
-
-    def take_back(self, count: int) -> None:
-        """Count the last ``count`` no more: they were no tokens."""
-        self.num_tokens -= count
+            self.num_tokens += count
+            if self.times is not None:
+                self.times += (now_s,) * count
 
     def end_stream(self) -> None:
         """The stream is over: read its last events, once, from the end to the last token."""
@@ -96,7 +93,7 @@ class TokenMeter:
                 break
             num_empty += 1
         if counts_events:
-            self.take_back(min(num_empty, num_counted))
+            self._take_back(min(num_empty, num_counted))
 
     def read_whole(self, body: bytes, now_s: float) -> bool:
         """Read an answer that came in one piece; return whether it is a JSON object."""
@@ -107,7 +104,9 @@ class TokenMeter:
         self.first_s = self.last_s = now_s
         self._note(event)
         self.finished = True
-        self.add(1, now_s)
+        self.num_tokens = 1
+        if self.times is not None:
+            self.times.append(now_s)
         return True
 
     def _tokens_from_first(self, events: bytes) -> int:
@@ -120,6 +119,12 @@ class TokenMeter:
                     rest = [other for other in rest if self._mark in other]
                 return 1 + len(rest)
         return 0
+
+    def _take_back(self, count: int) -> None:
+        """Count the last ``count`` no more: they were no tokens."""
+        self.num_tokens -= count
+        if self.times is not None:
+            del self.times[len(self.times) - count :]
 
     def _read_closing(self, payload: bytes) -> bool:
         """Read one of the last events; return whether it is a token."""

@@ -84,7 +84,7 @@ class Flight(TokenMeter):
 
     __slots__ = (
         "_again", "_body", "_deliver", "_due_s", "_events", "_is_stream", "_now_s", "number",
-        "planned", "sent_s", "status", "times",
+        "planned", "sent_s", "status",
     )  # fmt: skip
 
     def __init__(
@@ -96,12 +96,11 @@ class Flight(TokenMeter):
         again: Callable[[Flight], None] | None = None,
     ) -> None:
         """Call ``deliver`` with the answer, or ``again`` if a stale connection lost the request."""
-        super().__init__(planned.api)
+        super().__init__(planned.api, keeps_times=True)
         self.number = number
         self.planned = planned
         self.sent_s = 0.0
         self.status = 0
-        self.times: list[float] = []
         self._due_s = due_s
         self._deliver = deliver
         self._again = again
@@ -109,16 +108,6 @@ class Flight(TokenMeter):
         self._is_stream = False
         self._body = b""
         self._now_s = 0.0
-
-    # the meter's side
-
-    def add(self, count: int, now_s: float) -> None:
-        """Note the time of each token."""
-        self.times.extend([now_s] * count)
-
-    def take_back(self, count: int) -> None:
-        """Take back the times of what was no token."""
-        del self.times[len(self.times) - count :]
 
     # the connection's side
 
@@ -136,12 +125,13 @@ class Flight(TokenMeter):
             events = self._events.feed(data)
             if events:
                 self.see(events, now_s)
-            length = self._events.held_bytes
-        else:
-            self._body += data
-            length = len(self._body)
+            elif self._events.held_bytes > MAX_BODY_BYTES:
+                raise BrokenAnswerError("an event of the answer is too long")
+            return
+
         self._now_s = now_s
-        if length > MAX_BODY_BYTES:
+        self._body += data
+        if len(self._body) > MAX_BODY_BYTES:
             raise BrokenAnswerError("the answer is too long")
 
     def answer_ends(self) -> None:
@@ -168,7 +158,7 @@ class Flight(TokenMeter):
 
         if self.error:
             problem = problem or f"the server said: {self.error[:200]}"
-        if not problem and not self.times:
+        if not problem and not self.num_tokens:
             problem = "the answer holds no token"
         if not problem and not self.finished:
             problem = "the answer ended early"
@@ -177,9 +167,9 @@ class Flight(TokenMeter):
                 number=self.number,
                 due_s=self._due_s,
                 sent_s=self.sent_s,
-                token_s=tuple(self.times),
+                token_s=tuple(self.times or ()),
                 prompt_tokens=self.usage.prompt_tokens or self.planned.prompt_tokens,
-                output_tokens=self.usage.output_tokens or len(self.times),
+                output_tokens=self.output_tokens,
                 status=self.status,
                 problem=problem,
             )
