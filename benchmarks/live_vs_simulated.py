@@ -65,15 +65,14 @@ from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.report.estimate import Estimate
 from headway.schedule.order import Fcfs, Keys, OrderPolicy, Policy
 from headway.schedule.view import ServiceTime, View
-from headway.sim.alone import share_of_work
 from headway.sim.engine import Engine
 from headway.sim.experiment import Experiment
 from headway.sim.laws import check as check_laws
 from headway.sim.outcome import simulate_trace
 from headway.sim.predictions import Skill, quantiles, shuffled, view_of
-from headway.sim.site import Pool, Site
+from headway.sim.site import Pool, Site, share_of_work
+from headway.sim.study import tune
 from headway.sim.times import tabulate
-from headway.sim.tune import tune
 from headway.sim.world import Floats
 from headway.steptime.fitted import FittedStepTime, fit_step_log
 from headway.workload.aggregate import Latency

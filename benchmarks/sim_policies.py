@@ -31,14 +31,12 @@ from headway.schedule.order import (
 )
 from headway.schedule.policies import policies
 from headway.schedule.view import View
-from headway.sim.alone import share_of_work
 from headway.sim.experiment import Case, Experiment
 from headway.sim.predictions import Skill
 from headway.sim.scenario import EngineFeatures, PoolSpec
-from headway.sim.site import Site
+from headway.sim.site import Site, share_of_work
 from headway.sim.source import Workload
-from headway.sim.study import saturation_rps
-from headway.sim.tune import tune
+from headway.sim.study import saturation_rps, tune
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import Difference, paired
 from headway.workload.profile import profile_names

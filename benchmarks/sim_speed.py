@@ -27,8 +27,7 @@ from headway.schedule.order import Fcfs, OrderPolicy, ShortestJob
 from headway.schedule.policies import policies
 from headway.schedule.route import LowestScore
 from headway.schedule.view import View
-from headway.sim.alone import share_of_work
-from headway.sim.experiment import Case, Experiment
+from headway.sim.experiment import Case, Experiment, run_all
 from headway.sim.kernel import run
 from headway.sim.laws import check
 from headway.sim.layout import prepare
@@ -36,8 +35,7 @@ from headway.sim.outcome import outcome_of, simulate_trace
 from headway.sim.policy_row import PolicyRow
 from headway.sim.predictions import Skill, quantiles, view_of
 from headway.sim.scenario import EngineFeatures, PoolSpec
-from headway.sim.site import Site
-from headway.sim.sweep import run_all
+from headway.sim.site import Site, share_of_work
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import RequestSummary
 from headway.workload.oracle import BlockHashes, Trace

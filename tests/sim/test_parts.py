@@ -16,16 +16,14 @@ from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.schedule.route import PREDICTED_WORK
 from headway.schedule.view import ServiceTime
-from headway.sim.alone import alone_ns, share_of_work
 from headway.sim.breakdown import time_parts
 from headway.sim.engine import Engine
-from headway.sim.experiment import Case, Experiment, compare
+from headway.sim.experiment import Case, Experiment, compare, run_all
 from headway.sim.outcome import Outcome, simulate_trace
 from headway.sim.predictions import Skill, kendall_tau, quantiles, shuffled, view_of
-from headway.sim.site import Disaggregation, Outage, Site
+from headway.sim.site import Disaggregation, Outage, Site, alone_ns, share_of_work
 from headway.sim.static_batch import BatchTime, Second, serve_batches
-from headway.sim.sweep import run_all
-from headway.sim.tune import tune
+from headway.sim.study import tune
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 from headway.workload.step import Step

@@ -21,13 +21,13 @@ from headway.cli.options import (
 )
 from headway.cli.show import show
 from headway.sim.breakdown import explain_request
+from headway.sim.experiment import EXECUTORS
 from headway.sim.predictions import parse_predictions
 from headway.sim.scenario import EngineFeatures, PoolSpec, Scenario
 from headway.sim.scenario_file import read_scenario
 from headway.sim.simulate import simulate_scenario
 from headway.sim.site import PLACEMENTS, Disaggregation, find_placement
 from headway.sim.source import Workload
-from headway.sim.sweep import EXECUTORS
 from headway.steptime.calibration import read_calibration
 from headway.steptime.deployment_name import parse_deployment, split_names
 from headway.workload.objective import parse_slo

@@ -170,7 +170,7 @@ class Headway(Policy):
     than the window times the logarithm of how much more work it brings, so the tail stays near
     first come first served; below 0 the largest is moved back by at most ``window / -power``; a
     larger power gives more of the tail for the mean. Window and power are found by simulation,
-    `headway.sim.tune`.
+    `headway.sim.study`.
 
     Attributes:
         window_s: how far a request of e times the usual work is moved.

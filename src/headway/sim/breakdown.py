@@ -10,12 +10,11 @@ from headway.errors import InputError
 from headway.report.chart import Bars
 from headway.report.column import column
 from headway.report.report import Report
-from headway.sim.alone import alone_ns
 from headway.sim.experiment import Case
 from headway.sim.outcome import Outcome
 from headway.sim.scenario import Scenario
 from headway.sim.simulate import question_of
-from headway.sim.site import Site
+from headway.sim.site import Site, alone_ns
 from headway.sim.study import prepare_study
 from headway.sim.world import NONE
 from headway.workload.oracle import Trace

@@ -11,8 +11,7 @@ from headway.sim.failure import fail, failure_ns, postpone, restore
 from headway.sim.memory import cached_prefix
 from headway.sim.queue import enqueue
 from headway.sim.replica import cut_short, plan
-from headway.sim.steps import apply
-from headway.sim.transfer import received
+from headway.sim.steps import apply, received
 from headway.sim.world import NEVER, NONE, ReplicaState, World
 
 

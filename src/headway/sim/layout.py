@@ -173,10 +173,12 @@ def _rules(site: Site, policy: OrderPolicy, order: int, prefixes: BlockHashes | 
         asynchronous=engine.asynchronous,
         chunked_prefill=engine.chunked_prefill,
         reserve_full_prompt=engine.reserve_full_prompt,
+        # The cache, and what of it prompts share.
         block_shift=engine.kv_block_tokens.bit_length() - 1,
         prefix_cache=prefixes is not None,
         hash_tokens=prefixes.tokens if prefixes else 0,
         hash_blocks=prefixes.tokens // engine.kv_block_tokens if prefixes else 0,
+        # Where a request goes.
         scored=score is not None,
         per_request=float(score.per_request) if score else 0.0,
         per_token=float(score.per_token) if score else 0.0,

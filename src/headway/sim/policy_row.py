@@ -29,7 +29,13 @@ from headway.workload.request import Slo
 
 LEVEL = 0.95  # of intervals over seeds
 COMPARED = ("e2e_mean", "e2e_p99", "e2e_max", "ttft_mean", "ttft_p99", "slowdown_mean")
-RELATIVE: dict[str, Any] = {"unit": "%", "scale": 100, "digits": 2, "default": None}
+Difference = Estimate | float | None  # relative to first come first served
+Figure = float | None
+PERCENT: dict[str, Any] = {"unit": "%", "scale": 100}
+OPTIONAL: dict[str, Any] = {"default": None}
+RELATIVE: dict[str, Any] = PERCENT | OPTIONAL | {"digits": 2}
+MS: dict[str, Any] = OPTIONAL | {"unit": "ms", "scale": 1e3}
+HIDDEN: dict[str, Any] = {"detail": True}  # from tables in a terminal
 Tenants = Sequence[tuple[str, Slo]]
 
 
@@ -60,74 +66,39 @@ class PolicyRow(RequestSummary, OrderOfService):
     requests_per_s: float = column(
         "done/s", "requests that ended per second, first arrival to last token", detail=True
     )
-    e2e_mean_vs_fcfs: Estimate | float | None = column(
-        "e2e vs fcfs", "mean e2e, relative to fcfs, paired by seed", **RELATIVE
-    )
-    e2e_p99_vs_fcfs: Estimate | float | None = column(
-        "p99 vs fcfs", "P99 of e2e, relative to fcfs, paired by seed", **RELATIVE
-    )
-    e2e_max_vs_fcfs: Estimate | float | None = column(
-        "max vs fcfs", "longest e2e, relative to fcfs, paired by seed", **RELATIVE, detail=True
-    )
-    ttft_mean_vs_fcfs: Estimate | float | None = column(
-        "TTFT vs fcfs", "mean TTFT, relative to fcfs, paired by seed", **RELATIVE, detail=True
-    )
-    ttft_p99_vs_fcfs: Estimate | float | None = column(
-        "TTFT p99 vs fcfs", "P99 of TTFT, relative to fcfs, paired by seed", **RELATIVE, detail=True
-    )
-    slowdown_mean_vs_fcfs: Estimate | float | None = column(
-        "slowdown vs fcfs",
-        "mean, relative to fcfs, paired by seed",
-        **RELATIVE,
-        detail=True,
-    )
+    e2e_mean_vs_fcfs: Difference = column("e2e vs fcfs", "mean e2e over fcfs, by seed", **RELATIVE)
+    e2e_p99_vs_fcfs: Difference = column("p99 vs fcfs", "P99 of e2e over fcfs, by seed", **RELATIVE)
+    e2e_max_vs_fcfs: Difference = column("max vs fcfs", "longest e2e", **RELATIVE, **HIDDEN)
+    ttft_mean_vs_fcfs: Difference = column("TTFT vs fcfs", "mean TTFT", **RELATIVE, **HIDDEN)
+    ttft_p99_vs_fcfs: Difference = column("p99 vs fcfs", "P99 of TTFT", **RELATIVE, **HIDDEN)
+    slowdown_mean_vs_fcfs: Difference = column("slowdown vs fcfs", "mean", **RELATIVE, **HIDDEN)
 
-    itl_mean_s: float | None = column(
-        "ITL", "gaps between tokens, mean", unit="ms", scale=1e3, detail=True, default=None
-    )
-    itl_p50_s: float | None = column(
-        "ITL p50", "median gap", unit="ms", scale=1e3, detail=True, default=None
-    )
-    itl_p90_s: float | None = column(
-        "ITL p90", "90% below", unit="ms", scale=1e3, detail=True, default=None
-    )
-    itl_p99_s: float | None = column(
-        "ITL p99", "99% of gaps between tokens below", unit="ms", scale=1e3, default=None
-    )
-    itl_max_s: float | None = column(
-        "ITL max", "longest gap", unit="ms", scale=1e3, detail=True, default=None
-    )
-    slowdown_mean: float | None = column(
-        "slowdown", "e2e over that on an empty replica, mean", default=None
-    )
-    slowdown_p50: float | None = column("p50", "median slowdown", detail=True, default=None)
-    slowdown_p90: float | None = column("p90", "90% of slowdowns below", detail=True, default=None)
-    slowdown_p99: float | None = column("p99", "99% of slowdowns below", detail=True, default=None)
-    slowdown_max: float | None = column("max", "largest slowdown", detail=True, default=None)
+    itl_mean_s: Figure = column("ITL", "gaps between tokens, mean", **MS, **HIDDEN)
+    itl_p50_s: Figure = column("ITL p50", "median gap between tokens", **MS, **HIDDEN)
+    itl_p90_s: Figure = column("ITL p90", "90% of gaps between tokens below", **MS, **HIDDEN)
+    itl_p99_s: Figure = column("ITL p99", "99% of gaps between tokens below", **MS)
+    itl_max_s: Figure = column("ITL max", "longest gap between tokens", **MS, **HIDDEN)
+    slowdown_mean: Figure = column("slowdown", "e2e over that alone, mean", **OPTIONAL)
+    slowdown_p50: Figure = column("slowdown p50", "median slowdown", **OPTIONAL, **HIDDEN)
+    slowdown_p90: Figure = column("slowdown p90", "90% below", **OPTIONAL, **HIDDEN)
+    slowdown_p99: Figure = column("slowdown p99", "99% below", **OPTIONAL, **HIDDEN)
+    slowdown_max: Figure = column("slowdown max", "largest slowdown", **OPTIONAL, **HIDDEN)
 
-    utilisation: float | None = column(
-        "busy", "share of the run in which replicas execute", unit="%", scale=100, default=None
+    utilisation: Figure = column(
+        "busy", "share of the run in which replicas execute", **(OPTIONAL | PERCENT)
     )
-    usd_per_mtok_output: float | None = column(
-        "$/Mtok out", "all cost on output tokens, idle time included", default=None
+    usd_per_mtok_output: Figure = column(
+        "$/Mtok out", "all cost on output tokens, idle time included", **OPTIONAL
     )
-    joules_per_output_token: float | None = column(
-        "energy", "of all accelerators per output token", unit="J/token", default=None
+    joules_per_output_token: Figure = column(
+        "energy", "of all accelerators per output token", unit="J/token", **OPTIONAL
     )
-    span_s: float = column("span", "first arrival to last token", unit="s", detail=True)
-    preemptions: float | None = column(
-        "preemptions", "times that a request lost its cache", detail=True, default=None
-    )
-    busy_s: float | None = column(
-        "busy time", "of all replicas, executing", unit="s", detail=True, default=None
-    )
-    steps: float | None = column("steps", "of all replicas", detail=True, default=None)
-    decode_tokens: float | None = column(
-        "decoded", "tokens that decode steps gave", detail=True, default=None
-    )
-    prefill_tokens: float | None = column(
-        "prefilled", "prompt tokens that were computed", detail=True, default=None
-    )
+    span_s: float = column("span", "first arrival to last token", unit="s", **HIDDEN)
+    preemptions: Figure = column("preemptions", "of running requests", **OPTIONAL, **HIDDEN)
+    busy_s: Figure = column("busy time", "of all replicas", unit="s", **OPTIONAL, **HIDDEN)
+    steps: Figure = column("steps", "of all replicas", **OPTIONAL, **HIDDEN)
+    decode_tokens: Figure = column("decoded", "tokens of decode steps", **OPTIONAL, **HIDDEN)
+    prefill_tokens: Figure = column("prefilled", "prompt tokens computed", **OPTIONAL, **HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)

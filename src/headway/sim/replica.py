@@ -103,9 +103,9 @@ def _launch(w: World, replica: ReplicaState, now: int, new: int, pairs: int, blo
     replica.num_plans += 1
     steps = 1
     if new > 0:
-        step_ns = mixed_ns(w.mixed_table, replica.pool, decodes, kv_tokens, new, pairs)
+        step_ns = mixed_ns(w.mixed_table[replica.pool], decodes, kv_tokens, new, pairs)
     else:
-        step_ns = decode_ns(w.decode_table, replica.pool, replica.context_shift, decodes, kv_tokens)
+        step_ns = decode_ns(w.decode_table[replica.pool], replica.context_shift, decodes, kv_tokens)
         steps = _equal_steps(w, replica, blocked)
 
     replica.start_ns = start_ns

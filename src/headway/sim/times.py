@@ -54,11 +54,11 @@ class StepTable:
 
     def decode_step_ns(self, sequences: int, kv_tokens: int) -> int:
         """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
-        return int(decode_ns(self.decode_ns[None], 0, self.shift, sequences, kv_tokens))
+        return int(decode_ns(self.decode_ns, self.shift, sequences, kv_tokens))
 
     def mixed_step_ns(self, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
         """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
-        return int(mixed_ns(self.mixed_ns[None], 0, sequences, kv_tokens, new, pairs))
+        return int(mixed_ns(self.mixed_ns, sequences, kv_tokens, new, pairs))
 
     def overhead_ns(self, prompt_tokens: Ints) -> Ints:
         """Return the nanoseconds between arrival and queue of prompts of so many tokens.
@@ -161,9 +161,9 @@ def _prompts(max_tokens: int) -> Floats:
 
 
 @compiled
-def decode_ns(table: Ints, pool: int, shift: int, sequences: int, kv_tokens: int) -> int:
+def decode_ns(table: Ints, shift: int, sequences: int, kv_tokens: int) -> int:
     """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
-    return int(table[pool, sequences, min(kv_tokens >> shift, BUCKETS - 1)])
+    return int(table[sequences, min(kv_tokens >> shift, BUCKETS - 1)])
 
 
 @compiled
@@ -176,7 +176,7 @@ def _octave(value: float, unit: float) -> tuple[int, float]:
 
 
 @compiled
-def mixed_ns(grid: Floats, pool: int, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
+def mixed_ns(grid: Floats, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
     """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
     # Where the step lies on each axis: the cell, and the place in it.
     n, n_part = _octave(float(sequences), 1.0)
@@ -197,7 +197,7 @@ def mixed_ns(grid: Floats, pool: int, sequences: int, kv_tokens: int, new: int, 
             c_weight = c_part if j else 1 - c_part
             if c_weight == 0.0:
                 continue
-            corner = grid[pool, n + i, c + j]
+            corner = grid[n + i, c + j]
             low = corner[p, a] * (1 - a_part) + corner[p, a + 1] * a_part
             high = corner[p + 1, a] * (1 - a_part) + corner[p + 1, a + 1] * a_part
             total += n_weight * c_weight * (low * (1 - p_part) + high * p_part)
