@@ -19,7 +19,6 @@ from headway.predict.embedding import SentenceEmbedding
 from headway.predict.evaluate import evaluate
 from headway.predict.log import Observation, read_log, recorded_observations
 from headway.predict.storage import check_free, load, save
-from headway.record.store import is_record
 
 FOLDER = click.Path(path_type=Path)
 MAX_TEXT_BYTES = 64_000_000
@@ -134,6 +133,8 @@ def card_command(folder: Path | None, files: AnswerFiles) -> None:
 
 def _observations(log: str) -> list[Observation]:
     """Return the finished requests of a log, or of a gateway's record."""
+    from headway.record.store import is_record
+
     return recorded_observations(log) if is_record(log) else read_log(Path(log))
 
 

@@ -18,8 +18,6 @@ from typing import Any
 from headway.errors import InputError
 from headway.predict.prediction import MAX_TOKENS
 from headway.predict.text import request_text
-from headway.record.store import record_name
-from headway.record.trace import answered_entries
 from headway.workload.request import Request
 
 MAX_LINE_BYTES = 32_000_000
@@ -85,6 +83,10 @@ def recorded_observations(where: str | Path) -> list[Observation]:
         InputError: it is no record, or no prompts were kept.
 
     """
+    # Only here: a text or a log needs no database.
+    from headway.record.store import record_name
+    from headway.record.trace import answered_entries
+
     observations = [
         Observation(
             prompt=entry.prompt,

@@ -205,7 +205,7 @@ class CardRow:
     prompts: int = column("prompts", "different prompts among them")
     models: str = column("models", "who answered, the most frequent first")
     sources: str = column("sources", "where prompts come from, the most frequent first")
-    scores: str = column("scores", "how good it was when it was trained")
+    scores: str = column("scores", "how good it was when it was trained", detail=True)
     trained_on: str = column("trained", "on which day")
     weakness: str = column("weakness", "where not to trust it")
 
