@@ -57,7 +57,7 @@ def layouts(
     # Every product of tensor, pipeline and data degrees of the right size.
     tensor = degrees
     if num_accelerators is None:
-        tensor = np.union1d(degrees, _head_shares(model, limit))
+        tensor = np.concatenate([degrees, _head_shares(model, limit)])
     stages = degrees if pipeline else np.ones(1)
     groups = degrees if moe else np.ones(1)
     tp, pp, dp = (axis.ravel() for axis in np.meshgrid(tensor, stages, groups, indexing="ij"))
@@ -72,7 +72,7 @@ def layouts(
     rows = [np.ones_like(tp)]
     if two_dimensional and not moe:
         rows.append(2.0 ** np.floor(np.log2(tp) / 2))
-    candidates = np.unique(
+    candidates = _distinct(
         np.concatenate(
             [
                 np.stack([tp, pp, dp, ep, np.where(tp % fold == 0, fold, 1.0)])
@@ -80,8 +80,7 @@ def layouts(
                 for fold in rows
             ],
             axis=1,
-        ),
-        axis=1,
+        )
     )
 
     valid = Parallelism(*candidates).valid(model, cluster)
@@ -184,8 +183,17 @@ def _degrees(limit: int, num_accelerators: int | None) -> Array:
     powers = 2.0 ** np.arange(np.floor(np.log2(limit)) + 1)
     if num_accelerators is None:
         return powers
-    divisors = np.arange(1, num_accelerators + 1)
-    return np.unique(divisors[num_accelerators % divisors == 0].astype(float))
+    return np.array([float(d) for d in range(1, num_accelerators + 1) if num_accelerators % d == 0])
+
+
+def _distinct(columns: Array) -> Array:
+    """Return the distinct columns in lexical order.
+
+    As `numpy.unique`, which would load masked arrays: a tenth of a command's start.
+    """
+    ordered = columns[:, np.lexsort(columns[::-1])]
+    is_new = np.any(np.diff(ordered, axis=1) != 0, axis=0)
+    return ordered[:, np.concatenate([[True], is_new])]
 
 
 def _head_shares(model: ModelArchitecture, limit: float) -> Array:
