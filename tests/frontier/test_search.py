@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import DoesNotFitError, InputError
-from headway.frontier.answer import frontier
+from headway.frontier.answer import frontier_of as frontier
 from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.question import Question
 from headway.frontier.search import Points, concurrencies, front, search

@@ -10,7 +10,6 @@ import click
 from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import COUNT, demand_option, pipeline_option
 from headway.cli.serving_options import (
-    DEFAULT_ENGINE,
     NO_ENGINE,
     PlaceOptions,
     RequestOptions,
@@ -18,8 +17,10 @@ from headway.cli.serving_options import (
     request_options,
 )
 from headway.cli.show import show
-from headway.frontier.answer import frontier as frontier_report
+from headway.frontier.answer import frontier_of
 from headway.report.report import Report
+from headway.serving.row import ServingRow
+from headway.steptime.calibration import DEFAULT_ENGINE
 
 ROWS_SHOWN = 12
 
@@ -57,7 +58,7 @@ def frontier(
         max_accelerators=max_accelerators,
         pipeline=pipeline,
     )
-    report = frontier_report(question, place.clusters)
+    report = frontier_of(question, place.clusters)
     show(report, files, None if show_all else representative(report))
 
 

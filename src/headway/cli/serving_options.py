@@ -36,14 +36,19 @@ from headway.model.precision import Precision
 from headway.serving.load import Load
 from headway.serving.token_prices import ApiPrices
 from headway.steptime.acceptance import speculation_by
-from headway.steptime.calibration import Calibration, read_calibration, shipped
+from headway.steptime.calibration import (
+    DEFAULT_ENGINE,
+    Calibration,
+    read_calibration,
+    shipped,
+)
 from headway.steptime.deployment import Deployment, EngineLimits, default_limits
 from headway.steptime.layouts import fastest_deployment
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation
 
-DEFAULT_ENGINE, NO_ENGINE = "vllm", "none"
+NO_ENGINE = "none"
 
 
 @dataclass(frozen=True, slots=True)

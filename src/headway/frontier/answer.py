@@ -11,16 +11,100 @@ from headway.errors import DoesNotFitError, InputError
 from headway.frontier.pareto import marks, pareto_front
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
+from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
 from headway.report.column import Value
 from headway.report.report import Report
 from headway.serving.estimate import serve
+from headway.serving.load import Load
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
 from headway.serving.row import FRONTIER_CHART, ServingRow
+from headway.steptime.calibration import DEFAULT_ENGINE
+from headway.steptime.layouts import MAX_ACCELERATORS
 from headway.steptime.placed_model import native
+from headway.steptime.speculative import Speculation
 
 
-def frontier(question: Question, clusters: Sequence[Cluster]) -> Report[ServingRow]:
+class Frontier(Report[ServingRow]):
+    """The fronts of several clusters as a report, with its three points to look at by name."""
+
+    __slots__ = ()
+
+    @property
+    def preferred(self) -> ServingRow:
+        """The point with the largest speed^3 / cost (Erdil 2025, section 4.1)."""
+        return self.rows[self.marks["preferred"]]
+
+    @property
+    def cheapest(self) -> ServingRow:
+        """The point with the least cost per output token."""
+        return self.rows[self.marks["cheapest"]]
+
+    @property
+    def fastest(self) -> ServingRow:
+        """The point with the most tokens per second and user."""
+        return self.rows[self.marks["fastest"]]
+
+
+def frontier(
+    model: ModelArchitecture | str,
+    on: Cluster | str | Sequence[Cluster | str],
+    *,
+    load: Load | None = None,
+    engine: str | None = DEFAULT_ENGINE,
+    precision: Precision | str | None = None,
+    speculation: Speculation | None = None,
+    prefilled: bool = False,
+    max_accelerators: int = MAX_ACCELERATORS,
+) -> Frontier:
+    """Return speed per user against cost per token, over all layouts and requests at once.
+
+    Args:
+        model: what is served, or its name.
+        on: accelerators, or their names (``"h100,mi300x"``, ``"all"``).
+        load: lengths of the requests, 2000 tokens in and 400 out by default; how many are there at
+            once is what the frontier varies.
+        engine: the serving engine whose measured step times are taken where its vendor was
+            measured; elsewhere, and with ``None``, those of the data sheet.
+        precision: of weights, activations and KV cache; as the model was published by default.
+        speculation: who drafts, ``None`` for nobody.
+        prefilled: whether prompts are computed elsewhere: decoding alone is searched and billed.
+        max_accelerators: largest engine considered.
+
+    Raises:
+        DoesNotFitError: the model fits on none of the clusters.
+        InputError: a name is unknown, or no cluster has a price.
+
+    """
+    if isinstance(model, str):
+        precision = find_precision(model) if precision is None else precision
+        model = find_model(model)
+    lengths = Load(prompt=2000, output=400) if load is None else load
+    question = Question(
+        model=model,
+        precision=Precision.parse(precision) if isinstance(precision, str) else precision,
+        prompt_tokens=float(np.asarray(lengths.prompt)),
+        output_tokens=float(np.asarray(lengths.output)),
+        cached_fraction=float(np.asarray(lengths.cached)),
+        prefilled=prefilled,
+        engine=engine,
+        speculation=speculation,
+        max_accelerators=max_accelerators,
+    )
+    return frontier_of(question, clusters_of(on))
+
+
+def clusters_of(on: Cluster | str | Sequence[Cluster | str]) -> tuple[Cluster, ...]:
+    """Return the clusters that ``on`` names or holds."""
+    parts = [on] if isinstance(on, Cluster | str) else on
+    named = (find_clusters(part) if isinstance(part, str) else (part,) for part in parts)
+    return tuple(cluster for clusters in named for cluster in clusters)
+
+
+def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
     """Return the fronts of ``clusters``, with the preferred, cheapest and fastest point of all.
 
     A cluster whose vendor the engine was never measured on is answered from the data sheet; one on
@@ -58,7 +142,7 @@ def frontier(question: Question, clusters: Sequence[Cluster]) -> Report[ServingR
             raise min(failures, key=lambda error: error.missing_bytes)
         raise InputError(f"no price is known for {clusters[0].name}; give one with --price")
     marked_rows, marks = mark(rows)
-    return Report(
+    return Frontier(
         kind="frontier",
         title=_title(question, clusters),
         question=question_of(question, clusters),

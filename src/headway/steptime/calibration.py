@@ -28,6 +28,7 @@ from headway.steptime.work import Array
 from headway.user_file import read_json
 
 VERSION = 2
+DEFAULT_ENGINE = "vllm"  # measured on most vendors
 MOST_FILE_BYTES = 2_000_000
 QUANTITIES = ("tpot", "ttft", "throughput", "energy")
 # How a question may differ from what was measured, nearest first.
