@@ -1,10 +1,8 @@
 """The time of forward passes, in four components, for many batches at once."""
 
-from headway.hardware.catalogue import find_cluster
-from headway.model.catalogue import find_model
-from headway.steptime.deployment import Deployment
+import headway as hw
 
-deployment = Deployment(find_model("llama-3.1-70b"), find_cluster("h100"), tp=8)
+deployment = hw.deployment("llama-3.1-70b@8xh100:tp8")
 batches = [1, 16, 64, 256]
 time = deployment.step_time(batches, context=4096)
 parts = time.components

@@ -1,8 +1,8 @@
 """What is an order worth before it runs? The Azure code workload at 90% of saturation."""
 
-from headway.sim.simulate import simulate
+import headway as hw
 
-report = simulate(
+report = hw.simulate(
     "azure-code",
     on="llama-3.1-8b@h100:tp1",
     policies=["sjf", "hrrn"],

@@ -11,7 +11,9 @@ next to nothing::
     print(served.tpot_s.expected)
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from headway.frontier.what_if import Target, what_if
     from headway.hardware.catalogue import find_cluster as cluster
     from headway.ideal.reference import idealize
-    from headway.load.session import load_test
+    from headway.load.session import LoadPlan, load_test
     from headway.measure.calibrate import calibrate
     from headway.model.catalogue import find_model as model
     from headway.predict.answer import predict_length as predict
@@ -64,6 +66,7 @@ _PLACES = {
     "calibrate": "headway.measure.calibrate:calibrate",
     "read_calibration": "headway.steptime.calibration:read_calibration",
     "idealize": "headway.ideal.reference:idealize",
+    "LoadPlan": "headway.load.session:LoadPlan",
     "load_test": "headway.load.session:load_test",
     # Schedule.
     "predict": "headway.predict.answer:predict_length",
@@ -84,6 +87,7 @@ __all__ = [  # as in _PLACES, for type checkers
     "HeadwayError",
     "InputError",
     "Load",
+    "LoadPlan",
     "Question",
     "Report",
     "Target",
@@ -120,3 +124,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PLACES})
+
+
+class _PublicFace(ModuleType):
+    """The package ``headway``, in which ``model``, ``frontier`` and ``predict`` are functions.
+
+    Rooms have these names too. Python stores a room in its package once it is imported, and would
+    so replace the function; the room is still found by ``from headway.frontier import ...``.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PLACES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _PublicFace
