@@ -19,7 +19,6 @@ from headway.cli.serving_options import (
 from headway.cli.show import show
 from headway.frontier.answer import frontier_of
 from headway.report.report import Report
-from headway.serving.row import ServingRow
 from headway.steptime.calibration import DEFAULT_ENGINE
 
 ROWS_SHOWN = 12
