@@ -107,7 +107,8 @@ class Doubt:
             return "from the data sheet alone: no engine is named, or none was measured"
         octaves = float(np.max(self.octaves))
         words = NOVELTY_IN_WORDS[self.novelty]
-        return words if octaves == 0 else f"{words}; {octaves:.2g} doublings outside the range"
+        doublings = "doubling" if octaves == 1 else "doublings"
+        return words if octaves == 0 else f"{words}; {octaves:.2g} {doublings} outside the range"
 
 
 def distance(deployment: Deployment, loop: ClosedLoop, shape: LoadShape) -> Array:

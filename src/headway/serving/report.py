@@ -76,11 +76,12 @@ def sources_of(deployment: Deployment) -> dict[str, str]:
 
 def notes_of(served: ServingEstimate) -> Iterator[str]:
     """Yield what a reader must know besides the numbers of one deployment."""
-    yield f"{served.deployment.cluster.name}: basis {served.basis.value}; {served.doubt.words}"
+    cluster = served.deployment.cluster.name
+    yield f"{cluster}: basis {served.basis.value}; {served.doubt.words}"
     queued = served.shape.seats < served.shape.concurrency
     if np.any(queued):
         seats = float(np.max(served.shape.seats[queued]))
-        yield f"at most {seats:g} requests run at once; the others queue"
+        yield f"{cluster}: at most {seats:g} requests run at once; the others queue"
 
     drafting = served.deployment.drafting
     if drafting is not None and drafting.speculation.source:
