@@ -7,8 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-all lint check clean
 
 demo: $(STAMP)
-	$(BIN)/headway frontier llama-3.1-70b --on h100,h200,mi300x --context 4096 \
-		--speculate llama-3.1-8b --acceptance 0.8 \
+	$(BIN)/headway frontier llama-3.1-70b --on h100,h200,mi300x \
 		--json out/frontier.json --html out/frontier.html --png out/frontier.png
 
 test: $(STAMP)

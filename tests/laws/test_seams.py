@@ -24,11 +24,10 @@ from headway.workload.step import Step
 SERVED = "llama-3.1-8b@h100:tp1"
 
 
-@dataclass(frozen=True, slots=True)
 class EverySecond:
     """A machine that takes one second for a step, whatever is in it."""
 
-    request_overhead: RequestOverhead = RequestOverhead()
+    request_overhead = RequestOverhead()
 
     def step_time(self, step: Step) -> TimeEstimate:
         """Return one second for every step."""
@@ -89,14 +88,10 @@ class AsLongAsThePrompt:
 
 def test_a_length_predictor_is_a_class() -> None:
     predictor = AsLongAsThePrompt()
+    lengths = np.arange(10, 60)
+    trace = Trace(np.arange(50) / 10, lengths, lengths[::-1], prompts=("word " * 10,) * 50)
     runs = hw.simulate(
-        "azure-code",
-        on=SERVED,
-        policies=["sjf"],
-        predictor=predictor,
-        load=1.0,
-        num_requests=50,
-        seeds=1,
+        trace, on=SERVED, policies=["fcfs", "sjf"], predictor=predictor, rate=50.0, seeds=1
     )
     assert predictor.asked >= 50
     assert any(row.policy == "sjf" for row in runs.rows)
