@@ -29,7 +29,7 @@ from headway.user_file import read_json
 
 VERSION = 2
 DEFAULT_ENGINE = "vllm"  # measured on most vendors
-MOST_FILE_BYTES = 2_000_000
+MAX_FILE_BYTES = 2_000_000
 QUANTITIES = ("tpot", "ttft", "throughput", "energy")
 # How a question may differ from what was measured, nearest first.
 CELL, HARDWARE, MODEL, BOTH = "cell", "hardware", "model", "both"
@@ -202,7 +202,7 @@ def read_calibration(path: Path) -> Calibration:
         InputError: the file is missing or is none of ours.
 
     """
-    tree = read_json(path, "a calibration file", MOST_FILE_BYTES)
+    tree = read_json(path, "a calibration file", MAX_FILE_BYTES)
     if not isinstance(tree, dict) or tree.get("headway_own_calibration") != VERSION:
         raise InputError(
             f"{path.name[:80]!r} is not a calibration file; write one with headway calibrate"
