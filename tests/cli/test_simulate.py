@@ -39,7 +39,7 @@ def test_json_is_a_report_and_the_same_every_time() -> None:
     for key in ("ttft", "tpot", "e2e"):
         for which in ("mean", "p50", "p90", "p99", "max"):
             assert isinstance(getattr(row, f"{key}_{which}_s"), float)
-    assert json.loads(first)["question"]["max_num_seqs"] == 256
+    assert json.loads(first)["question"]["max_num_seqs"] == 1024
 
 
 def test_requests_that_do_not_fit_are_told_of() -> None:

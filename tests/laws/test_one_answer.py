@@ -52,7 +52,7 @@ def test_every_command_gives_the_same_answer(
 
     # Python answers as the command does.
     name = f"{model}@{point['num_accelerators']}x{chip}:{point['layout']}"
-    deployment = hw.deployment(name, engine=None if engine == "none" else engine)
+    deployment = hw.deployment(name, engine=engine)
     served = deployment.serve(hw.Load(prompt=512, output=64, concurrency=point["concurrency"]))
     assert float(served.tpot_s.expected) == estimate["tpot_s"]
     assert float(served.ttft_s.expected) == estimate["ttft_s"]
@@ -80,5 +80,5 @@ def test_every_command_gives_the_same_answer(
     runs = ask(
         "simulate", str(trace), "--on", name, "--engine", engine, "--policy", "fcfs", "--seeds", "1"
     )
-    assert runs["rows"][0]["tpot_mean_s"] == pytest.approx(single["tpot_s"], rel=0.01)
+    assert runs["rows"][0]["tpot_mean_s"] == pytest.approx(single["tpot_s"], rel=0.02)
     assert runs["rows"][0]["ttft_mean_s"] == pytest.approx(single["ttft_s"], rel=0.02)

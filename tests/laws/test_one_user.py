@@ -14,11 +14,11 @@ from headway.steptime.deployment_name import parse_deployment
 from headway.workload.oracle import Trace
 
 
-@pytest.mark.parametrize("engine", [None, "vllm", "tensorrt-llm"])
+@pytest.mark.parametrize("engine", ["none", "vllm", "tensorrt-llm"])
 @pytest.mark.parametrize("name", ["llama-3.1-8b@h100:tp1", "llama-3.3-70b@8xh100:tp8"])
 @pytest.mark.parametrize(("prompt", "output"), [(512, 64), (2000, 400)])
 def test_one_user_waits_as_long_as_the_step_times_say(
-    engine: str | None, name: str, prompt: int, output: int
+    engine: str, name: str, prompt: int, output: int
 ) -> None:
     deployment = parse_deployment(name, engine=engine)
     served = deployment.serve(Load(prompt=prompt, output=output, concurrency=1))

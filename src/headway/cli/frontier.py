@@ -10,7 +10,6 @@ import click
 from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import COUNT, demand_option, pipeline_option
 from headway.cli.serving_options import (
-    NO_ENGINE,
     PlaceOptions,
     RequestOptions,
     place_options,
@@ -19,7 +18,7 @@ from headway.cli.serving_options import (
 from headway.cli.show import show
 from headway.frontier.answer import frontier_of
 from headway.report.report import Report
-from headway.steptime.calibration import DEFAULT_ENGINE
+from headway.steptime.calibration import DEFAULT_ENGINE, NO_ENGINE
 
 ROWS_SHOWN = 12
 

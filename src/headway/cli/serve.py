@@ -36,7 +36,9 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
     metavar="MODEL@HARDWARE",
     help="The deployment behind it, such as llama-3.1-8b@h100:tp1: the first expectation of times.",
 )
-@click.option("--engine", metavar="NAME", help="Serving engine of --on, such as vllm.")
+@click.option(
+    "--engine", metavar="NAME", help="Serving engine of --on, or none. Default: vllm if measured."
+)
 @click.option("--policy", metavar="NAME", help="In what order requests wait. Default: headway.")
 @click.option(
     "--mode",

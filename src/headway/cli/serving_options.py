@@ -36,19 +36,12 @@ from headway.model.precision import Precision
 from headway.serving.load import Load
 from headway.serving.token_prices import ApiPrices
 from headway.steptime.acceptance import speculation_by
-from headway.steptime.calibration import (
-    DEFAULT_ENGINE,
-    Calibration,
-    read_calibration,
-    shipped,
-)
+from headway.steptime.calibration import Calibration, engine_named, read_calibration, shipped
 from headway.steptime.deployment import Deployment, EngineLimits, default_limits
 from headway.steptime.layouts import fastest_deployment
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation
-
-NO_ENGINE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +90,7 @@ class PlaceOptions:
 
     def engine_on(self, cluster: Cluster) -> str | None:
         """The serving engine: as named; by default vllm where its step times were measured."""
-        if self.engine is None:
-            vendor = cluster.accelerator.vendor
-            return DEFAULT_ENGINE if shipped().has_measured(vendor, DEFAULT_ENGINE) else None
-        return None if self.engine == NO_ENGINE else self.engine
+        return engine_named(self.engine, cluster.accelerator.vendor)
 
     @property
     def speculation(self) -> Speculation | None:
@@ -121,10 +111,7 @@ place_options = as_object(
         click.argument("model"),
         on_option(),
         precision_option,
-        engine_option(
-            help="Serving engine whose measured step times are taken: vllm, sglang, tensorrt-llm; "
-            f"{NO_ENGINE}: the data sheet alone. Default: {DEFAULT_ENGINE} where it was measured."
-        ),
+        engine_option(),
         calibration_option,
         price_option,
         click.option(

@@ -23,6 +23,7 @@ from headway.report.chart import Chart
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.report.report import Report
+from headway.steptime.calibration import NO_ENGINE
 
 MAX_REQUESTS = 5_000_000
 
@@ -48,7 +49,8 @@ class Footing:
     Attributes:
         clusters: reference accelerators, or their names.
         requests: what every model is to answer.
-        engine: the measured engine that runs the models, ``None`` for the data sheet alone.
+        engine: the serving engine whose measured step times are taken, ``"none"`` for the data
+            sheet alone; by default vllm where it was measured.
         precision: of every model; ``None`` for what it was published in.
         num_accelerators: that each model has to itself; as few as hold it by default.
         each: one row per request instead of the mean of a scenario.
@@ -57,7 +59,7 @@ class Footing:
 
     clusters: Sequence[Cluster | str] = ("a100",)
     requests: Sequence[RequestLengths] = (RequestLengths(512, 64),)
-    engine: str | None = "vllm"
+    engine: str | None = None
     precision: str | None = None
     num_accelerators: int | None = None
     each: bool = False
@@ -157,10 +159,10 @@ def ideal_report(
             "on": _listing(cluster.name for cluster in clusters),
             "accelerators": footing.num_accelerators,
             "requests": len(footing.requests),
-            "engine": footing.engine,
+            "engine": _listing(r.engine or NO_ENGINE for r in references),
         },
         rows=tuple(rows),
-        notes=_notes(footing, references, profiles),
+        notes=_notes(references, profiles),
         sources={f"price of {name}": price.url for name, price in prices.items() if price},
         charts=(CHART,) if any(row.energy_j is not None for row in rows) else (),
     )
@@ -287,13 +289,14 @@ def _mean_runtime_s(runtime: RuntimeModel, group: _Group, level: float | None) -
     return Estimate(float(runtime.predict(*lengths).mean()), lower_s, upper_s, level)
 
 
-def _notes(footing: Footing, references: Sized, profiles: Sized) -> tuple[str, ...]:
+def _notes(references: Sequence[Reference], profiles: Sized) -> tuple[str, ...]:
+    engines = sorted({reference.engine for reference in references if reference.engine})
     notes = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
-    if references and footing.engine is None:
+    if references and not engines:
         notes.append("the range is from the hardware's bound to poor kernels")
     elif references:
         notes.append(
-            f"as {footing.engine} runs it, by the shipped calibration; the range holds 90%. "
+            f"as {', '.join(engines)} runs it, by the shipped calibration; the range holds 90%. "
             "An accelerator or model that was not measured borrows from its relatives"
         )
 

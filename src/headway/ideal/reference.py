@@ -18,6 +18,7 @@ from headway.measure.trials import Interval
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
+from headway.steptime.calibration import engine_named
 from headway.steptime.deployment import Deployment
 from headway.steptime.layouts import PROBE_TOKENS, fastest_deployment
 from headway.steptime.time_estimate import Basis
@@ -80,7 +81,7 @@ def idealize(
     model: ModelArchitecture | str,
     on: Cluster | str = "a100",
     *,
-    engine: str | None = "vllm",
+    engine: str | None = None,
     precision: Precision | str | None = None,
     num_accelerators: int | None = None,
     context_tokens: float = 4096,
@@ -92,7 +93,8 @@ def idealize(
     Args:
         model: or its name.
         on: accelerators, or their name.
-        engine: the measured engine that runs the model; ``None`` for the data sheet alone.
+        engine: the serving engine whose measured step times are taken, ``"none"`` for the data
+            sheet alone; by default vllm where it was measured.
         precision: of the model; as it was published, where a name is given.
         num_accelerators: how many, or as few as hold the model, in powers of two.
         context_tokens: that one sequence must have room for.
@@ -108,11 +110,12 @@ def idealize(
             find_precision(model) if precision is None else precision,
             find_model(model),
         )
+    cluster = find_cluster(on) if isinstance(on, str) else on
     deployment = fastest_deployment(
         model,
-        find_cluster(on) if isinstance(on, str) else on,
+        cluster,
         precision=precision,
-        engine=engine,
+        engine=engine_named(engine, cluster.accelerator.vendor),
         num_accelerators=num_accelerators,
         context_tokens=context_tokens,
     )

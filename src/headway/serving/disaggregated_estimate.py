@@ -135,7 +135,7 @@ def _doubt(stages: TwoStages, loop: ClosedLoop, prefill: StageTimes, decode: Sta
         newest,
         octaves=np.asarray(max(float(np.max(doubt.octaves)) for doubt in doubts)),
         draft_spread=doubts[1].draft_spread,
-        basis=Basis.weakest(*(doubt.basis for doubt in doubts)),
+        bases=np.asarray(Basis.weakest(*(doubt.basis for doubt in doubts)), dtype=object),
     )
 
 

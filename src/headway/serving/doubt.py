@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.serving.closed_loop import ClosedLoop, LoadShape
 from headway.serving.quantity import Quantity
@@ -41,7 +42,7 @@ class Doubt:
             accepted at an assumed rate.
         novelty: what of the question was never measured, as `calibration.NOVELTIES` names it;
             ``None`` without a measured engine.
-        basis: the weakest of what the answer rests on.
+        bases: for each question the weakest `Basis` of what its answer rests on.
 
     """
 
@@ -49,7 +50,7 @@ class Doubt:
     octaves: Array
     draft_spread: float
     novelty: str | None
-    basis: Basis
+    bases: npt.NDArray[np.object_]
 
     @classmethod
     def of(
@@ -65,19 +66,27 @@ class Doubt:
                 octaves=np.zeros(()),
                 draft_spread=spread,
                 novelty=None,
-                basis=Basis.weakest(step.basis, acceptance),
+                bases=np.asarray(Basis.weakest(step.basis, acceptance), dtype=object),
             )
 
         octaves, calibration = distance(deployment, loop, shape), deployment.calibration
         novelty = calibration.novelty(model.subject)
-        fitted = calibration.basis(model.subject, float(np.max(octaves)))
+        bases = [
+            Basis.weakest(calibration.basis(model.subject, value), acceptance)
+            for value in octaves.flat
+        ]
         return cls(
             log_quantiles=calibration.quantiles[novelty],
             octaves=octaves,
             draft_spread=spread,
             novelty=novelty,
-            basis=Basis.weakest(fitted, acceptance),
+            bases=np.array(bases, dtype=object).reshape(octaves.shape),
         )
+
+    @property
+    def basis(self) -> Basis:
+        """The weakest of what any of the answers rests on."""
+        return Basis.weakest(*self.bases.flat)
 
     def around(self, quantity: str, expected: Array, lower: Array, upper: Array) -> Quantity:
         """Return ``expected`` with its interval.
@@ -88,7 +97,7 @@ class Doubt:
         spread = 0.0 if quantity == "ttft" else self.draft_spread
         if self.log_quantiles is None:
             lower, upper = lower * np.exp(-spread), upper * np.exp(spread)
-            return Quantity(expected, lower, upper, level=None, basis=self.basis)
+            return Quantity(expected, lower, upper, level=None, bases=self.bases)
 
         low, high = self.log_quantiles[quantity]
         widening = 1 + WIDENING_PER_OCTAVE * self.octaves
@@ -97,7 +106,7 @@ class Doubt:
             expected * np.exp(-np.hypot(low * widening, spread)),
             expected * np.exp(np.hypot(high * widening, spread)),
             level=LEVEL,
-            basis=self.basis,
+            bases=self.bases,
         )
 
     @property

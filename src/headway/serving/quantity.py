@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.report.estimate import Estimate
 from headway.steptime.time_estimate import Basis
@@ -19,7 +20,7 @@ class Quantity:
         expected, lower, upper: the value, and the ends of its interval.
         level: the share of cases that the interval holds; ``None`` where it runs from what the
             data sheet allows to poor kernels.
-        basis: the weakest of what the value rests on.
+        bases: for each value the weakest `Basis` of what it rests on; broadcasts.
 
     """
 
@@ -27,7 +28,12 @@ class Quantity:
     lower: Array
     upper: Array
     level: float | None
-    basis: Basis
+    bases: npt.NDArray[np.object_]
+
+    @property
+    def basis(self) -> Basis:
+        """The weakest of what any of the values rests on."""
+        return Basis.weakest(*self.bases.flat)
 
     def __float__(self) -> float:
         return float(self.expected)
@@ -41,7 +47,7 @@ class Quantity:
             lower=min(float(self.lower[index]), expected),
             upper=max(float(self.upper[index]), expected),
             level=self.level,
-            basis=self.basis.value,
+            basis=np.broadcast_to(self.bases, np.shape(self.expected))[index].value,
         )
 
     def scaled(self, factor: Array | float) -> Quantity:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.report.estimate import Estimate
 from headway.report.report import Report
@@ -15,6 +16,7 @@ from headway.serving.quantity import Quantity
 from headway.serving.row import CONCURRENCY_CHARTS, ServingRow
 from headway.serving.token_prices import ApiPrices, break_even_load, break_even_prices
 from headway.steptime.deployment import Deployment
+from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array, Number
 from headway.units import HOUR_S
 
@@ -144,7 +146,7 @@ def rows_of(served: ServingEstimate, api: ApiPrices | None = None) -> Iterator[S
             mbu=None if use is None else at.number(use[1]),
             binds=None if binds is None else str(np.broadcast_to(binds, at.shape)[place]),
             outside_octaves=at.number(served.doubt.octaves),
-            basis=served.basis.value,
+            basis=at.basis(served.doubt.bases).value,
         )
 
 
@@ -163,6 +165,10 @@ class _Place:
         number = self.number(values)
         return int(number) if number == int(number) else number
 
+    def basis(self, bases: npt.NDArray[np.object_]) -> Basis:
+        basis: Basis = np.broadcast_to(bases, self.shape)[self.index]
+        return basis
+
     def maybe(self, values: Number | None) -> float | None:
         return None if values is None else self.number(values)
 
@@ -172,7 +178,7 @@ class _Place:
             lower=np.asarray(self.number(quantity.lower)),
             upper=np.asarray(self.number(quantity.upper)),
             level=quantity.level,
-            basis=quantity.basis,
+            bases=np.asarray(self.basis(quantity.bases), dtype=object),
         ).at()
 
     def maybe_estimate(self, quantity: Quantity | None) -> Estimate | None:

@@ -29,6 +29,7 @@ from headway.user_file import read_json
 
 VERSION = 2
 DEFAULT_ENGINE = "vllm"  # measured on most vendors
+NO_ENGINE = "none"  # the data sheet alone
 MAX_FILE_BYTES = 2_000_000
 QUANTITIES = ("tpot", "ttft", "throughput", "energy")
 # How a question may differ from what was measured, nearest first.
@@ -304,3 +305,14 @@ def from_json(text: str, where: str) -> Calibration:
         if isinstance(error, InputError):
             raise
         raise InputError(f"damaged calibration {where}: {error!r}") from None
+
+
+def engine_named(name: str | None, vendor: str) -> str | None:
+    """Return the serving engine that a user means by ``name`` on hardware of ``vendor``.
+
+    ``None`` means vllm where its step times were measured. ``"none"`` means the data sheet alone,
+    and ``None`` is the answer.
+    """
+    if name is None:
+        return DEFAULT_ENGINE if shipped().has_measured(vendor, DEFAULT_ENGINE) else None
+    return None if name == NO_ENGINE else name

@@ -9,7 +9,7 @@ from pathlib import Path
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
-from headway.steptime.calibration import Calibration
+from headway.steptime.calibration import NO_ENGINE, Calibration, engine_named
 from headway.steptime.deployment import Deployment
 from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
@@ -35,7 +35,8 @@ def parse_deployment(
         text: ``MODEL@HARDWARE``, with a number of accelerators before the hardware and a layout
             behind it where they are not 1. Without a layout the accelerators share every layer.
         precision: W[/A[/KV]]; as the model was published where not given.
-        engine: the measured engine that runs it; ``None`` for the data sheet alone.
+        engine: the serving engine whose measured step times are taken, ``"none"`` for the data
+            sheet alone; by default vllm where it was measured, unless ``operators`` are given.
         calibration: what was measured of engines; what ships with Headway by default.
         operators: folder of measured operators, whose sums are the step times instead.
         usd_per_accelerator_hour: the price, instead of the catalogue's.
@@ -62,12 +63,14 @@ def parse_deployment(
     cluster = find_cluster(match["hardware"])
     if usd_per_accelerator_hour is not None:
         cluster = cluster.at_price(usd_per_accelerator_hour)
+    if engine is None and operators is not None:
+        engine = NO_ENGINE
     deployment = Deployment(
         find_model(match["model"]),
         cluster,
         parallelism=layout,
         precision=precision,
-        engine=engine,
+        engine=engine_named(engine, cluster.accelerator.vendor),
         calibration=calibration,
     )
     if operators is not None:
