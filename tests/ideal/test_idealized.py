@@ -28,7 +28,7 @@ def reference(
     precision: Precision,
     cluster: Cluster,
     num_accelerators: int | None = None,
-    engine: str = "none",
+    engine: str | None = "none",
 ) -> Reference:
     return idealize(
         model, cluster, engine=engine, precision=precision, num_accelerators=num_accelerators
