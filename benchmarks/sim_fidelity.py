@@ -137,7 +137,7 @@ def replay(
         f"{'vllm_groundtruth' if run.measured else 'requests'}_{run.name}.parquet"
     )  # fmt: skip
     trace = read_trace(file)
-    deployment = parse_deployment(run.deployment)
+    deployment = parse_deployment(run.deployment, engine="none")
     groups = int(deployment.parallelism.dp)
     engine = Engine(
         max_num_seqs=run.max_num_seqs * groups,

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="every policy, not only the main ones")
     given = parser.parse_args()
     began = time.process_time()
-    built = parse_deployment(given.deployment)
+    built = parse_deployment(given.deployment, engine="none")
     features = EngineFeatures(asynchronous=False, prefix_cache=True)
     spec = PoolSpec(deployment=built, max_num_seqs=given.slots)
     site = Site((spec.pool(features),))

@@ -79,7 +79,7 @@ def cold_start() -> tuple[float, float]:
         "from headway.sim.site import Site\n"
         "from headway.sim.source import Workload\n"
         "from headway.steptime.deployment_name import parse_deployment\n"
-        "d = parse_deployment('llama-3.1-8b@h100:tp1')\n"
+        "d = parse_deployment('llama-3.1-8b@h100:tp1', engine='none')\n"
         "t = Workload.of('azure-conv', 19366).draw(0, None)\n"
         "simulate_trace(t, Site((PoolSpec(deployment=d).pool(),)))\n"
         "print(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])\n"
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="the sweep on Ray, too")
     given = parser.parse_args()
     whole = read_trace(given.trace) if given.trace else find_profile("azure-conv").generate(0, HOUR)
-    built = parse_deployment("llama-3.1-8b@h100:tp1")
+    built = parse_deployment("llama-3.1-8b@h100:tp1", engine="none")
     one, four = (PoolSpec(deployment=built, replicas=count) for count in (1, 4))
     plain = Site((one.pool(EngineFeatures(asynchronous=False, prefix_cache=False)),))
     place = LowestScore(1.0, 0.001, 1 / 512, "everything")

@@ -142,20 +142,21 @@ def test_a_trace_says_itself_who_asks(tmp_path: Path) -> None:
 
 
 def test_static_batches_wait_for_their_longest_answer(tmp_path: Path) -> None:
+    h100, l40s = H100 + 'engine = "none"\n', L40S + 'engine = "none"\n'
     head = HEAD.replace("rate_rps = 8.0\n", "load = 0.7\n")
-    batches = report(tmp_path, head + 'policies = ["luf"]\n' + H100 + "[batch]\nmax_batch = 8\n")
-    continuous = report(tmp_path, HEAD.replace("8.0", "1.0") + H100)
+    batches = report(tmp_path, head + 'policies = ["luf"]\n' + h100 + "[batch]\nmax_batch = 8\n")
+    continuous = report(tmp_path, HEAD.replace("8.0", "1.0") + h100)
     first, by_length, shuffled = (row.e2e_mean_s for row in batches.rows)
     assert by_length < first
     assert by_length < shuffled
     assert first > continuous.rows[0].e2e_mean_s
-    alike = report(tmp_path, head + H100 + "[batch]\nmax_batch = 8\nratio = 1.5\nwindow_s = 0.2\n")
+    alike = report(tmp_path, head + h100 + "[batch]\nmax_batch = 8\nratio = 1.5\nwindow_s = 0.2\n")
     assert alike.rows[0].e2e_mean_s != first
     busy = HEAD.replace("rate_rps = 8.0", "load = 1.5")
     batch, offload = "[batch]\nmax_batch = 8\n", "[offload]\nshare = 0.1\n"
     kept, moved = (
         report(tmp_path, busy + pools).rows[0].e2e_mean_s
-        for pools in (H100 + batch, H100 + L40S + batch + offload)
+        for pools in (h100 + batch, h100 + l40s + batch + offload)
     )
     assert moved < kept
 
@@ -178,7 +179,7 @@ def test_static_batches_wait_for_their_longest_answer(tmp_path: Path) -> None:
             "after it started",
         ),
         (HEAD + H100 + "[tenant.a]\nweight = 1.0\n", "give every tenant a share"),
-        (HEAD + H100 + "[batch]\nmax_batch = 999\n", "static batch of 999"),
+        (HEAD + H100 + "[batch]\nmax_batch = 9999\n", "static batch of 9999"),
         (HEAD + 'policies = "fcfs"\n' + H100, "a list of names"),
         (HEAD + H100 + 'engine = "steam"\n', "steam"),
         ("workload = \n", "is not TOML"),
@@ -195,6 +196,6 @@ def test_options_do_not_contradict_a_scenario(tmp_path: Path) -> None:
 
 
 def test_step_times_of_a_calibrated_engine(tmp_path: Path) -> None:
-    rows = [report(tmp_path, HEAD + H100 + engine).rows[0] for engine in ("", 'engine = "vllm"\n')]
+    rows = [report(tmp_path, HEAD + H100 + engine).rows[0] for engine in ('engine = "none"\n', "")]
     assert rows[0].e2e_mean_s != rows[1].e2e_mean_s
     assert 0.3 < rows[0].e2e_mean_s / rows[1].e2e_mean_s < 3

@@ -28,7 +28,7 @@ def reference(
     precision: Precision,
     cluster: Cluster,
     num_accelerators: int | None = None,
-    engine: str | None = "none",
+    engine: str = "none",
 ) -> Reference:
     return idealize(
         model, cluster, engine=engine, precision=precision, num_accelerators=num_accelerators
@@ -97,9 +97,9 @@ def test_more_accelerators_are_faster_and_not_cheaper(
     assert dollars[0] == pytest.approx(float(seconds[0]) * 2 * 2.0 / 3600)
 
 
-@pytest.mark.parametrize("engine", [None, "vllm", "sglang"])
+@pytest.mark.parametrize("engine", ["none", "vllm", "sglang"])
 def test_joules_lie_between_idle_and_tdp(
-    llama_70b: ModelArchitecture, h100: Cluster, engine: str | None
+    llama_70b: ModelArchitecture, h100: Cluster, engine: str
 ) -> None:
     own = reference(llama_70b, BF16, h100, 2, engine=engine)
     prompts, outputs = np.asarray([64.0, 4000.0]), np.asarray([200.0, 2.0])
@@ -122,10 +122,10 @@ def test_without_a_tdp_there_are_no_joules(llama_8b: ModelArchitecture, h100: Cl
     assert own.mean_joules(np.asarray([5.0]), np.asarray([5.0])) is None
 
 
-@pytest.mark.parametrize("engine", [None, "vllm", "sglang"])
+@pytest.mark.parametrize("engine", ["none", "vllm", "sglang"])
 @pytest.mark.parametrize(("prompt", "output"), [(512, 64), (4000, 1), (2000, 400)])
 def test_a_request_alone_takes_what_one_user_of_the_deployment_waits(
-    llama_8b: ModelArchitecture, h100: Cluster, engine: str | None, prompt: int, output: int
+    llama_8b: ModelArchitecture, h100: Cluster, engine: str, prompt: int, output: int
 ) -> None:
     alone = reference(llama_8b, BF16, h100, engine=engine)
     served = alone.deployment.serve(Load(prompt=prompt, output=output, concurrency=1))
