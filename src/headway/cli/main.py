@@ -16,8 +16,8 @@ from headway.errors import HeadwayError, MissingError, UnknownNameError
 _STDOUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 GROUPS = {
     "Decide": {
-        "frontier": "Speed per user against $ per million tokens, over all layouts and batches.",
-        "estimate": "One deployment: four components, interval, what binds.",
+        "frontier": "Speed per user against $ per million tokens, over all layouts and loads.",
+        "estimate": "A load on one deployment: times, dollars, joules, each with an interval.",
         "explain": "Where each millisecond of a served token goes, and what would change it.",
         "possible": "Whether a claimed speed and price can be true, and which bound it breaks.",
         "what-if": "Which change of hardware, price or model size would reach a target.",

@@ -31,9 +31,7 @@ class Setting:
     concurrency: int | None = column(
         "concurrency", "requests kept under way (closed loop)", default=None
     )
-    rate_rps: float | None = column(
-        "sent/s", "requests sent per second (open loop)", unit="1/s", default=None
-    )
+    rate_rps: float | None = column("sent/s", "requests sent per second (open loop)", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class LoadRow(RequestSummary, Setting):
 
     span_s: float = column("span", "first due time to last token", unit="s", detail=True)
     prompt_tok_per_s: float = column(
-        "prompt tok/s", "prompt tokens of ended requests per second", unit="1/s", detail=True
+        "prompt tok/s", "prompt tokens of ended requests per second", detail=True
     )
     itl_mean_s: Latency = column(
         "ITL", "gaps between tokens, mean over all gaps", unit="ms", scale=1e3, detail=True

@@ -35,13 +35,11 @@ class RequestSummary:
     requests: int = column("requests", "requests that came", digits=6)
     unfinished: int = column("unfinished", "requests that were refused, failed or did not end")
     requests_per_s: float = column(
-        "done/s", "requests that ended per second, first arrival to last token", unit="1/s"
+        "done/s", "requests that ended per second, first arrival to last token"
     )
-    output_tok_per_s: float = column(
-        "tok/s", "output tokens of ended requests per second", unit="1/s"
-    )
+    output_tok_per_s: float = column("tok/s", "output tokens of ended requests per second")
     goodput_requests_per_s: float | None = column(
-        "good/s", "requests per second that met every stated objective", unit="1/s"
+        "good/s", "requests per second that met every stated objective"
     )
     slo_attainment: float | None = column(
         "met", "share of requests that met every stated objective", unit="%", scale=100
