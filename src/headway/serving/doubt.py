@@ -7,6 +7,7 @@ and widened with its distance from the measured range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from headway.serving.closed_loop import ClosedLoop, LoadShape
 from headway.serving.quantity import Quantity
 from headway.steptime.calibrated import CalibratedStepTime
+from headway.steptime.calibration import FITTED_OCTAVES
 from headway.steptime.deployment import Deployment
 from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.steptime.work import Array
@@ -71,16 +73,16 @@ class Doubt:
 
         octaves, calibration = distance(deployment, loop, shape), deployment.calibration
         novelty = calibration.novelty(model.subject)
-        bases = [
+        near, far = (
             Basis.weakest(calibration.basis(model.subject, value), acceptance)
-            for value in octaves.flat
-        ]
+            for value in (0.0, math.inf)
+        )
         return cls(
             log_quantiles=calibration.quantiles[novelty],
             octaves=octaves,
             draft_spread=spread,
             novelty=novelty,
-            bases=np.array(bases, dtype=object).reshape(octaves.shape),
+            bases=np.asarray(np.where(octaves > FITTED_OCTAVES, far, near)),
         )
 
     @property

@@ -30,6 +30,7 @@ from headway.user_file import read_json
 VERSION = 2
 DEFAULT_ENGINE = "vllm"  # measured on most vendors
 NO_ENGINE = "none"  # the data sheet alone
+FITTED_OCTAVES = 1.0  # doublings outside the measured range up to which an answer is called fitted
 MAX_FILE_BYTES = 2_000_000
 QUANTITIES = ("tpot", "ttft", "throughput", "energy")
 # How a question may differ from what was measured, nearest first.
@@ -174,7 +175,7 @@ class Calibration:
 
     def basis(self, subject: Subject, octaves: float) -> Basis:
         """Return fitted for a measured vendor within the measured range, analytic elsewhere."""
-        is_measured = subject.vendor in self.vendors and octaves <= 1.0
+        is_measured = subject.vendor in self.vendors and octaves <= FITTED_OCTAVES
         return Basis.FITTED if is_measured else Basis.ANALYTIC
 
     @property
