@@ -73,16 +73,17 @@ class Doubt:
 
         octaves, calibration = distance(deployment, loop, shape), deployment.calibration
         novelty = calibration.novelty(model.subject)
-        near, far = (
+        near_and_far = [
             Basis.weakest(calibration.basis(model.subject, value), acceptance)
             for value in (0.0, math.inf)
-        )
+        ]
+        is_far = np.asarray(octaves > FITTED_OCTAVES, dtype=np.intp)
         return cls(
             log_quantiles=calibration.quantiles[novelty],
             octaves=octaves,
             draft_spread=spread,
             novelty=novelty,
-            bases=np.asarray(np.where(octaves > FITTED_OCTAVES, far, near)),
+            bases=np.asarray(np.array(near_and_far, dtype=object)[is_far], dtype=object),
         )
 
     @property
