@@ -156,7 +156,9 @@ def test_answers_are_ordered_and_not_below_the_roofline(question: Split) -> None
     for quantity in (found.tpot_s, found.ttft_s, found.output_tok_per_s):
         assert quantity.lower <= quantity.expected * CLOSE
         assert quantity.expected <= quantity.upper * CLOSE
-    running = np.asarray(max(times.sequences, 1.0))
+    # Between two and three sequences in the mean, a step takes what two take at least: a step of a
+    # fraction of a sequence is counted as one of the next whole number.
+    running = np.asarray(max(np.floor(times.sequences), 1.0))
     bound = decode_times(question.stages, question.load, running).decode.bound
     assert bound is not None
     assert times.tpot_s >= float(bound.total_s) * 0.999  # between two points of the grid

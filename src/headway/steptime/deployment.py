@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -96,9 +96,9 @@ class Deployment(PlacedModel):
 
     engine: str | None
     limits: EngineLimits
-    calibration: Calibration
+    calibration: Calibration = field(repr=False)
     efficiency: Efficiency
-    operators: Operators | None
+    operators: Operators | None = field(repr=False)
 
     def __init__(
         self,
