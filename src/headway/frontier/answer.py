@@ -14,7 +14,7 @@ from headway.frontier.search import Points, front, search
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
-from headway.model.catalogue import find_model, find_precision
+from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.report.column import Value
 from headway.report.report import Report
@@ -79,12 +79,9 @@ def frontier(
         InputError: a name is unknown, or no cluster has a price.
 
     """
-    if isinstance(model, str):
-        precision = find_precision(model) if precision is None else precision
-        model = find_model(model)
     lengths = Load(prompt=2000, output=400) if load is None else load
     question = Question(
-        model=model,
+        model=find_model(model) if isinstance(model, str) else model,
         precision=Precision.parse(precision) if isinstance(precision, str) else precision,
         prompt_tokens=float(np.asarray(lengths.prompt)),
         output_tokens=float(np.asarray(lengths.output)),

@@ -16,7 +16,7 @@ from headway.ideal.idealized import IdealizedRuntime, PassEnergy
 from headway.ideal.request_profile import FloatArray
 from headway.measure.trials import Interval
 from headway.model.architecture import ModelArchitecture
-from headway.model.catalogue import find_model, find_precision
+from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.steptime.calibration import engine_named
 from headway.steptime.deployment import Deployment
@@ -105,14 +105,9 @@ def idealize(
         InputError: the model cannot be split over exactly ``num_accelerators``.
 
     """
-    if isinstance(model, str):
-        precision, model = (
-            find_precision(model) if precision is None else precision,
-            find_model(model),
-        )
     cluster = find_cluster(on) if isinstance(on, str) else on
     deployment = fastest_deployment(
-        model,
+        find_model(model) if isinstance(model, str) else model,
         cluster,
         precision=precision,
         engine=engine_named(engine, cluster.accelerator.vendor),
