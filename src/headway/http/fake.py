@@ -194,6 +194,7 @@ class FakeEngine(Application):
         cached_tokens: of every prompt, as its usage says.
         reasoning_tokens: generated and billed before the first token, never sent.
         with_usage: whether it says how many tokens there were.
+        with_metrics: whether ``/metrics`` tells its queue, as vLLM's does.
         bodies: of the requests that came, as they came, at most 1000.
         ttfts_s: the engine's own: from a request's last byte to its first token's first.
         late_s: by how much the end of each answer was sent later than it was due.
@@ -210,6 +211,7 @@ class FakeEngine(Application):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     with_usage: bool = True
+    with_metrics: bool = True
     seed: int = 0
     bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=1000))
     headers: deque[dict[bytes, bytes]] = field(default_factory=lambda: deque(maxlen=1000))
@@ -289,7 +291,7 @@ class FakeEngine(Application):
         elif request.path == "/v1/models":
             body = models_body({self.model: {}})
             self._answer_later(connection, request, JSON_HEADERS, body)
-        elif request.path == "/metrics":
+        elif request.path == "/metrics" and self.with_metrics:
             self._answer_later(connection, request, TEXT_HEADERS, self._metrics())
         else:
             body = error_body("no such path", "not_found", None)

@@ -69,7 +69,8 @@ def known_server(
 
 def _serve(pipe: Connection, speed: FakeSpeed) -> None:
     async def main() -> None:
-        engine = FakeEngine(speed, model="known")
+        # It tells no queue: a gateway in between would pace it by that, and not by its answers.
+        engine = FakeEngine(speed, model="known", with_metrics=False)
         pipe.send(await engine.start())
         while True:
             try:
