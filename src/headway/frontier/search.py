@@ -1,7 +1,7 @@
 """Every deployment of a model on a cluster under a load, and the ones worth considering.
 
-Layouts and numbers of requests at once are one evaluation over arrays; with speculation one more
-for every place where the draft may run, at the number of drafted tokens that is best there.
+Layouts and numbers of requests at once are the two axes of one evaluation; with speculation there
+is one more for every place where the draft may run, at the number of drafted tokens best there.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from headway.steptime.layouts import layouts, single
 from headway.steptime.parallelism import Parallelism
 from headway.steptime.placed_model import Drafting, PlacedModel
 from headway.steptime.speculative import Speculation
-from headway.steptime.work import Array, BoolArray
+from headway.steptime.work import Array, BoolArray, Number
 from headway.units import GB, HOUR_S
 from headway.workload.step import Step
 
 MAX_DRAFT_TP = 16
 PER_OCTAVE = 8
-POINTS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,20 +84,6 @@ class Points:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grid:
-    """Layouts and requests at once to evaluate, one of each for every point."""
-
-    parallelism: Parallelism
-    concurrency: Array
-
-    def take(self, chosen: npt.NDArray[np.intp] | slice) -> Grid:
-        """Return the points at ``chosen``."""
-        layout = self.parallelism
-        degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
-        return Grid(Parallelism(*(d[chosen] for d in degrees)), self.concurrency[chosen])
-
-
 def search(question: Question, cluster: Cluster, layout: Parallelism | None = None) -> Points:
     """Evaluate every deployment that fits, shape ``(points,)``.
 
@@ -131,14 +116,15 @@ def search(question: Question, cluster: Cluster, layout: Parallelism | None = No
     fits = seats(family, question.loop(sizes)) >= sizes
     if not np.any(fits):
         _raise_short(question, family, sizes)
-    place = np.nonzero(fits)
-    degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
-    grid = Grid(Parallelism(*(d[place[0], 0] for d in degrees)), sizes[place[1]])
+    roomy, filled = np.flatnonzero(fits.any(axis=1)), np.flatnonzero(fits.any(axis=0))
+    family, sizes = family.with_parallelism(layout.take(roomy)), sizes[filled]
+    fits = fits[np.ix_(roomy, filled)]
 
-    planes = [_points(question, cluster, grid, None)]
+    families = [family]
     if question.speculation is not None:
-        for drafting, chosen in _drafts(question, question.speculation, cluster, grid):
-            planes.append(_points(question, cluster, grid.take(chosen), drafting))
+        drafts = _drafts(question, question.speculation, family, sizes)
+        families += [family.with_drafting(drafting) for drafting in drafts]
+    planes = [_points(question, one, sizes, fits) for one in families]
     points = Points.join(planes)
     if points.concurrency.size == 0:
         raise InputError(
@@ -161,98 +147,91 @@ def concurrencies(maximum: float = MAX_CONCURRENCY) -> Array:
     return np.unique(sizes[sizes <= maximum])
 
 
-def _points(question: Question, cluster: Cluster, grid: Grid, drafting: Drafting | None) -> Points:
-    """Evaluate ``grid``, so many points at a time that their arrays stay small."""
-    parts = []
-    for start in range(0, grid.concurrency.size, POINTS_AT_ONCE):
-        chunk = slice(start, start + POINTS_AT_ONCE)
-        drafts = None if drafting is None else _take(drafting, chunk)
-        parts.append(_chunk(question, cluster, grid.take(chunk), drafts))
-    return Points.join(parts)
+def _points(question: Question, deployment: Deployment, sizes: Array, fits: BoolArray) -> Points:
+    """Evaluate every layout of ``deployment`` with ``sizes`` requests, where that ``fits``.
 
-
-def _chunk(question: Question, cluster: Cluster, grid: Grid, drafting: Drafting | None) -> Points:
-    deployment = question.deployment(cluster, grid.parallelism, drafting)
-    loop = question.loop(grid.concurrency)
-    times = serve_loop(deployment, loop).times
+    ``fits`` has the shape ``(layouts, sizes)``.
+    """
+    loop, drafting, layout = question.loop(sizes), deployment.drafting, deployment.parallelism
+    times, cluster = serve_loop(deployment, loop).times, deployment.cluster
     output_tok_per_s = times.requests_per_s * question.output_tokens
     usd_per_s = deployment.num_accelerators * (cluster.usd_per_accelerator_s * HOUR_S / 3600)
 
     # Keep what fits with its draft, and what can be sold.
-    chosen = np.ones(grid.concurrency.shape, dtype=bool)
     if drafting is not None:
-        chosen &= deployment.fits(grid.concurrency, loop.mean_context_tokens)
+        drafts = np.asarray(drafting.tokens) > 0
+        fits = fits & drafts & deployment.fits(sizes, loop.mean_context_tokens)
     if question.demand_tok_per_s is not None:
-        chosen &= output_tok_per_s <= question.demand_tok_per_s
+        fits = fits & (output_tok_per_s <= question.demand_tok_per_s)
 
-    layout, nothing = grid.parallelism, np.zeros(grid.concurrency.shape)
-    draft = (0.0, 0.0, 0.0) if drafting is None else (drafting.tokens, drafting.tp, drafting.apart)
-    draft_tokens, draft_tp, draft_apart = (nothing + np.asarray(part) for part in draft)
+    def points(values: Number) -> Array:
+        return np.broadcast_to(values, fits.shape)[fits]
+
     return Points(
-        tp=layout.tp,
-        pp=layout.pp,
-        dp=layout.dp,
-        ep=layout.ep,
-        rows=layout.rows,
-        concurrency=grid.concurrency,
-        draft_tokens=draft_tokens,
-        draft_tp=draft_tp,
-        draft_apart=draft_apart,
-        tok_per_s_per_user=1 / times.tpot_s,
-        usd_per_mtok_output=usd_per_s / output_tok_per_s * 1e6,
-    ).take(chosen)
+        tp=points(layout.tp),
+        pp=points(layout.pp),
+        dp=points(layout.dp),
+        ep=points(layout.ep),
+        rows=points(layout.rows),
+        concurrency=points(sizes),
+        draft_tokens=points(0.0 if drafting is None else drafting.tokens),
+        draft_tp=points(0.0 if drafting is None else drafting.tp),
+        draft_apart=points(0.0 if drafting is None else drafting.apart),
+        tok_per_s_per_user=points(1 / times.tpot_s),
+        usd_per_mtok_output=points(usd_per_s / output_tok_per_s * 1e6),
+    )
 
 
 def _drafts(
-    question: Question, speculation: Speculation, cluster: Cluster, grid: Grid
-) -> Iterator[tuple[Drafting, npt.NDArray[np.intp]]]:
-    """Yield, for every place of the draft, how the points draft there, and which points can.
+    question: Question, speculation: Speculation, family: Deployment, sizes: Array
+) -> Iterator[Drafting]:
+    """Yield, for every place of the draft, how each layout drafts there with ``sizes`` requests.
 
     The number of drafted tokens is the one whose decode step takes least per token it yields.
     The drafting passes are priced from the data sheet, whatever engine serves.
     """
-    context = question.loop(1.0).mean_context_tokens
-    family = question.deployment(cluster, grid.parallelism)
-    model = family.step_time_model
+    context, model = question.loop(1.0).mean_context_tokens, family.step_time_model
     counts = np.arange(1.0, speculation.max_draft_tokens + 1)
     verify_s = [
-        model.step_time(
-            Step.decode(grid.concurrency, context, speculation.verified_tokens(count))
-        ).expected_s
+        model.step_time(Step.decode(sizes, context, speculation.verified_tokens(count))).expected_s
         for count in counts
     ]
 
-    for tp, apart in _places(question, speculation, cluster):
-        placed = family.with_drafting(Drafting(speculation, tp=tp, apart=apart))
-        draft_s = _draft_step_s(placed, grid.concurrency, context)
-        best_s = np.full(grid.concurrency.shape, np.inf)
-        tokens = np.zeros_like(best_s)
-        for count, checked_s in zip(counts, verify_s, strict=True):
-            token_s = (checked_s + count * draft_s) / speculation.tokens_per_pass(count)
-            tokens = np.where(token_s < best_s, count, tokens)
-            best_s = np.minimum(token_s, best_s)
+    for places in _places(speculation, family.cluster):
+        best_s = np.full(verify_s[0].shape, np.inf)
+        tokens, ranks = np.zeros_like(best_s), np.zeros_like(best_s)
+        for place in places:
+            placed = family.with_drafting(place)
+            draft_s = _draft_step_s(placed, sizes, context)
+            possible = placed.fits(sizes, context)
+            for count, checked_s in zip(counts, verify_s, strict=True):
+                token_s = (checked_s + count * draft_s) / speculation.tokens_per_pass(count)
+                better = possible & (token_s < best_s)
+                best_s = np.where(better, token_s, best_s)
+                tokens = np.where(better, count, tokens)
+                ranks = np.where(better, place.tp, ranks)
 
-        possible = placed.fits(grid.concurrency, context)
-        chosen = np.flatnonzero(np.broadcast_to(possible, tokens.shape))
-        nothing = np.zeros(chosen.shape)
-        yield Drafting(speculation, tokens[chosen], tp=nothing + tp, apart=nothing + apart), chosen
+        yield Drafting(speculation, tokens, tp=ranks, apart=places[0].apart)
 
 
-def _places(
-    question: Question, speculation: Speculation, cluster: Cluster
-) -> Iterator[tuple[float, float]]:
-    """Yield ranks of a drafting group, and whether it has accelerators of its own.
+def _places(speculation: Speculation, cluster: Cluster) -> Iterator[list[Drafting]]:
+    """Yield the places of a draft, those together of which only the fastest is worth its price.
 
     Heads of the model itself run in the model's layout. A draft model runs on groups of the
-    engine's accelerators that share out the sequences, or on accelerators of its own.
+    engine's accelerators that share out the sequences, whose size costs nothing, or on
+    accelerators of its own.
     """
     if speculation.shares_weights:
-        yield 0.0, 0.0
+        yield [Drafting(speculation)]
         return
-    for tp in 2.0 ** np.arange(np.log2(MAX_DRAFT_TP) + 1):
-        if Parallelism(tp).valid(speculation.draft, cluster):
-            yield float(tp), 0.0
-            yield float(tp), 1.0
+    degrees = [
+        float(tp)
+        for tp in 2.0 ** np.arange(np.log2(MAX_DRAFT_TP) + 1)
+        if Parallelism(tp).valid(speculation.draft, cluster)
+    ]
+    yield [Drafting(speculation, tp=tp) for tp in degrees]
+    for tp in degrees:
+        yield [Drafting(speculation, tp=tp, apart=1.0)]
 
 
 def _draft_step_s(placed: Deployment, sequences: Array, context: Array) -> Array:
@@ -268,13 +247,6 @@ def _draft_step_s(placed: Deployment, sequences: Array, context: Array) -> Array
     return (
         AnalyticStepTime(draft, placed.efficiency).step_time(Step.decode(share, context)).expected_s
     )
-
-
-def _take(drafting: Drafting, chosen: slice) -> Drafting:
-    tokens, tp, apart = (
-        np.asarray(part)[chosen] for part in (drafting.tokens, drafting.tp, drafting.apart)
-    )
-    return Drafting(drafting.speculation, tokens, tp=tp, apart=apart)
 
 
 def _raise_short(question: Question, family: Deployment, sizes: Array) -> None:

@@ -10,6 +10,7 @@ cache; users without a seat queue, by Little's law. Derived here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -335,22 +336,37 @@ def _cycle_times(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ServedLoad:
     """A load as a deployment serves it: its counts, its steps in time, its times.
 
     Attributes:
         decode, mixed: time of a pure decode step, and of a step with prompts.
-        fastest, slowest: the times where every step takes the lower or the upper end of its own.
+        overhead: what the engine adds to a request.
+        prefilled: whether the engine decodes only.
 
     """
 
     shape: LoadShape
     decode: TimeEstimate
     mixed: TimeEstimate
-    times: LoadTimes
-    fastest: LoadTimes
-    slowest: LoadTimes
+    overhead: RequestOverhead
+    prefilled: bool
+
+    @cached_property
+    def times(self) -> LoadTimes:
+        """The expected times."""
+        return self._times(self.decode.expected_s, self.mixed.expected_s)
+
+    @cached_property
+    def fastest(self) -> LoadTimes:
+        """The times where every step takes the lower end of its own."""
+        return self._times(self.decode.lower_s, self.mixed.lower_s)
+
+    @cached_property
+    def slowest(self) -> LoadTimes:
+        """The times where every step takes the upper end of its own."""
+        return self._times(self.decode.upper_s, self.mixed.upper_s)
 
     @property
     def peak_use(self) -> tuple[Array, Array] | None:
@@ -360,25 +376,22 @@ class ServedLoad:
         """
         return peak_use(self.decode.bound, self.mixed.bound, self.times)
 
+    def _times(self, decode_s: Array, mixed_s: Array) -> LoadTimes:
+        if self.prefilled:
+            return decode_times(self.shape, decode_s)
+        return load_times(self.shape, decode_s, mixed_s, self.overhead)
+
 
 def serve_loop(deployment: Deployment, loop: ClosedLoop) -> ServedLoad:
     """Return what ``loop`` takes on ``deployment``, by its step-time model."""
     steps, model = load_steps(deployment, loop), deployment.step_time_model
     decode = model.step_time(steps.decode)
-    mixed = decode if loop.prefilled else model.step_time(steps.mixed)
-
-    def times(decode_s: Array, mixed_s: Array) -> LoadTimes:
-        if loop.prefilled:
-            return decode_times(steps.shape, decode_s)
-        return load_times(steps.shape, decode_s, mixed_s, model.request_overhead)
-
     return ServedLoad(
         shape=steps.shape,
         decode=decode,
-        mixed=mixed,
-        times=times(decode.expected_s, mixed.expected_s),
-        fastest=times(decode.lower_s, mixed.lower_s),
-        slowest=times(decode.upper_s, mixed.upper_s),
+        mixed=decode if loop.prefilled else model.step_time(steps.mixed),
+        overhead=model.request_overhead,
+        prefilled=loop.prefilled,
     )
 
 

@@ -96,16 +96,21 @@ class FastestProtocol:
         moving_s = per_byte_s * message_bytes / bandwidth_fraction
 
         # The fastest protocol for each message.
-        fastest_hops_s = fastest_moving_s = np.asarray(np.inf)
-        for protocol in self.protocols:
+        best_s = fastest_hops_s = fastest_moving_s = np.asarray(np.inf)
+        for number, protocol in enumerate(self.protocols):
             hops_s = (
                 protocol.base_s
                 + near_hops * (near.latency_s * protocol.near_hops)
                 + far_hops * (far_latency_s * protocol.far_hops)
             )
             protocol_moving_s = moving_s / protocol.bandwidth_fraction
+            protocol_s = hops_s + protocol_moving_s
+            if number == 0:
+                best_s, fastest_hops_s, fastest_moving_s = protocol_s, hops_s, protocol_moving_s
+                continue
 
-            faster = hops_s + protocol_moving_s < fastest_hops_s + fastest_moving_s
+            faster = protocol_s < best_s
+            best_s = np.minimum(protocol_s, best_s)
             fastest_hops_s = np.where(faster, hops_s, fastest_hops_s)
             fastest_moving_s = np.where(faster, protocol_moving_s, fastest_moving_s)
 

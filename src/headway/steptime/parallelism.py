@@ -57,6 +57,11 @@ class Parallelism:
         if np.any(self.tp % self.rows):
             raise InputError(f"rows ({self.rows}) must divide tp ({self.tp})")
 
+    def take(self, chosen: npt.NDArray[np.intp] | BoolArray) -> Parallelism:
+        """Return the layouts that are ``chosen`` along the first axis."""
+        degrees = (self.tp, self.pp, self.dp, self.ep, self.rows)
+        return Parallelism(*(degree[chosen] for degree in degrees))
+
     @property
     def columns(self) -> Array:
         """Tensor-parallel ranks that split heads and widths: ``tp / rows``."""
