@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.http.conftest import cut
 
-from headway.http.events import EventReader, as_event, num_events, payloads
+from headway.http.events import EventReader, as_event, payloads, split_events
 
 TEXT = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), max_size=30)
 LINE_END = st.sampled_from(["\n", "\r\n", "\r"])
@@ -48,7 +48,7 @@ def test_the_same_bytes_give_the_same_events(
         events = reader.feed(piece)
         passed += events
         found += payloads(events)
-        assert num_events(events) == len(payloads(events))
+        assert b"".join(split_events(events)) == events
     assert found == expected
     assert passed + reader.rest() == wire
 
@@ -62,6 +62,23 @@ def test_any_bytes_are_passed_on_unchanged(wire: bytes, places: set[int]) -> Non
     passed = b"".join(reader.feed(piece) for piece in cut(wire, places))
     assert payloads(passed) == payloads(EventReader().feed(wire))
     assert passed + reader.rest() == wire
+
+
+@given(streams(), st.sets(st.integers(0, 400), max_size=40), st.integers(0, 30))
+def test_an_event_in_parts_ends_where_it_would_have_ended(
+    stream: tuple[bytes, list[bytes]], places: set[int], held_bytes: int
+) -> None:
+    wire, expected = stream
+    reader = EventReader()
+    found: list[bytes] = []
+    part = b""  # of the event that is passing
+    for piece in cut(wire, places):
+        if events := reader.feed(piece):
+            found += payloads(part + events)
+            part = b""
+        if reader.held_bytes > held_bytes:
+            part += reader.rest()
+    assert found == expected
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])

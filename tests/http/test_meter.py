@@ -61,9 +61,9 @@ def test_an_error_is_told() -> None:
     assert meter.num_tokens == 0
 
 
-def test_what_is_no_json_is_broken() -> None:
-    with pytest.raises(BrokenAnswerError, match="not JSON"):
-        TokenMeter(CHAT).see(b"data: {not json\n\n", 0.0)
+def test_what_is_no_json_is_odd_and_no_token() -> None:
+    meter = metered(CHAT, as_event(b"{not json") + as_event(b"[DONE]"), set())
+    assert (meter.odd, meter.num_tokens, meter.finished) == (True, 0, True)
     with pytest.raises(BrokenAnswerError, match="not JSON"):
         read_event(b"[1]")
 

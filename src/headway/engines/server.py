@@ -86,7 +86,7 @@ class _Answer:
         if self.reply.begun:
             event = error_event(self.request.api, problem, "engine_failed")
             self.reply.piece(self.reply.framed(event))
-            self.reply.finish(complete=False)
+            self.reply.finish()
         else:
             self.reply.whole(503, JSON_HEADERS, error_body(problem, "server_error", None))
 

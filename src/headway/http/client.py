@@ -279,6 +279,7 @@ class ConnectionPool:
         self._name = (name or host) if tls is not None else None
         self._idle_s = idle_s
         self._max_idle = max_idle
+        self._closed = False
         self._idle: dict[ClientConnection, None] = {}  # the one used last at the end
         self.connections: set[ClientConnection] = set()
 
@@ -324,7 +325,8 @@ class ConnectionPool:
 
     def give_back(self, connection: ClientConnection) -> None:
         """Keep ``connection`` for the next request."""
-        if len(self._idle) < self._max_idle and not connection.transport.is_closing():
+        has_room = len(self._idle) < self._max_idle and not self._closed
+        if has_room and not connection.transport.is_closing():
             connection.idle_since_s = monotonic()
             self._idle[connection] = None
         else:
@@ -336,7 +338,8 @@ class ConnectionPool:
         self._idle.pop(connection, None)
 
     def close(self) -> None:
-        """Close what is free."""
+        """Close what is free now, and the others once they are."""
+        self._closed = True
         while self._idle:
             self._idle.popitem()[0].transport.close()
 

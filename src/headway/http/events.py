@@ -8,6 +8,7 @@ segments of the network: the same bytes give the same events however they were c
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A line ends with CR LF, LF, or CR. A CR that may be half of a CR LF is a line end as well: the LF
@@ -20,12 +21,13 @@ _OVERLAP_BYTES = 3  # of an event's end that may have come before the newest byt
 class EventReader:
     """Cuts a stream of bytes at the ends of its events."""
 
-    __slots__ = ("_length", "_parts")
+    __slots__ = ("_length", "_parts", "_released")
 
     def __init__(self) -> None:
         """Start before the first event."""
         self._parts: list[bytes] = []  # of the event that is not complete
         self._length = 0
+        self._released = b""  # the newest bytes of its part that was released already
 
     @property
     def held_bytes(self) -> int:
@@ -39,7 +41,7 @@ class EventReader:
         that comes whole.
         """
         # The usual case: exactly one event, or several whole ones.
-        if not self._parts and data.endswith(b"\n\n"):
+        if not self._parts and not self._released and data.endswith(b"\n\n"):
             return data
 
         # An event's end may begin in the bytes that came before.
@@ -61,23 +63,32 @@ class EventReader:
         rest = data[end:]
         self._parts = [rest] if rest else []
         self._length = len(rest)
+        self._released = b""
         return events
 
     def rest(self) -> bytes:
-        """Return the bytes of the event that is not complete, and forget them."""
-        rest = b"".join(self._parts)
+        """Return what is held of the event that is not complete; its end is still looked for."""
+        self._released = self._tail()
+        released = b"".join(self._parts)
         self._parts = []
         self._length = 0
-        return rest
+        return released
 
     def _tail(self) -> bytes:
-        """Return the newest held bytes, as many as an event's end can reach back."""
+        """Return the newest bytes of the event, as many as its end can reach back."""
         tail = b""
         for part in reversed(self._parts):
             tail = part[-_OVERLAP_BYTES:] + tail
             if len(tail) >= _OVERLAP_BYTES:
                 break
-        return tail[-_OVERLAP_BYTES:]
+        return (self._released + tail)[-_OVERLAP_BYTES:]
+
+
+def split_events(events: bytes) -> list[bytes]:
+    """Return the bytes of each event in ``events``; what follows the last end comes last."""
+    edges = [0, *(match.end() for match in _EVENT_END.finditer(events))]
+    parts = [events[low:high] for low, high in pairwise(edges)]
+    return [*parts, events[edges[-1] :]] if edges[-1] < len(events) else parts
 
 
 def payloads(events: bytes) -> list[bytes]:
@@ -104,21 +115,6 @@ def payloads(events: bytes) -> list[bytes]:
         if lines:
             data.append(b"\n".join(lines))
     return data
-
-
-def num_events(events: bytes) -> int:
-    """Return how many events with data there are in ``events``; lines of data are not read."""
-    if b"\r" in events or not events.startswith(b"data:"):
-        return len(payloads(events))
-    if events.find(b"\n") == len(events) - 2:
-        return 1
-
-    # Every event is one line: so many line ends in pairs, and data behind each pair.
-    num_pairs = events.count(b"\n\n")
-    are_single_lines = events.count(b"\n") == 2 * num_pairs
-    if are_single_lines and events.count(b"\n\ndata:") == num_pairs - 1:
-        return num_pairs
-    return len(payloads(events))
 
 
 def as_event(payload: bytes, name: bytes = b"") -> bytes:

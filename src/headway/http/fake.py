@@ -53,7 +53,7 @@ TEXT_HEADERS = b"Content-Type: text/plain\r\n"
 FAULTS = (
     "die", "die-in-event", "hang", "hang-midway", "garbage", "garbage-stream", "not-json",
     "close-early", "close-before", "status-NNN", "html-500", "malformed", "no-done", "bad-chunk",
-    "huge", "redirect", "split", "rechunk", "wrong-length",
+    "huge", "redirect", "split", "rechunk", "wrong-length", "no-last-chunk",
 )  # fmt: skip
 MIDWAY = frozenset({"die", "die-in-event", "hang-midway", "bad-chunk", "malformed"})
 RECHUNKED_BYTES = 50  # less than an event has
@@ -424,7 +424,10 @@ class FakeEngine(Application):
             if number + size < tokens:
                 yield due_s, data, GO_ON
                 data = b""
-        yield due_s, data + end + LAST_CHUNK, FINISH
+        if fault == "no-last-chunk":
+            yield due_s, data + end, GO_ON  # and nothing more
+        else:
+            yield due_s, data + end + LAST_CHUNK, FINISH
 
     def _whole(self, run: _Run, times: Iterator[float]) -> Iterator[Step]:
         # A whole answer is written when its last token would be.

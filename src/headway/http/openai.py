@@ -7,6 +7,7 @@ is wrong is said in a sentence.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -283,6 +284,40 @@ def read_event(payload: bytes) -> AnswerEvent:
             finish = str(choice["finish_reason"])[:40]
     is_answer = "choices" in tree or usage is not None
     return AnswerEvent(has_token, is_shown, finish, usage, error=error, is_answer=is_answer)
+
+
+_KIND = re.compile(rb'"type"\s*:\s*"(response\.[a-z_.]{1,60}|error)"')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"]{1,40})"')
+_USAGE = re.compile(rb'"usage"\s*:\s*(?={)')
+_ERROR = re.compile(rb'^\s*(?:data:\s*)?{\s*"error"\s*:\s*{')
+_NO_CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+
+
+def read_excerpt(head: bytes, tail: bytes, *, has_mark: bool) -> AnswerEvent:
+    """Return what an event says of which only the two ends are kept, as far as those tell.
+
+    ``head`` and ``tail`` overlap where it is short; ``has_mark`` tells whether it has what marks an
+    event with content.
+    """
+    usage = None
+    for match in _USAGE.finditer(tail):  # the last one is the whole answer's
+        try:
+            tree, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        usage = read_usage(tree) if isinstance(tree, dict) else usage
+
+    kind = _KIND.search(head)
+    name = kind[1].decode() if kind is not None else ""
+    reason = _FINISH.search(tail) or _FINISH.search(head)
+    if name:
+        finish = name.removeprefix("response.") if name in (*_RESPONSE_ENDS, "error") else None
+    else:
+        finish = reason[1].decode("utf-8", "replace") if reason is not None else None
+
+    has_token = has_mark and not _NO_CHOICE.search(head + tail)
+    error = "a long error" if _ERROR.search(head) or name == "error" else ""
+    return AnswerEvent(has_token, has_token, finish, usage, error)
 
 
 def _usage_of(tree: Mapping[str, Any]) -> Usage | None:

@@ -362,11 +362,11 @@ class Reply:
         if framed:
             self._connection.transport.write(framed)
 
-    def finish(self, complete: bool = True) -> None:
-        """End an answer in pieces; one that is not ``complete`` closes the connection."""
+    def finish(self) -> None:
+        """End an answer in pieces; without chunks only the connection's end tells its own."""
         if self.chunked:
             self._connection.transport.write(LAST_CHUNK)
-        self._connection.finished(complete and self._keep_alive and self.chunked)
+        self._connection.finished(self._keep_alive and self.chunked)
 
     def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Send an answer in one."""

@@ -13,7 +13,7 @@ from headway.gateway.scheduler.fleet import Fleet
 from headway.gateway.scheduler.overflow import OverflowRule
 from headway.gateway.scheduler.priority import Priorities, VirtualClock
 from headway.gateway.scheduler.queue import PoolQueue
-from headway.gateway.scheduler.queued import QueuedRequest, Refusal, give_keys, predict
+from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.fair import FairShares
@@ -27,7 +27,6 @@ CROWD, COMPANY_IN_CROWD, COMPANY_IN_CROWD_S = 1000, 128, 0.05
 FEW = 4
 CANDIDATES = 8  # for each place of a static batch
 INTERVAL_MEMORY = 0.95
-NO_ENGINE = Refusal(503, "no backend is up", "backend_unavailable", retry_after_s=1.0)
 
 
 class Dispatcher:
@@ -96,6 +95,13 @@ class Dispatcher:
         else:
             self._pump()  # nobody to be ordered with: a turn of the loop would be lost
 
+    def wait_again(self, queued: QueuedRequest) -> None:
+        """Its engine cannot be reached and was sent nothing: ``queued`` waits as it did before."""
+        self.running.discard(queued)
+        self.settle(queued, prompt_tokens=0, output_tokens=0)
+        queued.note_return()
+        self.arrive(queued)
+
     def leave(self, queued: QueuedRequest) -> None:
         """``queued`` has ended, wherever it was."""
         self.running.discard(queued)
@@ -109,7 +115,9 @@ class Dispatcher:
         queue = self.queues.get(queued.pool)
         if queue is not None and queued.charged_s:
             service = self._fleet.service(queued.pool)
-            queue.settle(queued, float(service.of(prompt_tokens, output_tokens)))
+            is_served = prompt_tokens or output_tokens
+            work_s = float(service.of(prompt_tokens, output_tokens)) if is_served else 0.0
+            queue.settle(queued, work_s)
 
     def send_home(self, pool: str, now_s: float) -> None:
         """``pool`` is down: whoever was moved there waits again where it came from."""
@@ -148,6 +156,10 @@ class Dispatcher:
         now_s = monotonic()
         if self._config.mode == ANNOTATE:
             self._annotate(self._take_fresh(), now_s)
+            for pool, queue in self.queues.items():
+                while len(queue) and self._fleet.choose(pool, now_s, full_too=True) is not None:
+                    waiting = queue.pop(now_s)
+                    self._annotate([] if waiting is None else [waiting], now_s)
             return
 
         if self._fresh:
@@ -184,7 +196,7 @@ class Dispatcher:
             return []
 
         following = self.queues[first.pool].next_in_lane(first, now_s, CANDIDATES * size)
-        candidates = [first, *following]
+        candidates = list(dict.fromkeys([first, *following]))
         lengths = np.array([queued.expected_tokens for queued in candidates])
         rule = Consolidation(size, engine.endpoint.batch_ratio)
         rows = rule.batch(np.arange(len(candidates)), lengths)
@@ -278,8 +290,7 @@ class Dispatcher:
         for queued in fresh:
             engine = self._fleet.choose(queued.pool, now_s, full_too=True)
             if engine is None:
-                if queued.carrier is not None:
-                    queued.carrier.refuse(NO_ENGINE)
+                self.queues[queued.pool].push(queued, now_s)  # until one is back
                 continue
             fair = isinstance(config.policy, FairShares)
             queued.priority = self._priorities.priority(

@@ -2,59 +2,90 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from headway.gateway.pools import STATIC, Endpoint
 from headway.gateway.scheduler.pace import EnginePace
 from headway.schedule.view import ServiceTime
 
-FAILURES = 3  # in a row, until an engine is left alone
+FAILURES = 3  # incidents in a row, until an engine is left alone
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
+MAX_DOUBLINGS = 16  # the exponent is bounded before the power is computed
 
 
 @dataclass(slots=True)
 class Breaker:
     """Keeps requests away from an engine that fails.
 
+    It counts incidents, not requests: what began before the last failure that counted fails with
+    it. A good health answer ends a pause, and is believed again once the health was bad or a
+    request was answered: an engine may be healthy and answer nothing.
+
     Attributes:
-        failures: in a row.
+        failures: incidents in a row.
         closed_from_s: when the engine may be tried again.
         trial: whether a request that tries it is under way.
+        trusts_health: whether a good health answer ends a pause.
 
     """
 
     failures: int = 0
     closed_from_s: float = 0.0
     trial: bool = False
+    trusts_health: bool = True
+    _num_pauses: int = 0  # in a row
+    _counted_s: float = -math.inf  # when a failure last counted
 
     def allows(self, now_s: float) -> bool:
         """Return whether a request may go there: yes, no, or one on trial."""
-        if self.failures < FAILURES:
-            return True
-        return now_s >= self.closed_from_s and not self.trial
+        if now_s < self.closed_from_s:
+            return False
+        return self.failures < FAILURES or not self.trial
 
     def begin(self) -> None:
         """A request goes there."""
         if self.failures >= FAILURES:
             self.trial = True
 
+    def answering(self) -> None:
+        """It begins to answer: others may go there, but one more failure is a pause."""
+        if self.failures >= FAILURES:
+            self.failures = FAILURES - 1
+            self.trial = False
+
     def succeed(self) -> None:
         """It answered."""
-        self.failures = 0
+        self.failures = self._num_pauses = 0
         self.trial = False
+        self.trusts_health = True
 
-    def fail(self, now_s: float) -> None:
-        """It did not."""
-        self.failures += 1
+    def fail(self, now_s: float, began_s: float) -> None:
+        """A request that began at ``began_s`` failed now."""
         self.trial = False
+        if began_s <= self._counted_s:
+            return  # the same incident
+        self._counted_s = now_s
+        self.failures += 1
         if self.failures >= FAILURES:
-            # Thousands may fail at once: the exponent is bounded before the power is computed.
-            doublings = min(self.failures - FAILURES, 16)
-            self.closed_from_s = now_s + min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
+            self.pause(now_s + min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**self._num_pauses))
+            self._num_pauses = min(self._num_pauses + 1, MAX_DOUBLINGS)
+
+    def pause(self, until_s: float) -> None:
+        """Keep requests away until then."""
+        self.closed_from_s = max(self.closed_from_s, until_s)
 
     def abstain(self) -> None:
         """The request ended without telling anything about the engine."""
         self.trial = False
+
+    def note_health(self, is_good: bool, now_s: float) -> None:
+        """The engine was asked how it is."""
+        if not is_good:
+            self.trusts_health = True
+        elif self.trusts_health and self.failures >= FAILURES and now_s < self.closed_from_s:
+            self.closed_from_s = now_s
+            self.trusts_health = False
 
 
 class EngineState:
@@ -132,7 +163,19 @@ class EngineState:
         else:
             self.breaker.abstain()
 
-    def fail(self, now_s: float) -> None:
-        """An attempt failed, by the engine's own fault."""
-        self.breaker.fail(now_s)
+    def fail(self, now_s: float, began_s: float) -> None:
+        """An attempt that began at ``began_s`` failed, by the engine's own fault."""
+        self.breaker.fail(now_s, began_s)
         self.num_failed += 1
+
+    def refuse(self, now_s: float, began_s: float, retry_after_s: float | None) -> None:
+        """It answered that it takes nothing now, and perhaps when to ask again."""
+        if retry_after_s is None:
+            self.fail(now_s, began_s)
+        else:
+            self.breaker.pause(now_s + min(retry_after_s, MAX_PAUSE_S))
+
+    def note_health(self, is_good: bool, now_s: float) -> None:
+        """It was asked how it is."""
+        self.healthy = is_good
+        self.breaker.note_health(is_good, now_s)

@@ -133,6 +133,13 @@ class QueuedRequest(Ticket):
         if self.sent_s is None:
             self.sent_s = now_s
 
+    def note_return(self) -> None:
+        """It was sent nowhere after all, and waits again."""
+        self.waits = True
+        self.sent_s = None
+        self.engine_url = ""
+        self.tried.clear()
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

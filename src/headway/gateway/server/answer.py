@@ -1,7 +1,8 @@
 """One engine's attempt at an answer, on its way from the engine's connection to the client.
 
-A stream goes on in whole events as they come; an answer in one is held until its end, so that a
-failed attempt can still be made good by another engine.
+The bytes pass as they came, whatever they say. A stream goes on in whole events, so that an error
+can be told between two of them, and an event too long to be held goes on as it comes; an answer in
+one is held until its end, so that a failed attempt can still be made good by another engine.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import Protocol
 
 from headway.gateway.server.headers import HOP_BY_HOP
 from headway.http.events import EventReader
-from headway.http.message import BrokenAnswerError
 from headway.http.meter import TokenMeter
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
 RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+MAX_HELD_EVENT_BYTES = 256 * 1024
 
 
 class Client(Protocol):
@@ -36,12 +37,27 @@ class Client(Protocol):
         """The client reads more slowly than it is sent to."""
         ...
 
-    def retry(self) -> bool:
-        """Try another engine; return whether there is one."""
+    def refused(self, status: int, retry_after: bytes) -> None:
+        """The engine takes nothing now, or not from us; ``retry_after`` is its header's value."""
         ...
 
-    def answered(self, status: int) -> None:
-        """The client has all of the answer."""
+    def is_own_key(self, status: int) -> bool:
+        """Whether ``status`` is about the gateway's key, and not the client's."""
+        ...
+
+    def retry(self, *, drops: bool = False) -> bool:
+        """Try another engine, if there is one, and return whether there is.
+
+        ``drops`` gives up what this one has not ended.
+        """
+        ...
+
+    def answered(self, status: int, problem: str = "") -> None:
+        """The client has all of the answer; ``problem`` is what is wrong with what it says."""
+        ...
+
+    def failed(self, why: str, status: int) -> None:
+        """Tell the client that there is no answer; the engine has been judged already."""
         ...
 
     def attempt_failed(self, why: str, status: int, stale: bool = False) -> None:
@@ -107,10 +123,12 @@ class Answer:
         if events:
             self.mid_event = False
             self._pass_on(events, now_s)
-        elif self._events.held_bytes > self._max_bytes:
+        if self._events.held_bytes > MAX_HELD_EVENT_BYTES:
             # Too long to hold: it goes on as it comes, and no error can be told until its end.
             self.mid_event = True
-            self._send_on(self._reply.framed(self._events.rest()))
+            part = self._events.rest()
+            self.meter.see_part(part)
+            self._send_on(self._reply.framed(part))
 
     def answer_ends(self) -> None:
         """The engine's answer is complete."""
@@ -118,9 +136,9 @@ class Answer:
             self._end_stream()
         elif self._reply.begun:
             self._pass_through()
-            self.meter.first_s = self.meter.last_s = monotonic()
+            self.meter.read_whole_parts(monotonic())
             self._reply.finish()
-            self._client.answered(self._status)
+            self._client.answered(self._status, self._problem())
         else:
             self._end_whole(b"".join(self._buffered))
 
@@ -129,20 +147,36 @@ class Answer:
         if self.streaming and self._reply.begun:
             self.meter.end_stream()
             if self.meter.finished:  # all was said before the connection went
-                self._end_stream()
+                self._finish_stream(self._events.rest())
                 return
         self._client.attempt_failed(why, 502, stale)
+
+    def end_here(self) -> None:
+        """Take the answer for complete: the engine has said all."""
+        self._end_stream()
+
+    @property
+    def says_end(self) -> bool:
+        """Whether the engine has said all, though it has not ended the answer."""
+        is_between = self.streaming and not self._events.held_bytes and not self.mid_event
+        return is_between and self._reply.begun and self.meter.says_end
 
     # to the client
 
     def _pass_on(self, events: bytes, now_s: float) -> None:
         self.meter.see(events, now_s)
+        # Another engine may do better than one that is not understood; if there is none, who are we
+        # to judge?
+        if self.meter.odd and not self._reply.begun and self._client.retry(drops=True):
+            return
         self._send_on(self._reply.framed(events))
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""
         data = b"".join(self._buffered)
         self._buffered = []
+        if self._status == 200:
+            self.meter.see_part(data)
         self._send_on(self._reply.framed(data))
 
     def _send_on(self, framed: bytes) -> None:
@@ -153,46 +187,63 @@ class Answer:
 
     def _end_stream(self) -> None:
         rest = self._events.rest()
+        meter = self.meter
         if rest.strip():  # an engine that forgets the last empty line
-            try:
-                self._pass_on(rest + b"\n\n", monotonic())
-            except BrokenAnswerError as error:
-                self._client.attempt_failed(str(error), 502)
-                return
+            meter.see(rest + b"\n\n", monotonic())
+        meter.end_stream()
 
-        self.meter.end_stream()
-        if not self.meter.finished:
+        # What we understand must have an end; what we do not is the client's to judge.
+        if not meter.finished and not (meter.odd and not meter.num_tokens):
             self._client.attempt_failed("the backend ended its answer early", 502)
-        elif not self._reply.begun:
+            return
+        if not self._reply.begun and not rest:
             self._client.attempt_failed("the backend sent an empty stream", 502)
-        else:
-            self._reply.finish()
-            self._client.answered(200)
+            return
+        self._finish_stream(rest)
+
+    def _finish_stream(self, rest: bytes) -> None:
+        if rest:
+            self._send_on(self._reply.framed(rest))
+        self._reply.finish()
+        self._client.answered(200, self._problem())
+
+    def _problem(self) -> str:
+        """Return what is wrong with what an answer says that came whole; empty for nothing."""
+        if self.meter.error:
+            return "engine_error"
+        return "not_understood" if self.meter.odd and not self.meter.usage.output_tokens else ""
 
     def _end_whole(self, body: bytes) -> None:
         status = self._status
-        if status in RETRY_STATUSES and self._client.retry():
-            return
-
-        # What is no answer is not passed on as one.
-        if status == 200 and not self.meter.read_whole(body, monotonic()):
-            self._client.attempt_failed("the backend's answer is not JSON", 502)
+        is_own_key = self._client.is_own_key(status)
+        if status in RETRY_STATUSES or is_own_key:
+            retry_after = next((v for n, v in self._headers if n.lower() == b"retry-after"), b"")
+            self._client.refused(status, retry_after)
+            if self._client.retry():
+                return
+        if is_own_key:
+            why = f"the backend does not take the gateway's key ({status})"
+            self._client.failed(why, 502)
             return
         if 300 <= status < 400:
-            why = f"the backend answered with a redirection ({status})"
-            self._client.attempt_failed(why, 502)
+            self._client.failed(f"the backend answered with a redirection ({status})", 502)
             return
 
-        # An engine's own words become an error in OpenAI's shape.
+        problem = ""
+        if status == 200:
+            if not self.meter.read_whole(body, monotonic()) and self._client.retry():
+                return
+            problem = self._problem()
+
+        # An engine's own words become an error in OpenAI's shape, without what it may echo.
         if status >= 400 and not is_error_body(body):
-            words = body[:300].decode("utf-8", "replace").strip() or "nothing"
             kind = "server_error" if status >= 500 else "invalid_request_error"
-            body = error_body(f"the backend said: {words}", kind, "backend_error")
+            body = error_body(f"the backend answered with status {status}", kind, "backend_error")
             self._headers = [h for h in self._headers if h[0].lower() == b"retry-after"]
             self._headers.append((b"Content-Type", b"application/json"))
 
         self._reply.whole(status, self._header_lines(), body)
-        self._client.answered(status)
+        self._client.answered(status, problem)
 
     def _header_lines(self) -> bytes:
         lines = [b"%b: %b\r\n" % pair for pair in self._headers]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import ssl
 from collections.abc import Callable
 from time import monotonic
@@ -19,6 +21,7 @@ from headway.http.message import BrokenAnswerError
 LOOK_S, LOOK_AGAIN_S = 2.0, 0.2
 FULL_LOOK_S = 30.0
 LOOK_TIMEOUT_S = 5.0
+_log = logging.getLogger("headway.gateway")
 
 
 class Backend:
@@ -38,6 +41,7 @@ class Backend:
         tls = ssl.create_default_context() if endpoint.tls else None
         self.connections = ConnectionPool(endpoint.host, endpoint.port, tls)
         self.queue: EngineQueue | None = None
+        self._in_doubt = asyncio.Event()
         self._publishes = False  # whether it had metrics at the last look
         self._full_look_due_s = 0.0
 
@@ -66,8 +70,9 @@ class Backend:
         is_full = not state.healthy or monotonic() >= self._full_look_due_s
         if is_full or not self._publishes:
             answer = await self._get(self.endpoint.prefix + "/models", timeout_s)
-            state.healthy = answer is not None and answer.status < 500
-            if answer is None or not state.healthy:
+            is_good = answer is not None and answer.status < 500
+            state.note_health(is_good, monotonic())
+            if answer is None or not is_good:
                 return
             if answer.status == 200:
                 models = _models_in(answer.body)
@@ -79,9 +84,30 @@ class Backend:
                 answer is not None and answer.status == 200 and self.read_metrics(answer.body)
             )
             # One that had metrics a moment ago and has none now is looked at again, at once.
-            state.healthy = is_full or self._publishes
+            state.note_health(is_full or self._publishes, monotonic())
         if is_full:
             self._full_look_due_s = monotonic() + FULL_LOOK_S
+
+    async def look_for_ever(self, changed: Callable[[], None]) -> None:
+        """Look again and again, sooner while the engine is down or fails requests."""
+        while True:
+            try:
+                await self.look()
+            except Exception:  # whatever an engine answers, it is looked at again
+                _log.exception("cannot ask %s how it is", self.endpoint.url)
+                self.state.note_health(is_good=False, now_s=monotonic())
+            changed()
+
+            is_well = self.state.healthy and not self.state.breaker.failures
+            self._in_doubt.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if is_well else LOOK_AGAIN_S):
+                    await self._in_doubt.wait()
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    def doubt(self) -> None:
+        """A request has failed there: look soon."""
+        self._in_doubt.set()
 
     def read_metrics(self, text: bytes) -> bool:
         """Learn from an engine's own metrics; return whether they tell its queue."""
@@ -146,16 +172,20 @@ class Backends:
             backend.connections.close()
 
     async def look_after(self, changed: Callable[[], None]) -> None:
-        """Ask the engines how they are, for ever; ``changed`` is called after each round."""
-        due_s: dict[str, float] = {}
-        while True:
-            now_s = monotonic()
-            due = [b for url, b in self._by_url.items() if due_s.get(url, 0.0) <= now_s]
-            await asyncio.gather(*(backend.look() for backend in due))
+        """Ask every engine how it is, for ever; ``changed`` is called after each answer.
 
-            for backend in due:
-                pause_s = LOOK_S if backend.state.healthy else LOOK_AGAIN_S
-                due_s[backend.state.url] = monotonic() + pause_s
-            if due:
-                changed()
-            await asyncio.sleep(LOOK_AGAIN_S)
+        Each engine has a task of its own: what one does keeps none of the others waiting.
+        """
+        tasks: dict[Backend, asyncio.Task[None]] = {}
+        try:
+            while True:
+                backends = set(self._by_url.values())
+                for backend in tasks.keys() - backends:
+                    tasks.pop(backend).cancel()
+                for backend in backends:
+                    if backend not in tasks or tasks[backend].done():
+                        tasks[backend] = asyncio.create_task(backend.look_for_ever(changed))
+                await asyncio.sleep(LOOK_AGAIN_S)
+        finally:
+            for task in tasks.values():
+                task.cancel()

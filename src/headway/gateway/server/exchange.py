@@ -12,6 +12,7 @@ that; the exchange leads from one to the next.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from time import monotonic
 
@@ -28,6 +29,9 @@ from headway.http.server import Reply, ServerConnection
 from headway.workload.record import DONE, FAILED, REJECTED
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)
+OVERLOADED = (502, 503, 504)
+SAID_ALL_S = 0.5  # after an engine has said all, until its answer is taken for complete
+_log = logging.getLogger("headway.gateway")
 FAILURE_CODES = {503: "backend_unavailable", 504: "backend_timeout"}
 
 
@@ -39,12 +43,14 @@ class ReceivedRequest:
         http: as it came off the wire.
         generation: what it asks for.
         forward: header lines that go on to an engine.
+        forwards_key: whether the client's own key is among them.
 
     """
 
     http: HttpRequest
     generation: GenerationRequest
     forward: bytes
+    forwards_key: bool = False
 
 
 class Attempt:
@@ -54,10 +60,13 @@ class Attempt:
         backend: the engine.
         answer: what comes of it.
         connection: over which it was sent; ``None`` before, and once it is over.
+        began_s: when it began, on the monotonic clock.
 
     """
 
-    __slots__ = ("_active", "_connecting", "_tokens", "answer", "backend", "connection")
+    __slots__ = (
+        "_active", "_connecting", "_tokens", "answer", "backend", "began_s", "connection",
+    )  # fmt: skip
 
     def __init__(self, backend: Backend, tokens: float, answer: Answer) -> None:
         """Take a place in ``backend`` for an answer that is expected to have ``tokens``."""
@@ -67,6 +76,7 @@ class Attempt:
         self._connecting: asyncio.Task[None] | None = None
         self._tokens = tokens
         self._active = True
+        self.began_s = monotonic()
         backend.state.begin(tokens)
 
     def connect(self, task: asyncio.Task[None]) -> None:
@@ -137,8 +147,12 @@ class Exchange:
     # towards the engine
 
     def start(self, engine: EngineState) -> None:
-        """Send it to ``engine``."""
-        self._start(self._backends[engine.url], fresh_connection=False)
+        """Send it to ``engine``; what goes wrong with that is this request's alone."""
+        try:
+            self._start(self._backends[engine.url], fresh_connection=False)
+        except Exception:
+            _log.exception("cannot send request %s", self.queued.request.id)
+            self.give_up()
 
     def _start(self, backend: Backend, *, fresh_connection: bool) -> None:
         if self._attempt is not None:
@@ -162,14 +176,28 @@ class Exchange:
         try:
             connection = await attempt.backend.connections.open(timeout_s)
         except (OSError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
-            self.attempt_failed(f"cannot connect to the backend: {why}", 503)
+            self._unreachable(attempt, str(error) or type(error).__name__)
             return
 
         if self.phase != CONNECTING or attempt is not self._attempt:
             connection.cancel()
         else:
             self._send(attempt, connection)
+
+    def _unreachable(self, attempt: Attempt, why: str) -> None:
+        """Nobody listens there: the engine is down until it is seen to be back."""
+        if self.phase != CONNECTING or attempt is not self._attempt:
+            return
+        _log.info("cannot connect to %s: %s", attempt.backend.state.url, why)
+        attempt.backend.state.note_health(is_good=False, now_s=monotonic())
+        attempt.backend.doubt()
+        if self.retry():
+            return
+        self._release(attempt)
+        self._attempt = None
+        attempt.answer.detach()
+        self.phase = QUEUED
+        self._scheduler.dispatcher.wait_again(self.queued)
 
     def _send(self, attempt: Attempt, connection: ClientConnection) -> None:
         attempt.connection = connection
@@ -189,15 +217,29 @@ class Exchange:
 
     def answering(self) -> None:
         """The engine has begun to answer."""
+        if self._attempt is not None:
+            self._attempt.backend.state.breaker.answering()
         self.phase = ANSWERING
         self.active_s = monotonic()
 
-    def answered(self, status: int) -> None:
-        """The client has all of the answer."""
-        if status < 400:
-            self._end(DONE, "", status)
-        else:
-            self._end(FAILED, f"backend_{status}", status)
+    def refused(self, status: int, retry_after: bytes) -> None:
+        """The engine takes nothing now, or not from us; ``retry_after`` is its header's value."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        seconds = float(retry_after) if retry_after.isdigit() and len(retry_after) < 6 else None
+        if seconds is not None or status in OVERLOADED or self.is_own_key(status):
+            attempt.backend.state.refuse(self.active_s, attempt.began_s, seconds)
+
+    def is_own_key(self, status: int) -> bool:
+        """Whether ``status`` is about the gateway's key: clients' own do not reach engines."""
+        return status in (401, 403) and not self.received.forwards_key
+
+    def answered(self, status: int, problem: str = "") -> None:
+        """The client has all of the answer; ``problem`` is what is wrong with what it says."""
+        if status >= 400:
+            problem = f"backend_{status}"
+        self._end(FAILED if problem else DONE, problem, status)
 
     def attempt_failed(self, why: str, status: int, stale: bool = False) -> None:
         """There will be no more of this answer; ``stale``: over a connection that was old."""
@@ -213,19 +255,43 @@ class Exchange:
             return
 
         if attempt is not None:
-            attempt.backend.state.fail(monotonic())
+            attempt.backend.state.fail(monotonic(), attempt.began_s)
+            attempt.backend.doubt()
         if not self._reply.begun and self.retry():
             return
+        self.failed(why, status)
+
+    def failed(self, why: str, status: int) -> None:
+        """Tell the client that there is no answer; the engine has been judged already."""
         self._fail(why, status, FAILURE_CODES.get(status, "backend_failed"))
 
-    def retry(self) -> bool:
-        """Try another engine; return whether there is one."""
+    def retry(self, *, drops: bool = False) -> bool:
+        """Try another engine, if there is one, and return whether there is.
+
+        ``drops`` gives up what the present one has not ended.
+        """
         engine = self._scheduler.dispatcher.another(self.queued)
         if engine is None:
             return False
+        if drops:
+            self._drop()
         self._release(self._attempt)
         self.start(engine)
         return True
+
+    def look_again(self, now_s: float) -> None:
+        """End or move what waits for nothing: the engine has said all, or is called dead."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if self.phase == ANSWERING and now_s - self.active_s > SAID_ALL_S:
+            if attempt.answer.says_end:
+                connection, attempt.connection = attempt.connection, None
+                attempt.answer.end_here()
+                if connection is not None:
+                    connection.cancel()
+        elif self.phase in (CONNECTING, SENT) and not attempt.backend.state.healthy:
+            self.retry(drops=True)
 
     def own_headers(self) -> bytes:
         """Return what the gateway says about the request, as header lines."""
@@ -287,6 +353,11 @@ class Exchange:
         else:
             self.attempt_failed(why, 504)
 
+    def give_up(self) -> None:
+        """End it because something is wrong with us."""
+        if self.phase != ENDED:
+            self._fail("the gateway failed", 500, "gateway_failed")
+
     def shut(self) -> None:
         """End it because the gateway stops."""
         self._fail("the gateway is shutting down", 503, "shutting_down")
@@ -319,7 +390,7 @@ class Exchange:
             # The stream must not look complete: an event says so, and no [DONE] follows.
             event = error_event(self.received.generation.api, why, code)
             self._reply.piece(self._reply.framed(event))
-            self._reply.finish(complete=False)
+            self._reply.finish()
         else:
             self._reply.cut_off()
         self._end(FAILED, code, 200 if streaming and begun else status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
@@ -26,6 +27,7 @@ from headway.schedule.route import LEAST_LOADED, Placement
 BACKLOG = 16_384
 SWEEP_S = 0.25
 DRAIN_CHECK_S = 0.02
+_log = logging.getLogger("headway.gateway")
 
 
 class Gateway:
@@ -158,14 +160,22 @@ class Gateway:
     async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.sweep(monotonic())
+            try:
+                self.sweep(monotonic())
+            except Exception:  # whatever is wrong with one request, the others are looked after
+                _log.exception("the sweep failed")
 
     def sweep(self, now_s: float) -> None:
         """End what has lasted longer than the timeouts by now."""
         scheduler = self.scheduler
         scheduler.ledger.note_open()
         for exchange in _exchanges(list(scheduler.dispatcher.running)):
-            self._sweep_running(exchange, now_s)
+            try:
+                exchange.look_again(now_s)
+                self._sweep_running(exchange, now_s)
+            except Exception:
+                _log.exception("cannot look after request %s", exchange.queued.request.id)
+                exchange.give_up()
         for pool, queue in self.queues.items():
             self._sweep_queue(pool, queue, now_s)
 

@@ -175,7 +175,7 @@ class Reception(Application):
         has_keys = bool(config.tenants) or any(engine.api_key for engine in config.endpoints)
         dropped = NOT_FORWARDED if self.tracing is None else NOT_FORWARDED | CONTEXT_HEADERS
         forward = forwarded_lines(http.headers, dropped, with_key=not has_keys)
-        received = ReceivedRequest(http, generation, forward)
+        received = ReceivedRequest(http, generation, forward, forwards_key=not has_keys)
         exchange = Exchange(self.scheduler, self.backends, connection, received, queued)
         if self.tracing is not None:
             exchange.trace = self.tracing.begin(http, request.arrival_s + ledger.anchor_s)
