@@ -26,6 +26,7 @@ from headway.schedule.order import (
     HighestResponseRatio,
     Keys,
     OrderPolicy,
+    Policy,
     ShortestJob,
     ShortestRemaining,
 )
@@ -45,18 +46,13 @@ LOADS = (0.7, 0.9, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkRemaining:
-    """The least remaining work first, preempting: ``token_s`` of it is done with every token."""
+class WorkRemaining(Policy):
+    """The least remaining work first, preempting: ``progress`` of it is done with every token."""
 
-    token_s: float
+    progress: float = 0.0
     name: str = "srpt on work"
-    preempts: bool = True
-    uses_predictions: bool = True
 
-    @property
-    def progress(self) -> float:
-        """Work of a token."""
-        return self.token_s
+    preempts = True
 
     def keys(self, view: View) -> Keys:
         """Predicted work, prompt included."""

@@ -128,7 +128,7 @@ def main() -> None:
     built = parse_deployment("llama-3.1-8b@h100:tp1", engine="none")
     one, four = (PoolSpec(deployment=built, replicas=count) for count in (1, 4))
     plain = Site((one.pool(EngineFeatures(asynchronous=False, prefix_cache=False)),))
-    place = LowestScore(1.0, 0.001, 1 / 512, "everything")
+    place = LowestScore(1.0, 1e-4, 1e-3, 1 / 512, "everything")
     full = Site((four.pool(),), place)
     shared = with_prefixes(whole)
     view = view_of(shared, quantiles(shared.output_tokens, 0.4, 0))

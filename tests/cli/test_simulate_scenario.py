@@ -64,7 +64,7 @@ def test_energy_is_between_idle_and_the_data_sheets_most(tmp_path: Path) -> None
 
 
 def test_pools_of_different_hardware_share_the_requests(tmp_path: Path) -> None:
-    both = report(tmp_path, HEAD + 'route = "predicted-work"\n' + H100 + L40S + "replicas = 2\n")
+    both = report(tmp_path, HEAD + 'route = "work-left"\n' + H100 + L40S + "replicas = 2\n")
     assert of(both, "pool 0").busy_s > 0
     assert of(both, "pool 1").busy_s > 0
     assert of(both, "pool 0").requests + of(both, "pool 1").requests == both.rows[0].requests

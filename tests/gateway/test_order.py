@@ -18,8 +18,9 @@ from headway.http.fake import FakeSpeed
 from headway.http.openai import with_priority
 from headway.predict.log import read_log
 from headway.predict.prediction import LengthPrediction
+from headway.schedule.deadline import EarliestDeadline
 from headway.schedule.fair import FairShares
-from headway.schedule.order import EarliestDeadline, Fcfs, HighestResponseRatio, ShortestJob
+from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
 from headway.workload.request import Request
 
 

@@ -25,6 +25,10 @@ class Job:
     prompt: int
     output: int
     key: float = 0.0
+    due: int = FOREVER  # when it must have started
+    work: int = 0
+    burden: float = 0.0  # the largest is given up first
+    tpot: int = FOREVER
     hashes: tuple[int, ...] = ()
     tokens: list[int] = field(default_factory=list)  # when each came out
     cache: int = 0  # tokens that have blocks, those of the planned step included
@@ -44,6 +48,9 @@ class Replica:
     engine: Engine
     step_ns: StepNs
     by_key: bool = False
+    by_due: bool = False
+    late_every: int = 0
+    starts: int = 0
     hash_tokens: int = 0
     hands_over: bool = False  # requests leave after their first token
     up: bool = True
@@ -65,6 +72,12 @@ class Replica:
     def requests(self) -> int:
         """Waiting and running: what a router minds."""
         return len(self.waiting) + len(self.running)
+
+    def unprefilled(self, job: Job) -> int:
+        """Tokens that ``job`` has yet to prefill here."""
+        if job in self.waiting:
+            return job.todo - job.carried
+        return 0 if job.decodes else job.todo - job.cache
 
     def hashed(self, job: Job, tokens: int) -> tuple[int, ...]:
         """Hashes of the whole blocks among the first ``tokens`` of the prompt."""
@@ -108,6 +121,9 @@ class Replica:
         worst = max(candidates, key=lambda j: (j.key, j.number)) if self.by_key else candidates[-1]
         self.leave(worst)
         restart(worst)
+        if worst.tokens:  # it is due when its objective would have the next token
+            paced = worst.tpot < FOREVER
+            worst.due = worst.tokens[0] + worst.tpot * len(worst.tokens) if paced else FOREVER
         self.waiting.insert(0, worst)
         return worst
 
@@ -156,9 +172,7 @@ class Replica:
             if job in self.running and job.cache < job.todo:
                 stopped = True  # nothing is admitted beside a prefill that is still cut off
         while self.waiting and budget > 0 and not stopped:
-            if self.by_key:
-                self.waiting.sort(key=lambda j: (j.key, j.number))
-            job = self.waiting[0]
+            job = self.next(now)
             if len(self.running) == self.engine.max_num_seqs:
                 break
             done = job.carried or self.matched(job)
@@ -175,7 +189,8 @@ class Replica:
             others = sum(h in held for h in found) * size
             if self.blocks(fits) - others > self.free():
                 break
-            self.waiting.pop(0)
+            self.waiting.remove(job)
+            self.starts += 1
             self.running.append(job)
             if chunk == 0:
                 job.decodes, job.cache = True, job.todo + 1
@@ -188,6 +203,34 @@ class Replica:
                 stopped = job.cache < job.todo
             self.evict()
         self.launch(now, decodes, finishing, chunks)
+
+    def next(self, now: int) -> Job:
+        """Who of those that wait goes first."""
+        if not self.by_key and not self.by_due:
+            return self.waiting[0]
+        others = sorted(self.waiting, key=lambda j: (j.key, j.number))
+        if not self.by_due:
+            return others[0]
+        while (given_up := self.too_late(now)) is not None:
+            given_up.due = FOREVER
+        others = [j for j in others if j.due == FOREVER]
+        in_time = [j for j in self.waiting if j.due < FOREVER]
+        if not in_time or (self.late_every and others and self.starts % self.late_every == 0):
+            return others[0]
+        return min(in_time, key=lambda j: (j.due + j.work, j.number))
+
+    def too_late(self, now: int) -> Job | None:
+        """Who is given up first: late by itself, or the largest of those that make one late."""
+        before: list[Job] = []
+        for job in sorted(self.waiting, key=lambda j: (j.due + j.work, j.number)):
+            if job.due == FOREVER:
+                continue
+            if job.due < now:
+                return job
+            if now + sum(j.work for j in before) > job.due:
+                return max([*before, job], key=lambda j: (j.burden, -j.number))
+            before.append(job)
+        return None
 
     def matched(self, job: Job) -> int:
         """Tokens of the prompt whose blocks are cached; one is always left to compute."""

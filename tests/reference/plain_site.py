@@ -14,13 +14,13 @@ class PlainSite:
 
     Attributes:
         replicas: where prefill is apart, those that hand over come first.
-        least_loaded: where requests go; else round robin.
+        score: of a replica for a job, the lowest wins; ``None`` for round robin.
         transfer_ns: of a cache of so many tokens, where prefill is apart.
 
     """
 
     replicas: Sequence[Replica]
-    least_loaded: bool = False
+    score: Callable[[Replica, Job], float] | None = None
     transfer_ns: Callable[[int], int] | None = None
     turn: int = 0
 
@@ -36,8 +36,9 @@ class PlainSite:
         if not places:
             return None
         best = places[0]
-        if self.least_loaded:
-            best = min(places, key=lambda r: self.replicas[r].requests)
+        if self.score is not None:
+            score = self.score
+            best = min(places, key=lambda r: score(self.replicas[r], job))
         self.turn = (best + 1) % count
         return self.replicas[best]
 

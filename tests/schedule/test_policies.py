@@ -10,14 +10,13 @@ from headway.predict.prediction import LEVELS, LengthPrediction
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
-    LeastSlack,
     OrderPolicy,
     ShortestJob,
     ShortestRemaining,
     order,
 )
 from headway.schedule.policies import check_policy, find_policy, policies
-from headway.schedule.uncertain import Boost, Gittins, Headway, TailInflated, UncertaintyAware
+from headway.schedule.uncertain import Boost, Gittins, Shift, TailInflated, UncertaintyAware
 from headway.schedule.view import ServiceTime, View, quantiles_of
 from headway.workload.request import Request, Slo
 
@@ -110,11 +109,6 @@ def test_hrrn_lets_the_long_one_through_in_the_end() -> None:
     assert order(HighestResponseRatio(), late, 1000.01)[0] == 0
 
 
-def test_slack_prefers_the_one_that_must_start_first() -> None:
-    seen = view([0, 0], [10, 500], deadline_s=[6.0, 7.0])
-    assert order(LeastSlack(), seen, 0)[0] == 1
-
-
 def test_rt_lm_mixes_slack_and_length() -> None:
     seen = view([0, 1], [500, 10])
     assert order(UncertaintyAware(0.0), seen, 0)[0] == 1
@@ -152,10 +146,10 @@ def test_boost_moves_short_ones_ahead_and_long_ones_hardly() -> None:
 
 
 def test_headway_overtakes_no_more_than_the_window_per_e_of_work() -> None:
-    policy = Headway(window_s=10, usual_work_s=1.0)
+    policy = Shift(window_s=10, usual_work_s=1.0)
     keys = policy.keys(view([0, 0], [100, 271.8281828], prompt_tokens=[1, 1])).key
     assert keys[1] - keys[0] == pytest.approx(10, abs=0.01)
-    linear = Headway(10, 1.0, 1.0).keys(view([0, 0], [100, 200], prompt_tokens=[1, 1])).key
+    linear = Shift(10, 1.0, 1.0).keys(view([0, 0], [100, 200], prompt_tokens=[1, 1])).key
     assert linear[1] - linear[0] == pytest.approx(10, abs=0.01)
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool
 
 from headway.predict.prediction import LEVELS
+from headway.schedule.deadline import EarliestDeadline, Moore
 from headway.schedule.order import (
-    EarliestDeadline,
     Fcfs,
     HighestResponseRatio,
     OrderPolicy,
@@ -21,10 +21,11 @@ from headway.schedule.order import (
 )
 from headway.schedule.route import (
     LEAST_LOADED,
-    PREDICTED_WORK,
     PREFIX_AFFINE,
+    WORK_LEFT,
     Placement,
     RoundRobin,
+    TwoChoices,
 )
 from headway.schedule.view import View
 from headway.sim.engine import Engine
@@ -39,6 +40,8 @@ POLICIES: list[OrderPolicy] = [
     ShortestRemaining(),
     HighestResponseRatio(),
     EarliestDeadline(),
+    Moore(),
+    Moore(late_share=0.25, sheds=True),
 ]
 MODEL = LinearStepTime()
 
@@ -55,6 +58,8 @@ def seen(trace: Trace, seed: int = 0) -> View:
         np.full(n, np.inf),
         np.zeros(n),
         np.zeros(n, dtype=np.int64),
+        first_deadline_s=trace.arrival_s + random.choice([0.3, 2.0, np.inf], n),
+        tpot_s=random.choice([0.02, np.inf], n),
     )
 
 
@@ -67,7 +72,7 @@ def hold(outcome: Outcome) -> None:
 @given(
     seed=st.integers(0, 2**32 - 1),
     policy=st.sampled_from(POLICIES),
-    placement=st.sampled_from([RoundRobin(), LEAST_LOADED, PREDICTED_WORK, PREFIX_AFFINE]),
+    placement=st.sampled_from([RoundRobin(), TwoChoices(), LEAST_LOADED, WORK_LEFT, PREFIX_AFFINE]),
     replicas=st.integers(1, 4),
     blocks=st.integers(40, 400),
     chunked=st.booleans(),

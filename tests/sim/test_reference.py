@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference.plain_replica import Job, Replica
+from tests.reference.plain_replica import FOREVER, Job, Replica
 from tests.reference.plain_site import PlainSite, reference
 from tests.sim.worlds import pool
 
 from headway.predict.prediction import LEVELS
+from headway.schedule.due import Dues
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
-from headway.schedule.route import LEAST_LOADED, RoundRobin
+from headway.schedule.route import (
+    LEAST_LOADED,
+    WORK_LEFT,
+    LowestScore,
+    Placement,
+    ReplicaView,
+    RoundRobin,
+)
 from headway.schedule.view import View
 from headway.sim.engine import Engine
 from headway.sim.gaps import BINS, count_gaps
@@ -51,10 +60,27 @@ class ByNumber:
     name: str = "given"
     preempts: bool = False
     progress: float = 0.0
+    quantum_tokens: int = 1
     uses_predictions: bool = False
 
     def keys(self, view: View) -> Keys:
         return Keys(np.array(self.given, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class ByDue(ByNumber):
+    """Due dates that a test makes up, beside the keys: 4 ms apart, work of 3 ms."""
+
+    late_share: float = 0.0
+
+    def keys(self, view: View) -> Keys:
+        numbers = np.array(self.given, dtype=np.float64)
+        due_s = np.where(
+            numbers < 5, np.rint((view.arrival_s + 4e-3 * numbers) * 1e9) / 1e9, np.inf
+        )
+        work_s = np.rint(1e6 * (1 + view.prompt_tokens % 4)) / 1e9
+        dues = Dues(due_s, work_s, 1.0 + numbers % 2, self.late_share)
+        return Keys(-view.prompt_tokens, None, dues)
 
 
 request = st.tuples(st.integers(0, 40), st.integers(1, 30), st.integers(1, 25), st.integers(0, 5))
@@ -68,8 +94,9 @@ def held_to_the_reference(
     hash_tokens: int = 0,
     replicas: int = 1,
     split: bool = False,
-    least_loaded: bool = False,
+    placement: Placement | None = None,
     outages: tuple[tuple[int, int, int], ...] = (),
+    late_share: float | None = None,
 ) -> None:
     """Serve ``requests`` both ways and compare every event."""
     gaps, prompts, outputs, keys = map(list, zip(*requests, strict=True))
@@ -87,7 +114,7 @@ def held_to_the_reference(
     number = sum(p.replicas for p in pools)
     cluster = Site(
         pools,
-        LEAST_LOADED if least_loaded else RoundRobin(),
+        placement or RoundRobin(),
         Disaggregation(2e-3, 1e-5) if split else None,
         tuple(Outage(r % number, t * 1e-3, (t + d) * 1e-3) for t, d, r in outages),
     )
@@ -98,22 +125,58 @@ def held_to_the_reference(
             return table.decode_step_ns(decodes, kv)
         return table.mixed_step_ns(decodes, kv, new, pairs)
 
+    view = blind(trace)
     policy: OrderPolicy = ByNumber(tuple(keys)) if by_key else Fcfs()
-    got = simulate_trace(trace, cluster, policy, blind(trace))
+    if late_share is not None:
+        policy = ByDue(tuple(keys), late_share=late_share)
+    got = simulate_trace(trace, cluster, policy, view)
     check(got)
     jobs = [
-        Job(i, int(a), int(p), int(o), float(k), tuple(h))
+        Job(i, int(a), int(p), int(o), float(k), hashes=tuple(h))
         for i, (a, p, o, k, h) in enumerate(
             zip(np.ceil(np.round(arrivals * 1e9, 3)), prompts, outputs, keys, hashes, strict=True)
         )
         if -(-(p + o - 1) // engine.kv_block_tokens) <= engine.num_kv_blocks
     ]
+    if late_share is not None:
+        given = policy.keys(view)
+        assert given.dues is not None
+        for job in jobs:
+            i, dues = job.number, given.dues
+            job.key, job.work = float(given.key[i]), round(dues.work_s[i] * 1e9)
+            job.due = round(dues.due_s[i] * 1e9) if np.isfinite(dues.due_s[i]) else FOREVER
+            job.burden = float(dues.work_s[i] / dues.value[i])
+            job.tpot = round(view.tpot_s[i] * 1e9) if np.isfinite(view.tpot_s[i]) else FOREVER
+
+    score = None
+    if isinstance(placement, LowestScore):
+        rule = placement
+
+        def score(replica: Replica, job: Job) -> float:
+            own = [*replica.waiting, *replica.running]
+            return rule.score(
+                ReplicaView(
+                    len(own),
+                    max(sum(1 - len(j.tokens) for j in own), 0),
+                    replica.matched(job),
+                    prompt_tokens=sum(replica.unprefilled(j) for j in own),
+                )
+            )
+
     site = PlainSite(
         [
-            Replica(engine, step_ns, by_key, hash_tokens, hands_over=split and k < replicas)
+            Replica(
+                engine,
+                step_ns,
+                by_key,
+                by_due=late_share is not None,
+                late_every=math.ceil(1 / late_share) if late_share else 0,
+                hash_tokens=hash_tokens,
+                hands_over=split and k < replicas,
+            )
             for k in range(number)
         ],
-        least_loaded,
+        score,
         (lambda tokens: 2_000_000 + 10_000 * tokens) if split else None,
     )
     breaks = [
@@ -157,6 +220,20 @@ def test_prefix_caches_are_those_of_the_reference(
     held_to_the_reference(requests, cached, by_key, engine.kv_block_tokens)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=100, deadline=None)
+@given(
+    requests=st.lists(request, min_size=1, max_size=25),
+    late_share=st.sampled_from([0.0, 0.2, 0.5]),
+)
+def test_due_dates_are_those_of_the_reference(
+    engine: Engine, asynchronous: bool, late_share: float, requests: Requests
+) -> None:
+    engine = replace(engine, asynchronous=asynchronous)
+    held_to_the_reference(requests, engine, late_share=late_share)
+
+
 def test_requests_that_end_in_one_step_leave_their_prefixes_in_order_of_number() -> None:
     # Admitted in the other order: which prefix is evicted first depends on it (found above).
     requests = [
@@ -179,7 +256,7 @@ outage = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(0, 3))
     by_key=st.booleans(),
     prefixes=st.booleans(),
     replicas=st.integers(1, 3),
-    least_loaded=st.booleans(),
+    placement=st.sampled_from([RoundRobin(), LEAST_LOADED, WORK_LEFT]),
     outages=st.lists(outage, max_size=3),
 )
 def test_separate_pools_routes_and_failures_are_those_of_the_reference(
@@ -188,7 +265,7 @@ def test_separate_pools_routes_and_failures_are_those_of_the_reference(
     by_key: bool,
     prefixes: bool,
     replicas: int,
-    least_loaded: bool,
+    placement: Placement,
     outages: list[tuple[int, int, int]],
     asynchronous: bool,
     split: bool,
@@ -196,7 +273,7 @@ def test_separate_pools_routes_and_failures_are_those_of_the_reference(
     engine = replace(engine, asynchronous=asynchronous, prefix_cache=prefixes)
     hash_tokens = engine.kv_block_tokens if prefixes else 0
     held_to_the_reference(
-        requests, engine, by_key, hash_tokens, replicas, split, least_loaded, tuple(outages)
+        requests, engine, by_key, hash_tokens, replicas, split, placement, tuple(outages)
     )
 
 
@@ -210,4 +287,5 @@ def blind(trace: Trace) -> View:
         ones * np.inf,
         ones * 0,
         np.zeros(n, dtype=np.int64),
+        tpot_s=np.where(trace.prompt_tokens % 3 == 0, np.inf, 6e-3),
     )

@@ -1,8 +1,8 @@
 """Who goes next: a policy gives every waiting request a key, the smallest goes first.
 
-A key may change with time, but only along a line, ``key + slope * now``. That is enough for every
-policy here, lets a simulation keep its queue sorted without asking again, and lets a gateway sort
-what waits whenever it likes: both call the same `keys`.
+A key may change with time, but only along a line, ``key + slope * now``. That lets a simulation
+keep its queue sorted without asking again, and a gateway sort what waits whenever it likes: both
+call the same `keys`. Where a policy gives due dates as well, those who can start in time go first.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from typing import Protocol
 import numpy as np
 
 from headway.errors import InputError
+from headway.schedule.due import Dues
 from headway.schedule.view import Floats, Ints, View
 from headway.units import check_positive
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
-    """Keys of waiting requests at time 0 of the clock, and their change per second."""
+    """Keys of waiting requests at time 0 of the clock, and their change per second.
+
+    With ``dues``, those who can start in time go before all others, in the order of due work.
+    """
 
     key: Floats
     slope: Floats | None = None
+    dues: Dues | None = None
 
     def __post_init__(self) -> None:
         for column in (self.key, self.slope):
@@ -57,6 +62,11 @@ class OrderPolicy(Protocol):
         ...
 
     @property
+    def quantum_tokens(self) -> int:
+        """How many tokens a running request produces before it makes way, and between looks."""
+        ...
+
+    @property
     def uses_predictions(self) -> bool:
         """Whether keys depend on predicted lengths; if so, a control is fed shuffled ones."""
         ...
@@ -68,8 +78,12 @@ class OrderPolicy(Protocol):
 
 def order(policy: OrderPolicy, view: View, now_s: float) -> Ints:
     """Return the rows of ``view`` from first to last; ties go to the earlier arrival, then row."""
-    keys = policy.keys(view).at(now_s)
-    return np.lexsort((np.arange(len(view)), view.arrival_s, keys))
+    keys = policy.keys(view)
+    values, in_time = keys.at(now_s), np.zeros(len(view), dtype=np.bool_)
+    if keys.dues is not None:
+        in_time = keys.dues.in_time(now_s)
+        values = np.where(in_time, keys.dues.end_s, values)
+    return np.lexsort((np.arange(len(view)), view.arrival_s, values, ~in_time))
 
 
 class Policy:
@@ -78,6 +92,7 @@ class Policy:
     __slots__ = ()
     preempts: bool = False
     progress: float = 0.0
+    quantum_tokens: int = 1
     uses_predictions: bool = True
 
 
@@ -137,32 +152,6 @@ class HighestResponseRatio(Policy):
 
 
 @dataclass(frozen=True, slots=True)
-class EarliestDeadline(Policy):
-    """Earliest deadline first (Liu and Layland 1973)."""
-
-    default_s: float = 30.0
-    name: str = "edf"
-
-    uses_predictions = False
-
-    def keys(self, view: View) -> Keys:
-        """Return the deadline; ``default_s`` after arrival where nobody set one."""
-        return Keys(_deadline(view, self.default_s))
-
-
-@dataclass(frozen=True, slots=True)
-class LeastSlack(Policy):
-    """Least slack first: deadline less now less service; now is the same for all and drops out."""
-
-    default_s: float = 30.0
-    name: str = "slack"
-
-    def keys(self, view: View) -> Keys:
-        """Return the latest time to start."""
-        return Keys(_deadline(view, self.default_s) - view.service_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Aging(Policy):
     """Shortest predicted service first, but every second of waiting makes up for some of it.
 
@@ -180,8 +169,3 @@ class Aging(Policy):
     def keys(self, view: View) -> Keys:
         """Return service plus ``rate`` times arrival: service less waiting, up to a constant."""
         return Keys(view.service_s + self.rate * view.arrival_s)
-
-
-def _deadline(view: View, default_s: float) -> Floats:
-    has_deadline = np.isfinite(view.deadline_s)
-    return np.where(has_deadline, view.deadline_s, view.arrival_s + default_s)

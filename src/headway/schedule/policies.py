@@ -8,13 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from headway.errors import InputError, UnknownNameError
+from headway.schedule.deadline import EarliestDeadline, Moore, Slack, StrictTiers
 from headway.schedule.fair import FairShares
 from headway.schedule.order import (
     Aging,
-    EarliestDeadline,
     Fcfs,
     HighestResponseRatio,
-    LeastSlack,
     OrderPolicy,
     ShortestJob,
     ShortestRemaining,
@@ -23,26 +22,34 @@ from headway.schedule.order import (
 from headway.schedule.uncertain import (
     Boost,
     Gittins,
-    Headway,
     HighestPriorityPoint,
     LeastUncertain,
+    Shift,
     TailInflated,
     UncertaintyAware,
+    WaitOverWork,
 )
 from headway.schedule.view import View
+
+HEADWAY = "headway"  # ours: chosen by simulation where there is one, `headway.sim.tune`
+HEADWAY_LATE_SHARE = 0.05
 
 
 def policies(usual_wait_s: float = 5.0, usual_work_s: float = 0.05) -> dict[str, OrderPolicy]:
     """Return all policies by name, for a place with this wait and work of a request."""
     wait_s, work_s = max(usual_wait_s, 1e-3), max(usual_work_s, 1e-6)
+    shift = Shift(window_s=wait_s, usual_work_s=work_s)
 
     objects: tuple[OrderPolicy, ...] = (
         Fcfs(),
         ShortestJob(),
         ShortestRemaining(),
         HighestResponseRatio(),
+        # Policies that go by what was promised.
         EarliestDeadline(default_s=2 * wait_s),
-        LeastSlack(default_s=2 * wait_s),
+        StrictTiers(default_s=2 * wait_s),
+        Moore(),
+        Slack(),
         # Policies that use the doubt of a prediction, not only its middle.
         UncertaintyAware(alpha=0.5, slack_s=2 * wait_s, mean_service_s=work_s),
         LeastUncertain(),
@@ -55,7 +62,11 @@ def policies(usual_wait_s: float = 5.0, usual_work_s: float = 0.05) -> dict[str,
         # Policies that keep anybody from waiting for ever, or from another's share.
         Aging(rate=work_s / wait_s),
         FairShares(),
-        Headway(window_s=wait_s, usual_work_s=work_s),
+        shift,
+        WaitOverWork(usual_work_s=work_s),
+        # Ours, until a simulation has chosen among all of these: what was promised goes first, and
+        # whoever cannot be in time, or was promised nothing, goes by work and wait.
+        Moore(rest=shift, late_share=HEADWAY_LATE_SHARE, name=HEADWAY),
     )
     return {policy.name: policy for policy in objects}
 

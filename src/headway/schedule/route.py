@@ -1,4 +1,4 @@
-"""Where a request goes: round robin, or the replica with the lowest score."""
+"""Where a request goes: round robin, two choices, or the replica with the lowest score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headway.errors import InputError
+from headway.schedule.view import ServiceTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +15,18 @@ class ReplicaView:
 
     Attributes:
         requests: waiting and running: both count, or every burst lands on one replica.
-        predicted_tokens: that they are predicted to produce in all.
+        output_tokens: that those are predicted to produce from now on.
         cached_tokens: of this request's prompt that the replica holds.
         up: whether it serves.
+        prompt_tokens: of those requests that are not prefilled yet.
 
     """
 
     requests: int
-    predicted_tokens: float = 0.0
+    output_tokens: float = 0.0
     cached_tokens: int = 0
     up: bool = True
+    prompt_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +41,67 @@ class RoundRobin:
 
 
 @dataclass(frozen=True, slots=True)
+class TwoChoices:
+    """The one with fewer requests of two drawn at random (Mitzenmacher 2001): a control.
+
+    ``turn`` is the seed of the draw: the same question gets the same answer.
+    """
+
+    name: str = "two-choices"
+
+    def choose(self, replicas: Sequence[ReplicaView], turn: int) -> int:
+        """Return the number of the less loaded of two replicas that are up."""
+        up = _up_from(replicas, 0)
+        first, second = (up[place] for place in two_places(turn, len(up)))
+        return second if replicas[second].requests < replicas[first].requests else first
+
+
+def two_places(turn: int, count: int) -> tuple[int, int]:
+    """Return two places of ``count``, different where there are two, drawn with seed ``turn``.
+
+    The draw is splitmix64 (Steele, Lea and Flood 2014).
+    """
+    mask = (1 << 64) - 1
+    z = (turn + 1) * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    z ^= z >> 31
+
+    first = (z & 0xFFFFFFFF) % count
+    second = (z >> 32) % max(count - 1, 1)
+    return first, second + (second >= first and count > 1)
+
+
+@dataclass(frozen=True, slots=True)
 class LowestScore:
     """The replica with the lowest weighted sum; of equal ones the first from ``turn`` on.
 
     Attributes:
         per_request: weight of a request that waits or runs there.
-        per_token: weight of a token that is predicted to be produced there.
+        per_prompt_token: weight of a prompt token that is not prefilled yet.
+        per_output_token: weight of a token that is predicted to be produced from now on.
         per_hit: credit for a prompt token that is cached there.
         name: for tables.
 
     """
 
     per_request: float = 1.0
-    per_token: float = 0.0
+    per_prompt_token: float = 0.0
+    per_output_token: float = 0.0
     per_hit: float = 0.0
     name: str = "least-loaded"
 
     def __post_init__(self) -> None:
-        if min(self.per_request, self.per_token, self.per_hit) < 0:
+        weights = (self.per_request, self.per_prompt_token, self.per_output_token, self.per_hit)
+        if min(weights) < 0:
             raise InputError("weights of a placement rule must not be negative")
 
     def score(self, replica: ReplicaView) -> float:
         """Return the weighted sum."""
         return (
             self.per_request * replica.requests
-            + self.per_token * replica.predicted_tokens
+            + self.per_prompt_token * replica.prompt_tokens
+            + self.per_output_token * replica.output_tokens
             - self.per_hit * replica.cached_tokens
         )
 
@@ -81,7 +120,30 @@ def _up_from(replicas: Sequence[ReplicaView], turn: int) -> list[int]:
     return up
 
 
-Placement = RoundRobin | LowestScore
+WORK_LEFT_NAME = "work-left"
+
+
+def work_left(service: ServiceTime, output_share: float = 1.0) -> LowestScore:
+    """Return the rule that counts the seconds of work that are left on a replica.
+
+    They are those of prompts that are not prefilled yet and of answers that are predicted, less
+    what this request's cached prefix saves there.
+
+    Args:
+        service: what tokens cost a replica that is shared, `headway.sim.site.share_of_work`.
+        output_share: how much of the predicted answers counts.
+
+    """
+    return LowestScore(
+        per_request=service.fixed_s,
+        per_prompt_token=service.prompt_token_s,
+        per_output_token=output_share * service.output_token_s,
+        per_hit=service.prompt_token_s,
+        name=WORK_LEFT_NAME,
+    )
+
+
+Placement = RoundRobin | TwoChoices | LowestScore
 LEAST_LOADED = LowestScore()
-PREDICTED_WORK = LowestScore(per_request=0.0, per_token=1.0, name="predicted-work")
 PREFIX_AFFINE = LowestScore(per_hit=1 / 512, name="prefix-affine")
+WORK_LEFT = work_left(ServiceTime(0.0, 1.0, 4.0))  # in prompt tokens; an output token is about four

@@ -110,13 +110,17 @@ class Gittins(Policy):
     """The smallest ``E[min(S, x)] / P(S <= x)`` over x (Gittins 1979; Aalto et al. 2009).
 
     It minimises mean response where jobs can be preempted and only their distribution is known.
-    Levels stand for equal-probability steps of the predicted service.
+    Levels stand for equal-probability steps of the predicted service. An engine looks once per
+    ``quantum_tokens`` whether somebody makes way; what survives its prediction is predicted anew.
     """
 
+    quantum_tokens: int = 32
     name: str = "gittins"
 
+    preempts = True
+
     def keys(self, view: View) -> Keys:
-        """Return the index; of a preempted request, the index of what remains of it."""
+        """Return the index; of a request that has begun, the index of what remains of it."""
         remaining_tokens = np.maximum(view.quantiles - view.produced_tokens[:, None], 0.0)
         service_s = _service_quantiles(view, remaining_tokens)
 
@@ -160,8 +164,8 @@ class Boost(Policy):
 
 
 @dataclass(frozen=True, slots=True)
-class Headway(Policy):
-    """Ours: first come first served, each request moved back as far as its work deserves.
+class Shift(Policy):
+    """First come first served, each request moved back as far as its work deserves.
 
     The key is ``arrival + window * ((work / usual)^power - 1) / power``, with the logarithm at
     power 0 (the Box-Cox family). Work is what a request takes from everyone: the prefill of its
@@ -182,7 +186,7 @@ class Headway(Policy):
     window_s: float = 5.0
     usual_work_s: float = 0.05
     power: float = 0.0
-    name: str = "headway"
+    name: str = "shift"
 
     def __post_init__(self) -> None:
         check_positive(self.window_s, "window_s")
@@ -202,12 +206,12 @@ class Headway(Policy):
     @property
     def setting(self) -> str:
         """Window and power in words."""
-        return f"window {self.window_s:.3g} s, power {self.power:g}"
+        return f"{self.name}: window {self.window_s:.3g} s, power {self.power:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class WaitOverWork(Policy):
-    """The largest wait per ``work ** exponent`` first: the form of ours without a time constant.
+    """The largest wait per ``work ** exponent`` first: the form of `Shift` without a time constant.
 
     Exponent 0 is first come first served, 1 is the highest response ratio on work. The shuffle is
     as wide as the wait itself, so it fits bursts, where a fixed window is too narrow or too wide.
@@ -220,7 +224,7 @@ class WaitOverWork(Policy):
 
     exponent: float = 0.7
     usual_work_s: float = 0.05
-    name: str = "headway"
+    name: str = "wait-over-work"
 
     def __post_init__(self) -> None:
         check_positive(self.usual_work_s, "usual_work_s")
@@ -236,7 +240,7 @@ class WaitOverWork(Policy):
     @property
     def setting(self) -> str:
         """The exponent in words."""
-        return f"wait over work to the {self.exponent:g}"
+        return f"{self.name}: wait over work to the {self.exponent:g}"
 
 
 def _service_quantiles(view: View, tokens: Floats) -> Floats:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from headway.errors import InputError
-from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
-from headway.workload.request import Request
+from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction, mean_tokens
+from headway.workload.request import Request, Slo
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+_COLUMNS = (
+    "arrival_s", "prompt_tokens", "quantiles", "deadline_s", "produced_tokens", "tenants",
+    "first_deadline_s", "tpot_s", "tiers", "value",
+)  # fmt: skip
+
+
+def _unsaid() -> Floats:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,10 @@ class View:
         deadline_s: when the answer should be complete; infinite where nobody said.
         produced_tokens: tokens of the answer so far (of a preempted request).
         tenants: numbers from 0.
+        first_deadline_s: when the first token should be out; infinite where nobody said.
+        tpot_s: seconds that each further token may take; infinite where nobody said.
+        tiers: classes of service, the smallest goes first; 0 where there are none.
+        value: what it is worth to meet a request's objectives, above 0; 1 where nobody said.
         service: what requests cost.
         history: quantiles of all answers seen so far, ``(len(LEVELS),)``: what a policy without
             predictions may use.
@@ -72,9 +85,17 @@ class View:
     tenants: Ints
     service: ServiceTime = field(default_factory=ServiceTime)
     history: Floats | None = None
+    first_deadline_s: Floats = field(default_factory=_unsaid)
+    tpot_s: Floats = field(default_factory=_unsaid)
+    tiers: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    value: Floats = field(default_factory=_unsaid)
 
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
+        self._fill("first_deadline_s", np.full(n, np.inf))
+        self._fill("tpot_s", np.full(n, np.inf))
+        self._fill("tiers", np.zeros(n, dtype=np.int64))
+        self._fill("value", np.ones(n))
         if self.quantiles.shape != (n, len(LEVELS)):
             raise InputError(
                 f"quantiles must have shape {(n, len(LEVELS))}, not {self.quantiles.shape}"
@@ -83,9 +104,15 @@ class View:
         if np.any(np.diff(self.quantiles, axis=1) < 0) or np.any(self.quantiles < 0):
             raise InputError("predicted quantiles must rise with their level and not be negative")
 
-        columns = (self.prompt_tokens, self.deadline_s, self.produced_tokens, self.tenants)
-        if any(len(column) != n for column in columns):
+        if any(len(getattr(self, name)) != n for name in _COLUMNS):
             raise InputError("the columns of a view differ in length")
+        if np.any(self.value <= 0):
+            raise InputError("the value of a request must be above 0")
+
+    def _fill(self, name: str, column: Floats | Ints) -> None:
+        """Set a column that nobody gave: it is empty."""
+        if len(getattr(self, name)) == 0:
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -100,6 +127,24 @@ class View:
         part = place - low
         lower, upper = self.quantiles[:, low], self.quantiles[:, low + 1]
         return np.asarray(lower * (1 - part) + upper * part)
+
+    def take(self, rows: Ints) -> View:
+        """Return the view of ``rows``."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
+
+    def after(self, produced_tokens: Floats) -> View:
+        """Return what is known of the same requests once they produced so much and go on.
+
+        Predictions are those of answers that are longer than ``produced_tokens``, (requests,).
+        """
+        quantiles = survivors(self.quantiles, produced_tokens)
+        return replace(self, quantiles=quantiles, produced_tokens=produced_tokens)
+
+    @property
+    def start_by_s(self) -> Floats:
+        """When service must begin for the objectives to be met; infinite where there are none."""
+        prefill_s = self.service.fixed_s + self.service.prompt_token_s * self.prompt_tokens
+        return np.minimum(self.first_deadline_s - prefill_s, self.deadline_s - self.service_s)
 
     @property
     def mean_tokens(self) -> Floats:
@@ -121,19 +166,27 @@ class View:
         """
         numbers: dict[str, int] = {}
         tenants = [numbers.setdefault(request.tenant, len(numbers)) for request in requests]
-        deadlines_s = [
-            math.inf if request.slo.e2e_s is None else request.arrival_s + request.slo.e2e_s
-            for request in requests
-        ]
-
         return cls(
             arrival_s=np.array([r.arrival_s for r in requests], dtype=np.float64),
             prompt_tokens=np.array([r.prompt_tokens for r in requests], dtype=np.float64),
             quantiles=quantiles,
-            deadline_s=np.array(deadlines_s, dtype=np.float64),
+            deadline_s=np.full(len(requests), np.inf),
             produced_tokens=np.zeros(len(requests)),
             tenants=np.array(tenants, dtype=np.int64),
             service=service or ServiceTime(),
+        ).promising([request.slo for request in requests])
+
+    def promising(self, slos: Sequence[Slo]) -> View:
+        """Return the view with the objectives of its requests, one each."""
+        ttft_s = np.array([slo.ttft_s or math.inf for slo in slos])
+        ttft_s += self.prompt_tokens * [slo.ttft_prompt_token_s for slo in slos]
+        return replace(
+            self,
+            first_deadline_s=self.arrival_s + ttft_s,
+            deadline_s=self.arrival_s + [slo.e2e_s or math.inf for slo in slos],
+            tpot_s=np.array([slo.tpot_s or math.inf for slo in slos], dtype=np.float64),
+            tiers=np.array([slo.tier for slo in slos], dtype=np.int64),
+            value=np.array([slo.value for slo in slos], dtype=np.float64),
         )
 
 
@@ -153,3 +206,37 @@ def quantiles_of(prediction: LengthPrediction) -> list[float]:
 
 
 _LEVEL_SET = frozenset(LEVELS)
+
+
+def survivors(quantiles: Floats, produced_tokens: Floats) -> Floats:
+    """Return the quantiles of answers that are longer than ``produced_tokens``.
+
+    Level q of the result is level F + q (1 - F) of ``quantiles``, (requests, levels) at `LEVELS`,
+    with F the probability of an answer no longer than ``produced_tokens``, (requests,). Between
+    levels, and beyond them, the logarithm of the length is linear in the logit of the level, as in
+    `LengthPrediction.given_at_least`.
+    """
+    lengths = np.log1p(quantiles)
+    lengths = np.maximum.accumulate(lengths + 1e-9 * np.arange(len(LEVELS)), axis=1)
+    floor = np.maximum(produced_tokens, 0.0)
+    rows = np.arange(len(quantiles))
+
+    # The level that was survived.
+    place = np.clip((lengths < np.log1p(floor)[:, None]).sum(axis=1), 1, len(LEVELS) - 1)
+    low, high = lengths[rows, place - 1], lengths[rows, place]
+    part = (np.log1p(floor) - low) / (high - low)
+    logit = _LOGITS[place - 1] + part * (_LOGITS[place] - _LOGITS[place - 1])
+    below = np.where(floor > 0, 1 / (1 + np.exp(-np.clip(logit, -40, 40))), 0.0)
+
+    # What remains above it, read at every level.
+    levels = np.minimum(below[:, None] + _LEVELS * (1 - below[:, None]), 1 - 1e-12)
+    logits = np.log(levels) - np.log1p(-levels)
+    place = np.clip(np.searchsorted(_LOGITS, logits), 1, len(LEVELS) - 1)
+    low, high = lengths[rows[:, None], place - 1], lengths[rows[:, None], place]
+    part = (logits - _LOGITS[place - 1]) / (_LOGITS[place] - _LOGITS[place - 1])
+    tokens = np.expm1(np.minimum(low + part * (high - low), math.log(MAX_TOKENS)))
+    return np.maximum(np.maximum.accumulate(tokens, axis=1), floor[:, None])
+
+
+_LEVELS = np.array(LEVELS)
+_LOGITS = np.log(_LEVELS) - np.log1p(-_LEVELS)

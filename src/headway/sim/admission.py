@@ -84,7 +84,9 @@ def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tup
     if request.admitted_ns == NONE:
         request.admitted_ns = now
         request.cached_tokens = start
-    replica.hit_tokens += start if request.carried_tokens == 0 else 0
+    if request.carried_tokens == 0:
+        replica.hit_tokens += start
+        replica.prompt_tokens -= start
     if hits > 0:
         hold(w, replica, i, 0, hits)
     request.computed_tokens = start
@@ -113,6 +115,7 @@ def _extend_prefill(w: World, replica: ReplicaState, i: int, tokens: int) -> Non
         evict(w, replica)
 
     replica.prefill_tokens += tokens - request.computed_tokens
+    replica.prompt_tokens -= tokens - request.computed_tokens
     request.computed_tokens = tokens
     if tokens == request.todo_tokens:
         request.computed_tokens = PREFILLED

@@ -78,7 +78,7 @@ class Experiment:
     def outcome(self, case: Case) -> Outcome:
         """Return one run of continuous batching in full."""
         trace, placement = self.traces[case.seed], self.site.placement
-        routed_by_work = isinstance(placement, LowestScore) and placement.per_token != 0
+        routed_by_work = isinstance(placement, LowestScore) and placement.per_output_token != 0
         if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed_by_work:
             outcome = simulate_trace(trace, self.site, case.policy)
         else:
@@ -149,14 +149,8 @@ class Experiment:
             self._quantiles[case.seed] = quantiles
         if case.control:
             quantiles = shuffled(quantiles, case.seed)
-        return view_of(trace, quantiles, self.service, self._deadline_s(trace))
-
-    def _deadline_s(self, trace: Trace) -> Floats | None:
-        limits = [slo.e2e_s for _, slo in self.tenants]
-        if trace.tenants is None or not any(limits):
-            return None if self.slo.e2e_s is None else trace.arrival_s + self.slo.e2e_s
-        by_tenant = np.array([limit or np.inf for limit in limits])
-        return np.asarray(trace.arrival_s + by_tenant[trace.tenants])
+        slos = [slo for _, slo in self.tenants] or [self.slo]
+        return view_of(trace, quantiles, self.service, slos)
 
     def _alone_s(self, trace: Trace) -> Floats:
         """Return the e2e of every request on an empty site."""

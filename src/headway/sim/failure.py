@@ -79,6 +79,8 @@ def fail(w: World, replica: ReplicaState, now: int, lost: int) -> int:
         lost = _drop(w, stack[k], lost)
     while replica.num_waiting > 0:
         i = peek(w, replica, now)
+        if i == NONE:
+            break
         remove(w, replica, i)
         lost = _drop(w, i, lost)
 
@@ -110,7 +112,8 @@ def _clear(w: World, replica: ReplicaState) -> None:
     replica.num_joined = 0
     replica.stack_size = 0
     replica.partial = NONE
-    replica.predicted_tokens = 0
+    replica.output_tokens = 0
+    replica.prompt_tokens = 0
 
     replica.kv_tokens = 0
     replica.free_blocks = replica.num_blocks

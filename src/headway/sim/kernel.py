@@ -6,13 +6,15 @@ a step that is planned at an instant sees all that arrived by then.
 
 from __future__ import annotations
 
+import numpy as np
+
 from headway.sim.compile import compiled
 from headway.sim.failure import fail, failure_ns, postpone, restore
 from headway.sim.memory import cached_prefix
 from headway.sim.queue import enqueue
 from headway.sim.replica import cut_short, plan
 from headway.sim.steps import apply, received
-from headway.sim.world import NEVER, NONE, ReplicaState, World
+from headway.sim.world import NEVER, NONE, ROUND_ROBIN, TWO_CHOICES, ReplicaState, World
 
 
 @compiled
@@ -104,20 +106,81 @@ def _route(w: World, turn: int, i: int, now: int) -> int:
     """Return the replica for request ``i``, or NONE while all that may serve it are down.
 
     Round robin takes the next from ``turn`` on; otherwise the lowest score wins, and of equal
-    scores the first from ``turn`` on.
+    scores the first from ``turn`` on. Two choices are drawn by the number of the request.
     """
     count = len(w.replicas)
+    if w.rules.route == TWO_CHOICES:
+        return _less_loaded(w, i, now)
     best, min_score = NONE, 0.0
     for k in range(count):
         r = turn + k - count if turn + k >= count else turn + k
         if not _may_serve(w, w.replicas[r], i):
             continue
-        if not w.rules.scored:
+        if w.rules.route == ROUND_ROBIN:
             return r
         score = _score(w, w.replicas[r], i, now)
         if best == NONE or score < min_score:
             best, min_score = r, score
     return best
+
+
+@compiled
+def _less_loaded(w: World, i: int, now: int) -> int:
+    """Return the less loaded of two replicas drawn for ``i``, or NONE."""
+    num_up = 0
+    for replica in range(len(w.replicas)):
+        num_up += _may_serve(w, w.replicas[replica], i)
+    if num_up == 0:
+        return NONE
+
+    first, second = two_places(i, num_up)
+    a, b, place = NONE, NONE, 0
+    for r in range(len(w.replicas)):
+        if _may_serve(w, w.replicas[r], i):
+            a = r if place == first else a
+            b = r if place == second else b
+            place += 1
+    return b if _num_requests(w, w.replicas[b], now) < _num_requests(w, w.replicas[a], now) else a
+
+
+@compiled
+def two_places(turn: int, count: int) -> tuple[int, int]:
+    """Return what `headway.schedule.route.two_places` does."""
+    z = (np.uint64(turn) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    first = int(z & np.uint64(0xFFFFFFFF)) % count
+    second = int(z >> np.uint64(32)) % max(count - 1, 1)
+    return first, second + (second >= first and count > 1)
+
+
+@compiled
+def _output_tokens(w: World, replica: ReplicaState, now: int) -> int:
+    """Return the tokens that the requests of a replica are predicted to produce from ``now`` on."""
+    tokens = replica.output_tokens
+    ended = w.ended[replica.number]
+    for k in range(replica.num_ended):
+        request = w.requests[ended[k]]
+        if request.last_ns < now:
+            tokens -= request.predicted_tokens - request.produced_tokens
+
+    # In the middle of a run of equal steps, some of them are through.
+    passed_ns = now - replica.start_ns
+    if replica.num_steps > 1 and passed_ns > 0:
+        steps = (passed_ns - 1) // replica.step_ns + w.rules.asynchronous
+        tokens -= replica.num_decodes * min(steps, replica.num_steps - 1)
+    return tokens
+
+
+@compiled
+def _num_requests(w: World, replica: ReplicaState, now: int) -> int:
+    """Return the requests of a replica; those that are through count no more."""
+    num_requests = replica.num_running + replica.num_waiting
+    ended = w.ended[replica.number]
+    for k in range(replica.num_ended):
+        num_requests -= w.requests[ended[k]].last_ns < now
+    return num_requests
 
 
 @compiled
@@ -133,16 +196,10 @@ def _may_serve(w: World, replica: ReplicaState, i: int) -> bool:
 @compiled
 def _score(w: World, replica: ReplicaState, i: int, now: int) -> float:
     """Return how little the replica suits request ``i``."""
-    # Requests that are through count no more, though the replica has not looked yet.
-    num_requests, tokens = replica.num_running + replica.num_waiting, replica.predicted_tokens
-    ended = w.ended[replica.number]
-    for k in range(replica.num_ended):
-        request = w.requests[ended[k]]
-        if request.last_ns < now:
-            num_requests -= 1
-            tokens -= request.predicted_tokens
-
-    score = w.rules.per_request * num_requests + w.rules.per_token * tokens
+    score = w.rules.per_request * _num_requests(w, replica, now)
+    score += w.rules.per_prompt_token * replica.prompt_tokens
+    if w.rules.per_output_token != 0.0:
+        score += w.rules.per_output_token * max(_output_tokens(w, replica, now), 0)
     if w.rules.per_hit != 0.0 and w.rules.prefix_cache:
         score -= w.rules.per_hit * (cached_prefix(w, replica, i) * w.rules.hash_tokens)
     return score

@@ -51,8 +51,10 @@ def _conservation(outcome: Outcome) -> Law:
 
     ends = outcome.requests[records.done]
     wrong = int((ends["produced_tokens"] != ends["output_tokens"]).sum())
-    inside = ("num_decodes", "kv_tokens", "num_running", "num_waiting")
-    rest = sum(int(replicas[name].sum()) for name in inside)
+    inside = (
+        "num_decodes", "kv_tokens", "num_running", "num_waiting", "output_tokens", "prompt_tokens"
+    )  # fmt: skip
+    rest = sum(int(np.abs(replicas[name]).sum()) for name in inside)
     return Law(
         "conservation",
         lost == 0 and wrong == 0 and rest == 0,

@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError
+from headway.schedule.due import Dues
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
-from headway.schedule.route import LowestScore
+from headway.schedule.route import LowestScore, Placement, TwoChoices
 from headway.schedule.view import View
 from headway.sim.gaps import BINS
 from headway.sim.site import Site
 from headway.sim.times import nanoseconds, stack
 from headway.sim.world import (
+    BY_DUE,
     BY_KEY,
     BY_LINE,
     FIFO,
     NEVER,
     NONE,
+    ROUND_ROBIN,
+    SCORED,
+    TWO_CHOICES,
     BlockState,
     Floats,
     Ints,
@@ -56,11 +61,7 @@ def prepare(
 
     # The order of service.
     keys = Keys(trace.arrival_s) if view is None else policy.keys(view)
-    order = BY_KEY if keys.slope is None else BY_LINE
-    if isinstance(policy, Fcfs):
-        order = FIFO
-    if policy.preempts and order != BY_KEY:
-        raise InputError(f"policy {policy.name} preempts, so its keys must not change with time")
+    order = _order(policy, keys)
 
     # The prefix cache.
     engine = site.pools[0].engine
@@ -75,6 +76,9 @@ def prepare(
     # The requests, in the order in which they reach the router.
     predicted_tokens = np.zeros(n) if view is None else np.rint(view.mean_tokens)
     requests = _requests(trace, predicted_tokens, bound, keys, prefixes)
+    if view is not None:
+        paced = np.isfinite(view.tpot_s)
+        requests["tpot_ns"][paced] = np.rint(view.tpot_s[paced] * 1e9)
     requests["arrival_ns"] += site.pools[0].table.overhead_ns(trace.prompt_tokens)
     numbers = np.argsort(requests["arrival_ns"], kind="stable")
     numbers = numbers[_fits(trace, site, bound)[numbers]]
@@ -97,7 +101,7 @@ def prepare(
     }
     world = World(
         **structured,
-        rules=_rules(site, policy, order, prefixes),
+        rules=_rules(site, policy, order, keys.dues, prefixes),
         completions=lists(slots + 1),
         stack=lists(2 * slots + 2),
         finishing=lists(slots + 1),
@@ -111,6 +115,20 @@ def prepare(
         gaps=np.zeros(BINS + 1, dtype=np.int64),
     )
     return world, numbers
+
+
+def _order(policy: OrderPolicy, keys: Keys) -> int:
+    """Return how requests wait under ``policy``."""
+    if isinstance(policy, Fcfs):
+        return FIFO
+    if keys.slope is not None and (policy.preempts or keys.dues is not None):
+        raise InputError(
+            f"policy {policy.name} preempts or gives due dates, so its keys must not change with "
+            "time"
+        )
+    if keys.dues is not None:
+        return BY_DUE
+    return BY_KEY if keys.slope is None else BY_LINE
 
 
 def _fits(trace: Trace, site: Site, bound: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -139,6 +157,13 @@ def _requests(
 
     requests["key"] = keys.key
     requests["slope"] = 0.0 if keys.slope is None else keys.slope
+    requests["due_ns"] = requests["tpot_ns"] = NEVER
+    if keys.dues is not None:
+        dues = keys.dues
+        dated = np.isfinite(dues.due_s)
+        requests["due_ns"][dated] = np.rint(dues.due_s[dated] * 1e9)
+        requests["work_ns"] = np.rint(dues.work_s * 1e9)
+        requests["burden"] = dues.work_s / dues.value
     if prefixes is not None:
         requests["hashes_start"] = prefixes.first[:-1]
         requests["hashes_stop"] = prefixes.first[1:]
@@ -153,7 +178,7 @@ def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     replicas["pool"] = pools
     replicas["clock"] = NEVER
     replicas["is_up"] = 1
-    for name in ("partial", "head", "tail", "oldest_block", "newest_block"):
+    for name in ("partial", "head", "tail", "due_head", "due_tail", "oldest_block", "newest_block"):
         replicas[name] = NONE
 
     replicas["slots"] = [engine.max_num_seqs for engine in engines]
@@ -163,11 +188,15 @@ def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     return replicas
 
 
-def _rules(site: Site, policy: OrderPolicy, order: int, prefixes: BlockHashes | None) -> Rules:
+def _rules(
+    site: Site, policy: OrderPolicy, order: int, dues: Dues | None, prefixes: BlockHashes | None
+) -> Rules:
     engine, split = site.pools[0].engine, site.disaggregation
     score = site.placement if isinstance(site.placement, LowestScore) else None
     return Rules(
         order=order,
+        late_every=0 if dues is None else dues.late_every,
+        sheds=dues is not None and dues.sheds,
         key_per_token=float(policy.progress),
         overtakes=bool(policy.preempts),
         asynchronous=engine.asynchronous,
@@ -179,15 +208,22 @@ def _rules(site: Site, policy: OrderPolicy, order: int, prefixes: BlockHashes | 
         hash_tokens=prefixes.tokens if prefixes else 0,
         hash_blocks=prefixes.tokens // engine.kv_block_tokens if prefixes else 0,
         # Where a request goes.
-        scored=score is not None,
+        route=_route(site.placement),
         per_request=float(score.per_request) if score else 0.0,
-        per_token=float(score.per_token) if score else 0.0,
+        per_prompt_token=float(score.per_prompt_token) if score else 0.0,
+        per_output_token=float(score.per_output_token) if score else 0.0,
         per_hit=float(score.per_hit) if score else 0.0,
         prefill_pool=0 if split else NONE,
         decode_pool=1 if split else NONE,
         transfer_fixed_ns=math.ceil(split.transfer_s * 1e9) if split else 0,
         transfer_token_ps=math.ceil(split.transfer_token_s * 1e12) if split else 0,
     )
+
+
+def _route(placement: Placement) -> int:
+    if isinstance(placement, LowestScore):
+        return SCORED
+    return TWO_CHOICES if isinstance(placement, TwoChoices) else ROUND_ROBIN
 
 
 def _outages(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:

@@ -78,7 +78,7 @@ def outcome_of(trace: Trace, world: World, numbers: Ints, events: int) -> Outcom
         return np.where(requests[name] == NONE, np.nan, requests[name] * 1e-9)
 
     rejected = np.ones(len(trace), dtype=np.bool_)
-    rejected[numbers] = False
+    rejected[numbers] = requests["is_shed"][numbers] == 1
     records = Records(
         arrival_s=seconds("arrival_ns"),
         first_s=seconds("first_ns"),

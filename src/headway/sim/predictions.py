@@ -8,6 +8,7 @@ the true lengths among requests with a similar signal.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from headway.predict.prediction import LEVELS
 from headway.predict.storage import default_predictor
 from headway.schedule.view import Floats, Ints, ServiceTime, View
 from headway.workload.oracle import Trace
+from headway.workload.request import Slo
 
 SAMPLE = 600
 
@@ -165,16 +167,22 @@ def view_of(
     trace: Trace,
     predicted: Floats,
     service: ServiceTime | None = None,
-    deadline_s: Floats | None = None,
+    slos: Sequence[Slo] = (),
 ) -> View:
-    """Return what a policy sees of ``trace`` with the quantiles ``predicted``."""
+    """Return what a policy sees of ``trace`` with the quantiles ``predicted``.
+
+    ``slos`` are objectives by tenant number; those of everybody where there is only one.
+    """
     n = len(trace)
-    return View(
+    view = View(
         arrival_s=trace.arrival_s,
         prompt_tokens=trace.prompt_tokens.astype(np.float64),
         quantiles=predicted,
-        deadline_s=np.full(n, np.inf) if deadline_s is None else deadline_s,
+        deadline_s=np.full(n, np.inf),
         produced_tokens=np.zeros(n),
         tenants=np.zeros(n, dtype=np.int64) if trace.tenants is None else trace.tenants,
         service=service or ServiceTime(),
     )
+    if not slos:
+        return view
+    return view.promising([slos[tenant if len(slos) > 1 else 0] for tenant in view.tenants])

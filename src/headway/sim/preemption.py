@@ -6,7 +6,17 @@ from headway.sim.compile import compiled
 from headway.sim.memory import give_back, phase_of
 from headway.sim.queue import push
 from headway.sim.steps import LOW, remove_completion
-from headway.sim.world import BY_KEY, DECODING, NEVER, NONE, PREFILLED, ReplicaState, World
+from headway.sim.world import (
+    BY_DUE,
+    BY_KEY,
+    DECODING,
+    NEVER,
+    NONE,
+    PREFILLED,
+    ReplicaState,
+    RequestState,
+    World,
+)
 
 
 @compiled
@@ -61,6 +71,7 @@ def preempt(w: World, replica: ReplicaState, place: int, now: int) -> int:
     if replica.partial == i:
         replica.partial = NONE
         kv_tokens = request.computed_tokens
+        replica.prompt_tokens -= request.todo_tokens - kv_tokens
     else:
         kv_tokens = request.base + replica.step
         note_pause(w, replica, i)
@@ -84,8 +95,19 @@ def preempt(w: World, replica: ReplicaState, place: int, now: int) -> int:
     request.base = NEVER
     request.todo_tokens = request.prompt_tokens + request.produced_tokens
     request.carried_tokens = 0
+    if w.rules.order == BY_DUE and request.produced_tokens > 0:
+        request.due_ns = pace_due_ns(request, request.produced_tokens)
+    replica.prompt_tokens += request.todo_tokens
     push(w, replica, i, True)
     return int(i)
+
+
+@compiled
+def pace_due_ns(request: RequestState, produced_tokens: int) -> int:
+    """Return when the objective would have the next token of an answer; NEVER without one."""
+    if request.tpot_ns == NEVER:
+        return NEVER
+    return request.first_ns + request.tpot_ns * produced_tokens
 
 
 @compiled

@@ -1,25 +1,26 @@
 """Waiting requests of one replica, linked through the requests themselves.
 
 `FIFO` and `BY_LINE` are doubly linked lists, `BY_KEY` is a pairing heap (Fredman et al. 1986) in
-the same two fields: ``next`` is a node's first child, ``previous`` its next sibling. Ties go to
-the earlier arrival, whose number is smaller.
+the same two fields: ``next`` is a node's first child, ``previous`` its next sibling. `BY_DUE` is
+such a heap for those who cannot be in time, and `headway.sim.due` for the others. Ties go to the
+earlier arrival, whose number is smaller.
 """
 
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.world import BY_KEY, BY_LINE, NONE, ReplicaState, RequestState, Table, World
-
-
-@compiled
-def _meld(requests: Table[RequestState], a: int, b: int) -> int:
-    """Join two heaps; return the root."""
-    key_a, key_b = requests[a].key, requests[b].key
-    if key_b < key_a or (key_b == key_a and b < a):
-        a, b = b, a
-    requests[b].previous = requests[a].next
-    requests[a].next = b
-    return a
+from headway.sim.due import choose_in_time, insert_due, meld, remove_due
+from headway.sim.world import (
+    BY_DUE,
+    BY_KEY,
+    BY_LINE,
+    NEVER,
+    NONE,
+    ReplicaState,
+    RequestState,
+    Table,
+    World,
+)
 
 
 @compiled
@@ -29,13 +30,16 @@ def push(w: World, replica: ReplicaState, i: int, first: bool) -> None:
     replica.num_waiting += 1
     requests[i].next = NONE
     requests[i].previous = NONE
+    if w.rules.order == BY_DUE and requests[i].due_ns != NEVER:
+        insert_due(w, replica, i)
+        return
 
     head = replica.head
     if head == NONE:
         replica.head = i
         replica.tail = i
-    elif w.rules.order == BY_KEY:
-        replica.head = _meld(requests, head, i)
+    elif w.rules.order == BY_KEY or w.rules.order == BY_DUE:
+        replica.head = meld(requests, head, i)
     elif first:
         requests[i].next = head
         requests[head].previous = i
@@ -50,6 +54,14 @@ def push(w: World, replica: ReplicaState, i: int, first: bool) -> None:
 def peek(w: World, replica: ReplicaState, now: int) -> int:
     """Return the request that goes next at ``now``, or NONE."""
     best = replica.head
+    if w.rules.order == BY_DUE:
+        if replica.due_head == NONE:
+            return best
+        if now > replica.recheck_ns:
+            choose_in_time(w, replica, now)
+        every = w.rules.late_every
+        turn_of_late = every > 0 and replica.head != NONE and replica.num_starts % every == 0
+        return replica.head if replica.due_head == NONE or turn_of_late else replica.due_head
     if w.rules.order != BY_LINE or best == NONE:
         return best
 
@@ -70,7 +82,11 @@ def remove(w: World, replica: ReplicaState, i: int) -> None:
     """Take ``i``, which `peek` returned, out of the queue."""
     requests = w.requests
     replica.num_waiting -= 1
-    if w.rules.order == BY_KEY:
+    replica.num_starts += 1
+    if requests[i].is_due:
+        remove_due(w, replica, i)
+        return
+    if w.rules.order == BY_KEY or w.rules.order == BY_DUE:
         replica.head = _meld_siblings(requests, requests[i].next)
         return
 
@@ -99,7 +115,7 @@ def _meld_siblings(requests: Table[RequestState], i: int) -> int:
         rest = requests[j].previous
         requests[i].previous = NONE
         requests[j].previous = NONE
-        i = _meld(requests, i, j)
+        i = meld(requests, i, j)
         requests[i].previous = pairs
         pairs = i
         i = rest
@@ -113,7 +129,7 @@ def _meld_siblings(requests: Table[RequestState], i: int) -> int:
     while i != NONE:
         rest = requests[i].previous
         requests[i].previous = NONE
-        root = _meld(requests, root, i)
+        root = meld(requests, root, i)
         i = rest
     return root
 
@@ -123,5 +139,6 @@ def enqueue(w: World, replica: ReplicaState, i: int, now: int) -> None:
     """Let request ``i`` join the end of the queue of ``replica`` at ``now``."""
     w.requests[i].ready_ns = now
     w.requests[i].replica = replica.number
-    replica.predicted_tokens += w.requests[i].predicted_tokens
+    replica.output_tokens += w.requests[i].predicted_tokens - w.requests[i].produced_tokens
+    replica.prompt_tokens += w.requests[i].todo_tokens - w.requests[i].carried_tokens
     push(w, replica, i, False)

@@ -19,7 +19,7 @@ from headway.sim.preemption import place_to_preempt, preempt, running_key, take_
 from headway.sim.queue import peek
 from headway.sim.steps import settle
 from headway.sim.times import decode_ns, mixed_ns
-from headway.sim.world import BY_LINE, DECODING, NEVER, NONE, ReplicaState, World
+from headway.sim.world import BY_DUE, BY_LINE, DECODING, NEVER, NONE, ReplicaState, World
 
 
 @compiled
@@ -47,6 +47,8 @@ def plan(w: World, replica: ReplicaState, now: int) -> None:
     if not preempted and replica.partial == NONE:
         while replica.num_waiting > 0 and budget > 0 and replica.partial == NONE:
             i = peek(w, replica, now)
+            if i == NONE:  # all that waited were refused
+                break
             if replica.num_running < replica.slots:
                 chunk, scored = admit(w, replica, i, budget, now)
                 if chunk >= 0:
@@ -119,7 +121,7 @@ def _equal_steps(w: World, replica: ReplicaState, blocked: bool) -> int:
     # Where somebody may be admitted, or another request may come to the front and fit: one.
     if w.rules.asynchronous and replica.num_waiting > 0 and replica.num_ended > 0:
         return 1
-    if blocked and w.rules.order == BY_LINE:
+    if blocked and (w.rules.order == BY_LINE or w.rules.order == BY_DUE):
         return 1
 
     # Until the first of them ends, and until their cache outgrows its bucket of the table.

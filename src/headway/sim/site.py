@@ -9,10 +9,11 @@ import numpy as np
 from headway.errors import InputError, UnknownNameError
 from headway.schedule.route import (
     LEAST_LOADED,
-    PREDICTED_WORK,
     PREFIX_AFFINE,
+    WORK_LEFT,
     Placement,
     RoundRobin,
+    TwoChoices,
 )
 from headway.schedule.view import ServiceTime
 from headway.sim.compile import compiled
@@ -23,7 +24,7 @@ from headway.workload.oracle import Trace
 
 MAX_REPLICAS = 4096
 PLACEMENTS: dict[str, Placement] = {
-    rule.name: rule for rule in (LEAST_LOADED, PREDICTED_WORK, PREFIX_AFFINE, RoundRobin())
+    rule.name: rule for rule in (LEAST_LOADED, WORK_LEFT, PREFIX_AFFINE, RoundRobin(), TwoChoices())
 }
 
 

@@ -30,6 +30,7 @@ def apply(w: World, replica: ReplicaState) -> None:
                 evict(w, replica)
         replica.kv_tokens += tokens
         replica.decode_tokens += tokens
+        replica.output_tokens -= tokens
         count_gaps(w.gaps, replica.step_ns, tokens)
 
     # Requests that joined with their cache had their last token elsewhere, earlier.
@@ -68,6 +69,7 @@ def _finish_prefills(w: World, replica: ReplicaState) -> None:
         i = finishing[k]
         request = w.requests[i]
         request.produced_tokens += 1
+        replica.output_tokens -= 1
         if request.first_ns == NONE:
             request.first_ns = replica.end_ns
         else:
@@ -120,7 +122,7 @@ def settle(w: World, replica: ReplicaState, now: int) -> None:
         # The last token was never fed back, so it is not in the cache.
         give_back(w, replica, i, request.prompt_tokens + request.produced_tokens - 1)
         replica.num_running -= 1
-        replica.predicted_tokens -= request.predicted_tokens
+        replica.output_tokens -= request.predicted_tokens - request.produced_tokens
         request.base = NEVER  # no longer running: the stack of admissions forgets it
         if request.produced_tokens < request.output_tokens:
             forget(w, replica, i)

@@ -10,7 +10,7 @@ from headway.errors import InputError
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.policies import find_policy
-from headway.schedule.uncertain import Headway, WaitOverWork
+from headway.schedule.uncertain import Shift, WaitOverWork
 from headway.schedule.view import ServiceTime
 from headway.sim.experiment import Case, Experiment
 from headway.sim.outcome import simulate_trace
@@ -212,13 +212,13 @@ WINDOWS = (0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 class Tuned:
     """An order, and what it did on the traces that it was tuned on."""
 
-    policy: Headway | WaitOverWork
+    policy: Shift | WaitOverWork
     mean_vs_fcfs: float
     p99_vs_fcfs: float
 
 
 def tune(experiment: Experiment, p99_bound: float = 0.02, max_bound: float = 0.5) -> Tuned:
-    """Return the best `Headway` for the traces of ``experiment``.
+    """Return the best `Shift` for the traces of ``experiment``.
 
     Args:
         experiment: traces for training, site, work, skill of predictions.
@@ -236,12 +236,12 @@ def tune(experiment: Experiment, p99_bound: float = 0.02, max_bound: float = 0.5
     work_s = experiment.service.of(trace.prompt_tokens, trace.output_tokens)
     usual_s = float(np.median(work_s))
 
-    family: list[Headway | WaitOverWork] = [
-        Headway(factor * wait_s, usual_s, power) for power in POWERS for factor in WINDOWS
+    family: list[Shift | WaitOverWork] = [
+        Shift(factor * wait_s, usual_s, power) for power in POWERS for factor in WINDOWS
     ]
     family += [WaitOverWork(exponent, usual_s) for exponent in EXPONENTS]
 
-    best = Tuned(Headway(wait_s * 1e-3, usual_s), 0.0, 0.0)
+    best = Tuned(Shift(wait_s * 1e-3, usual_s), 0.0, 0.0)
     base = _tails(experiment, Fcfs())
     for policy in family:
         mean, p99, largest = (_tails(experiment, policy) / base - 1).mean(axis=0).tolist()

@@ -19,7 +19,10 @@ NEVER = 2**62
 NONE = -1
 
 # How waiting requests are ordered.
-FIFO, BY_KEY, BY_LINE = 0, 1, 2
+FIFO, BY_KEY, BY_LINE, BY_DUE = 0, 1, 2, 3
+
+# How a replica is chosen.
+ROUND_ROBIN, TWO_CHOICES, SCORED = 0, 1, 2
 
 # What `computed_tokens` says of a request whose prompt is in the cache.
 PREFILLED, DECODING = -1, -2
@@ -54,6 +57,12 @@ class RequestState:
     pause_ns: int  # when its last token came out before it was preempted, moved or dropped
     key: float  # smaller goes first
     slope: float  # of the key, per second
+    due_ns: int  # when it must have started, NEVER where nobody waits for it
+    work_ns: int  # by how much it delays whoever starts after it
+    burden: float  # its work over its value: the largest is given up first
+    is_due: int  # whether it waits among those who are to start in time
+    is_shed: int  # whether it was refused, because it could not
+    tpot_ns: int  # that each token after its first may take, NEVER where nobody minds
 
 
 class ReplicaState:
@@ -73,7 +82,8 @@ class ReplicaState:
     partial: int  # the request whose prefill is cut off by the token budget, or NONE
     head: int  # of the queue
     tail: int
-    predicted_tokens: int  # of requests that wait or run here
+    output_tokens: int  # predicted of requests that wait or run here, less what they produced
+    prompt_tokens: int  # of them that are not prefilled yet
     num_completions: int  # in the heap `World.completions`
     stack_size: int  # in `World.stack`
     num_finishing: int
@@ -89,6 +99,10 @@ class ReplicaState:
     pool: int
     context_shift: int  # of the pool's table of decode times
     number: int
+    due_head: int  # those who are to start in time, in the order of their due work
+    due_tail: int
+    recheck_ns: int  # when they must be looked through again
+    num_starts: int
     # What laws and reports read afterwards.
     num_routed: int
     steps_done: int
@@ -145,7 +159,9 @@ class Rules(NamedTuple):
     """What does not change during a run.
 
     Attributes:
-        order: FIFO, BY_KEY or BY_LINE.
+        order: FIFO, BY_KEY, BY_LINE or BY_DUE.
+        late_every: every how many starts one goes to those who cannot be in time; 0 for never.
+        sheds: whether those are refused.
         key_per_token: by how much a running request's key falls with every token.
         overtakes: whether a waiting request may preempt a running one with a larger key.
         asynchronous: plan a step while the one before it executes.
@@ -154,13 +170,15 @@ class Rules(NamedTuple):
         block_shift: a block holds two to this power of tokens.
         prefix_cache: whether hashed blocks of ``hash_tokens`` tokens are shared, each of
             ``hash_blocks`` blocks.
-        scored: routing by score instead of round robin; the weights of the score follow.
+        route: ROUND_ROBIN, TWO_CHOICES or SCORED; the weights of the score follow.
         prefill_pool, decode_pool: NONE unless prefill and decode are disaggregated.
         transfer_fixed_ns, transfer_token_ps: of a cache from the one to the other.
 
     """
 
     order: int
+    late_every: int
+    sheds: bool
     key_per_token: float
     overtakes: bool
     asynchronous: bool
@@ -170,9 +188,10 @@ class Rules(NamedTuple):
     prefix_cache: bool
     hash_tokens: int
     hash_blocks: int
-    scored: bool
+    route: int
     per_request: float
-    per_token: float
+    per_prompt_token: float
+    per_output_token: float
     per_hit: float
     prefill_pool: int
     decode_pool: int

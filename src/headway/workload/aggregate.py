@@ -167,8 +167,9 @@ def statistics(values: Floats) -> dict[str, float | None]:
 def meets(records: Records, slo: Slo) -> Bools:
     """Return which requests ended and met every stated objective."""
     good = records.done.copy()
+    ttft_limit_s = None if slo.ttft_s is None else slo.ttft_limit_s(records.prompt_tokens)
     for limit, values in (
-        (slo.ttft_s, records.ttft_s),
+        (ttft_limit_s, records.ttft_s),
         (slo.tpot_s, records.tpot_s),
         (slo.e2e_s, records.e2e_s),
     ):

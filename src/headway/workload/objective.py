@@ -101,7 +101,8 @@ def limits_of(objectives: Iterable[Objective]) -> Slo:
     A request is good if it stays below the bounds itself; whether enough of them do is the
     statistic's question.
     """
-    return Slo(**{f"{objective.quantity}_s": objective.bound_s for objective in objectives})
+    bounds_s = {objective.quantity: objective.bound_s for objective in objectives}
+    return Slo(bounds_s.get("ttft"), bounds_s.get("tpot"), bounds_s.get("e2e"))
 
 
 def parse_slo(text: str | None) -> Slo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 
 from headway.errors import InputError
 from headway.workload.request import Slo
@@ -68,7 +69,12 @@ def objectives(headers: dict[bytes, bytes], classes: tuple[tuple[str, Slo], ...]
             own_s[name] = _seconds(header, value)
     if not own_s:
         return slo
-    return Slo(**{"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s, **own_s})
+    return replace(
+        slo,
+        ttft_s=own_s.get("ttft_s", slo.ttft_s),
+        tpot_s=own_s.get("tpot_s", slo.tpot_s),
+        e2e_s=own_s.get("e2e_s", slo.e2e_s),
+    )
 
 
 def _seconds(header: bytes, value: bytes) -> float:
