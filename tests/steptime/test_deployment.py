@@ -51,12 +51,15 @@ def test_precision_is_that_of_the_publication_unless_told(
         Deployment(llama_8b, h100)
 
 
-def test_an_engine_that_nobody_measured_is_refused_when_asked(
+def test_an_unknown_engine_is_refused_at_birth_and_one_without_points_when_asked(
     h100: Cluster, llama_8b: ModelArchitecture
 ) -> None:
-    unknown = Deployment(llama_8b, h100, precision="bf16", engine="vlm")
-    with pytest.raises(UnknownNameError, match="vllm"):
-        unknown.step_time(1, 100)
+    with pytest.raises(UnknownNameError, match="did you mean vllm"):
+        Deployment(llama_8b, h100, precision="bf16", engine="vlm")
+
+    unmeasured = Deployment(llama_8b, h100, precision="bf16", engine="lmdeploy")
+    with pytest.raises(UnknownNameError, match="measured engine 'lmdeploy'; known are sglang"):
+        unmeasured.step_time(1, 100)
 
 
 def test_one_layout_of_a_family_takes_what_it_takes_alone() -> None:

@@ -90,7 +90,7 @@ class PlaceOptions:
 
     def engine_on(self, cluster: Cluster) -> str | None:
         """The serving engine: as named; by default vllm where its step times were measured."""
-        return engine_named(self.engine, cluster.accelerator.vendor)
+        return engine_named(self.engine, cluster.accelerator)
 
     @property
     def speculation(self) -> Speculation | None:

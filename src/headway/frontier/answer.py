@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headway.errors import DoesNotFitError, InputError
+from headway.errors import DoesNotFitError, InputError, UnsupportedError
 from headway.frontier.pareto import marks, pareto_front
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
+from headway.hardware.stacks import check_stack
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
@@ -22,7 +23,7 @@ from headway.serving.estimate import serve
 from headway.serving.load import Load
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
 from headway.serving.row import FRONTIER_CHART, ServingRow
-from headway.steptime.calibration import DEFAULT_ENGINE
+from headway.steptime.calibration import DEFAULT_ENGINE, kind_of
 from headway.steptime.layouts import MAX_ACCELERATORS
 from headway.steptime.placed_model import native
 from headway.steptime.speculative import Speculation
@@ -104,26 +105,33 @@ def clusters_of(on: Cluster | str | Sequence[Cluster | str]) -> tuple[Cluster, .
 def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
     """Return the fronts of ``clusters``, with the preferred, cheapest and fastest point of all.
 
-    A cluster whose vendor the engine was never measured on is answered from the data sheet; one on
-    which the model does not fit, or that has no price, is left out. The notes say so.
+    A cluster whose vendor the engine was never measured on is answered from the data sheet; one
+    where the engine does not run, on which the model does not fit, or that has no price, is left
+    out. The notes say so.
 
     Raises:
         DoesNotFitError: the model fits on none; the one of the least short cluster.
+        UnsupportedError: the engine runs on none of them.
         InputError: no cluster has a price.
 
     """
     rows: list[ServingRow] = []
     notes: list[str] = []
     failures: list[DoesNotFitError] = []
+    unsupported: list[UnsupportedError] = []
     sources: dict[str, str] = {}
     for cluster in clusters:
         if cluster.usd_per_accelerator_hour is None:
             notes.append(f"{cluster.name} is left out: no price is known; give one with --price")
             continue
 
-        own = question_on(question, cluster)
         try:
+            own = question_on(question, cluster)
             points = front(search(own, cluster))
+        except UnsupportedError as error:
+            unsupported.append(error)
+            notes.append(f"{cluster.name} is left out: {error}")
+            continue
         except DoesNotFitError as error:
             failures.append(error)
             notes.append(str(error))
@@ -137,6 +145,8 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
     if not rows:
         if failures:
             raise min(failures, key=lambda error: error.missing_bytes)
+        if unsupported:
+            raise unsupported[0]
         raise InputError(f"no price is known for {clusters[0].name}; give one with --price")
     marked_rows, marks = mark(rows)
     return Frontier(
@@ -152,9 +162,17 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
 
 
 def question_on(question: Question, cluster: Cluster) -> Question:
-    """Return the question without its engine where that was never measured on the vendor."""
-    engine, vendor = question.engine, cluster.accelerator.vendor
-    if engine is None or question.calibration.has_measured(vendor, engine):
+    """Return the question without its engine where that runs, but was never measured there.
+
+    Raises:
+        UnsupportedError: the engine does not run on ``cluster``, or not in this format.
+
+    """
+    engine, chip = question.engine, cluster.accelerator
+    if engine is None:
+        return question
+    check_stack(engine, chip, question.native_on(cluster).weights, kind_of(question.model))
+    if question.calibration.has_measured(chip.vendor, engine):
         return question
     return replace(question, engine=None)
 

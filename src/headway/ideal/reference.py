@@ -110,7 +110,7 @@ def idealize(
         find_model(model) if isinstance(model, str) else model,
         cluster,
         precision=precision,
-        engine=engine_named(engine, cluster.accelerator.vendor),
+        engine=engine_named(engine, cluster.accelerator),
         num_accelerators=num_accelerators,
         context_tokens=context_tokens,
     )

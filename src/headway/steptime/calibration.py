@@ -18,6 +18,7 @@ import numpy as np
 
 from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import Accelerator
+from headway.hardware.stacks import engine_runs
 from headway.model.architecture import ModelArchitecture
 from headway.model.attention import LatentAttention, LinearAttention
 from headway.model.ffn import MoeFfn
@@ -159,7 +160,7 @@ class Calibration:
     def check_engine(self, engine: str) -> None:
         """Raise `UnknownNameError` for an engine that was never measured."""
         if engine not in self.engines:
-            raise UnknownNameError("engine", engine, self.engines)
+            raise UnknownNameError("measured engine", engine, self.engines)
 
     def has_measured(self, vendor: str, engine: str) -> bool:
         """Return whether points of ``engine`` on hardware of ``vendor`` are in the fit."""
@@ -308,12 +309,13 @@ def from_json(text: str, where: str) -> Calibration:
         raise InputError(f"damaged calibration {where}: {error!r}") from None
 
 
-def engine_named(name: str | None, vendor: str) -> str | None:
-    """Return the serving engine that a user means by ``name`` on hardware of ``vendor``.
+def engine_named(name: str | None, accelerator: Accelerator) -> str | None:
+    """Return the serving engine that a user means by ``name`` on ``accelerator``.
 
-    ``None`` means vllm where its step times were measured. ``"none"`` means the data sheet alone,
-    and ``None`` is the answer.
+    ``None`` means vllm where its step times were measured on hardware of the vendor, and where it
+    runs. ``"none"`` means the data sheet alone, and ``None`` is the answer.
     """
     if name is None:
-        return DEFAULT_ENGINE if shipped().has_measured(vendor, DEFAULT_ENGINE) else None
+        is_measured = shipped().has_measured(accelerator.vendor, DEFAULT_ENGINE)
+        return DEFAULT_ENGINE if is_measured and engine_runs(DEFAULT_ENGINE, accelerator) else None
     return None if name == NO_ENGINE else name

@@ -12,11 +12,12 @@ from headway.dtypes import DType
 from headway.errors import InputError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster
+from headway.hardware.stacks import check_stack
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.calibrated import CalibratedStepTime
-from headway.steptime.calibration import Calibration, shipped
+from headway.steptime.calibration import Calibration, kind_of, shipped
 from headway.steptime.measured import OperatorStepTime
 from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
@@ -141,6 +142,7 @@ class Deployment(PlacedModel):
 
         Raises:
             InputError: the layout does not divide the model, or the precision is unknown.
+            UnsupportedError: the engine does not run there, or not in this format.
 
         """
         if isinstance(precision, str):
@@ -172,6 +174,8 @@ class Deployment(PlacedModel):
         for name, value in values.items():
             object.__setattr__(self, name, value)
         PlacedModel.__post_init__(self)
+        if engine is not None:
+            check_stack(engine, cluster.accelerator, self.precision.weights, kind_of(model))
 
     @property
     def mixes_prompts(self) -> bool:

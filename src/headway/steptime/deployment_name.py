@@ -70,7 +70,7 @@ def parse_deployment(
         cluster,
         parallelism=layout,
         precision=precision,
-        engine=engine_named(engine, cluster.accelerator.vendor),
+        engine=engine_named(engine, cluster.accelerator),
         calibration=calibration,
     )
     if operators is not None:
