@@ -44,7 +44,8 @@ def splits(draw: st.DrawFn) -> Split:
     model = find_model(draw(st.sampled_from(("llama-3.1-8b", "deepseek-v3", "gpt-oss-20b"))))
     chip = replace(cluster.accelerator, memory_bytes=1e13)  # the laws are about time
     precision = draw(st.sampled_from(("bf16", "fp8")))
-    engine = draw(st.sampled_from(("vllm", "sglang", "tensorrt-llm")))
+    nvidia_only = ("tensorrt-llm",) if cluster.accelerator.vendor == "nvidia" else ()
+    engine = draw(st.sampled_from(("vllm", "sglang", *nvidia_only)))
     workers = [
         Workers(
             Deployment(

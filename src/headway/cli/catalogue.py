@@ -8,7 +8,12 @@ from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.show import show
 from headway.errors import UnknownNameError
 from headway.hardware import catalogue as hardware
-from headway.hardware.reports import accelerator_report, accelerators_report, instances_report
+from headway.hardware.reports import (
+    accelerator_report,
+    accelerators_report,
+    instances_report,
+    stacks_report,
+)
 from headway.model import catalogue as models
 from headway.model.reports import model_report, models_report
 
@@ -37,6 +42,13 @@ def list_accelerators(files: AnswerFiles) -> None:
 def list_instances(files: AnswerFiles) -> None:
     """List the clouds' instances whose names may be given instead of accelerators."""
     show(instances_report(), files)
+
+
+@catalogue.command("stacks")
+@answer_files
+def list_stacks(files: AnswerFiles) -> None:
+    """List which serving engine runs on which chips, in which formats, since when."""
+    show(stacks_report(), files)
 
 
 @catalogue.command("show")

@@ -9,6 +9,7 @@ from headway.dtypes import DType
 from headway.hardware.accelerator import Citation
 from headway.hardware.catalogue import entries, find_cluster, instances
 from headway.hardware.cluster import Cluster
+from headway.hardware.stacks import stacks
 from headway.report.column import column
 from headway.report.fact import Fact
 from headway.report.report import Report
@@ -77,6 +78,22 @@ class InstanceRow:
     source: str = column("source", "the cloud's page", detail=True)
 
 
+@dataclass(frozen=True, slots=True)
+class StackRow:
+    """One row of which engine runs where."""
+
+    engine: str = column("engine", "serving engine")
+    vendor: str = column("vendor", "whose chips")
+    families: str = column("chips", "families of chips, as the catalogue calls them")
+    weights: str = column("weights", "formats in which weights may be stored")
+    without: str | None = column("without", "kinds of models that do not run", detail=True)
+    since: str = column("since", "first version")
+    until: str | None = column("until", "first version that no longer runs there")
+    note: str | None = column("note", "what the source says besides", detail=True)
+    date: str = column("date", "when the source was read", detail=True)
+    source: str = column("source", "where it was read", detail=True)
+
+
 def accelerators_report(clusters: Iterable[Cluster]) -> Report[AcceleratorRow]:
     """Return ``clusters`` with their dense rates, memory and price."""
     rows = tuple(map(_accelerator_row, clusters))
@@ -123,6 +140,31 @@ def instances_report() -> Report[InstanceRow]:
     )
     return Report(
         kind="instances", title=f"{len(rows)} instances of clouds", question={}, rows=rows
+    )
+
+
+def stacks_report() -> Report[StackRow]:
+    """Return which serving engine runs where, in which formats, since which version."""
+    rows = tuple(
+        StackRow(
+            engine=stack.engine,
+            vendor=stack.vendor,
+            families=", ".join(sorted(stack.families)),
+            weights=", ".join(sorted(dtype.value for dtype in stack.weights)),
+            without=", ".join(stack.without) or None,
+            since=stack.since,
+            until=stack.until,
+            note=stack.source.note or None,
+            date=stack.source.date,
+            source=stack.source.url,
+        )
+        for stack in stacks()
+    )
+    return Report(
+        kind="stacks",
+        title="which serving engine runs where; what is in no row is refused",
+        question={},
+        rows=rows,
     )
 
 
