@@ -1,1 +1,1 @@
-"""The same scheduler asked by Envoy: it carries the bytes, and asks here where each request goes."""
+"""The same scheduler, asked by Envoy: that carries the bytes, and asks where each request goes."""

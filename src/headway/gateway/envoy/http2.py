@@ -240,9 +240,7 @@ class RpcConnection(asyncio.Protocol):
     def _give_up(self, code: int, why: str) -> None:
         if why:
             _log.warning("closed a connection of a gRPC client: %s", why)
-        self.write(
-            GOAWAY, 0, 0, self._last_number.to_bytes(4, "big") + code.to_bytes(4, "big")
-        )
+        self.write(GOAWAY, 0, 0, self._last_number.to_bytes(4, "big") + code.to_bytes(4, "big"))
         self._broken = True
 
     # frames in

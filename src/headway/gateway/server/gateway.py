@@ -11,7 +11,7 @@ from time import monotonic
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig
 from headway.gateway.scheduler.queue import PoolQueue
-from headway.gateway.scheduler.queued import QueuedRequest
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.backend import Backends
 from headway.gateway.server.exchange import ANSWERING, SENT, Exchange
@@ -27,6 +27,8 @@ from headway.schedule.route import LEAST_LOADED, Placement
 BACKLOG = 16_384
 SWEEP_S = 0.25
 DRAIN_CHECK_S = 0.02
+QUEUE_TIMEOUT = Refusal(503, "no backend was free in time", "queue_timeout", retry_after_s=5.0)
+NO_ENGINE = Refusal(503, "no backend is up", "backend_unavailable", retry_after_s=5.0)
 _log = logging.getLogger("headway.gateway")
 
 
@@ -86,23 +88,24 @@ class Gateway:
 
     # life
 
-    async def start(self) -> int:
-        """Begin to listen; return the port."""
+    async def start(self, address: tuple[str, int] | None = None) -> int:
+        """Begin to listen, at ``address`` or where the configuration says; return the port."""
         loop = asyncio.get_running_loop()
         config = self.config
+        host, number = address or (config.host, config.port)
         self._adopt(config)
         try:
             self._listener = await loop.create_server(
                 lambda: ServerConnection(self._reception, loop),
-                config.host,
-                config.port,
+                host,
+                number,
                 backlog=BACKLOG,
             )
         except OSError as error:
             if self._store is not None:
                 self._store.close()
-            where = f"{config.host}:{config.port}"
-            raise InputError(f"cannot listen on {where}: {error.strerror or error}") from None
+            why = error.strerror or error
+            raise InputError(f"cannot listen on {host}:{number}: {why}") from None
 
         looks = self.backends.look_after(self.scheduler.dispatcher.wake)
         self._tasks = [loop.create_task(self._sweep_for_ever()), loop.create_task(looks)]
@@ -196,8 +199,7 @@ class Gateway:
 
     def _sweep_queue(self, pool: str, queue: PoolQueue[QueuedRequest], now_s: float) -> None:
         limits = self.config.timeouts
-        for exchange in _exchanges(queue.older_than(now_s - limits.queue_s)):
-            exchange.time_out("no backend was free in time", "queue_timeout")
+        _refuse(queue.older_than(now_s - limits.queue_s), QUEUE_TIMEOUT)
 
         # While no engine of the pool is up, patience is shorter.
         if self.scheduler.fleet.is_up(pool, now_s):
@@ -205,8 +207,14 @@ class Gateway:
             return
         self.scheduler.dispatcher.send_home(pool, now_s)
         if now_s - self._last_up_s.setdefault(pool, now_s) > limits.away_s:
-            for exchange in _exchanges(queue.older_than(now_s - limits.away_s)):
-                exchange.time_out("no backend is up", "backend_unavailable")
+            _refuse(queue.older_than(now_s - limits.away_s), NO_ENGINE)
+
+
+def _refuse(requests: Iterable[QueuedRequest], refusal: Refusal) -> None:
+    """End requests that wait, whoever carries them."""
+    for queued in requests:
+        if queued.carrier is not None:
+            queued.carrier.refuse(refusal)
 
 
 def _exchanges(requests: Iterable[QueuedRequest]) -> Iterator[Exchange]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import Tenant
-from headway.gateway.scheduler.queued import QueuedRequest, Refusal
+from headway.gateway.intake import read_queued
+from headway.gateway.scheduler.queued import Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.backend import Backends
 from headway.gateway.server.exchange import Exchange, ReceivedRequest
-from headway.gateway.server.headers import NOT_FORWARDED, bearer, forwarded_lines, objectives
+from headway.gateway.server.headers import NOT_FORWARDED, bearer, forwarded_lines
 from headway.gateway.server.tracing import CONTEXT_HEADERS, Tracing
 from headway.gateway.server.views import Views
 from headway.http.descriptors import Descriptors
 from headway.http.message import JSON_HEADERS, HttpRequest
-from headway.http.openai import PATHS, error_body, read_body, request_of
+from headway.http.openai import PATHS, error_body
 from headway.http.server import Application, ServerConnection
-from headway.predict.text import request_text
 from headway.workload.record import FAILED, REJECTED
-from headway.workload.request import Request
 
 INVALID = "invalid_request_error"
 TOO_MANY_CONNECTIONS = Refusal(
@@ -148,28 +146,9 @@ class Reception(Application):
         self, connection: ServerConnection, http: HttpRequest, tenant: Tenant
     ) -> Exchange:
         """Return the exchange of ``http``; raise `InputError` if it is no generating request."""
-        config, ledger = self.scheduler.config, self.scheduler.ledger
-        tree = read_body(http.body)
-        generation = request_of(PATHS[http.path], tree)
-
-        request = Request(
-            id=ledger.new_id(),
-            arrival_s=monotonic(),
-            prompt=request_text(tree),  # with its roles, as predictors have learned it
-            prompt_tokens=generation.prompt_tokens(self.scheduler.characters_per_token),
-            max_tokens=generation.max_tokens,
-            model=generation.model,
-            tenant=tenant.name,
-            slo=objectives(http.headers, config.classes),
-        )
-        is_text = not generation.images and not generation.token_ids
-        queued = QueuedRequest(
-            request,
-            api=generation.api,
-            stream=generation.stream,
-            client_id=http.headers.get(b"x-request-id", b"")[:200].decode("latin-1"),
-            text_characters=len(generation.prompt) if is_text else 0,
-            weight=tenant.weight,
+        config, anchor_s = self.scheduler.config, self.scheduler.ledger.anchor_s
+        queued, generation = read_queued(
+            self.scheduler, path=http.path, headers=http.headers, body=http.body, tenant=tenant
         )
 
         has_keys = bool(config.tenants) or any(engine.api_key for engine in config.endpoints)
@@ -178,7 +157,7 @@ class Reception(Application):
         received = ReceivedRequest(http, generation, forward, forwards_key=not has_keys)
         exchange = Exchange(self.scheduler, self.backends, connection, received, queued)
         if self.tracing is not None:
-            exchange.trace = self.tracing.begin(http, request.arrival_s + ledger.anchor_s)
+            exchange.trace = self.tracing.begin(http, queued.arrival_s + anchor_s)
         return exchange
 
     def _tenant(self, request: HttpRequest) -> Tenant | None:
