@@ -51,16 +51,23 @@ class Objective:
     def __str__(self) -> str:
         return f"{self.quantity} {self.statistic} < {1e3 * self.bound_s:g}ms"
 
+    @property
+    def percentile(self) -> float | None:
+        """The percentile that is bounded; ``None`` for the mean."""
+        if self.statistic == "mean":
+            return None
+        match = _PERCENTILE.fullmatch(self.statistic)
+        return float(match[1]) if match else 100.0
+
     def statistic_of(self, values_s: Floats) -> float | None:
         """Return the statistic over requests; NaN in ``values_s`` (n,) is a request without one."""
         present = values_s[np.isfinite(values_s)]
         if len(present) == 0:
             return None
-        if self.statistic == "mean":
+        percentile = self.percentile
+        if percentile is None:
             return float(present.mean())
-
-        percentile = _PERCENTILE.fullmatch(self.statistic)
-        return float(np.percentile(present, float(percentile[1]) if percentile else 100.0))
+        return float(np.percentile(present, percentile))
 
 
 def parse_objective(text: str) -> Objective:

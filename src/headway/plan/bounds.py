@@ -1,0 +1,276 @@
+"""What no simulation can beat: how much of a demand one replica of each layout could carry.
+
+All layouts and numbers of requests at once are one evaluation of the serving model in its steady
+state. Arrivals that vary only make it worse: a state whose mean already misses an objective is
+never met at its P50 or above. The bound is taken `SLACK` looser than the model says, because the
+simulation differs from the steady state by a few percent in either direction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from types import MappingProxyType
+
+import numpy as np
+
+from headway.errors import DoesNotFitError, InputError
+from headway.frontier.search import concurrencies
+from headway.hardware.cluster import Cluster
+from headway.model.precision import Precision
+from headway.plan.problem import Problem
+from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
+from headway.serving.estimate import serve
+from headway.serving.quantity import Quantity
+from headway.steptime.deployment import Deployment, EngineLimits
+from headway.steptime.layouts import layouts, single
+from headway.steptime.work import Array, BoolArray
+from headway.units import HOUR_S
+from headway.workload.objective import Objective
+
+SLACK = 1.15
+MAX_SEQUENCES = 1024  # of one engine; what vLLM runs at once by default
+MIN_SEQUENCES = 32
+Kind = tuple[str, str | None, str]  # accelerator, engine and formats
+NO_ERRORS: Mapping[str, Array] = MappingProxyType({})
+Z_90 = NormalDist().inv_cdf(0.9)  # standard deviations from the median to the end of an interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One replica that could be bought, and what the bound says of it.
+
+    Attributes:
+        deployment: model, cluster, layout, formats, engine and its limits.
+        concurrency: requests at once in the steady state that carries most of the demand.
+        least_replicas: no fewer meet the objectives.
+        likely_replicas: as many as the steady state needs; where a search starts.
+        surely_least: no fewer meet them with the asked probability; infinite where none do.
+
+    """
+
+    deployment: Deployment
+    concurrency: float
+    least_replicas: int
+    likely_replicas: int
+    surely_least: float
+
+    @property
+    def num_accelerators(self) -> int:
+        """Of one replica."""
+        return int(self.deployment.num_accelerators)
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of one replica."""
+        return self.deployment.cluster.usd_per_accelerator_s * HOUR_S * self.num_accelerators
+
+    @property
+    def least_usd_per_hour(self) -> float:
+        """What the demand costs at least with the asked probability."""
+        return self.surely_least * self.usd_per_hour
+
+    @property
+    def likely_usd_per_hour(self) -> float:
+        """What the steady state costs."""
+        return self.likely_replicas * self.usd_per_hour
+
+    @property
+    def max_replicas(self) -> int:
+        """As many as there are accelerators for."""
+        return self.deployment.cluster.num_accelerators // self.num_accelerators
+
+    @property
+    def kind(self) -> Kind:
+        """Accelerator, engine and formats: layouts of one kind compete for one row."""
+        deployment = self.deployment
+        return deployment.cluster.name, deployment.engine, str(deployment.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The best that any layout of one kind does for each quantity, whatever the rest.
+
+    Attributes:
+        accelerator, engine: which kind.
+        best_s: seconds by quantity; empty where the model does not fit.
+        reason: why it is out, where it is.
+
+    """
+
+    accelerator: str
+    engine: str | None
+    best_s: dict[str, float]
+    reason: str
+
+
+def candidates(problem: Problem) -> tuple[list[Candidate], list[Reach]]:
+    """Return what could be bought, cheapest bound first, and what could not and why."""
+    chosen: list[Candidate] = []
+    reaches: list[Reach] = []
+    for cluster in problem.clusters:
+        for engine in engines_on(problem, cluster):
+            for precision in problem.precisions:
+                options, reach = _screen(problem, cluster, engine, precision)
+                chosen += options
+                reaches += [] if options else [reach]
+    chosen.sort(key=lambda c: (c.least_usd_per_hour, c.least_replicas * c.usd_per_hour))
+    return chosen, reaches
+
+
+def engines_on(problem: Problem, cluster: Cluster) -> list[str | None]:
+    """Return the engines whose step times are known on ``cluster``; none: its data sheet alone."""
+    calibration, vendor = problem.calibration, cluster.accelerator.vendor
+    measured: list[str | None] = [
+        engine for engine in sorted(calibration.engines) if calibration.has_measured(vendor, engine)
+    ]
+    if problem.engine is not None:
+        calibration.check_engine(problem.engine)
+        return [problem.engine] if problem.engine in measured else []
+    return measured or [None]
+
+
+def _screen(
+    problem: Problem, cluster: Cluster, engine: str | None, precision: Precision | None
+) -> tuple[list[Candidate], Reach]:
+    """Return the layouts of one kind that may carry the demand."""
+    out = Reach(accelerator=cluster.name, engine=engine, best_s={}, reason="")
+    limit = min(problem.max_replica_accelerators, cluster.num_accelerators)
+    try:
+        family = Deployment(
+            problem.model,
+            cluster,
+            parallelism=layouts(problem.model, cluster, limit, two_dimensional=engine is None),
+            precision=precision,
+            engine=engine,
+            limits=EngineLimits(max_num_seqs=MAX_SEQUENCES),
+            calibration=problem.calibration,
+        )
+        sizes = concurrencies(MAX_SEQUENCES)
+        served = serve(family, problem.loop(sizes))
+    except (DoesNotFitError, InputError) as error:
+        return [], replace(out, reason=str(error))
+
+    fits = (served.shape.seats >= sizes) & (served.shape.starved == 0)
+    if not fits.any():
+        reason = f"the model does not fit {limit} of them with one request"
+        return [], replace(out, reason=reason)
+
+    times = with_long_prompts(problem, family, served.times)
+    best_s = {
+        objective.quantity: float(np.min(seconds_of(objective, times)[fits]))
+        for objective in problem.objectives
+    }
+    demand = problem.demand
+    shares = demand.share(sizes, times.requests_per_s)
+    likely, place = _largest(shares, fits & _meets(problem, times, 1.0))
+    most, _ = _largest(shares, fits & _meets(problem, times, SLACK))
+
+    # The probability of all objectives is at most that of each: every one must hold at its own
+    # quantile of the error.
+    level = NormalDist().inv_cdf(problem.sure)
+    errors = {
+        "tpot": _log_error(served.tpot_s, level),
+        "ttft": _log_error(served.ttft_s, level),
+        "e2e": np.zeros(()),
+    }
+    slower = np.exp(np.maximum(errors["tpot"], 0.0))
+    sure_shares = demand.share(sizes, times.requests_per_s / slower)
+    surely, _ = _largest(sure_shares, fits & _meets(problem, times, SLACK, errors))
+
+    chosen = []
+    for index in np.flatnonzero(most > 0):
+        concurrency = float(sizes[place[index]])
+        candidate = Candidate(
+            deployment=family.with_parallelism(single(family.parallelism, int(index))).with_limits(
+                _limits(concurrency, float(np.ravel(family.parallelism.dp)[index]))
+            ),
+            concurrency=concurrency,
+            least_replicas=_count(most[index] * SLACK),
+            likely_replicas=_count(max(likely[index], 0.5 * most[index])),
+            surely_least=_count(surely[index] * SLACK) if surely[index] > 0 else math.inf,
+        )
+        if candidate.least_replicas <= candidate.max_replicas:
+            chosen.append(candidate)
+    return chosen, replace(out, best_s=best_s, reason=_miss(problem, best_s))
+
+
+def with_long_prompts(problem: Problem, family: Deployment, times: LoadTimes) -> LoadTimes:
+    """Return ``times`` with the time to first token of the prompt at the objective's percentile.
+
+    Whoever bounds P95 must serve the prompt that is longer than 95% of the others: it takes longer
+    by what it takes longer alone.
+    """
+    for objective in problem.objectives:
+        if objective.quantity != "ttft" or objective.percentile is None:
+            continue
+        tokens = problem.demand.prompt_quantile(objective.percentile / 100)
+        if tokens <= problem.demand.prompt_tokens:
+            continue
+        alone = problem.loop(1.0)
+        longer = ClosedLoop(tokens, alone.output_tokens, 1.0, alone.cached_fraction)
+        usual_s = serve_loop(family, alone).times.ttft_s
+        added_s = np.maximum(serve_loop(family, longer).times.ttft_s - usual_s, 0.0)
+        return replace(times, ttft_s=times.ttft_s + added_s, e2e_s=times.e2e_s)
+    return times
+
+
+def _count(share: float) -> int:
+    """Return how many replicas carry all, where each carries ``share``."""
+    return max(math.ceil(1 / share - 1e-9), 1)
+
+
+def _log_error(quantity: Quantity, level: float) -> Array:
+    """Return the log-error at ``level`` standard deviations, of the interval taken as normal."""
+    low = np.log(quantity.lower / quantity.expected)
+    high = np.log(quantity.upper / quantity.expected)
+    return np.asarray((low + high) / 2 + level * (high - low) / (2 * Z_90))
+
+
+def _meets(
+    problem: Problem, times: LoadTimes, slack: float, errors: Mapping[str, Array] = NO_ERRORS
+) -> BoolArray:
+    """Return the states whose typical request meets every objective, ``slack`` times looser.
+
+    ``errors`` are log-factors on what is predicted, by quantity.
+    """
+    meets = np.ones(times.tpot_s.shape, dtype=np.bool_)
+    for objective in problem.objectives:
+        factor = np.exp(errors.get(objective.quantity, np.zeros(())))
+        meets &= seconds_of(objective, times) * factor <= objective.bound_s * slack
+    return meets
+
+
+def seconds_of(objective: Objective, times: LoadTimes) -> Array:
+    """Return the typical value of the quantity that ``objective`` bounds."""
+    values: Array = getattr(times, f"{objective.quantity}_s")
+    return values
+
+
+def _largest(shares: Array, possible: BoolArray) -> tuple[Array, Array]:
+    """Return for every layout the largest share among the possible states, and its place."""
+    allowed = np.where(possible, np.broadcast_to(shares, possible.shape), 0.0)
+    return allowed.max(axis=1), allowed.argmax(axis=1)
+
+
+def _limits(concurrency: float, groups: float) -> EngineLimits:
+    """Return engine limits: seats for twice the requests that are usual, in a power of two.
+
+    Seats beyond that only let a burst slow down all who are being answered.
+    """
+    usual = max(concurrency / max(groups, 1.0), 1.0)
+    seats = 2 ** math.ceil(math.log2(2 * usual))
+    return EngineLimits(max_num_seqs=int(np.clip(seats, MIN_SEQUENCES, MAX_SEQUENCES)))
+
+
+def _miss(problem: Problem, best_s: dict[str, float]) -> str:
+    """Say which objective no layout reaches, or that only all of them together are out."""
+    for objective in problem.objectives:
+        if best_s[objective.quantity] > objective.bound_s * SLACK:
+            return (
+                f"{objective.quantity} of {1e3 * best_s[objective.quantity]:.3g} ms at best, "
+                f"not {1e3 * objective.bound_s:g}"
+            )
+    return "no number of them carries the demand within all objectives together"

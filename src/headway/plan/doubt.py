@@ -1,0 +1,172 @@
+"""Doubt in the step times, pushed through load and queue: replicas needed, and how surely.
+
+An error of the time per token stretches every step: the fleet does in stretched time what it does
+nominally under more load, which its curve knows. An error of the time to first token beyond that
+stretches what is left of it. Both are drawn jointly over candidates, so that what is wrong for one
+is wrong for its relatives, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from headway.plan.bounds import Z_90, Candidate
+from headway.plan.fleet import Curve
+from headway.plan.problem import Problem
+from headway.serving.estimate import serve
+from headway.sim.world import Floats
+from headway.steptime.work import Array
+
+NUM_DRAWS = 2000
+STRETCHES = np.arange(-1.5, 1.5001, 0.03)  # log-errors of the time per token that are tabulated
+EXCESSES = np.arange(-2.0, 2.0001, 0.08)  # of the time to first token, beyond the former
+MAX_GROWTH = 10.0  # replicas over those of the curve that are looked at
+MAX_COUNTS = 120
+NEVER = np.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """Log-errors (true over predicted) of questions, jointly normal for each quantity.
+
+    Attributes:
+        tpot_mean, ttft_mean: shape ``(questions,)``.
+        tpot_covariance, ttft_covariance: shape ``(questions, questions)``.
+
+    """
+
+    tpot_mean: Array
+    tpot_covariance: Array
+    ttft_mean: Array
+    ttft_covariance: Array
+
+    def scaled(self, factor: float) -> Errors:
+        """Return the same errors with ``factor`` times the standard deviation."""
+        return Errors(
+            self.tpot_mean,
+            self.tpot_covariance * factor**2,
+            self.ttft_mean,
+            self.ttft_covariance * factor**2,
+        )
+
+
+def errors_of(problem: Problem, points: Sequence[tuple[Candidate, float]]) -> Errors:
+    """Return the errors of candidates at so many requests at once."""
+    means: dict[str, list[float]] = {"tpot": [], "ttft": []}
+    spreads: dict[str, list[float]] = {"tpot": [], "ttft": []}
+    for candidate, concurrency in points:
+        served = serve(candidate.deployment, problem.loop(concurrency))
+        for quantity in ("tpot", "ttft"):
+            estimate = getattr(served, f"{quantity}_s")
+            low = float(np.log(estimate.lower / estimate.expected))
+            high = float(np.log(estimate.upper / estimate.expected))
+            means[quantity].append((low + high) / 2)
+            spreads[quantity].append((high - low) / (2 * Z_90))
+    return Errors(
+        np.array(means["tpot"]),
+        np.diag(np.square(spreads["tpot"])),
+        np.array(means["ttft"]),
+        np.diag(np.square(spreads["ttft"])),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """How many replicas a candidate needs, whatever the errors turn out to be.
+
+    Attributes:
+        problem: what is asked.
+        candidate: which.
+        replicas: by error of the time per token and excess of the time to first token, shape
+            ``(len(STRETCHES), len(EXCESSES))``; infinite where no number is enough.
+
+    """
+
+    problem: Problem
+    candidate: Candidate
+    replicas: Floats
+
+    @classmethod
+    def of(cls, problem: Problem, candidate: Candidate, curve: Curve) -> Outlook:
+        """Tabulate from what a fleet does under parts and multiples of its demand."""
+        counts = _counts(curve.replicas, candidate.max_replicas)
+        table = np.full((len(STRETCHES), len(EXCESSES)), NEVER)
+        for row, stretch in enumerate(STRETCHES):
+            statistics = _stretched(problem, curve, counts, float(stretch))
+            table[row] = _least(problem, statistics, counts)
+
+        # More error never needs fewer.
+        table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
+        return cls(problem, candidate, table)
+
+    def needed(self, tpot_errors: Array, ttft_errors: Array) -> Floats:
+        """Return the replicas that are needed where the log-errors are these."""
+        row = np.searchsorted(STRETCHES - 0.015, tpot_errors, side="right") - 1
+        place = np.searchsorted(EXCESSES - 0.04, ttft_errors - tpot_errors, side="right") - 1
+        last_row, last_place = len(STRETCHES) - 1, len(EXCESSES) - 1
+        found: Floats = self.replicas[np.clip(row, 0, last_row), np.clip(place, 0, last_place)]
+        return np.where((tpot_errors > STRETCHES[-1] + 0.015), NEVER, found)
+
+
+def _counts(around: int, maximum: int) -> npt.NDArray[np.int64]:
+    """Return numbers of replicas to look at: all of them, or evenly on a log scale."""
+    largest = max(min(int(MAX_GROWTH * around) + 1, maximum), 1)
+    if largest <= MAX_COUNTS:
+        return np.arange(1, largest + 1)
+    steps = np.unique(np.round(np.geomspace(1, largest, MAX_COUNTS)))
+    near = np.arange(max(around - 20, 1), min(around + 20, largest) + 1)
+    return np.union1d(steps, near).astype(np.int64)
+
+
+def _stretched(
+    problem: Problem, curve: Curve, counts: npt.NDArray[np.int64], stretch: float
+) -> Array:
+    """Return the logs of the statistics of every number of replicas with stretched steps.
+
+    Shape ``(objectives, counts)``; infinite beyond the curve's loads.
+    """
+    # The load of each replica is the one at which as many requests come as are asked: of a closed
+    # loop fewer, the longer answers take.
+    asked = problem.demand.requests_per_s(np.exp(stretch) * curve.e2e_s)
+    surplus = np.maximum.accumulate(np.log(curve.requests_per_s) - np.log(asked))
+    target = stretch + np.log(curve.replicas / counts)
+    log_volumes = np.interp(target, surplus, np.log(curve.volumes))
+
+    logs = np.log(curve.statistics_s)
+    statistics = np.stack([np.interp(log_volumes, np.log(curve.volumes), row) for row in logs])
+    return np.where(target > surplus[-1], NEVER, statistics + stretch)
+
+
+def _least(problem: Problem, statistics: Array, counts: npt.NDArray[np.int64]) -> Floats:
+    """Return the least of ``counts`` that meets all objectives, for every one of `EXCESSES`."""
+    meets = np.ones((len(EXCESSES), len(counts)), dtype=np.bool_)
+    for objective, row in zip(problem.objectives, statistics, strict=True):
+        excess = EXCESSES if objective.quantity == "ttft" else np.zeros_like(EXCESSES)
+        meets &= row[None, :] + excess[:, None] <= np.log(objective.bound_s)
+    first = meets.argmax(axis=1)
+    return np.where(meets.any(axis=1), counts[first].astype(np.float64), NEVER)
+
+
+def standard_draws(size: int = NUM_DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
+    """Return independent standard normals for both quantities, as even as their number permits."""
+    random = np.random.default_rng([seed, 40])
+    levels = (np.arange(size) + 0.5) / size
+    normals = _normal_quantile(levels)
+    return normals, random.permutation(normals)
+
+
+def _normal_quantile(levels: Floats) -> Floats:
+    """Return quantiles of the standard normal distribution."""
+    inverse = NormalDist().inv_cdf
+    return np.array([inverse(float(level)) for level in levels])
+
+
+def quantile(replicas: Floats, level: float) -> float:
+    """Return the number that is enough in ``level`` of the draws."""
+    place = min(int(np.ceil(level * len(replicas))), len(replicas)) - 1
+    return float(np.sort(replicas)[place])

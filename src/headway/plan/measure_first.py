@@ -1,0 +1,190 @@
+"""What to measure before buying: the worth of each benchmark in dollars a month.
+
+A benchmark of one deployment under one load tells its log-errors, up to noise. By their joint
+distribution it tells of its relatives, too. For outcomes drawn from what is known today, the
+cheapest fleet of the asked certainty is chosen again: what that saves in the mean is the worth
+(preposterior analysis: Raiffa and Schlaifer 1961, chapter 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headway.plan.bounds import Candidate
+from headway.plan.doubt import Errors, Outlook, quantile, standard_draws
+from headway.plan.names import hub_name, layout_name
+from headway.plan.problem import MONTH_H, Problem
+from headway.report.column import column
+from headway.serving.closed_loop import serve_loop
+from headway.steptime.work import Array
+
+NUM_OUTCOMES = 40
+NUM_DRAWS = 400
+SETUP_S = 900.0  # of starting an engine, paid like the run
+# Log-standard-deviation of a repeated benchmark: 4.8% at the 90th percentile between runs of the
+# same configuration (10 minutes); a part of it goes away in an hour.
+RUNS = ((600.0, 0.037), (3600.0, 0.025))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A measurement that could be made first, and what it is worth."""
+
+    accelerator: str = column("accelerator", "on which to measure")
+    num_accelerators: int = column("count", "accelerators of one replica")
+    layout: str = column("layout", "degrees of parallelism")
+    engine: str | None = column("engine", "that runs")
+    concurrency: int = column("at once", "requests in the system during the run")
+    duration_s: float = column("run", "of the benchmark", unit="min", scale=1 / 60)
+    usd: float = column("$", "of the run and of starting the engine")
+    saving_usd_per_month: float = column("saves $/month", "in the mean over what it may show")
+    doubt_usd_per_month: float = column("doubt left", "cost of doubt after it, $/month in the mean")
+    command: str = column("command", "that runs it", detail=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rival:
+    """A candidate that might be bought, once more is known."""
+
+    outlook: Outlook
+
+    @property
+    def candidate(self) -> Candidate:
+        """What one replica is."""
+        return self.outlook.candidate
+
+
+def benchmarks(
+    problem: Problem, rivals: Sequence[Rival], errors: Errors, *, price_usd: float, even_usd: float
+) -> list[Benchmark]:
+    """Return a benchmark of every rival at its usual load, the one that saves most first.
+
+    Args:
+        problem: what is planned.
+        rivals: what may be bought.
+        errors: of the rivals, in their order.
+        price_usd: of the best fleet today, per hour, at the asked certainty.
+        even_usd: of the best fleet today, per hour, at even odds.
+
+    """
+    rows = []
+    for number, rival in enumerate(rivals):
+        options = [
+            _benchmark(problem, rivals, errors, number, run, price_usd, even_usd) for run in RUNS
+        ]
+        rows.append(max(options, key=lambda row: row.saving_usd_per_month - row.usd))
+    return sorted(rows, key=lambda row: row.usd - row.saving_usd_per_month)
+
+
+def _benchmark(
+    problem: Problem,
+    rivals: Sequence[Rival],
+    errors: Errors,
+    number: int,
+    run: tuple[float, float],
+    price_usd: float,
+    even_usd: float,
+) -> Benchmark:
+    """Return what measuring rival ``number`` for so long, with so much noise, is worth."""
+    duration_s, noise = run
+    candidate = rivals[number].candidate
+    prices = prices_after(problem, rivals, errors, number, noise)
+    prices = np.where(np.isfinite(prices), prices, price_usd)
+    deployment = candidate.deployment
+    concurrency = max(round(candidate.concurrency), 1)
+    return Benchmark(
+        accelerator=deployment.cluster.name,
+        num_accelerators=candidate.num_accelerators,
+        layout=layout_name(deployment.parallelism),
+        engine=deployment.engine,
+        concurrency=concurrency,
+        duration_s=duration_s,
+        usd=candidate.usd_per_hour * (duration_s + SETUP_S) / 3600,
+        saving_usd_per_month=(price_usd - float(prices.mean())) * MONTH_H,
+        doubt_usd_per_month=max(float(prices.mean()) - even_usd, 0.0) * MONTH_H,
+        command=bench_command(problem, candidate, concurrency, duration_s),
+    )
+
+
+def prices_after(
+    problem: Problem, rivals: Sequence[Rival], errors: Errors, number: int, noise: float
+) -> Array:
+    """Return the dollars per hour of the best fleet after each outcome of measuring ``number``.
+
+    Shape ``(outcomes,)``; infinite where no fleet is sure enough then.
+    """
+    tpot_outcome, ttft_outcome = standard_draws(NUM_OUTCOMES, seed=1)
+    z_tpot, z_ttft = standard_draws(NUM_DRAWS, seed=2)
+    tpot = _conditional(errors.tpot_covariance, number, noise)
+    ttft = _conditional(errors.ttft_covariance, number, noise)
+
+    best = np.full(NUM_OUTCOMES, np.inf)
+    for k, rival in enumerate(rivals):
+        tpot_means = errors.tpot_mean[k] + tpot.shift[k] * tpot_outcome
+        ttft_means = errors.ttft_mean[k] + ttft.shift[k] * ttft_outcome
+        needed = rival.outlook.needed(
+            tpot_means[:, None] + tpot.spread[k] * z_tpot,
+            ttft_means[:, None] + ttft.spread[k] * z_ttft,
+        )
+        counts = np.array([quantile(row, problem.sure) for row in needed]) + problem.survive
+        counts = np.where(counts <= rival.candidate.max_replicas, counts, np.inf)
+        best = np.minimum(best, counts * rival.candidate.usd_per_hour)
+    return best
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Conditional:
+    """Normal errors given one measured one.
+
+    Attributes:
+        shift: of the means, per standard deviation of the outcome, shape ``(questions,)``.
+        spread: standard deviations that are left.
+
+    """
+
+    shift: Array
+    spread: Array
+
+
+def _conditional(covariance: Array, number: int, noise: float) -> _Conditional:
+    column_of = covariance[:, number]
+    total = float(covariance[number, number]) + noise**2
+    left = np.diag(covariance) - column_of**2 / total
+    return _Conditional(column_of / math.sqrt(total), np.sqrt(np.maximum(left, 0.0)))
+
+
+def bench_command(
+    problem: Problem, candidate: Candidate, concurrency: int, duration_s: float
+) -> str:
+    """Return the command that measures a candidate whose server runs at localhost:8000."""
+    demand, deployment = problem.demand, candidate.deployment
+    prompt, output = round(demand.prompt_tokens), round(demand.output_tokens)
+    times = serve_loop(deployment, problem.loop(float(concurrency))).times
+    num_requests = max(math.ceil(duration_s * float(times.requests_per_s)), 5 * concurrency)
+    if deployment.engine == "vllm":
+        return (
+            f"vllm bench serve --model {hub_name(problem.model.name)} --dataset-name random "
+            f"--random-input-len {prompt} --random-output-len {output} --ignore-eos "
+            f"--max-concurrency {concurrency} --num-prompts {num_requests} "
+            "--save-result --result-filename bench.json"
+        )
+    return (
+        f"headway load http://localhost:8000/v1 --concurrency {concurrency} "
+        f"--num-requests {num_requests} --prompt {prompt} --output {output} -o bench.json"
+    )
+
+
+def calibrate_command(problem: Problem, candidate: Candidate) -> str:
+    """Return the command that makes a calibration of the benchmark's result."""
+    deployment = candidate.deployment
+    layout = deployment.parallelism
+    degrees = {"tp": layout.tp, "pp": layout.pp, "dp": layout.dp, "ep": layout.ep}
+    options = "".join(f" --{name} {degree:g}" for name, degree in degrees.items() if degree > 1)
+    return (
+        f"headway calibrate bench.json --model {problem.model.name} "
+        f"--on {deployment.cluster.name} --engine {deployment.engine}{options}"
+    )

@@ -1,0 +1,30 @@
+"""How models and layouts are written outside: on a hub, on a command line."""
+
+from __future__ import annotations
+
+import re
+
+from headway.errors import UnknownNameError
+from headway.model.catalogue import find_entry
+from headway.steptime.parallelism import Parallelism
+
+_HUB = re.compile(r"huggingface\.co/([^/]+/[^/]+)")
+
+
+def hub_name(model: str) -> str:
+    """Return the name by which engines load ``model``, as far as the catalogue knows it."""
+    try:
+        match = _HUB.search(find_entry(model).published.url)
+    except UnknownNameError:
+        return model
+    return match[1] if match else model
+
+
+def layout_name(layout: Parallelism) -> str:
+    """Return a layout as deployments' names have it: ``tp4pp2``."""
+    degrees = {"tp": layout.tp, "pp": layout.pp, "dp": layout.dp, "ep": layout.ep}
+    return "".join(
+        f"{name}{float(degree):g}"
+        for name, degree in degrees.items()
+        if float(degree) > 1 or name == "tp"
+    )

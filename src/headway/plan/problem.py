@@ -1,0 +1,80 @@
+"""What is asked of a plan, as one object: model, demand, objectives, and where it may run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headway.errors import InputError
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.precision import Precision
+from headway.plan.demand import Demand
+from headway.serving.closed_loop import ClosedLoop
+from headway.sim.world import Floats
+from headway.steptime.calibration import Calibration, shipped
+from headway.steptime.work import Array
+from headway.workload.objective import Objective
+from headway.workload.record import Records
+
+DEFAULT_SLO = "ttft p95 < 2s, tpot p95 < 50ms"
+MAX_REPLICA_ACCELERATORS = 64
+MONTH_H = 730.0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Problem:
+    """A question for a plan.
+
+    Attributes:
+        model: what is served.
+        demand: who asks.
+        objectives: what must hold.
+        clusters: what one can rent, each with its price and how many there are.
+        precisions: number formats; ``None`` is the format in which the model was published.
+        engine: the only serving engine considered; ``None`` for all that were measured.
+        sure: probability with which the objectives must be met.
+        survive: replicas that may fail at once.
+        max_replica_accelerators: largest engine considered.
+        seeds: runs that decide between close calls.
+        calibration: what was measured of engines.
+
+    """
+
+    model: ModelArchitecture
+    demand: Demand
+    objectives: tuple[Objective, ...]
+    clusters: tuple[Cluster, ...]
+    precisions: tuple[Precision | None, ...] = (None,)
+    engine: str | None = None
+    sure: float = 0.9
+    survive: int = 0
+    max_replica_accelerators: int = MAX_REPLICA_ACCELERATORS
+    seeds: int = 5
+    calibration: Calibration = field(default_factory=shipped)
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.sure < 1:
+            raise InputError(
+                f"sure must be a probability from 0.5 (even odds) to below 1, not {self.sure:g}"
+            )
+        if not 0 <= self.survive <= 1000:
+            raise InputError(f"survive must be a number of replicas, not {self.survive}")
+        if self.seeds < 1:
+            raise InputError(f"seeds must be at least 1, not {self.seeds}")
+        if not self.objectives:
+            raise InputError(f"a plan needs objectives, such as {DEFAULT_SLO!r}")
+        if not self.clusters:
+            raise InputError("a plan needs at least one accelerator with a price")
+
+    def loop(self, concurrency: Array | float) -> ClosedLoop:
+        """Return the mean request, ``concurrency`` of them in the system."""
+        demand = self.demand
+        return ClosedLoop(
+            demand.prompt_tokens, demand.output_tokens, concurrency, demand.cached_fraction
+        )
+
+
+def quantity_of(objective: Objective, records: Records) -> Floats:
+    """Return the quantity that ``objective`` bounds, of every request, in seconds."""
+    values: Floats = getattr(records, f"{objective.quantity}_s")
+    return values

@@ -1,0 +1,148 @@
+"""One fleet that could be bought, as a row of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from headway.plan.bounds import Candidate
+from headway.plan.demand import Run
+from headway.plan.names import layout_name
+from headway.plan.problem import MONTH_H, Problem, quantity_of
+from headway.plan.search import Offer
+from headway.report.column import column
+from headway.schedule.order import Fcfs
+from headway.sim.cost import PoolCost, with_cost
+from headway.sim.experiment import Case, Experiment
+from headway.sim.policy_row import PolicyRow
+from headway.sim.site import Site, share_of_work
+from headway.units import HOUR_S
+from headway.workload.objective import limits_of
+
+MS: dict[str, Any] = {"unit": "ms", "scale": 1e3, "default": None}
+PERCENT: dict[str, Any] = {"unit": "%", "scale": 100, "default": None}
+HIDDEN: dict[str, Any] = {"detail": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A fleet; times are simulated at the expected step times with what is bought."""
+
+    accelerator: str = column("accelerator", "what is bought or rented")
+    replicas: int = column("replicas", "engines, those that may fail included")
+    layout: str = column("layout", "degrees of tensor, pipeline, data and expert parallelism")
+    engine: str | None = column("engine", "whose measured step times; none: the data sheet's")
+    precision: str = column("precision", "weights/activations/KV cache", detail=True)
+    num_accelerators: int = column("total", "accelerators of all replicas")
+    usd_per_hour: float = column("$/h", "of all accelerators")
+    usd_per_month: float = column("$/month", "of 730 hours", detail=True)
+    even_usd_per_hour: float | None = column(
+        "at even odds", "$/h of as many as the expected step times need", default=None
+    )
+    probability: float | None = column("sure", "probability that all objectives are met", **PERCENT)
+    ttft_p50_s: float | None = column("TTFT p50", "median time to first token", **MS, **HIDDEN)
+    ttft_p95_s: float | None = column("TTFT p95", "95% of requests below", **MS)
+    ttft_p99_s: float | None = column("TTFT p99", "99% of requests below", **MS, **HIDDEN)
+    tpot_p50_s: float | None = column("TPOT p50", "median time per output token", **MS, **HIDDEN)
+    tpot_p95_s: float | None = column("TPOT p95", "95% of requests below", **MS)
+    tpot_p99_s: float | None = column("TPOT p99", "99% of requests below", **MS, **HIDDEN)
+    e2e_p95_s: float | None = column(
+        "e2e p95", "95% of requests below", unit="s", default=None, detail=True
+    )
+    requests_per_s: float | None = column("requests/s", "that come", default=None, detail=True)
+    utilisation: float | None = column("busy", "share of time in which replicas work", **PERCENT)
+    prefix_hits: float | None = column(
+        "cached", "share of prompt tokens found in a prefix cache", **PERCENT, **HIDDEN
+    )
+    headroom: float | None = column(
+        "headroom", "more of the demand until an objective breaks, as predicted", **PERCENT
+    )
+    joules_per_output_token: float | None = column(
+        "J/token", "of all accelerators per output token, idle time included", default=None
+    )
+    binds: str | None = column("binds", "the objective that breaks first", default=None)
+    basis: str | None = column(
+        "basis", "the weakest of what the step times rest on", default=None, detail=True
+    )
+    verdict: str = column("verdict", "why it is or is not bought", default="")
+
+
+def offer_row(offer: Offer, verdict: str) -> PlanRow:
+    """Return the row of an offer, simulated exactly with what is bought."""
+    problem, candidate = offer.fleet.problem, offer.candidate
+    run = offer.fleet.run(offer.replicas, exact=True)
+    served = policy_row(problem, candidate, offer.fleet.site(len(run.outcome.replicas)), run)
+    margins = {
+        str(objective): (objective.statistic_of(quantity_of(objective, run.outcome.records)) or 0.0)
+        / objective.bound_s
+        for objective in problem.objectives
+    }
+    ttft, tpot, e2e = (
+        percentiles(getattr(run.outcome.records, name)) for name in ("ttft_s", "tpot_s", "e2e_s")
+    )
+    cached = float(run.outcome.records.cached_tokens.clip(min=0).sum())
+    return replace(
+        _priced(candidate, offer.replicas, verdict),
+        even_usd_per_hour=offer.even_usd_per_hour,
+        probability=offer.probability,
+        ttft_p50_s=ttft[0],
+        ttft_p95_s=ttft[1],
+        ttft_p99_s=ttft[2],
+        tpot_p50_s=tpot[0],
+        tpot_p95_s=tpot[1],
+        tpot_p99_s=tpot[2],
+        e2e_p95_s=e2e[1],
+        requests_per_s=run.requests_per_s,
+        utilisation=served.utilisation,
+        prefix_hits=cached / float(run.trace.prompt_tokens.sum()),
+        headroom=offer.headroom,
+        joules_per_output_token=served.joules_per_output_token,
+        binds=max(margins, key=lambda name: margins[name]),
+        basis=offer.basis.value,
+    )
+
+
+def bounded_row(candidate: Candidate, problem: Problem) -> PlanRow:
+    """Return the row of a candidate that its bound ruled out."""
+    replicas = int(candidate.surely_least) + problem.survive
+    return _priced(candidate, replicas, f"at least ${replicas * candidate.usd_per_hour:.2f}/h")
+
+
+def _priced(candidate: Candidate, replicas: int, verdict: str) -> PlanRow:
+    deployment = candidate.deployment
+    usd_per_hour = replicas * candidate.usd_per_hour
+    return PlanRow(
+        accelerator=deployment.cluster.name,
+        replicas=replicas,
+        layout=layout_name(deployment.parallelism),
+        engine=deployment.engine,
+        precision=str(deployment.precision),
+        num_accelerators=replicas * candidate.num_accelerators,
+        usd_per_hour=usd_per_hour,
+        usd_per_month=usd_per_hour * MONTH_H,
+        verdict=verdict,
+    )
+
+
+def percentiles(values_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float | None, ...]:
+    """Return P50, P95 and P99 of what is not NaN; ``None`` where nothing is."""
+    present = values_s[np.isfinite(values_s)]
+    if len(present) == 0:
+        return None, None, None
+    return tuple(float(v) for v in np.percentile(present, (50, 95, 99)))
+
+
+def policy_row(problem: Problem, candidate: Candidate, site: Site, run: Run) -> PolicyRow:
+    """Return the row that `headway simulate` has for the requests of ``run`` on ``site``."""
+    trace, pool = run.trace, site.pools[0]
+    experiment = Experiment(
+        traces=(trace,),
+        site=site,
+        service=share_of_work(pool, trace),
+        slo=limits_of(problem.objectives),
+    )
+    whole, own = experiment.rows(Case(Fcfs(), 0))
+    context = float(trace.prompt_tokens.mean() + trace.output_tokens.mean() / 2)
+    return with_cost(whole, [own], [PoolCost(candidate.deployment, pool.replicas, context)])

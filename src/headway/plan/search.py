@@ -1,0 +1,240 @@
+"""The cheapest fleet: candidates in the order of their bound, until no bound is below the winner.
+
+Each number of replicas is simulated with the requests of one seed, and with more seeds, the same
+for all candidates, while it is too close to call. A candidate that costs more than the best so far
+is dropped as soon as that is certain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headway.plan.bounds import Candidate, Kind
+from headway.plan.doubt import Outlook, errors_of, quantile, standard_draws
+from headway.plan.fleet import MAX_SIMULATED, VOLUMES, Curve, Fleet
+from headway.plan.problem import Problem
+from headway.serving.estimate import serve
+from headway.sim.world import Floats
+from headway.steptime.time_estimate import Basis
+
+CLEAR = 0.12  # a log-margin of one run that needs no second seed
+SURE_ERRORS = 2.5  # standard errors of the mean margin
+MIN_KINDS = 4  # that are simulated, to have something to compare
+COMPARABLE = 2.0  # price over the best one's up to which they are
+MAX_UNSURE = 12  # that are simulated where nothing is sure enough
+IDLE_SLACK = 1.05  # within which an almost idle fleet is known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """A candidate with its answer.
+
+    Attributes:
+        fleet: its replicas, simulated.
+        even_replicas: that are needed if the step times are as predicted.
+        sure_replicas: that are needed with the asked probability; infinite where none are enough.
+        probability: that the objectives are met with as many as are bought.
+        outlook: replicas needed by error.
+        curve: what the fleet does under parts and multiples of the demand.
+        basis: the weakest of what the step times rest on.
+
+    """
+
+    fleet: Fleet
+    even_replicas: int
+    sure_replicas: float
+    probability: float
+    outlook: Outlook
+    curve: Curve
+    basis: Basis
+
+    @property
+    def candidate(self) -> Candidate:
+        """What one replica is."""
+        return self.fleet.candidate
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the asked probability can be bought, with the replicas that may fail."""
+        spare = self.fleet.problem.survive
+        return self.sure_replicas + spare <= self.candidate.max_replicas
+
+    @property
+    def replicas(self) -> int:
+        """That are bought: for the asked probability where it can be had, plus spare ones."""
+        needed = int(self.sure_replicas) if self.is_sure else self.even_replicas
+        return needed + self.fleet.problem.survive
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of what is bought."""
+        return self.replicas * self.candidate.usd_per_hour
+
+    @property
+    def even_usd_per_hour(self) -> float:
+        """Of what would be bought if the predictions were certain."""
+        return (self.even_replicas + self.fleet.problem.survive) * self.candidate.usd_per_hour
+
+    @property
+    def headroom(self) -> float:
+        """How much more of the demand all replicas take as predicted: 0.2 is a fifth more."""
+        bounds_s = [objective.bound_s for objective in self.fleet.problem.objectives]
+        margins = np.max(np.log(self.curve.statistics_s.T / bounds_s), axis=1)
+        volume = float(np.exp(np.interp(0.0, margins, np.log(self.curve.volumes))))
+        return volume * self.replicas / self.curve.replicas - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+        offers: simulated, the best first.
+        bounded: candidates that were dropped, by their bound or by the price of the best.
+        unsure: candidates of which no number meets the objectives with the asked probability.
+
+    """
+
+    offers: tuple[Offer, ...]
+    bounded: tuple[Candidate, ...]
+    unsure: tuple[Candidate, ...]
+
+
+def search(problem: Problem, options: Sequence[Candidate]) -> Found:
+    """Return offers, cheapest at the asked probability first."""
+    offers: list[Offer] = []
+    bounded: list[Candidate] = []
+    unsure: list[Fleet] = []
+    prices: dict[Kind, float] = {}
+    for candidate in options:
+        limit_usd = _limit_usd(prices, candidate)
+        if candidate.least_usd_per_hour >= limit_usd:
+            bounded.append(candidate)
+            continue
+
+        fleet = Fleet(problem, candidate)
+        if not may_be_sure(fleet):
+            unsure.append(fleet)
+            continue
+        offer = offer_of(fleet, limit_usd)
+        if offer is None:
+            bounded.append(candidate)
+        elif offer.is_sure:
+            offers.append(offer)
+            prices[candidate.kind] = min(prices.get(candidate.kind, math.inf), offer.usd_per_hour)
+        else:
+            unsure.append(fleet)
+
+    # Where nothing is sure enough, the cheapest at even odds are an answer, too.
+    unsure.sort(key=lambda fleet: fleet.candidate.likely_usd_per_hour)
+    if not offers:
+        even = (offer_of(fleet, math.inf) for fleet in unsure[:MAX_UNSURE])
+        offers = [offer for offer in even if offer is not None]
+    offers.sort(key=lambda offer: (not offer.is_sure, offer.usd_per_hour, -offer.probability))
+    return Found(tuple(offers), tuple(bounded), tuple(fleet.candidate for fleet in unsure))
+
+
+def _limit_usd(prices: dict[Kind, float], candidate: Candidate) -> float:
+    """Return the dollars per hour at which a candidate no longer matters.
+
+    It must beat its own kind and the best of all; the first few kinds only come near the best, so
+    that there is something to compare.
+    """
+    best_usd = min(prices.values(), default=math.inf)
+    own_usd = prices.get(candidate.kind)
+    if own_usd is None and len(prices) < MIN_KINDS:
+        return COMPARABLE * best_usd
+    return min(best_usd, math.inf if own_usd is None else own_usd)
+
+
+def may_be_sure(fleet: Fleet) -> bool:
+    """Return whether an almost idle fleet meets the objectives with the asked probability."""
+    problem, candidate = fleet.problem, fleet.candidate
+    replicas = min(candidate.likely_replicas, candidate.max_replicas)
+    statistics_s = fleet.statistics_s(replicas, 0, VOLUMES[0])
+    tpot_error, ttft_error = drawn_errors(problem, candidate)
+    errors = {"tpot": tpot_error, "ttft": ttft_error, "e2e": tpot_error}
+
+    meets_all = np.ones(len(tpot_error), dtype=np.bool_)
+    for objective, statistic in zip(problem.objectives, statistics_s, strict=True):
+        error = errors[objective.quantity]
+        meets_all &= np.log(statistic) + error <= math.log(objective.bound_s * IDLE_SLACK)
+    return float(meets_all.mean()) >= problem.sure
+
+
+def offer_of(fleet: Fleet, limit_usd: float) -> Offer | None:
+    """Return what a candidate costs for the asked probability.
+
+    ``None`` where no number of replicas for less than ``limit_usd`` an hour meets the objectives
+    with the step times as predicted.
+    """
+    problem, candidate = fleet.problem, fleet.candidate
+    around = min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
+    curve = fleet.curve(around)
+    outlook = Outlook.of(problem, candidate, curve)
+    even_guess = float(outlook.needed(np.zeros(1), np.zeros(1))[0])
+    largest = min(limit_usd / candidate.usd_per_hour, candidate.max_replicas) - problem.survive
+    even = _even_replicas(fleet, even_guess, largest)
+    if even is None:
+        return None
+
+    needed = outlook.needed(*drawn_errors(problem, candidate))
+    sure = max(quantile(needed, problem.sure), float(even))
+    bought = sure if sure + problem.survive <= candidate.max_replicas else float(even)
+    return Offer(
+        fleet=fleet,
+        even_replicas=even,
+        sure_replicas=sure,
+        probability=float(np.mean(needed <= bought)),
+        outlook=outlook,
+        curve=curve,
+        basis=serve(candidate.deployment, problem.loop(candidate.concurrency)).basis,
+    )
+
+
+def drawn_errors(problem: Problem, candidate: Candidate) -> tuple[Floats, Floats]:
+    """Return draws of the log-errors of time per token and to first token of one candidate."""
+    errors = errors_of(problem, [(candidate, candidate.concurrency)])
+    z_tpot, z_ttft = standard_draws()
+    return (
+        float(errors.tpot_mean[0]) + math.sqrt(float(errors.tpot_covariance[0, 0])) * z_tpot,
+        float(errors.ttft_mean[0]) + math.sqrt(float(errors.ttft_covariance[0, 0])) * z_ttft,
+    )
+
+
+def _even_replicas(fleet: Fleet, guess: float, largest: float) -> int | None:
+    """Return the least replicas that meet the objectives as predicted, ``None`` beyond ``largest``.
+
+    It starts from what the curve says and is certain of the number by simulating it and one less.
+    """
+    if not 1 <= guess <= max(2 * largest, 1):
+        return None
+    replicas = int(guess)
+    if meets(fleet, replicas):
+        while replicas > 1 and meets(fleet, replicas - 1):
+            replicas -= 1
+    else:
+        replicas += 1
+        while replicas <= largest and not meets(fleet, replicas):
+            replicas += max(1, replicas // 20)
+    return replicas if replicas <= largest else None
+
+
+def meets(fleet: Fleet, replicas: int) -> bool:
+    """Return whether so many replicas meet the objectives, in the mean over seeds.
+
+    Seeds are added while the mean of the log-margins is within a few standard errors of 0.
+    """
+    margins = [fleet.margin(replicas, 0)]
+    if abs(margins[0]) > CLEAR:
+        return margins[0] <= 0
+    for seed in range(1, fleet.problem.seeds):
+        margins.append(fleet.margin(replicas, seed))
+        error = float(np.std(margins, ddof=1)) / math.sqrt(len(margins))
+        if abs(float(np.mean(margins))) > SURE_ERRORS * error:
+            break
+    return float(np.mean(margins)) <= 0
