@@ -16,6 +16,7 @@ from headway.errors import HeadwayError, MissingError, UnknownNameError
 _STDOUT_IS_GONE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 GROUPS = {
     "Decide": {
+        "plan": "What to buy for a demand, how sure that is, and what to measure first.",
         "frontier": "Speed per user against $ per million tokens, over all layouts and loads.",
         "estimate": "A load on one deployment: times, dollars, joules, each with an interval.",
         "explain": "Where each millisecond of a served token goes, and what would change it.",

@@ -24,7 +24,8 @@ from headway.plan.demand import (
 )
 from headway.plan.doubt import Outlook, errors_of, quantile
 from headway.plan.fleet import MAX_SIMULATED, Fleet
-from headway.plan.measure_first import Benchmark, Rival, benchmarks, calibrate_command
+from headway.plan.infeasible import killed, nearest
+from headway.plan.measure_first import Benchmark, Rival, benchmarks
 from headway.plan.problem import DEFAULT_SLO, MONTH_H, Problem
 from headway.plan.row import PlanRow, bounded_row, offer_row
 from headway.plan.search import Found, Offer, drawn_errors, search
@@ -129,7 +130,9 @@ def plan(
     architecture = find_model(model) if isinstance(model, str) else model
     objectives = parse_objectives(slo) if isinstance(slo, str) else tuple(slo)
     if isinstance(precision, str):
-        precision = find_precision(model, precision) if isinstance(model, str) else None
+        precision = Precision.parse(precision)
+    elif precision is None and isinstance(model, str):
+        precision = find_precision(model)
     clusters, unpriced = _priced(on, price)
     problem = Problem(
         model=architecture,
@@ -243,7 +246,7 @@ def solve(problem: Problem, unpriced: Sequence[str] = ()) -> Plan:
     options, reaches = candidates(problem)
     found = search(problem, options)
     if not found.offers:
-        raise InputError(_nothing(problem, reaches))
+        return _infeasible(problem, reaches, unpriced)
 
     shown = _best_of_each_kind(found.offers)
     best = shown[0]
@@ -261,7 +264,7 @@ def solve(problem: Problem, unpriced: Sequence[str] = ()) -> Plan:
         question=_question(problem),
         rows=tuple(rows),
         marks={"buy": 0} | ({"runner-up": 1} if len(shown) > 1 else {}),
-        notes=tuple(_notes(problem, best, first, rivals, unpriced, reaches)),
+        notes=tuple(_notes(problem, best, first, unpriced, reaches)),
         sources=sources_of(best.candidate.deployment),
     )
     return Plan(
@@ -393,14 +396,12 @@ def _notes(
     problem: Problem,
     best: Offer,
     first: Benchmark | None,
-    rivals: Sequence[Rival],
     unpriced: Sequence[str],
     reaches: Sequence[Reach],
 ) -> list[str]:
-    demand = problem.demand
+    """Return what a reader must know besides the rows."""
     notes = [
-        f"{problem.model.name} for {demand.words}: {demand.prompt_tokens:,.0f} tokens in, "
-        f"{demand.output_tokens:,.0f} out in the mean; {', '.join(map(str, problem.objectives))}",
+        asked(problem),
         "times are simulated with the step times as predicted; probabilities are over what these "
         "may be off; 'at least' is a bound, not simulated",
         f"start with max_num_seqs {best.candidate.deployment.limits.max_num_seqs}",
@@ -408,18 +409,43 @@ def _notes(
     if best.replicas > MAX_SIMULATED:
         notes.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
     if first is not None:
-        candidate = next(
-            r.candidate for r in rivals if r.candidate.deployment.cluster.name == first.accelerator
-        )
         notes.append(f"measure first: {first.command}")
-        notes.append(f"then: {calibrate_command(problem, candidate)}, and --calibration here")
+        notes.append(f"then: {first.calibrate}, and --calibration headway-calibration.json here")
     if unpriced:
         notes.append(f"no price is known for {', '.join(unpriced)}")
-    out = {f"{reach.accelerator}: {reach.reason}" for reach in reaches}
-    notes += sorted(out)
-    return notes
+    return notes + [f"{names}: {reason}" for names, reason in killed(reaches).items()]
 
 
-def _nothing(problem: Problem, reaches: Sequence[Reach]) -> str:
-    reasons = sorted({f"{reach.accelerator}: {reach.reason}" for reach in reaches})
-    return f"nothing meets {', '.join(map(str, problem.objectives))}; {'; '.join(reasons[:6])}"
+def _infeasible(problem: Problem, reaches: Sequence[Reach], unpriced: Sequence[str]) -> Plan:
+    """Return the answer that nothing meets the objectives, with what could be had instead."""
+    near = nearest(problem)
+    words = "; ".join(f"{objective} at ${usd:,.2f}/h" for objective, usd in near)
+    title = f"Nothing meets {', '.join(map(str, problem.objectives))} for this demand"
+    if near:
+        title += f"; nearest, each with the others as asked: {words}"
+    notes = [asked(problem)]
+    notes += [f"{names}: {reason}" for names, reason in killed(reaches).items()]
+    if unpriced:
+        notes.append(f"no price is known for {', '.join(unpriced)}")
+    report: Report[PlanRow] = Report(
+        kind="plan", title=title, question=_question(problem), rows=(), notes=tuple(notes)
+    )
+    return Plan(
+        problem=problem,
+        best=None,
+        runner_up=None,
+        cost_of_doubt=0.0,
+        measure_first=None,
+        benchmarks=(),
+        report=report,
+        offers=(),
+    )
+
+
+def asked(problem: Problem) -> str:
+    """Return the question in a line."""
+    demand = problem.demand
+    return (
+        f"{problem.model.name} for {demand.words}: {demand.prompt_tokens:,.0f} tokens in, "
+        f"{demand.output_tokens:,.0f} out in the mean; {', '.join(map(str, problem.objectives))}"
+    )

@@ -22,7 +22,7 @@ from headway.hardware.cluster import Cluster
 from headway.model.precision import Precision
 from headway.plan.problem import Problem
 from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
-from headway.serving.estimate import serve
+from headway.serving.estimate import ServingEstimate, serve
 from headway.serving.quantity import Quantity
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.layouts import layouts, single
@@ -30,11 +30,13 @@ from headway.steptime.work import Array, BoolArray
 from headway.units import HOUR_S
 from headway.workload.objective import Objective
 
-SLACK = 1.15
+SLACK = 1.08
 MAX_SEQUENCES = 1024  # of one engine; what vLLM runs at once by default
 MIN_SEQUENCES = 32
 Kind = tuple[str, str | None, str]  # accelerator, engine and formats
 NO_ERRORS: Mapping[str, Array] = MappingProxyType({})
+_Z = np.linspace(-6.0, 6.0, 1201)
+_PHI = np.array([NormalDist().cdf(z) for z in _Z])
 Z_90 = NormalDist().inv_cdf(0.9)  # standard deviations from the median to the end of an interval
 
 
@@ -168,17 +170,17 @@ def _screen(
     likely, place = _largest(shares, fits & _meets(problem, times, 1.0))
     most, _ = _largest(shares, fits & _meets(problem, times, SLACK))
 
-    # The probability of all objectives is at most that of each: every one must hold at its own
-    # quantile of the error.
-    level = NormalDist().inv_cdf(problem.sure)
+    # Each objective must hold at its own quantile of the error, and all of them together.
+    z_sure = NormalDist().inv_cdf(problem.sure)
     errors = {
-        "tpot": _log_error(served.tpot_s, level),
-        "ttft": _log_error(served.ttft_s, level),
-        "e2e": np.zeros(()),
+        "tpot": _log_error(served.tpot_s, z_sure),
+        "ttft": _log_error(served.ttft_s, z_sure),
     }
     slower = np.exp(np.maximum(errors["tpot"], 0.0))
     sure_shares = demand.share(sizes, times.requests_per_s / slower)
-    surely, _ = _largest(sure_shares, fits & _meets(problem, times, SLACK, errors))
+    is_sure = fits & _meets(problem, times, SLACK, errors)
+    is_sure &= _probability(problem, times, served) >= problem.sure
+    surely, _ = _largest(sure_shares, is_sure)
 
     chosen = []
     for index in np.flatnonzero(most > 0):
@@ -227,6 +229,29 @@ def _log_error(quantity: Quantity, level: float) -> Array:
     low = np.log(quantity.lower / quantity.expected)
     high = np.log(quantity.upper / quantity.expected)
     return np.asarray((low + high) / 2 + level * (high - low) / (2 * Z_90))
+
+
+def _probability(problem: Problem, times: LoadTimes, served: ServingEstimate) -> Array:
+    """Return how probably the typical request meets all objectives, `SLACK` times looser.
+
+    Errors of time per token and of time to first token are independent of each other.
+    """
+    probability = np.ones(times.tpot_s.shape)
+    quantities = {"tpot": served.tpot_s, "ttft": served.ttft_s}
+    for objective in problem.objectives:
+        quantity = quantities.get(objective.quantity)
+        if quantity is None:
+            continue
+        middle = _log_error(quantity, 0.0)
+        spread = np.maximum(_log_error(quantity, 1.0) - middle, 1e-9)
+        room = np.log(objective.bound_s * SLACK / seconds_of(objective, times))
+        probability = probability * _normal((room - middle) / spread)
+    return probability
+
+
+def _normal(z: Array) -> Array:
+    """Return the standard normal distribution function (a table, linear in between)."""
+    return np.asarray(np.interp(z, _Z, _PHI))
 
 
 def _meets(

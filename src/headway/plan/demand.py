@@ -16,7 +16,7 @@ import numpy as np
 from headway.errors import InputError
 from headway.schedule.route import LEAST_LOADED, PREFIX_AFFINE, Placement
 from headway.sim.outcome import Outcome, simulate_trace
-from headway.sim.site import Site
+from headway.sim.site import Site, alone_ns
 from headway.steptime.work import Array
 from headway.units import check_positive
 from headway.workload.lengths import FINE_LEVELS, JointLengths
@@ -29,6 +29,7 @@ SHAPE = "azure-conv"  # whose lengths vary as those of a load of which only the 
 HASH_TOKENS = 128  # of a block of a conversation that a prefix cache may hold
 ROUNDS = 40  # of a closed loop at most, until what users wait agrees with when they ask
 SETTLED = 0.005  # relative change of a user's mean cycle below which a run is typical
+COMPANY = 1.3  # an answer in company over one alone, to begin with
 EXACT_S = 1e-3  # mean change of a cycle below which it is the loop itself
 
 
@@ -70,6 +71,11 @@ class Demand(Protocol):
 
     def prompt_quantile(self, level: float) -> float:
         """Return the tokens that a share ``level`` of the prompts does not exceed."""
+        ...
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens of the longest request that may come, prompt and answer."""
         ...
 
     @property
@@ -150,6 +156,13 @@ class Stream:
         hashes = trace.prefixes.hashes
         num_repeated = len(hashes) - len(np.unique(hashes))
         return min(num_repeated * trace.prefixes.tokens / int(trace.prompt_tokens.sum()), 0.95)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Of a trace, its longest; of a profile, the longest prompt with the longest answer."""
+        if isinstance(self.source, Trace):
+            return int((self.source.prompt_tokens + self.source.output_tokens).max())
+        return _longest(self.source.lengths)
 
     def prompt_quantile(self, level: float) -> float:
         """Return a quantile of the prompts."""
@@ -248,6 +261,12 @@ class Users:
         old = 1 - float(crowd.added_tokens.sum()) / float(crowd.prompt_tokens.sum())
         return max(old, 0.0)
 
+    @property
+    def longest_tokens(self) -> int:
+        """The longest conversation."""
+        longest = _longest(self.lengths) * self.turns
+        return min(longest, self.max_context_tokens or longest)
+
     def prompt_quantile(self, level: float) -> float:
         """Return a quantile of the prompts, conversations included."""
         return float(np.quantile(self._typical.prompt_tokens, level))
@@ -276,8 +295,8 @@ class Users:
         """
         num_users = max(round(self.users * volume), 1)
         crowd = self.crowd(seed).of(num_users)
-        e2e_s = np.full(crowd.prompt_tokens.shape, self.e2e_guess_s)
-        mean_s = self.e2e_guess_s
+        e2e_s = COMPANY * _alone_s(crowd, site)
+        mean_s = float(e2e_s.mean())
         for _ in range(ROUNDS):
             arrival_s = crowd.arrivals(e2e_s)
             order = np.argsort(arrival_s, axis=None, kind="stable")
@@ -371,6 +390,14 @@ class _Crowd:
         )
 
 
+def _alone_s(crowd: _Crowd, site: Site) -> Floats:
+    """Return what every answer would take on an empty replica of ``site``."""
+    pool, prompt = site.pools[0], crowd.prompt_tokens.ravel()
+    prefill_ns, decode_ns = alone_ns(prompt, crowd.output_tokens.ravel(), pool)
+    total_ns = pool.table.overhead_ns(prompt) + prefill_ns + decode_ns
+    return np.asarray(total_ns.reshape(crowd.prompt_tokens.shape) * 1e-9, dtype=np.float64)
+
+
 def _conversation_blocks(conversations: Ints, prompt_tokens: Ints) -> BlockHashes:
     """Return blocks that the prompts of one conversation share, as far as the shorter goes."""
     counts = prompt_tokens // HASH_TOKENS
@@ -410,6 +437,10 @@ def scaled_lengths(prompt: float, output: float, shape: str | None = SHAPE) -> J
         prompt=scale(lengths.prompt, by_prompt),
         output=tuple(scale(row, by_output) for row in lengths.output),
     )
+
+
+def _longest(lengths: JointLengths) -> int:
+    return math.ceil(lengths.prompt[-1] + max(row[-1] for row in lengths.output))
 
 
 def steady_profile(lengths: JointLengths, name: str, rate_rps: float) -> Profile:

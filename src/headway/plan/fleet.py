@@ -60,7 +60,11 @@ class Fleet:
     def site(self, replicas: int) -> Site:
         """Return what serves; step times are tabulated once."""
         if not self._pools:
-            self._pools.append(PoolSpec(deployment=self.candidate.deployment).pool(VLLM))
+            spec = PoolSpec(
+                deployment=self.candidate.deployment,
+                max_context_tokens=self.problem.demand.longest_tokens,
+            )
+            self._pools.append(spec.pool(VLLM))
         pool = self._pools[0]
         return Site(
             pools=(Pool(pool.engine, pool.table, replicas, pool.name),),

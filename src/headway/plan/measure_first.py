@@ -44,6 +44,7 @@ class Benchmark:
     saving_usd_per_month: float = column("saves $/month", "in the mean over what it may show")
     doubt_usd_per_month: float = column("doubt left", "cost of doubt after it, $/month in the mean")
     command: str = column("command", "that runs it", detail=True)
+    calibrate: str = column("then", "makes a --calibration of its result", detail=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,7 @@ def benchmarks(
 
     """
     rows = []
-    for number, rival in enumerate(rivals):
+    for number in range(len(rivals)):
         options = [
             _benchmark(problem, rivals, errors, number, run, price_usd, even_usd) for run in RUNS
         ]
@@ -107,6 +108,7 @@ def _benchmark(
         saving_usd_per_month=(price_usd - float(prices.mean())) * MONTH_H,
         doubt_usd_per_month=max(float(prices.mean()) - even_usd, 0.0) * MONTH_H,
         command=bench_command(problem, candidate, concurrency, duration_s),
+        calibrate=calibrate_command(problem, candidate),
     )
 
 

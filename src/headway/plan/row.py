@@ -18,7 +18,6 @@ from headway.sim.cost import PoolCost, with_cost
 from headway.sim.experiment import Case, Experiment
 from headway.sim.policy_row import PolicyRow
 from headway.sim.site import Site, share_of_work
-from headway.units import HOUR_S
 from headway.workload.objective import limits_of
 
 MS: dict[str, Any] = {"unit": "ms", "scale": 1e3, "default": None}

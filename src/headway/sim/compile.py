@@ -52,10 +52,12 @@ def _cache_folder() -> str:
 @contextmanager
 def announcing(after_s: float = 2.0) -> Iterator[None]:
     """Say on stderr that the simulator is being compiled, should the first call take so long."""
+    if _announced:
+        yield
+        return
     timer = threading.Timer(0.0 if _first_time() else after_s, _say)
     timer.daemon = True
-    if not _announced:
-        timer.start()
+    timer.start()
     try:
         yield
     finally:

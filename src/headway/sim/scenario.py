@@ -49,6 +49,7 @@ class PoolSpec:
         max_num_seqs, max_num_batched_tokens: of every group with attention of its own; the
             limits of the deployment's engine where not given, 256 and 2048 where it names none.
         num_kv_blocks: what fits the memory where not given.
+        max_context_tokens: of any request that will come, where that is known; it only saves time.
 
     """
 
@@ -58,6 +59,7 @@ class PoolSpec:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     num_kv_blocks: int | None = None
+    max_context_tokens: int | None = None
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -90,7 +92,8 @@ class PoolSpec:
         )
         model = self.step_times or deployment.step_time_model
         name = f"{deployment.model.name} on {deployment.cluster.name}"
-        return Pool(engine, tabulate(model, engine), self.replicas, name)
+        table = tabulate(model, engine, self.max_context_tokens)
+        return Pool(engine, table, self.replicas, name)
 
 
 @dataclass(frozen=True, slots=True)

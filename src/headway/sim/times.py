@@ -71,8 +71,16 @@ class StepTable:
         return nanoseconds(self.overhead.seconds(prompt_tokens.astype(np.float64), alone_s))
 
 
-def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
+def tabulate(
+    model: StepTimeModel, engine: Engine, max_context_tokens: int | None = None
+) -> StepTable:
     """Ask ``model`` on the grid that ``engine`` can reach.
+
+    Args:
+        model: what a step takes.
+        engine: what a step can hold.
+        max_context_tokens: of any request that will come, where that is known: mixed steps with
+            longer ones are not asked for, and would take as long as those.
 
     Raises:
         InputError: a time is not positive and finite.
@@ -80,7 +88,7 @@ def tabulate(model: StepTimeModel, engine: Engine) -> StepTable:
     """
     shift = max(0, math.ceil(math.log2(max(engine.kv_tokens, 1) / BUCKETS)))
     decode_s = _decode_s(model, engine, shift)
-    mixed_s = _mixed_s(model, engine)
+    mixed_s = _mixed_s(model, engine, max_context_tokens)
     for times_s in (decode_s, mixed_s):
         if not (np.all(np.isfinite(times_s)) and np.all(times_s > 0)):
             raise InputError("a step-time model must give positive, finite times")
@@ -109,12 +117,14 @@ def _decode_s(model: StepTimeModel, engine: Engine, shift: int) -> Floats:
     return model.step_time(step).expected_s
 
 
-def _mixed_s(model: StepTimeModel, engine: Engine) -> Floats:
+def _mixed_s(model: StepTimeModel, engine: Engine, max_context_tokens: int | None) -> Floats:
     """Return seconds of steps with prefill on the grid of the four axes."""
     # A prompt that may not be cut is as long as the cache can hold, plus the step it ends in.
     whole = 0 if engine.chunked_prefill else engine.kv_tokens
     sequences = _counts(engine.max_num_seqs)
     contexts = _contexts()
+    if max_context_tokens is not None:
+        contexts = contexts[: int(np.searchsorted(contexts, max_context_tokens)) + 1]
     prompts = _prompts(engine.max_num_batched_tokens + whole)
     batch, context, new, attended = np.broadcast_arrays(
         *np.ix_(sequences, contexts, prompts, np.maximum(contexts, 0.5))
@@ -131,7 +141,9 @@ def _mixed_s(model: StepTimeModel, engine: Engine) -> Floats:
         sampled_tokens=np.minimum(each, 1)[..., None],
     )
     step = Step.decode(batch, np.maximum(context, 1.0)).with_group(prefill)
-    return np.broadcast_to(model.step_time(step).expected_s, batch.shape)
+    times_s = np.broadcast_to(model.step_time(step).expected_s, batch.shape)
+    beyond = (0, OCTAVES - len(contexts))
+    return np.pad(times_s, ((0, 0), beyond, (0, 0), beyond), mode="edge")
 
 
 def stack(tables: list[StepTable]) -> Times:

@@ -1,0 +1,108 @@
+"""`headway plan`: what to buy for a demand, how sure that is, and what to measure first."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from headway.cli.files import AnswerFiles, answer_files
+from headway.cli.options import (
+    COUNT,
+    COUNT_OR_ZERO,
+    FRACTION,
+    RATE,
+    TIME_OR_ZERO,
+    calibration_option,
+    engine_option,
+    length_options,
+    on_option,
+    precision_option,
+    price_option,
+    slo_option,
+)
+from headway.cli.show import show
+from headway.plan.answer import plan as plan_fleet
+from headway.plan.problem import DEFAULT_SLO
+from headway.steptime.calibration import read_calibration
+
+
+@click.command()
+@click.argument("model")
+@click.option("--users", type=COUNT, help="People who ask again and again (closed loop).")
+@click.option(
+    "--think", type=TIME_OR_ZERO, default="30s", help="Between an answer and a user's next turn."
+)
+@click.option(
+    "--turns", type=COUNT, default="1", help="Of a conversation, which a prompt carries along."
+)
+@click.option("--rate", type=RATE, help="Requests per second, such as 2 or 90/min (open loop).")
+@click.option("--trace", metavar="FILE", help="Requests as they came: a trace or a record.")
+@click.option("--workload", metavar="NAME", help="A profile that ships, such as azure-conv.")
+@length_options()
+@on_option(required=False)
+@precision_option
+@engine_option(help="Serving engine that is considered alone. Default: all that were measured.")
+@calibration_option
+@price_option
+@slo_option
+@click.option(
+    "--sure",
+    type=FRACTION,
+    default="90%",
+    help="Probability with which all objectives must be met; 50% is even odds.",
+)
+@click.option("--survive", type=COUNT_OR_ZERO, default="0", help="Replicas that may fail at once.")
+@click.option("--seeds", type=COUNT, default="5", help="Runs that decide close calls.")
+@answer_files
+def plan(
+    model: str,
+    users: int | None,
+    think: float,
+    turns: int,
+    rate: float | None,
+    trace: str | None,
+    workload: str | None,
+    prompt: int | None,
+    output: int | None,
+    on: str | None,
+    precision: str | None,
+    engine: str | None,
+    calibration: Path | None,
+    price: float | None,
+    slo: str | None,
+    sure: float,
+    survive: int,
+    seeds: int,
+    files: AnswerFiles,
+) -> None:
+    """Say what to buy to serve MODEL: the cheapest fleet that meets the objectives.
+
+    The demand is a number of users (--users, --think, --turns), a rate (--rate), a profile
+    (--workload) or a trace (--trace). Without --prompt and --output, requests have 2,000 tokens in
+    and 400 out in the mean. All accelerators with a price are considered unless --on names some.
+    """
+    answer = plan_fleet(
+        model,
+        users=users,
+        think=think,
+        turns=turns,
+        rate=rate,
+        trace=trace,
+        workload=workload,
+        prompt=prompt,
+        output=output,
+        slo=slo or DEFAULT_SLO,
+        on=on or "all",
+        precision=precision,
+        engine=engine,
+        price=price,
+        sure=sure,
+        survive=survive,
+        seeds=seeds,
+        calibration=None if calibration is None else read_calibration(calibration),
+    )
+    show(answer.report, files)
+    if answer.best is None:
+        sys.exit(1)

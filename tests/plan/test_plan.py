@@ -1,0 +1,59 @@
+"""The plan as a person sees it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import headway as hw
+from headway.cli.main import main
+from headway.plan.answer import Plan
+
+
+@pytest.fixture(scope="module")
+def small() -> Plan:
+    return hw.plan("llama-3.1-8b", rate=10, prompt=500, output=100, on="h100,l4", engine="vllm")
+
+
+def test_the_best_is_the_cheapest_that_is_sure(small: Plan) -> None:
+    assert small.best is not None
+    assert small.best in small.report.rows
+    assert (small.best.probability or 0) >= 0.9
+    usd = [row.usd_per_hour for row in small.report.rows if row.probability is not None]
+    assert small.best.usd_per_hour == min(usd)
+    assert small.report.title.startswith(f"Buy {small.best.num_accelerators} x")
+
+
+def test_a_plan_is_a_report_that_can_be_read_again(small: Plan) -> None:
+    again = hw.Report.from_json(small.report.to_json())
+    assert again.rows[0].usd_per_hour == small.report.rows[0].usd_per_hour
+    assert "<svg" in small.html() or "<table" in small.html()
+
+
+def test_doubt_costs_what_certainty_costs_over_even_odds(small: Plan) -> None:
+    even = hw.plan(
+        "llama-3.1-8b", rate=10, prompt=500, output=100, on="h100,l4", engine="vllm", sure=0.5
+    )
+    assert small.best is not None
+    assert even.best is not None
+    assert even.best.usd_per_hour <= small.best.usd_per_hour
+    assert even.cost_of_doubt == pytest.approx(0.0)
+
+
+def test_nothing_feasible_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", "llama-3.1-8b", "--rate", "2", "--on", "l4", "--engine", "vllm", "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--slo", "ttft p95 < 1s, tpot p95 < 1ms"])
+    assert stop.value.code == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["rows"] == []
+    assert "tpot p95 <" in report["title"]
+    assert any(note.startswith("l4:") for note in report["notes"])
+
+
+def test_a_plan_without_a_demand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "llama-3.1-8b"])
+    assert stop.value.code == 2
+    assert "users" in capsys.readouterr().err
