@@ -12,6 +12,7 @@ from headway.model.attention import (
     GroupedQueryAttention,
     LatentAttention,
     LinearAttention,
+    StateSpace,
 )
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
 
@@ -61,10 +62,16 @@ def _scaled_attention(attention: Attention, width: float) -> Attention:
             keys = _multiple(attention.num_key_heads * width, 8)
             ratio = max(1, attention.num_value_heads // attention.num_key_heads)
             return replace(attention, num_key_heads=keys, num_value_heads=keys * ratio)
+        case StateSpace():
+            heads = _multiple(attention.num_heads * width, 8)
+            inner = heads * (attention.inner_size // attention.num_heads)
+            return replace(attention, num_heads=heads, inner_size=inner)
 
 
-def _scaled_ffn(ffn: Ffn, width: float) -> Ffn:
+def _scaled_ffn(ffn: Ffn | None, width: float) -> Ffn | None:
     match ffn:
+        case None:
+            return None
         case DenseFfn():
             return replace(ffn, intermediate_size=_multiple(ffn.intermediate_size * width, 64))
         case MoeFfn():

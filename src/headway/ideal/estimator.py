@@ -50,7 +50,8 @@ def matrix_widths(model: ModelArchitecture, num_accelerators: int) -> tuple[int,
     """Return the rows of the matrices of ``model`` on each accelerator, in elements."""
     widths = {model.hidden_size}
     for group in model.layers:
-        widths.add(group.ffn.intermediate_size // num_accelerators)
+        if group.ffn is not None:
+            widths.add(group.ffn.intermediate_size // num_accelerators)
         if isinstance(group.attention, GroupedQueryAttention):
             heads = group.attention.num_heads * group.attention.head_dim
             widths.add(heads // num_accelerators)

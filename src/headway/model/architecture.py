@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headway.errors import InputError
-from headway.model.attention import Attention, LinearAttention
+from headway.model.attention import Attention, LinearAttention, StateSpace
 from headway.model.ffn import Ffn
 from headway.model.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)
 class LayerGroup:
-    """``count`` layers that are alike, each with ``vector_params`` norms, biases and the like."""
+    """``count`` layers that are alike, each with ``vector_params`` norms, biases and the like.
+
+    ``ffn`` is ``None`` where a layer is a mixer alone (Mamba-2, some layers of Nemotron-H).
+    """
 
     count: int
     attention: Attention
-    ffn: Ffn
+    ffn: Ffn | None
     vector_params: int = 0
 
     def __post_init__(self) -> None:
@@ -98,7 +101,8 @@ class ModelArchitecture:
         """Weights that one token multiplies with: active layers and the head, not the lookup."""
         d = self.hidden_size
         return self.head_params + sum(
-            g.count * (g.attention.params(d) + g.ffn.active_params(d)) for g in self.layers
+            g.count * (g.attention.params(d) + (g.ffn.active_params(d) if g.ffn else 0))
+            for g in self.layers
         )
 
     @property
@@ -112,9 +116,10 @@ class ModelArchitecture:
         return sum(
             g.count * g.attention.state_elements
             for g in self.layers
-            if isinstance(g.attention, LinearAttention)
+            if isinstance(g.attention, LinearAttention | StateSpace)
         )
 
 
 def _group_params(hidden_size: int, group: LayerGroup) -> int:
-    return group.attention.params(hidden_size) + group.ffn.params(hidden_size) + group.vector_params
+    ffn = group.ffn.params(hidden_size) if group.ffn else 0
+    return group.attention.params(hidden_size) + ffn + group.vector_params

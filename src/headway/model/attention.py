@@ -161,7 +161,67 @@ class LinearAttention:
         return 0
 
 
-Attention = GroupedQueryAttention | LatentAttention | LinearAttention
+@dataclass(frozen=True, slots=True)
+class StateSpace:
+    """A selective state-space mixer in place of attention: Mamba-2, or Mamba where ``dt_rank``.
+
+    The state of a sequence is ``inner_size x state_size``. Mamba-2 (Dao and Gu 2024, section 7)
+    has one decay and step size per head and shares B and C in ``num_groups``; Mamba (Gu and Dao
+    2023, section 3) has one per channel, through a projection of rank ``dt_rank``.
+    """
+
+    num_heads: int
+    inner_size: int
+    state_size: int
+    num_groups: int = 1
+    conv_kernel_dim: int = 4
+    dt_rank: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "num_heads", "inner_size", "state_size", "num_groups")
+        _check_positive(self, "conv_kernel_dim")
+        if self.inner_size % self.num_heads:
+            raise InputError(
+                f"inner_size ({self.inner_size}) must be a multiple of num_heads ({self.num_heads})"
+            )
+
+    @property
+    def selection_size(self) -> int:
+        """Width of B and C, which the convolution of Mamba-2 sees too."""
+        return 2 * self.num_groups * self.state_size
+
+    @property
+    def conv_size(self) -> int:
+        """Width of what the short convolution sees."""
+        return self.inner_size + (0 if self.dt_rank else self.selection_size)
+
+    @property
+    def step_sizes(self) -> int:
+        """Width of the projection that makes step sizes: of one per head, or its rank."""
+        return self.dt_rank or self.num_heads
+
+    def params(self, hidden_size: int) -> int:
+        """Weights of one layer: input and gate, B, C and step sizes, convolution, output."""
+        inner = self.inner_size
+        convolution = self.conv_size * self.conv_kernel_dim
+        if self.dt_rank:  # B, C and the step sizes come from the inner width, not from the input
+            selected = inner * (self.dt_rank + self.selection_size) + self.dt_rank * inner
+            return 3 * hidden_size * inner + selected + convolution
+        inputs = 2 * inner + self.selection_size + self.num_heads
+        return hidden_size * (inputs + inner) + convolution
+
+    @property
+    def state_elements(self) -> int:
+        """Recurrent state of one layer and sequence, in elements."""
+        return self.inner_size * self.state_size
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Zero: the state does not grow with the context."""
+        return 0
+
+
+Attention = GroupedQueryAttention | LatentAttention | LinearAttention | StateSpace
 
 
 def _check_positive(owner: object, *names: str) -> None:

@@ -26,11 +26,12 @@ _TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt)$")
 _QUANTIZED = {
     r"-fp8-kv": "fp8/fp8/fp8",
     r"-fp8(-dynamic|-block)?": "fp8",
-    r"-(nv)?fp4": "nvfp4",
-    r"-mxfp4": "mxfp4",
+    r"-(nv)?fp4(-v\d+|-preview)?": "nvfp4",
+    r"-mxfp4(-v\d+|-preview)?": "mxfp4",
     r"-gptq-int8|-(quantized\.)?w8a16": "int8/bf16",
     r"-(quantized\.)?w8a8|-int8": "int8",
-    r"-(awq|gptq)(-int4)?|-int4|-(quantized\.)?w4a16|-(bnb-)?4bit": "int4",
+    r"-(awq|gptq)(-int4|-4bit)?|-int4(-awq)?|-(quantized\.)?w4a16|-(bnb-)?4bit": "int4",
+    r"(-qat)?(-q4[_-](0|k[_-]m))(-unquantized)?(-gguf)?": "int4",
     r"-bf16": "bf16",
 }
 
@@ -52,6 +53,14 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """In what a tuned model of an entry differs: its published precision, its longest context."""
+
+    precision: str | None = None
+    max_context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One model of the catalogue: its configuration, and where every number comes from."""
 
@@ -64,6 +73,7 @@ class Entry:
     config: Mapping[str, object]
     precision: str | None
     note: str | None
+    variants: Mapping[str, Variant]
 
 
 def names() -> tuple[str, ...]:
@@ -91,6 +101,9 @@ def find_model(source: ModelSource) -> ModelArchitecture:
     else:
         entry = find_entry(str(source))
         model = architecture_from_config(entry.config, entry.name)
+        variant = _variant(entry, str(source))
+        if variant.max_context_tokens is not None:
+            model = replace(model, max_context_tokens=variant.max_context_tokens)
     return replace(model, precision=_stated_precision(source))
 
 
@@ -115,8 +128,9 @@ def find_precision(source: ModelSource, precision: str | None = None) -> Precisi
     quantized = None if _is_entry(entry, str(source)) else _quantized_suffix(str(source))
     if quantized is not None:
         return Precision.parse(quantized[1])
-    if entry.precision is not None:
-        return Precision.parse(entry.precision)
+    stated = _variant(entry, str(source)).precision or entry.precision
+    if stated is not None:
+        return Precision.parse(stated)
     return native_precision(entry.config)
 
 
@@ -170,6 +184,12 @@ def _quantized_suffix(name: str) -> tuple[str, str] | None:
     return None
 
 
+def _variant(entry: Entry, name: str) -> Variant:
+    """Return in what the model called ``name`` differs from its entry: mostly in nothing."""
+    matches = (entry.variants[key] for key in _keys(name) if key in entry.variants)
+    return next(matches, Variant())
+
+
 def _is_entry(entry: Entry, name: str) -> bool:
     return _key(name) in (entry.name, *entry.aliases)
 
@@ -195,6 +215,7 @@ def _read(file: Path) -> Entry:
         config=content["config"],
         precision=content.get("precision"),
         note=content.get("note"),
+        variants={key: Variant(**own) for key, own in content.get("variants", {}).items()},
     )
 
 

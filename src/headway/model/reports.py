@@ -89,8 +89,10 @@ def _facts(name: str) -> Iterator[Fact]:
     yield Fact("config", "as published", None, entry.source_date, entry.source_url)
 
 
-def _brief(part: Attention | Ffn) -> str:
+def _brief(part: Attention | Ffn | None) -> str:
     """Return the kind of ``part`` with the fields that differ from their defaults."""
+    if part is None:
+        return "no feed-forward"
     sizes = (
         f"{f.name}={getattr(part, f.name)}"
         for f in fields(part)

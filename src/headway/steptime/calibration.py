@@ -20,7 +20,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.stacks import engine_runs
 from headway.model.architecture import ModelArchitecture
-from headway.model.attention import LatentAttention, LinearAttention
+from headway.model.attention import LatentAttention, LinearAttention, StateSpace
 from headway.model.ffn import MoeFfn
 from headway.steptime.kernel_coefficients import NAMES, Coefficients
 from headway.steptime.power import PowerModel
@@ -90,11 +90,10 @@ class Subject:
 
 
 def kind_of(model: ModelArchitecture) -> str:
-    """Return what kernels a model needs: plain, latent or linear attention, perhaps experts."""
+    """Return what kernels a model needs: of its attention, perhaps of experts."""
     kinds = {type(group.attention) for group in model.layers}
-    attention = (
-        "latent" if LatentAttention in kinds else "linear" if LinearAttention in kinds else "plain"
-    )
+    words = {StateSpace: "state-space", LatentAttention: "latent", LinearAttention: "linear"}
+    attention = next((word for kind, word in words.items() if kind in kinds), "plain")
     experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     return f"{attention} attention{' with experts' if experts else ''}"
 

@@ -75,6 +75,8 @@ def forward(
 
 def _ffn_ops(group: LayerGroup, shard: Shard, parallelism: Parallelism) -> list[Op]:
     match group.ffn:
+        case None:
+            return []
         case DenseFfn():
             return dense_ops(group.ffn, shard)
         case MoeFfn():
@@ -125,6 +127,8 @@ def _layer_collectives(
         collectives.append(reduce("reduce attention", columns, rows, hidden))
 
     # Feed-forward.
+    if group.ffn is None:
+        return collectives
     if isinstance(group.ffn, DenseFfn) and two_dimensional:
         inner = size * (group.ffn.num_matrices - 1) * group.ffn.intermediate_size / columns
         collectives.append(reduce("reduce feed-forward input", rows, 1, inner))

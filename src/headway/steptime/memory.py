@@ -10,6 +10,7 @@ from headway.model.attention import (
     GroupedQueryAttention,
     LatentAttention,
     LinearAttention,
+    StateSpace,
 )
 from headway.model.ffn import DenseFfn, MoeFfn
 from headway.model.precision import Precision
@@ -69,6 +70,8 @@ def _layer_bytes(
     per_param = precision.stored_attention.bytes
     attention = _attention_params(group.attention, d, parallelism) * per_param
     match group.ffn:
+        case None:
+            return attention
         case DenseFfn():
             return attention + group.ffn.params(d) / parallelism.tp * stored
         case MoeFfn():
@@ -91,7 +94,7 @@ def _attention_params(attention: Attention, hidden_size: int, parallelism: Paral
                 (attention.q_lora_rank or 0) + attention.kv_lora_rank + attention.qk_rope_head_dim
             ) + attention.index_params(hidden_size)
             return (whole - shared) / parallelism.tp + shared / parallelism.rows
-        case LinearAttention():
+        case LinearAttention() | StateSpace():
             return whole / parallelism.tp
 
 
@@ -115,5 +118,5 @@ def _cache_bytes(
         case LatentAttention():  # one latent for all heads: every tensor-parallel rank holds it
             width = attention.kv_elements_per_token
             return held * context_tokens * width * precision.kv_cache.bytes
-        case LinearAttention():
+        case LinearAttention() | StateSpace():
             return held * attention.state_elements / parallelism.columns * STATE_BYTES

@@ -17,6 +17,7 @@ from headway.model.attention import (
     GroupedQueryAttention,
     LatentAttention,
     LinearAttention,
+    StateSpace,
 )
 from headway.model.ffn import DenseFfn, MoeFfn
 from headway.model.precision import Precision
@@ -96,6 +97,8 @@ def attention_ops(attention: Attention, shard: Shard) -> list[Op]:
             return _latent(attention, shard)
         case LinearAttention():
             return _linear(attention, shard)
+        case StateSpace():
+            return _state_space(attention, shard)
 
 
 def qkv_width(attention: Attention, columns: Number) -> Number:
@@ -112,6 +115,9 @@ def qkv_width(attention: Attention, columns: Number) -> Number:
             keys = _share(attention.num_key_heads, columns) * attention.key_head_dim
             values = _share(attention.num_value_heads, columns) * attention.value_head_dim
             return 2 * keys + 2 * values
+        case StateSpace():
+            share = _share(attention.num_heads, columns) / attention.num_heads
+            return 2 * attention.inner_size * share + attention.selection_size
 
 
 def _grouped_query(attention: GroupedQueryAttention, shard: Shard) -> list[Op]:
@@ -221,6 +227,38 @@ def _linear(attention: LinearAttention, shard: Shard) -> list[Op]:
         shard.product("qkv projection", d * (qkvz + 2 * value_heads), d + qkvz, 2, stored),
         Op("attention scores", shard.attention_dtype, recurrence, Kind.RECURRENT),
         shard.product("output projection", d * values, d + values, 1, stored),
+    ]
+
+
+def _state_space(attention: StateSpace, shard: Shard) -> list[Op]:
+    """Mamba-2, or Mamba: decay, an update and a contraction per state element and token.
+
+    That is 5 operations: one for the decay, two for the update, two for the contraction with C.
+    The state is read and written once. Mamba's projections from the inner width are counted with
+    its inputs.
+    """
+    d = shard.hidden_size / shard.rows
+    stored = shard.precision.stored_attention
+    share = _share(attention.num_heads, shard.columns) / attention.num_heads
+    inner = attention.inner_size * share
+
+    inputs = qkv_width(attention, shard.columns) + attention.step_sizes * share
+    weights = d * inputs
+    if attention.dt_rank:
+        selected = attention.selection_size + attention.dt_rank
+        weights = d * 2 * inner + inner * (selected + attention.dt_rank)
+
+    step = shard.rank_step
+    recurrence = Work(
+        flops=5 * inner * attention.state_size * step.total_tokens,
+        kv_bytes=2 * inner * attention.state_size * STATE_BYTES * step.total_sequences,
+        activation_bytes=(inputs + inner) * step.total_tokens * shard.hidden_bytes,
+        kernels=4,
+    )
+    return [
+        shard.product("qkv projection", weights, d + inputs, 2, stored),
+        Op("attention scores", shard.attention_dtype, recurrence, Kind.RECURRENT),
+        shard.product("output projection", d * inner, d + inner, 1, stored),
     ]
 
 

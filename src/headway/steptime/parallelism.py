@@ -11,7 +11,13 @@ import numpy.typing as npt
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
-from headway.model.attention import GroupedQueryAttention, LatentAttention, LinearAttention
+from headway.model.attention import (
+    Attention,
+    GroupedQueryAttention,
+    LatentAttention,
+    LinearAttention,
+    StateSpace,
+)
 from headway.model.ffn import MoeFfn
 from headway.steptime.work import Array, BoolArray
 
@@ -150,7 +156,7 @@ def _one(degree: Array) -> str:
 
 
 def head_counts(
-    attention: GroupedQueryAttention | LatentAttention | LinearAttention,
+    attention: Attention,
 ) -> tuple[int, ...]:
     """The numbers of heads that a tensor degree must divide, or be a multiple of."""
     match attention:
@@ -160,3 +166,5 @@ def head_counts(
             return (attention.num_heads,)
         case LinearAttention():
             return attention.num_value_heads, attention.num_key_heads
+        case StateSpace(num_heads=heads):
+            return (heads,)

@@ -256,8 +256,8 @@ def test_fields_without_effect_are_passed_over(change: Config) -> None:
 @pytest.mark.parametrize(
     ("model_type", "because"),
     [
-        ("mamba2", "state-space"),
-        ("nemotron_h", "state-space"),
+        ("mamba", "Mamba of the first kind"),
+        ("falcon_h1", "side by side"),
         ("t5", "one decoder"),
         ("deepseek_v4", "sparse attention"),
         ("gemma4_text", "differ"),

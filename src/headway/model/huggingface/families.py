@@ -38,6 +38,16 @@ from headway.model.huggingface.ffn import (
     width_at,
 )
 from headway.model.huggingface.fields import Fields
+from headway.model.huggingface.state_space import (
+    every_nth,
+    granite_ffns,
+    granite_mixers,
+    jamba_ffns,
+    mamba2,
+    nemotron_ffns,
+    nemotron_mixers,
+    no_ffn,
+)
 from headway.model.huggingface.vectors import Switch, Vectors
 
 _FULL_ATTENTION = grouped(no_window)
@@ -94,6 +104,27 @@ _GPT2_NAMES = {
 _ATTENTION_BIAS = Vectors(qkv_bias="attention_bias", output_bias="attention_bias")
 _BIASED = Vectors(norm_bias=True, qkv_bias=True, output_bias=True, mlp_bias=True)
 _EXPERTS = {"num_local_experts": "num_experts", "n_routed_experts": "num_experts"}
+
+# How a state-space kernel is run, and with what it starts: neither is work of its own.
+_STATE_SPACE_DETAILS = frozenset(
+    {
+        "expand",
+        "chunk_size",
+        "mamba_chunk_size",
+        "mamba_hidden_act",
+        "mlp_hidden_act",
+        "mamba_ssm_cache_dtype",
+        "use_mamba_kernels",
+        "residual_in_fp32",
+        "norm_before_gate",
+        "time_step_rank",
+        "time_step_min",
+        "time_step_max",
+        "time_step_floor",
+        "time_step_limit",
+        "time_step_init_scheme",
+    }
+)
 
 LLAMA = Family(vectors=replace(_ATTENTION_BIAS, mlp_bias="mlp_bias"))
 GENERIC = replace(LLAMA, tied=None)
@@ -356,6 +387,34 @@ FAMILIES: Mapping[str, Family] = {
         parallel=lambda fields: _falcon_is_newer(fields) | _falcon_is_parallel(fields),
         must_be={"num_ln_in_parallel_attn": 2},
         ignored=frozenset({"apply_residual_connection_post_layernorm"}),
+    ),
+    "nemotron_h": Family(
+        attentions=nemotron_mixers,
+        ffns=nemotron_ffns,
+        vectors=Vectors(qkv_bias="attention_bias"),
+        common_names=_EXPERTS,
+        must_be={"mamba_proj_bias": False, "mlp_bias": False, "use_conv_bias": True},
+        ignored=_STATE_SPACE_DETAILS | {"mtp_hybrid_override_pattern", "num_logits_to_keep"},
+    ),
+    "granitemoehybrid": Family(
+        attentions=granite_mixers,
+        ffns=granite_ffns,
+        vectors=_ATTENTION_BIAS,
+        common_names=_EXPERTS,
+        must_be={"mamba_proj_bias": False, "mamba_conv_bias": True},
+        ignored=_STATE_SPACE_DETAILS | {"position_embedding_type"},
+    ),
+    "jamba": Family(
+        attentions=every_nth,
+        ffns=jamba_ffns,
+        must_be={"mamba_proj_bias": False, "mamba_conv_bias": True},
+        ignored=_STATE_SPACE_DETAILS | {"num_logits_to_keep"},
+    ),
+    "mamba2": Family(
+        attentions=mamba2,
+        ffns=no_ffn,
+        must_be={"use_bias": False, "use_conv_bias": True, "rms_norm": True},
+        ignored=_STATE_SPACE_DETAILS,
     ),
     # Not of transformers: the form in which the catalogue writes down the paper's table.
     "palm": Family(vectors=Vectors(norms=1), tied=True, parallel=True),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
 from headway.model.huggingface.fields import MAX_LAYERS, Fields
 
-Ffns = Callable[[Fields, int], tuple[Ffn, ...]]
+Ffns = Callable[[Fields, int], tuple[Ffn | None, ...]]
 SparseLayers = Callable[[Fields, int], tuple[bool, ...]]
 Width = Callable[[Fields], int]
 

@@ -14,6 +14,7 @@ from headway.model.attention import (
     GroupedQueryAttention,
     LatentAttention,
     LinearAttention,
+    StateSpace,
 )
 from headway.model.ffn import DenseFfn, Ffn, MoeFfn
 from headway.model.huggingface.fields import Fields
@@ -52,9 +53,13 @@ class Vectors:
     final_norm: bool = True
     head_bias: bool = False
 
-    def in_layer(self, fields: Fields, hidden_size: int, attention: Attention, ffn: Ffn) -> int:
+    def in_layer(
+        self, fields: Fields, hidden_size: int, attention: Attention, ffn: Ffn | None
+    ) -> int:
         """Return the elements of all vectors in one layer."""
         norms = self.norms if isinstance(self.norms, int) else self.norms(fields)
+        if ffn is None:  # a mixer alone has one norm before it
+            norms = 1
         return (
             norms * hidden_size * (2 if self.norm_bias else 1)
             + self._in_attention(fields, hidden_size, attention)
@@ -86,9 +91,18 @@ class Vectors:
                 return latents + index_norm + qkv_bias * down + output_bias * hidden_size
             case LinearAttention():  # two decay vectors per head, and the norm of the output
                 return 2 * attention.num_value_heads + attention.value_head_dim
+            case StateSpace(num_heads, inner):
+                # Decay, step size and skip, the convolution's bias, and a norm: of the output, or
+                # in Jamba of step sizes, B and C.
+                if attention.dt_rank:
+                    of_channel = attention.state_size + 2
+                    return inner * of_channel + attention.dt_rank + attention.selection_size + inner
+                return 3 * num_heads + attention.conv_size + inner
 
-    def _in_ffn(self, fields: Fields, hidden_size: int, ffn: Ffn) -> int:
+    def _in_ffn(self, fields: Fields, hidden_size: int, ffn: Ffn | None) -> int:
         match ffn:
+            case None:
+                return 0
             case DenseFfn(width):
                 inner = (ffn.num_matrices - 1) * width
                 return is_on(self.mlp_bias, fields) * (inner + hidden_size)

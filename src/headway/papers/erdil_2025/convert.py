@@ -80,7 +80,7 @@ def published_model(model: ModelArchitecture, precision: Precision) -> Published
     elif isinstance(attention, LatentLayer):
         latent = LatentAttention(attention.kv_lora_rank, attention.q_lora_rank or model.hidden_size)
         head_size = attention.v_head_dim
-    else:
+    if ffn is None or not isinstance(attention, GroupedQueryAttention | LatentLayer):
         raise UnsupportedError(
             f"the published model knows no recurrent attention, which {model.name} has; ask our "
             "own with headway frontier"
