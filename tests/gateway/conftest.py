@@ -19,6 +19,7 @@ import pytest
 from headway.gateway.config import GatewayConfig, Limits, Timeouts
 from headway.gateway.pools import Endpoint
 from headway.gateway.server.gateway import Gateway
+from headway.http.bounds import BOUNDS
 from headway.http.descriptors import Descriptors
 from headway.http.fake import FakeEngine, FakeSpeed
 from headway.record.entry import Entry
@@ -62,6 +63,7 @@ class Live:
         wall = settings.pop("unix_s", time.time)
         descriptors = Descriptors(settings.pop("most_files", 0))
         tracing = settings.pop("tracing", None)
+        bounds = settings.pop("bounds", BOUNDS)
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
@@ -70,8 +72,9 @@ class Live:
 
         async def start() -> int:
             gateway = Gateway(
-                config, predictor, store, unix_s=wall, descriptors=descriptors, tracing=tracing
-            )
+                config, predictor, store, unix_s=wall, descriptors=descriptors, tracing=tracing,
+                bounds=bounds,
+            )  # fmt: skip
             self.gateways.append(gateway)
             return await gateway.start()
 

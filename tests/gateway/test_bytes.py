@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.http.conftest import Memory, cut
 
-from headway.gateway.server.answer import MAX_HELD_EVENT_BYTES, Answer
+from headway.gateway.server.answer import Answer
+from headway.http.bounds import BOUNDS
 from headway.http.client import ClientConnection, ConnectionPool
 from headway.http.message import HttpRequest, as_chunk
 from headway.http.openai import CHAT, COMPLETIONS, RESPONSES, AnswerWriter, Usage
@@ -137,7 +138,7 @@ def test_events_of_megabytes_pass_in_bounded_memory(api: str, size: int) -> None
     sent = HEAD + b"".join(map(as_chunk, cut(wire, set(range(0, len(wire), 10 * size)))))
 
     passed = through(api, [*(sent[at : at + size] for at in range(0, len(sent), size)), LAST])
-    assert passed.max_held_bytes <= MAX_HELD_EVENT_BYTES + max(size, 10 * size)
+    assert passed.max_held_bytes <= BOUNDS.held_event_bytes + max(size, 10 * size)
     assert passed.body == wire
     assert passed.client.status == 200
     assert passed.answer.meter.num_tokens == 2

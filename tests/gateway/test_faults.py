@@ -13,10 +13,11 @@ from contextlib import ExitStack
 
 import openai
 import pytest
-from tests.gateway.conftest import CHAT, QUICK, Live, post, raw, request_bytes, streamed
+from tests.gateway.conftest import CHAT, QUICK, Live, get, post, raw, request_bytes, streamed
 
 from headway.gateway.config import Timeouts
 from headway.gateway.scheduler.engine import MAX_PAUSE_S, Breaker
+from headway.http.bounds import WireBounds
 from headway.http.descriptors import MOST_FILES, RESERVED
 from headway.http.fake import FakeSpeed
 from headway.record.sqlite import SqliteRecord
@@ -340,15 +341,26 @@ def test_whoever_would_take_the_last_descriptors_is_told_so(live: Live) -> None:
     assert {e.reason for e in live.entries(6)} >= {"too_many_connections", "client_disconnected"}
 
 
-def test_idle_clients_leave_room_for_a_refusal(live: Live) -> None:
-    port = live.gateway(live.engine(), most_files=RESERVED)
+def test_idle_clients_make_room_and_busy_ones_leave_it_for_a_refusal(live: Live) -> None:
+    bounds = WireBounds(spared_s=0.2, linger_s=5.0)
+    port = live.gateway(live.engine(), most_files=RESERVED, timeouts=Timeouts(), bounds=bounds)
+
+    def connect(sent: bytes) -> socket.socket:
+        client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        client.sendall(sent)
+        return client
+
     with ExitStack() as clients:
-        for _ in range(RESERVED // 2):
-            clients.enter_context(socket.create_connection(("127.0.0.1", port)))
-        live.until(lambda: len(live.gateways[0].connections) == RESERVED // 2)
-        refused = raw(port, b"")
-    assert refused.startswith(b"HTTP/1.1 503")
-    assert b"too_many_connections" in refused
+        for _ in range(RESERVED):
+            connect(b"")
+        time.sleep(0.3)
+        assert get(port, "/health")[0] == 200  # who was idle for longest made room
+
+        # Whoever has begun to ask keeps the place; of so many the last find none.
+        busy = [connect(b"POST /v1/comp") for _ in range(2 * RESERVED)]
+        refused = [client.recv(1000) for client in busy[RESERVED // 2 + 8 :]]
+    assert all(answer.startswith(b"HTTP/1.1 503") for answer in refused)
+    assert b"too_many_connections" in refused[0]
 
 
 def test_a_process_takes_the_files_it_may_have() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.http.conftest import Memory, cut
 
-from headway.http.client import MAX_QUIET_BYTES, ClientConnection, ConnectionPool, Headers
+from headway.http.bounds import BOUNDS
+from headway.http.client import ClientConnection, ConnectionPool, Headers
 from headway.http.message import LAST_CHUNK, as_chunk
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -104,7 +105,7 @@ def test_what_is_no_chunk_is_refused(wire: bytes) -> None:
         (OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "not HTTP|twice"),
         (OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", "not HTTP|twice"),
         (OK + b"Transfer-Encoding: gzip\r\n\r\nabc", "unknown transfer encoding"),
-        (OK + b"A: " + b"x" * MAX_QUIET_BYTES, "too long"),
+        (OK + b"A: " + b"x" * BOUNDS.quiet_bytes, "too long"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "protocols|HTTP"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,7 @@ def serve(
 
     Change the base URL of any OpenAI client to this gateway's; nothing else needs to change.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway itself listens to it
     _one_thread()
     need("httptools", "the gateway", "serve")
     if make_key is not None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from headway.errors import InputError, UnknownNameError
 from headway.gateway.pools import Endpoint, Overflow, Pool
+from headway.http.bounds import CLIENT, ENGINE, bound
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.view import ServiceTime
@@ -33,13 +34,13 @@ class Timeouts:
 
     """
 
-    request_s: float = 30.0
-    queue_s: float = 600.0
-    away_s: float = 10.0
-    connect_s: float = 5.0
-    first_byte_s: float = 600.0
-    gap_s: float = 120.0
-    drain_s: float = 30.0
+    request_s: float = bound(30.0, CLIENT, "from a request's first byte to its last", "408")
+    queue_s: float = bound(600.0, CLIENT, "waiting for an engine", "503")
+    away_s: float = bound(10.0, CLIENT, "waiting while no engine of the pool is up", "503")
+    connect_s: float = bound(5.0, ENGINE, "for a connection", "another engine, or it waits")
+    first_byte_s: float = bound(600.0, ENGINE, "for its first byte", "another engine, or 504")
+    gap_s: float = bound(120.0, ENGINE, "between bytes of an answer", "an error event")
+    drain_s: float = bound(30.0, CLIENT, "for what runs when we stop", "an error, closed")
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -58,10 +59,14 @@ class Limits:
 
     """
 
-    head_bytes: int = 65_536
-    body_bytes: int = 32 * 2**20
-    answer_bytes: int = 8 * 2**20
-    queue: int = 200_000
+    head_bytes: int = bound(
+        65_536, CLIENT, "request line and headers, trailers, a chunk's line", "431, closed"
+    )
+    body_bytes: int = bound(32 * 2**20, CLIENT, "body of a request", "413, closed")
+    answer_bytes: int = bound(
+        8 * 2**20, ENGINE, "of an answer in one that is held", "it goes on as it comes"
+    )
+    queue: int = bound(200_000, CLIENT, "requests that wait", "429")
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -125,6 +130,28 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """What browsers may do with a gateway.
+
+    Attributes:
+        origins: pages that may ask it, such as ``https://chat.example`` (CORS).
+        hosts: further names under which a gateway on a loopback address may be asked.
+
+    """
+
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            scheme, _, host = origin.partition("://")
+            if scheme not in ("http", "https") or not host or not origin.isascii():
+                raise InputError(f"an origin is such as https://chat.example, not {origin!r}")
+            if "/" in host or any(c <= " " or c == "\x7f" for c in host):
+                raise InputError(f"an origin is such as https://chat.example, not {origin!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """Everything that a reload may change, and the address, which it may not.
 
@@ -147,6 +174,7 @@ class GatewayConfig:
         retries: further backends tried where nothing was sent to the client yet.
         larger_first: when annotating, whether engines take larger priorities first (SGLang's
             default) rather than smaller ones (vLLM).
+        web: what browsers may do.
 
     """
 
@@ -169,6 +197,7 @@ class GatewayConfig:
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
+    web: Web = Web()
 
     def __post_init__(self) -> None:
         if not self.endpoints:

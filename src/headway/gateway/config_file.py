@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headway.errors import InputError, UnknownNameError
-from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Timeouts
+from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Timeouts, Web
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
@@ -48,7 +48,7 @@ _PLAIN = {
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
-    "policy", "record", "on", "engine",
+    "policy", "record", "on", "engine", "web",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
     Endpoint: (("url",), "a backend needs a url"),
@@ -154,6 +154,7 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
         timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
         limits=_settings(Limits, tree.get("limits", {}), "limits"),
         fairness=_settings(Fairness, tree.get("fairness", {}), "fairness"),
+        web=_settings(Web, tree.get("web", {}), "web"),
         **plain,
     )
 

@@ -17,13 +17,8 @@ from typing import Protocol, cast
 
 import httptools
 
+from headway.http.bounds import BOUNDS
 from headway.http.message import BrokenAnswerError
-
-HIGH_WATER_BYTES = 1 << 20
-MAX_QUIET_BYTES = 65_536  # of an answer's head, or between two parts of its body
-MAX_FETCHED_BYTES = 4 * 2**20
-MAX_IDLE = 1024
-IDLE_S = 30.0
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -119,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self.transport.set_write_buffer_limits(high=BOUNDS.unsent_bytes)
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -211,7 +206,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _note_quiet(self, num_bytes: int) -> None:
         self._quiet_bytes += num_bytes
-        if self._quiet_bytes > MAX_QUIET_BYTES:
+        if self._quiet_bytes > BOUNDS.quiet_bytes:
             raise BrokenAnswerError("the backend's head or trailer is too long")
 
     def _end(self) -> None:
@@ -269,8 +264,8 @@ class ConnectionPool:
         tls: ssl.SSLContext | None = None,
         *,
         name: str = "",
-        idle_s: float = IDLE_S,
-        max_idle: int = MAX_IDLE,
+        idle_s: float = BOUNDS.kept_s,
+        max_idle: int = BOUNDS.num_idle,
     ) -> None:
         """Open nothing yet; ``name`` is what a certificate must say, ``host`` by default."""
         self._host = host
@@ -386,7 +381,7 @@ async def fetch(
     header_lines: Sequence[str],
     *,
     timeout_s: float,
-    max_bytes: int = MAX_FETCHED_BYTES,
+    max_bytes: int = BOUNDS.fetched_bytes,
 ) -> WholeAnswer:
     """Get ``path`` over a connection of its own and return the whole answer.
 

@@ -19,7 +19,7 @@ REASONS = {
     411: b"Length Required", 413: b"Content Too Large", 429: b"Too Many Requests",
     431: b"Request Header Fields Too Large", 499: b"Client Closed Request",
     500: b"Internal Server Error", 502: b"Bad Gateway", 503: b"Service Unavailable",
-    504: b"Gateway Timeout",
+    504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
 }  # fmt: skip
 
 
@@ -35,11 +35,12 @@ class HttpRequest:
         method: such as ``POST``.
         path: decoded by nobody, without the query.
         query: after the question mark.
-        headers: names in lower case; of repeated ones the last.
+        headers: names in lower case; repeated ones joined, as lists are.
         body: as sent, chunks joined.
         version: ``1.1`` or ``1.0``.
         keep_alive: whether the connection may serve another request.
-        repeats_length: whether it says twice how long its body is.
+        num_headers: that came.
+        problem: what is wrong with its headers; empty for nothing.
         arrival_s: when its last bytes came, on the monotonic clock.
 
     """
@@ -51,7 +52,8 @@ class HttpRequest:
     body: bytes = b""
     version: str = "1.1"
     keep_alive: bool = True
-    repeats_length: bool = False
+    num_headers: int = 0
+    problem: str = ""
     arrival_s: float = 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 from typing import get_type_hints
 
@@ -9,6 +10,7 @@ from headway.errors import HeadwayError, InputError
 from headway.workload.record import DONE, FAILED, REJECTED, RequestRecord
 
 OPEN = "open"
+KEY_BYTES = 32  # of the secret of a record's hashes
 Row = tuple[object, ...]  # an entry's fields, in the order of `COLUMNS`
 
 
@@ -35,7 +37,7 @@ class Entry:
         p50_tokens, p90_tokens: what was predicted.
         slo_ttft_s, slo_tpot_s, slo_e2e_s: objectives.
         stream: 1 for an answer that came as a stream, else 0.
-        prompt_hash: SHA-256 of the prompt, 32 digits of it.
+        prompt_hash: of the prompt, by the record's own secret: short ones cannot be guessed.
         prompt: only where the configuration says to keep it.
         code: the HTTP status that the client was sent; ``None`` if it had gone.
 
@@ -85,6 +87,10 @@ class Entry:
             raise InputError(f"request {self.id} has not ended yet")
 
         token_s = tuple(t for t in (self.first_s, self.last_s) if t is not None)
+        # An answer that came whole and held no token has no times to speak of.
+        status = self.status if self.status in (DONE, REJECTED) else FAILED
+        if status == DONE and not token_s:
+            status = FAILED
         return RequestRecord(
             id=self.id,
             arrival_s=self.arrival_s,
@@ -92,8 +98,13 @@ class Entry:
             prompt_tokens=self.prompt_tokens,
             output_tokens=self.output_tokens,
             cached_tokens=self.cached_tokens,
-            status=self.status if self.status in (DONE, REJECTED) else FAILED,
+            status=status,
         )
+
+
+def prompt_hash(prompt: bytes, key: bytes) -> str:
+    """Return 32 digits that are the same for the same prompt and ``key``, and tell nothing else."""
+    return hashlib.blake2b(prompt, key=key, digest_size=16).hexdigest()
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))

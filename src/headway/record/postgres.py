@@ -7,17 +7,19 @@ starts later marks as failed what a writer without a lock has left open.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Collection, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from headway.errors import InputError, need
-from headway.record.entry import COLUMNS, OPEN, Entry, RecordError, Row, column_types
+from headway.record.bounds import BOUNDS
+from headway.record.entry import COLUMNS, KEY_BYTES, OPEN, Entry, RecordError, Row, column_types
 from headway.workload.record import FAILED
 
 SCHEMES = ("postgresql://", "postgres://")
-PATIENCE_S = 10.0
 ROWS_AT_ONCE = 5000
 _LOCKS = 0x68656164  # a number of our own among the advisory locks of a database
 _TYPES = column_types(real="double precision", whole="bigint", text="text")
@@ -28,6 +30,14 @@ CREATE TABLE IF NOT EXISTS headway_request (
     PRIMARY KEY (id));
 CREATE INDEX IF NOT EXISTS headway_request_arrival ON headway_request (arrival_s, id);
 CREATE INDEX IF NOT EXISTS headway_request_open ON headway_request (writer) WHERE status = '{OPEN}';
+CREATE TABLE IF NOT EXISTS headway_secret (
+    name text PRIMARY KEY, secret bytea NOT NULL);
+"""
+_NEW_KEY = "INSERT INTO headway_secret VALUES ('prompt_hash', $1) ON CONFLICT DO NOTHING"
+_KEY = "SELECT secret FROM headway_secret WHERE name = 'prompt_hash'"
+_COLUMNS = """
+SELECT column_name, data_type FROM information_schema.columns
+WHERE table_name = 'headway_request' AND table_schema = current_schema()
 """
 _UPSERT = (
     f"INSERT INTO headway_request ({', '.join(COLUMNS)}, writer) VALUES "
@@ -43,7 +53,14 @@ _READ = f"SELECT {', '.join(COLUMNS)} FROM headway_request ORDER BY arrival_s, i
 
 
 class PostgresRecord:
-    """One gateway's part of the database; see `headway.record.store.Database`."""
+    """One gateway's part of the database; see `headway.record.store.Database`.
+
+    Attributes:
+        spill: a file in the working folder, named after the database.
+        hash_key: the secret of the record's hashes, the same for all gateways; who may read the
+            record need not be able to read its table.
+
+    """
 
     def __init__(self, url: str) -> None:
         """Connect to ``url`` and make the table if it is not there.
@@ -59,6 +76,9 @@ class PostgresRecord:
         # A loop of its own: it is used from the thread that writes, never from the gateway's.
         self._loop = asyncio.new_event_loop()
         self._connection: Any = None
+        self.hash_key = b""
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", hide_password(url).partition("://")[2]).strip("-")
+        self.spill = Path(f"headway-{name[:100]}.unwritten").absolute()
 
         try:
             self._run(self._connect())
@@ -75,7 +95,7 @@ class PostgresRecord:
         """Disconnect."""
         if self._connection is not None and not self._connection.is_closed():
             try:
-                self._run(self._connection.close(timeout=PATIENCE_S))
+                self._run(self._connection.close(timeout=BOUNDS.statement_s))
             except RecordError:
                 self._connection.terminate()
         self._loop.close()
@@ -89,7 +109,17 @@ class PostgresRecord:
             # Two that start at once must not both make the table.
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCKS)
             await self._connection.execute(_CREATE)
+            await self._check_columns()
+            await self._connection.execute(_NEW_KEY, secrets.token_bytes(KEY_BYTES))
+        self.hash_key = await self._connection.fetchval(_KEY)
         await self._connection.execute("SELECT pg_advisory_lock($1, $2)", _LOCKS, self._writer)
+
+    async def _check_columns(self) -> None:
+        columns = {row[0]: row[1] for row in await self._connection.fetch(_COLUMNS)}
+        expected = {**_TYPES, "writer": "bigint"}
+        if columns != expected:
+            other = sorted(columns.items() ^ expected.items())
+            raise RecordError(f"its table is that of another Headway: {other[0][0]} differs")
 
     async def _give_up_orphans(self) -> None:
         for row in await self._connection.fetch(_ORPHANS):
@@ -101,7 +131,8 @@ class PostgresRecord:
     async def _write(self, rows: list[tuple[object, ...]]) -> None:
         if self._connection.is_closed():
             await self._connect()
-        await self._connection.executemany(_UPSERT, rows, timeout=PATIENCE_S)  # all or nothing
+        # All or nothing.
+        await self._connection.executemany(_UPSERT, rows, timeout=BOUNDS.statement_s)
 
 
 def read_postgres(url: str) -> Iterator[Entry]:
@@ -162,7 +193,8 @@ def _driver() -> Any:
 
 
 async def _connected(url: str) -> Any:
-    return await _driver().connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+    limit_s = BOUNDS.statement_s
+    return await _driver().connect(url, timeout=limit_s, command_timeout=limit_s)
 
 
 async def _cursor(connection: Any) -> Any:

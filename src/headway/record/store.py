@@ -8,24 +8,37 @@ start every request that was open then is marked failed: each ends in exactly on
 from __future__ import annotations
 
 import logging
+import math
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
+from headway.record.bounds import BOUNDS
 from headway.record.entry import COLUMNS, Entry, RecordError, Row
 from headway.record.postgres import SCHEMES, PostgresRecord, hide_password, read_postgres
+from headway.record.spill import read_spill, write_spill
 from headway.record.sqlite import SqliteRecord, is_sqlite, read_sqlite
 
-FLUSH_S = 0.5
-MAX_PENDING = 500_000
 _row_of = attrgetter(*COLUMNS)
 _log = logging.getLogger("headway.gateway")
 
 
 class Database(Protocol):
-    """Whatever keeps rows; its maker has marked as failed what a dead gateway left open."""
+    """Whatever keeps rows; its maker has marked as failed what a dead gateway left open.
+
+    Attributes:
+        spill: a file for rows that could not be written before the end.
+        hash_key: the secret of the record's hashes.
+
+    """
+
+    spill: Path
+    hash_key: bytes
 
     def write(self, rows: Collection[Row]) -> None:
         """Write ``rows``, a later one of the same id over an earlier, all or none.
@@ -46,22 +59,30 @@ class Store:
 
     Attributes:
         dropped: entries that were given up because too many waited.
+        lost: entries that could be kept nowhere at the end.
         trouble: the database's last complaint; empty when all is well.
 
     """
 
     def __init__(self, database: Database) -> None:
-        """Write to ``database`` until `close`."""
+        """Write to ``database`` until `close`, and first what the last gateway could not."""
         self.database = database
-        self.dropped = 0
+        self.dropped = self.lost = 0
         self.trouble = ""
         self.writing = threading.Lock()  # locked while the database is used
         self._pending: dict[str, Row] = {}
+        self._batch_rows = BOUNDS.batch_rows
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
+        self._has_spill = self._take_spill()
         self._thread = threading.Thread(target=self._run, name="headway-store", daemon=True)
         self._thread.start()
+
+    @property
+    def hash_key(self) -> bytes:
+        """The secret of the record's hashes."""
+        return self.database.hash_key
 
     @property
     def unwritten(self) -> int:
@@ -72,32 +93,37 @@ class Store:
         """Write ``entry`` soon; a later one with the same id replaces it."""
         row = _row_of(entry)
         with self._lock:
-            if len(self._pending) >= MAX_PENDING and entry.id not in self._pending:
+            if len(self._pending) >= BOUNDS.num_pending and entry.id not in self._pending:
                 self._pending.pop(next(iter(self._pending)))
                 self.dropped += 1
             self._pending[entry.id] = row
 
-    def flush(self) -> bool:
-        """Write what waits, now; return whether that went well."""
+    def flush(self, until_s: float = math.inf) -> bool:
+        """Write what waits, now, until ``until_s``; return whether all of it could be."""
         with self.writing:
-            return self._write_pending()
+            while self._pending and monotonic() < until_s:
+                if not self._write_batch():
+                    return False
+            if self._has_spill and not self._pending:
+                self._has_spill = False
+                self.database.spill.unlink(missing_ok=True)
+        return not self._pending
 
     def close(self) -> None:
-        """Write what waits and close."""
+        """Write what waits and close; what the database does not take goes into a file."""
         self._stop = True
         self._wake.set()
         self._thread.join()
 
-        self.flush()
-        if self._pending:
-            _log.error("%d records could not be written: %s", len(self._pending), self.trouble)
+        self.flush(monotonic() + BOUNDS.close_s)
+        self._spill()
         self.database.close()
 
-    def _write_pending(self) -> bool:
+    def _write_batch(self) -> bool:
         with self._lock:
-            rows, self._pending = self._pending, {}
-        if not rows:
-            return True
+            rows = dict(islice(self._pending.items(), self._batch_rows))
+            for name in rows:
+                del self._pending[name]
 
         try:
             self.database.write(rows.values())
@@ -105,22 +131,57 @@ class Store:
             # Newer rows of the same requests go before those that could not be written.
             with self._lock:
                 self._pending = rows | self._pending
+            self._batch_rows = max(1, self._batch_rows // 2)
             if not self.trouble:
                 _log.error("cannot record (%s); requests are served, records wait", error)
             self.trouble = str(error)
             return False
 
+        self._batch_rows = min(BOUNDS.batch_rows, 2 * self._batch_rows)
         if self.trouble:
             _log.warning("recording again")
         self.trouble = ""
         return True
 
+    def _take_spill(self) -> bool:
+        """Let what the last gateway kept in a file wait here; return whether there was any."""
+        path = self.database.spill
+        try:
+            rows = read_spill(path)
+        except (OSError, ValueError) as error:
+            _log.error("cannot read the records in %s: %s", path, error)
+            return False
+        self._pending.update((str(row[0]), row) for row in rows)
+        if rows:
+            _log.info("%d records of the last gateway are in %s", len(rows), path)
+        return bool(rows)
+
+    def _spill(self) -> None:
+        """Keep what waits in a file beside the database, or else among temporary files."""
+        if not self._pending:
+            return
+        path = self.database.spill
+        for place in (path, Path(tempfile.gettempdir()) / path.name):
+            try:
+                write_spill(place, self._pending.values())
+            except OSError as error:
+                _log.error("cannot keep records in %s: %s", place, error)
+                continue
+            where = "the next start reads it" if place == path else f"move it to {path}"
+            _log.error(
+                "%d records could not be written (%s) and are in %s: %s",
+                len(self._pending), self.trouble, place, where,
+            )  # fmt: skip
+            return
+        self.lost = len(self._pending)
+        _log.error("%d records are lost: %s", self.lost, self.trouble)
+
     def _run(self) -> None:
         while not self._stop:
-            self._wake.wait(FLUSH_S)
+            self._wake.wait(BOUNDS.flush_s)
             self._wake.clear()
             if not self._stop:
-                self.flush()
+                self.flush(monotonic() + BOUNDS.close_s)
 
 
 def is_postgres(where: str | Path) -> bool:

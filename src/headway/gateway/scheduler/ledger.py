@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
 
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest
 from headway.gateway.scheduler.telemetry import Telemetry
-from headway.record.entry import OPEN, Entry
+from headway.record.entry import KEY_BYTES, OPEN, Entry, prompt_hash
 from headway.record.store import Store
+from headway.workload.record import REJECTED
 
 MAX_RECENT = 500
 
@@ -39,6 +40,7 @@ class Ledger:
         self._unnoted: list[QueuedRequest] = []  # not in the record yet, not even as open
         self._boot = f"{os.getpid():x}{time.time_ns():x}"
         self._number = 0
+        self._hash_key = secrets.token_bytes(KEY_BYTES) if store is None else store.hash_key
 
     def new_id(self) -> str:
         """Return a name that no request of any gateway had."""
@@ -78,6 +80,10 @@ class Ledger:
             )
         )
 
+    def refuse(self, reason: str) -> None:
+        """Count a request of somebody without a key: nothing else is kept of it."""
+        self.telemetry.ends[REJECTED, reason] += 1
+
     def _entry(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
         request = queued.request
         prompt = request.prompt.encode("utf-8", "surrogatepass")
@@ -110,7 +116,7 @@ class Ledger:
             backend=queued.engine_url,
             attempts=queued.attempts,
             code=outcome.code,
-            prompt_hash=hashlib.sha256(prompt).hexdigest()[:32],
+            prompt_hash=prompt_hash(prompt, self._hash_key),
             prompt=prompt.decode("utf-8", "replace") if self.keep_prompts else None,
         )
 

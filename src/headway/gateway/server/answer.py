@@ -11,13 +11,13 @@ from time import monotonic
 from typing import Protocol
 
 from headway.gateway.server.headers import HOP_BY_HOP
+from headway.http.bounds import BOUNDS
 from headway.http.events import EventReader
 from headway.http.meter import TokenMeter
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
 RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-MAX_HELD_EVENT_BYTES = 256 * 1024
 
 
 class Client(Protocol):
@@ -123,7 +123,7 @@ class Answer:
         if events:
             self.mid_event = False
             self._pass_on(events, now_s)
-        if self._events.held_bytes > MAX_HELD_EVENT_BYTES:
+        if self._events.held_bytes > BOUNDS.held_event_bytes:
             # Too long to hold: it goes on as it comes, and no error can be told until its end.
             self.mid_event = True
             part = self._events.rest()

@@ -15,12 +15,12 @@ from headway.gateway.dialects import EngineQueue, queue_of
 from headway.gateway.pools import Endpoint
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.fleet import Fleet
+from headway.http.bounds import BOUNDS
 from headway.http.client import ConnectionPool, WholeAnswer, fetch
 from headway.http.message import BrokenAnswerError
 
 LOOK_S, LOOK_AGAIN_S = 2.0, 0.2
 FULL_LOOK_S = 30.0
-LOOK_TIMEOUT_S = 5.0
 _log = logging.getLogger("headway.gateway")
 
 
@@ -61,7 +61,7 @@ class Backend:
             host, endpoint.port, key.encode(), lines, num_bytes,
         )  # fmt: skip
 
-    async def look(self, timeout_s: float = LOOK_TIMEOUT_S) -> None:
+    async def look(self, timeout_s: float = BOUNDS.look_s) -> None:
         """Ask how it is: its metrics if it has any, else its models, now and then both.
 
         One question a time is a third less work in the loop that also passes on first tokens.

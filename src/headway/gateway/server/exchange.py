@@ -22,6 +22,7 @@ from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.answer import Answer
 from headway.gateway.server.backend import Backend, Backends
 from headway.gateway.server.tracing import Trace
+from headway.http.bounds import BOUNDS
 from headway.http.client import ClientConnection
 from headway.http.message import JSON_HEADERS, HttpRequest
 from headway.http.openai import GenerationRequest, error_body, error_event, with_priority
@@ -30,7 +31,6 @@ from headway.workload.record import DONE, FAILED, REJECTED
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)
 OVERLOADED = (502, 503, 504)
-SAID_ALL_S = 0.5  # after an engine has said all, until its answer is taken for complete
 _log = logging.getLogger("headway.gateway")
 FAILURE_CODES = {503: "backend_unavailable", 504: "backend_timeout"}
 
@@ -284,7 +284,7 @@ class Exchange:
         attempt = self._attempt
         if attempt is None:
             return
-        if self.phase == ANSWERING and now_s - self.active_s > SAID_ALL_S:
+        if self.phase == ANSWERING and now_s - self.active_s > BOUNDS.said_all_s:
             if attempt.answer.says_end:
                 connection, attempt.connection = attempt.connection, None
                 attempt.answer.end_here()
@@ -397,11 +397,7 @@ class Exchange:
 
     def _tell(self, refusal: Refusal) -> None:
         """Send the client an error as the whole answer."""
-        kind = "rate_limit_error" if refusal.status == 429 else "server_error"
-        lines = JSON_HEADERS
-        if refusal.retry_after_s is not None:
-            lines += b"Retry-After: %d\r\n" % max(1, round(refusal.retry_after_s))
-        body = error_body(refusal.message, kind, refusal.code)
+        lines, body = refusal_parts(refusal)
         self._reply.whole(refusal.status, lines + self.own_headers(), body)
 
     def _end(self, status: str, reason: str, code: int | None) -> None:
@@ -430,3 +426,12 @@ class Exchange:
     def _release(self, attempt: Attempt | None, *, answered: bool = False) -> None:
         if attempt is not None and attempt.release(answered=answered):
             self._scheduler.dispatcher.room()
+
+
+def refusal_parts(refusal: Refusal) -> tuple[bytes, bytes]:
+    """Return the header lines and the body that tell a client of ``refusal``."""
+    kind = "rate_limit_error" if refusal.status == 429 else "server_error"
+    lines = JSON_HEADERS
+    if refusal.retry_after_s is not None:
+        lines += b"Retry-After: %d\r\n" % max(1, round(refusal.retry_after_s))
+    return lines, error_body(refusal.message, kind, refusal.code)

@@ -18,6 +18,7 @@ from headway.gateway.server.exchange import ANSWERING, SENT, Exchange
 from headway.gateway.server.reception import Reception
 from headway.gateway.server.tracing import Tracing
 from headway.gateway.server.views import Views
+from headway.http.bounds import BOUNDS, WireBounds
 from headway.http.descriptors import UNLIMITED, Descriptors
 from headway.http.server import ServerConnection
 from headway.predict.predictor import LengthPredictor
@@ -53,6 +54,7 @@ class Gateway:
         unix_s: Callable[[], float] = time.time,
         descriptors: Descriptors = UNLIMITED,
         tracing: Tracing | None = None,
+        bounds: WireBounds = BOUNDS,
     ) -> None:
         """Make a gateway; it serves after `start`."""
         self.scheduler = Scheduler(config, predictor, store, placement=placement, unix_s=unix_s)
@@ -71,6 +73,7 @@ class Gateway:
             descriptors=descriptors,
             tracing=tracing,
             connections=self.connections,
+            bounds=bounds,
         )
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,10 +129,16 @@ class Gateway:
         for exchange in _exchanges(dispatcher.everything):
             exchange.shut()
 
-        # Close what is open.
-        await asyncio.sleep(0)  # lets the last bytes out
+        # Close what is open, once its last bytes are out.
+        await asyncio.sleep(0)
         for connection in list(self.connections):
             connection.transport.close()
+        until_s = max(until_s, monotonic() + 1.0) if drain_s is None else monotonic()
+        while self.connections and monotonic() < until_s:
+            await asyncio.sleep(DRAIN_CHECK_S)
+        for connection in list(self.connections):
+            connection.transport.abort()
+
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -184,9 +193,7 @@ class Gateway:
 
         request_s = self.config.timeouts.request_s
         for connection in list(self.connections):
-            began_s = connection.began_s
-            if began_s is not None and now_s - began_s > request_s:
-                connection.request_timed_out()
+            connection.look_after(now_s, request_s)
         scheduler.dispatcher.wake()  # a breaker may have closed since
 
     def _sweep_running(self, exchange: Exchange, now_s: float) -> None:

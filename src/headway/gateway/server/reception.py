@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import Tenant
@@ -10,10 +11,12 @@ from headway.gateway.intake import read_queued
 from headway.gateway.scheduler.queued import Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.backend import Backends
-from headway.gateway.server.exchange import Exchange, ReceivedRequest
+from headway.gateway.server.exchange import Exchange, ReceivedRequest, refusal_parts
 from headway.gateway.server.headers import NOT_FORWARDED, bearer, forwarded_lines
+from headway.gateway.server.origin import is_stranger, origin_lines
 from headway.gateway.server.tracing import CONTEXT_HEADERS, Tracing
 from headway.gateway.server.views import Views
+from headway.http.bounds import BOUNDS, WireBounds
 from headway.http.descriptors import Descriptors
 from headway.http.message import JSON_HEADERS, HttpRequest
 from headway.http.openai import PATHS, error_body
@@ -40,6 +43,7 @@ class Reception(Application):
         descriptors: how many connections there may be.
         tracing: traces of requests, where they are wanted.
         connections: those that are open.
+        bounds: what a client may do.
 
     """
 
@@ -49,6 +53,7 @@ class Reception(Application):
     descriptors: Descriptors
     tracing: Tracing | None
     connections: set[ServerConnection] = field(default_factory=set)
+    bounds: WireBounds = BOUNDS
 
     @property
     def max_head_bytes(self) -> int:
@@ -60,11 +65,16 @@ class Reception(Application):
         """Bytes of a request's body."""
         return self.scheduler.config.limits.body_bytes
 
+    def body_bytes(self, request: HttpRequest) -> int:
+        """Return how long its body may be: next to nothing, unless it may ask for something."""
+        has_key = request.path in PATHS and self._tenant(request) is not None
+        return self.max_body_bytes if has_key else self.bounds.early_body_bytes
+
     # a connection
 
     def opened(self, connection: ServerConnection) -> None:
         """Refuse a client that the system has no descriptor for."""
-        if not self.descriptors.allows_client(len(self.connections), self.backends.num_connections):
+        if not self._has_room_for_client and not self._close_idle():
             refusal = TOO_MANY_CONNECTIONS
             body = error_body(refusal.message, "server_error", refusal.code)
             connection.refuse(refusal.status, JSON_HEADERS + b"Retry-After: 1\r\n", body)
@@ -74,14 +84,36 @@ class Reception(Application):
         """Forget a client that has gone."""
         self.connections.discard(connection)
 
+    @property
+    def _has_room_for_client(self) -> bool:
+        num_clients = len(self.connections)
+        return self.descriptors.allows_client(num_clients, self.backends.num_connections)
+
+    def _close_idle(self, asking: ServerConnection | None = None) -> bool:
+        """Close the one idle for longest, ``asking`` aside; return whether there was one."""
+        idle = [other for other in self.connections if other.is_idle and other is not asking]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda connection: connection.idle_since_s)
+        if monotonic() - oldest.idle_since_s < self.bounds.spared_s:
+            return False  # it may be about to ask
+        self.connections.discard(oldest)
+        oldest.transport.abort()
+        return True
+
     # a request
 
     def begun(self, connection: ServerConnection, request: HttpRequest) -> None:
         """Refuse whoever has no key before reading the rest."""
-        if request.path not in PATHS:
+        config = self.scheduler.config
+        connection.extra_lines = origin_lines(request, config)
+        if is_stranger(request, config):
+            why = "this gateway answers to its own names and pages: see [web] of its configuration"
+            connection.refuse(403, JSON_HEADERS, error_body(why, INVALID, "foreign_origin"))
+        elif request.path not in PATHS or request.method == "OPTIONS":
             return
-        if self._tenant(request) is None:
-            self._turn_away(request, REJECTED, "unauthorized", 401)
+        elif self._tenant(request) is None:
+            self.scheduler.ledger.refuse("unauthorized")
             why = "this gateway needs an API key: Authorization: Bearer KEY"
             body = error_body(why, INVALID, "invalid_api_key")
             connection.refuse(401, JSON_HEADERS + b"WWW-Authenticate: Bearer\r\n", body)
@@ -93,18 +125,17 @@ class Reception(Application):
         self, connection: ServerConnection, request: HttpRequest | None, status: int, why: str
     ) -> None:
         """Answer what is no request."""
-        if request is not None and _generates(request):
+        if request is not None:
             self._turn_away(request, REJECTED, f"http_{status}", status)
         connection.refuse(status, JSON_HEADERS, error_body(why, INVALID, None))
 
     def abandoned(self, connection: ServerConnection, request: HttpRequest) -> None:
         """Note a request whose client went away before it was complete."""
-        if _generates(request):
-            self._turn_away(request, FAILED, "client_disconnected", None)
+        self._turn_away(request, FAILED, "client_disconnected", None)
 
     def received(self, connection: ServerConnection, request: HttpRequest) -> None:
         """Answer a complete request, or let it wait for its turn."""
-        if request.path not in PATHS:
+        if request.path not in PATHS or request.method == "OPTIONS":
             self.views.answer(connection, request)
             return
         tenant = self._tenant(request)
@@ -112,13 +143,18 @@ class Reception(Application):
             self.begun(connection, request)
             return
 
-        refusal = self._refusal(tenant)
-        if refusal is not None and refusal.status == 503:
-            request.keep_alive = False  # it may find another gateway; this one wants its socket
+        # Whoever may not come in now is told so before its body is looked at.
+        refusal = self._refusal(tenant, connection)
+        if refusal is not None:
+            self._turn_away(request, REJECTED, refusal.code, refusal.status)
+            keep_alive = request.keep_alive and refusal.status != 503  # it may find another gateway
+            lines, body = refusal_parts(refusal)
+            connection.answer(refusal.status, lines, body, keep_alive)
+            return
         try:
             exchange = self._exchange(connection, request, tenant)
         except InputError as error:
-            self._turn_away(request, REJECTED, "bad_request", 400, tenant.name)
+            self._turn_away(request, REJECTED, "bad_request", 400)
             body = error_body(str(error), INVALID, None)
             connection.answer(400, JSON_HEADERS, body, request.keep_alive)
             return
@@ -126,21 +162,24 @@ class Reception(Application):
         connection.exchange = exchange
         pool = request.headers.get(b"x-headway-pool", b"").decode("latin-1")
         self.scheduler.enter(exchange.queued, pool)
-        if refusal is not None:
-            exchange.refuse(refusal)
-        else:
-            self.scheduler.arrive(exchange.queued)
+        self.scheduler.arrive(exchange.queued)
 
-    def _refusal(self, tenant: Tenant) -> Refusal | None:
+    def _refusal(self, tenant: Tenant, connection: ServerConnection) -> Refusal | None:
         """Return why one more request cannot come in; ``None`` counts it as sent."""
+        while not self._has_room_for_request:
+            if not self._close_idle(asking=connection):
+                return TOO_MANY_CONNECTIONS
+        return self.scheduler.refusal(tenant)
+
+    @property
+    def _has_room_for_request(self) -> bool:
         dispatcher = self.scheduler.dispatcher
-        has_descriptors = self.descriptors.allows_request(
+        return self.descriptors.allows_request(
             clients=len(self.connections),
             upstream=self.backends.num_connections,
             requests=dispatcher.num_waiting + len(dispatcher.running),
             engines=self.scheduler.fleet.max_in_flight,
         )
-        return self.scheduler.refusal(tenant) if has_descriptors else TOO_MANY_CONNECTIONS
 
     def _exchange(
         self, connection: ServerConnection, http: HttpRequest, tenant: Tenant
@@ -163,20 +202,13 @@ class Reception(Application):
     def _tenant(self, request: HttpRequest) -> Tenant | None:
         return self.scheduler.admission.tenant(bearer(request.headers))
 
-    def _turn_away(
-        self,
-        request: HttpRequest,
-        status: str,
-        reason: str,
-        code: int | None,
-        tenant: str = "",
-    ) -> None:
-        """Write down a request that never became an exchange."""
-        api = PATHS.get(request.path, "")
-        self.scheduler.ledger.turn_away(
-            status=status, reason=reason, code=code, api=api, tenant=tenant
-        )
-
-
-def _generates(request: HttpRequest) -> bool:
-    return request.path in PATHS and request.method == "POST"
+    def _turn_away(self, request: HttpRequest, status: str, reason: str, code: int | None) -> None:
+        """Write down a request that never became an exchange; without a key it is only counted."""
+        if request.path not in PATHS or request.method != "POST":
+            return
+        tenant, ledger = self._tenant(request), self.scheduler.ledger
+        if tenant is None:
+            ledger.refuse(reason)
+        else:
+            api = PATHS[request.path]
+            ledger.turn_away(status=status, reason=reason, code=code, api=api, tenant=tenant.name)

@@ -15,6 +15,7 @@ from headway.gateway.server.tracing import Tracing, exporting
 from headway.http.descriptors import Descriptors, allow_files
 from headway.http.message import fastest_loop
 from headway.predict.predictor import LengthPredictor
+from headway.record.entry import RecordError
 from headway.record.store import open_store
 
 _log = logging.getLogger("headway.gateway")
@@ -38,6 +39,7 @@ def serve(
     Raises:
         InputError: the address or the database cannot be used.
         MissingExtraError: the parser is not installed.
+        RecordError: at the end, that there are records which could be kept nowhere.
 
     """
     descriptors = Descriptors(allow_files())
@@ -48,6 +50,8 @@ def serve(
         if reread is not None:
             gateway.on_reload = lambda: _reload(gateway, reread)
         runner.run(_serve(gateway, started))
+    if store is not None and store.lost:
+        raise RecordError(f"{store.lost} records could be kept nowhere: {store.trouble}")
 
 
 def _reload(gateway: Gateway, reread: Callable[[], GatewayConfig]) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from time import monotonic
+from urllib.parse import unquote
 
 from headway.gateway.config import is_loopback
 from headway.gateway.scheduler.admission import NOBODY
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.scheduler.telemetry import Gauge, label
 from headway.gateway.server.headers import NO_OBJECTIVES, bearer
+from headway.gateway.server.origin import PREFLIGHT_LINES, origin_lines
 from headway.http.message import JSON_HEADERS, HttpRequest
 from headway.http.openai import error_body
 from headway.http.server import ServerConnection
@@ -67,6 +69,8 @@ class Views:
         self._reload = reload
         self._public: dict[str, Callable[[], Answer]] = {
             "/health": self._health,
+            "/live": lambda: _json({"status": "live"}),
+            "/ready": self._health,
             "/openapi.json": self._openapi,
         }
         self._operator: dict[str, Callable[[], Answer]] = {
@@ -87,7 +91,9 @@ class Views:
         )
 
     def _answer(self, request: HttpRequest) -> Answer:
-        path = request.path
+        path = unquote(request.path)
+        if request.method == "OPTIONS":
+            return self._preflight(request)
         if path.startswith("/admin/"):
             return self._admin(request)
         for_tenants = path == "/v1/queue" or path == "/v1/models" or path.startswith("/v1/models/")
@@ -117,6 +123,13 @@ class Views:
             is_tenant = tenant is not None and tenant is not NOBODY and not is_admin
             return _json(self._queue(tenant.name if tenant and is_tenant else None, request.query))
         return self._models(path)
+
+    def _preflight(self, request: HttpRequest) -> Answer:
+        """Answer a browser that asks whether a page may ask."""
+        if not origin_lines(request, self._scheduler.config):
+            why = "this origin is not among [web] origins of the gateway's configuration"
+            return _error(403, why, "foreign_origin")
+        return Answer(204, PREFLIGHT_LINES, b"")
 
     def _admin(self, request: HttpRequest) -> Answer:
         nothing = _error(404, f"there is nothing at {request.path[:200]}", "not_found")
