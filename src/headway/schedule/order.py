@@ -78,12 +78,18 @@ class OrderPolicy(Protocol):
 
 def order(policy: OrderPolicy, view: View, now_s: float) -> Ints:
     """Return the rows of ``view`` from first to last; ties go to the earlier arrival, then row."""
-    keys = policy.keys(view)
-    values, in_time = keys.at(now_s), np.zeros(len(view), dtype=np.bool_)
+    rows, _ = rank(policy.keys(view), view.arrival_s, now_s)
+    return rows
+
+
+def rank(keys: Keys, arrival_s: Floats, now_s: float) -> tuple[Ints, int]:
+    """Return the rows from first to last, and how many of them can start in time."""
+    values, in_time = keys.at(now_s), np.zeros(len(arrival_s), dtype=np.bool_)
     if keys.dues is not None:
         in_time = keys.dues.in_time(now_s)
         values = np.where(in_time, keys.dues.end_s, values)
-    return np.lexsort((np.arange(len(view)), view.arrival_s, values, ~in_time))
+    rows = np.lexsort((np.arange(len(arrival_s)), arrival_s, values, ~in_time))
+    return rows, int(in_time.sum())
 
 
 class Policy:

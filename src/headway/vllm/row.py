@@ -1,0 +1,81 @@
+"""What a policy may know of one request of vLLM, as a row of a `View`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from headway.schedule.view import View
+from headway.vllm.lengths import Lengths
+from headway.vllm.settings import Settings
+
+# What a request may bring in its extra arguments, beside the quantiles of its length.
+TTFT, TPOT = "headway_ttft_s", "headway_tpot_s"
+TIER, VALUE, TENANT = "headway_tier", "headway_value", "headway_tenant"
+
+
+class Rows:
+    """Requests as policies see them."""
+
+    def __init__(self, settings: Settings, lengths: Lengths) -> None:
+        """Keep what all rows share."""
+        self._settings, self._lengths = settings, lengths
+        self._tenants: dict[str, int] = {}
+
+    def view(self, requests: Sequence[Any], first_token_s: dict[str, float]) -> View:
+        """Return what is known of ``requests``, those that have begun with what they produced.
+
+        A request whose first token came, at ``first_token_s`` by its id, is due when its TPOT
+        objective would have the next one.
+        """
+        rows = [self._row(request, first_token_s.get(request.request_id)) for request in requests]
+        arrival_s, prompt, first_deadline_s, tpot_s, tiers, value, tenants, quantiles = zip(
+            *rows, strict=True
+        )
+        produced = np.array([one.num_output_tokens for one in requests], dtype=np.float64)
+        view = View(
+            arrival_s=np.array(arrival_s),
+            prompt_tokens=np.array(prompt, dtype=np.float64),
+            quantiles=np.array(quantiles),
+            deadline_s=np.full(len(rows), math.inf),
+            produced_tokens=np.zeros(len(rows)),
+            tenants=np.array(tenants, dtype=np.int64),
+            first_deadline_s=np.array(first_deadline_s),
+            tpot_s=np.array(tpot_s),
+            tiers=np.array(tiers, dtype=np.int64),
+            value=np.array(value),
+            service=self._settings.service,
+        )
+        return view.after(produced) if np.any(produced) else view
+
+    def _row(self, request: Any, first_s: float | None) -> tuple[Any, ...]:
+        parameters = request.sampling_params
+        extra = (parameters and parameters.extra_args) or {}
+        ttft_s = _positive(extra.get(TTFT), self._settings.ttft_s)
+        tpot_s = _positive(extra.get(TPOT), self._settings.tpot_s)
+        due_s = request.arrival_time + ttft_s
+        if first_s is not None:
+            due_s = first_s + tpot_s * request.num_output_tokens
+
+        tenant = self._tenants.setdefault(str(extra.get(TENANT, "")), len(self._tenants))
+        return (
+            request.arrival_time,
+            request.num_prompt_tokens,
+            due_s,
+            tpot_s,
+            int(_positive(extra.get(TIER), 0)) if extra.get(TIER) else 0,
+            _positive(extra.get(VALUE), 1.0),
+            tenant,
+            self._lengths.of(extra, request.max_tokens),
+        )
+
+
+def _positive(given: Any, default: float | None) -> float:
+    """Return ``given`` where it is a number above 0, else ``default``; infinite for ``None``."""
+    fallback = math.inf if default is None else default
+    if isinstance(given, int | float) and given > 0 and math.isfinite(given):
+        return float(given)
+    return fallback

@@ -1,0 +1,153 @@
+"""Waiting requests come out as the policy says, each exactly once, whoever else comes and goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.errors import InputError
+from headway.predict.prediction import LEVELS
+from headway.schedule.order import order
+from headway.vllm.lengths import QUANTILES, Lengths
+from headway.vllm.preemption import Preemption
+from headway.vllm.queue import PolicyQueue
+from headway.vllm.row import TTFT, Rows
+from headway.vllm.settings import Settings
+
+
+@dataclass
+class Parameters:
+    extra_args: dict[str, object] | None = None
+
+
+@dataclass(eq=False)
+class Request:
+    """What this room reads of vLLM's requests."""
+
+    request_id: str
+    arrival_time: float
+    num_prompt_tokens: int = 10
+    max_tokens: int = 10_000
+    num_output_tokens: int = 0
+    num_preemptions: int = 0
+    is_prefill_chunk: bool = False
+    sampling_params: Parameters = field(default_factory=Parameters)
+
+
+def request(number: int, arrival_s: float, tokens: float, **extra: object) -> Request:
+    spread = np.linspace(0.5, 1.5, len(LEVELS)) * tokens
+    arguments = {QUANTILES: spread.tolist(), **extra}
+    return Request(str(number), arrival_s, sampling_params=Parameters(arguments))
+
+
+def queue(policy: str, now_s: float = 0.0, **options: float) -> PolicyQueue:
+    settings = Settings(policy=policy, **options)  # type: ignore[arg-type]  # all are numbers
+    rows = Rows(settings, Lengths())
+    return PolicyQueue(
+        settings.order, lambda some: rows.view(some, {}), lambda: now_s, settings.patience_s
+    )
+
+
+requests = st.lists(st.tuples(st.floats(0, 10), st.floats(1, 500)), min_size=1, max_size=40)
+
+
+@given(requests, st.sampled_from(["fcfs", "sjf", "hrrn", "gittins", "moore"]), st.data())
+def test_each_comes_out_once_in_the_order_of_the_policy(
+    rows: list[tuple[float, float]], policy: str, data: st.DataObject
+) -> None:
+    now_s, waiting = 10.0, queue(policy, now_s=10.0, ttft_s=12.0)
+    some = [request(i, arrival, tokens) for i, (arrival, tokens) in enumerate(rows)]
+    for one in some:
+        waiting.add_request(one)
+    gone = data.draw(st.lists(st.sampled_from(some), unique_by=id))
+    waiting.remove_requests(gone)
+    rest = [one for one in some if one not in gone]
+
+    line = list(waiting)
+    popped = [waiting.pop_request() for _ in range(len(waiting))]
+    assert line == popped
+    assert {one.request_id for one in popped} == {one.request_id for one in rest}
+    if rest:
+        settings = Settings(policy=policy, ttft_s=12.0)
+        view = Rows(settings, Lengths()).view(rest, {})
+        expected = [rest[row] for row in order(settings.order, view, now_s)]
+        keys = {one.request_id: place for place, one in enumerate(expected)}
+        assert [keys[one.request_id] for one in popped] == sorted(keys.values()) or _ties(rows)
+
+
+def _ties(rows: list[tuple[float, float]]) -> bool:
+    """Equal requests may change places: the queue has forgotten which row they had."""
+    return len(set(rows)) < len(rows) or len({arrival for arrival, _ in rows}) < len(rows)
+
+
+def test_who_has_waited_too_long_goes_first() -> None:
+    waiting = queue("sjf", now_s=100.0, patience_s=50.0)
+    waiting.add_request(request(0, arrival_s=10.0, tokens=900))
+    waiting.add_request(request(1, arrival_s=5.0, tokens=900))
+    waiting.add_request(request(2, arrival_s=99.0, tokens=1))
+    assert [one.request_id for one in waiting] == ["1", "0", "2"]
+
+
+def test_an_empty_queue_says_so() -> None:
+    with pytest.raises(IndexError):
+        queue("sjf").pop_request()
+
+
+def test_lengths_are_those_of_the_request_else_those_that_ended_here() -> None:
+    lengths = Lengths()
+    assert lengths.of({}, 100).max() == 100  # nothing is known: up to the limit
+    for _ in range(64):
+        lengths.note(7)
+    assert np.all(lengths.of({}, 100) == 7)
+    own = np.linspace(1, 50, len(LEVELS))
+    assert np.array_equal(lengths.of({QUANTILES: own.tolist()}, 100), own)
+    assert np.array_equal(lengths.of({QUANTILES: "many"}, 100), lengths.of({}, 100))
+
+
+def test_a_shorter_request_takes_the_slot_of_a_longer_one_after_its_quantum() -> None:
+    settings = Settings(policy="gittins")
+    quantum = settings.order.quantum_tokens
+    rows = Rows(settings, Lengths())
+    preemption = Preemption(settings, lambda some: rows.view(some, {}))
+    long, short = request(0, 0.0, 800), request(1, 1.0, 4)
+    assert preemption.victim(short, [long], 2.0) is None  # it has not begun
+    long.num_output_tokens = quantum
+    assert preemption.victim(short, [long], 2.0) is long
+    assert preemption.victim(long, [short], 2.0) is None
+    long.num_preemptions = settings.max_preemptions
+    assert preemption.victim(short, [long], 2.0) is None
+
+
+def test_an_order_that_does_not_preempt_never_looks() -> None:
+    settings = Settings(policy="sjf")
+    rows = Rows(settings, Lengths())
+    assert not Preemption(settings, lambda some: rows.view(some, {})).is_on
+
+
+def test_due_dates_come_from_the_request_or_the_settings() -> None:
+    rows = Rows(Settings(policy="moore", ttft_s=3.0), Lengths())
+    view = rows.view([request(0, 1.0, 5), request(1, 1.0, 5, **{TTFT: 0.5})], {})
+    assert view.first_deadline_s.tolist() == [4.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"headway": {"polcy": "moore"}}, "unknown setting 'polcy'"),
+        ({"headway": {"policy": "mor"}}, "unknown policy 'mor'"),
+        ({"headway": 3}, "must be a JSON object"),
+        ({"headway": {"ttft_s": -1}}, "ttft_s"),
+        ({"headway": {"max_preemptions": -1}}, "max_preemptions"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(options: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Settings.of(options)
+
+
+def test_no_settings_are_the_defaults() -> None:
+    assert Settings.of(None) == Settings()
