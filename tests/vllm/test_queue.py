@@ -114,18 +114,21 @@ def test_a_shorter_request_takes_the_slot_of_a_longer_one_after_its_quantum() ->
     rows = Rows(settings, Lengths())
     preemption = Preemption(settings, lambda some: rows.view(some, {}))
     long, short = request(0, 0.0, 800), request(1, 1.0, 4)
-    assert preemption.victim(short, [long], 2.0) is None  # it has not begun
+    assert preemption.candidates([long]) == []  # it has not begun
     long.num_output_tokens = quantum
+    assert preemption.candidates([long]) == [long]
     assert preemption.victim(short, [long], 2.0) is long
     assert preemption.victim(long, [short], 2.0) is None
     long.num_preemptions = settings.max_preemptions
-    assert preemption.victim(short, [long], 2.0) is None
+    assert preemption.candidates([long]) == []
 
 
-def test_an_order_that_does_not_preempt_never_looks() -> None:
+def test_under_an_order_that_does_not_preempt_nobody_makes_way() -> None:
     settings = Settings(policy="sjf")
     rows = Rows(settings, Lengths())
-    assert not Preemption(settings, lambda some: rows.view(some, {})).is_on
+    long = request(0, 0.0, 800)
+    long.num_output_tokens = settings.order.quantum_tokens
+    assert Preemption(settings, lambda some: rows.view(some, {})).candidates([long]) == []
 
 
 def test_due_dates_come_from_the_request_or_the_settings() -> None:

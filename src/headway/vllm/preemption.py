@@ -23,20 +23,14 @@ class Preemption:
         self._policy, self._view = settings.order, view
         self._max_preemptions = settings.max_preemptions
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anybody ever makes way."""
-        return self._policy.preempts and self._max_preemptions > 0
+    def candidates(self, running: Sequence[Any]) -> list[Any]:
+        """Return those of ``running`` whose answer has just completed a quantum."""
+        if not self._policy.preempts:
+            return []
+        return [one for one in running if self._may_lose(one)]
 
-    def victim(self, front: Any, running: Sequence[Any], now_s: float) -> Any | None:
-        """Return the running request that goes after ``front``, by the policy; ``None`` if none.
-
-        Looked at are those whose answer has just completed a quantum.
-        """
-        candidates = [one for one in running if self._may_lose(one)]
-        if not candidates:
-            return None
-
+    def victim(self, front: Any, candidates: Sequence[Any], now_s: float) -> Any | None:
+        """Return the one of ``candidates`` that goes last, where it goes after ``front``."""
         view = self._view([front, *candidates])
         rows, _ = rank(self._policy.keys(view), view.arrival_s, now_s)
         last = int(rows[-1])

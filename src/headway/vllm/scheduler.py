@@ -50,13 +50,15 @@ class Scheduler(AsyncScheduler):
         """Sort the queue, make way where that is due, and schedule as vLLM does."""
         if self.queue is not None:
             self.queue.look_again()
-            is_full = len(self.running) >= self.max_num_active_reqs
-            if is_full and self.queue and self.preemption.is_on:
-                self._make_way(self.queue.peek_request())
+            if self.queue and len(self.running) >= self.max_num_active_reqs:
+                self._make_way()
         return super().schedule(*args, **options)
 
-    def _make_way(self, front: Request) -> None:
-        victim = self.preemption.victim(front, self.running, self.clock())
+    def _make_way(self) -> None:
+        candidates = self.preemption.candidates(self.running)
+        if not candidates or self.queue is None:
+            return
+        victim = self.preemption.victim(self.queue.peek_request(), candidates, self.clock())
         if victim is None:
             return
         self.running.remove(victim)
