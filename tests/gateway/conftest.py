@@ -97,6 +97,11 @@ class Live:
             self.until(lambda: len(engine.bodies) > begun)
             yield
 
+    def fill_engines(self) -> None:
+        """Let the last gateway believe that its engines have shown a queue."""
+        for engine in self.gateways[-1].scheduler.fleet.engines.values():
+            engine.pace.hold = 1000.0
+
     def entries(self, expected: int) -> list[Entry]:
         """The records, once there are at least ``expected`` that have ended."""
         entries: list[Entry] = []

@@ -9,13 +9,14 @@ from textwrap import dedent
 import pytest
 
 from headway.errors import InputError
-from headway.gateway.config import GatewayConfig, Tenant, is_loopback
+from headway.gateway.config import GatewayConfig, ServiceClass, Tenant, is_loopback
 from headway.gateway.config_file import load_config, read_config
 from headway.gateway.expectation import expected_service
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.gateway.scheduler.admission import key_hash, make_key
 from headway.schedule.order import ShortestJob
 from headway.steptime.deployment_name import parse_deployment
+from headway.workload.request import Slo
 from headway.workload.step import Step
 
 ENGINE = (Endpoint("http://localhost:8000/v1"),)
@@ -36,6 +37,7 @@ weight = 2
 requests_per_minute = 600
 [class.interactive]
 ttft_ms = 500
+ttl_s = 20
 [timeouts]
 queue_s = 60
 [fairness]
@@ -51,7 +53,7 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     assert config.pools == ("main", "cpu")
     assert config.endpoints[0].max_inflight == 64
     assert config.tenants[0].weight == 2.0
-    assert config.classes[0][1].ttft_s == 0.5
+    assert config.classes == (ServiceClass("interactive", Slo(ttft_s=0.5), ttl_s=20.0),)
     assert config.timeouts.queue_s == 60
     assert config.fairness.by_tenant
     assert config.record == tmp_path / "live.db"
@@ -128,6 +130,7 @@ def test_pools_offload_traces_and_a_shared_record_are_read(tmp_path: Path) -> No
             url = "http://cpu:8000/v1"
             pool = "cpu"
             batching = "static"
+            max_inflight = 8
             batch_ratio = 3
             [pool.cpu]
             usd_per_hour = 1

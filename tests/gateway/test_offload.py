@@ -118,7 +118,7 @@ def test_whoever_waits_in_the_slow_pool_comes_back_when_the_fast_one_is_free(liv
     port = two_pools(live)
     gateway = live.gateways[0]
     slow = next(e for e in gateway.scheduler.fleet.engines.values() if e.endpoint.pool == "cpu")
-    slow.pace.target_in_flight = slow.pace.max_in_flight = 1
+    slow.pace.max_in_flight = 1
     live.engines[1].speed = FakeSpeed(ttft_s=0.5)
     answers = while_one_runs(live, port, ["long 1000", "long 2000"])
     assert gateway.scheduler.dispatcher.overflow.num_moved == 2

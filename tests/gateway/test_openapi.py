@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.conftest import Live, get
 
+from headway.gateway.config import ServiceClass
 from headway.http.openai import PATHS
 from headway.workload.request import Slo
 
@@ -30,7 +31,7 @@ def run(port: int, folder: Path, *options: str) -> None:
 
 @pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_every_answer_is_as_described(live: Live, tmp_path: Path, examples: int) -> None:
-    port = live.gateway(live.engine(), classes=(("urgent", Slo(ttft_s=0.5)),))
+    port = live.gateway(live.engine(), classes=(ServiceClass("urgent", Slo(ttft_s=0.5)),))
     # What the description does not allow is for the engine to judge: it is passed on.
     options = ("--checks", "all", "--exclude-checks", "negative_data_rejection")
     run(port, tmp_path, "--max-examples", str(examples), *options)
@@ -46,7 +47,7 @@ def test_engines_that_fail_are_never_our_fault(live: Live, tmp_path: Path) -> No
 
 
 def test_it_describes_all_that_is_served(live: Live) -> None:
-    port = live.gateway(live.engine(), classes=(("urgent", Slo(ttft_s=0.5)),))
+    port = live.gateway(live.engine(), classes=(ServiceClass("urgent", Slo(ttft_s=0.5)),))
     tree = json.loads(get(port, "/openapi.json")[2])
     assert tree["paths"].keys() >= set(PATHS)
     assert tree["components"]["parameters"]["class"]["schema"]["enum"] == ["urgent", ""]

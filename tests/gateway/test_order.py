@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from tests.gateway.conftest import Live, get, post
 
-from headway.gateway.config import Fairness, Limits, Tenant
+from headway.gateway.config import Fairness, Limits, ServiceClass, Tenant
 from headway.gateway.scheduler.admission import key_hash
 from headway.gateway.scheduler.priority import Priorities
 from headway.http.fake import FakeSpeed
 from headway.http.openai import with_priority
 from headway.predict.log import read_log
 from headway.predict.prediction import LengthPrediction
-from headway.schedule.deadline import EarliestDeadline
+from headway.schedule.deadline import EarliestDeadline, Moore
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
+from headway.schedule.view import ServiceTime
 from headway.workload.request import Request
 
 
@@ -118,7 +119,7 @@ def test_deadlines_come_by_header_and_by_class(live: Live) -> None:
 
     port = live.gateway(
         live.engine(SLOW), policy=EarliestDeadline(), endpoint=ONE,
-        classes=(("urgent", Slo(e2e_s=0.5)),),
+        classes=(ServiceClass("urgent", Slo(e2e_s=0.5)),),
     )  # fmt: skip
     order = burst(
         live, port, ["a", "b", "c"],
@@ -127,6 +128,89 @@ def test_deadlines_come_by_header_and_by_class(live: Live) -> None:
     assert order == ["b", "c", "a"]
     deadlines = sorted(e.slo_e2e_s or 0 for e in live.entries(4))
     assert deadlines == [0, 0.5, 4.0, 9.0]
+
+
+def test_who_can_be_in_time_goes_first_and_the_shortest_of_the_others(live: Live) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=Moore(), predictor=FromPrompt(), endpoint=ONE,
+        expected=ServiceTime(0.0, 0.0, 1e-3),
+    )  # fmt: skip
+    order = burst(
+        live, port, ["none 900", "late 2000", "soon 100", "none 20", "later 100"],
+        x_headway_ttft_ms=["", "1", "4000", "", "9000"],
+    )  # fmt: skip
+    assert order == ["soon 100", "later 100", "none 20", "none 900", "late 2000"]
+
+
+@pytest.mark.parametrize(
+    ("admission", "expected"),
+    [("off", [200, 200, 200]), ("hopeless", [429, 200, 200]), ("strict", [429, 429, 200])],
+)
+def test_who_cannot_be_in_time_is_told_how_long_it_would_wait(
+    live: Live, admission: str, expected: list[int]
+) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=Moore(), predictor=FromPrompt(), endpoint=ONE,
+        admission=admission, expected=ServiceTime(0.0, 0.0, 1e-2),
+    )  # fmt: skip
+    answers: dict[str, tuple[int, dict[str, str]]] = {}
+
+    def ask(text: str, **headers: str) -> None:
+        status, found, _ = post(port, chat(text), **headers)
+        answers[text] = status, found
+
+    queue = live.gateways[0].queues["main"]
+    threads = [threading.Thread(target=ask, args=("first 1000",))]
+    with live.busy(port):
+        threads[0].start()
+        live.until(lambda: len(queue) == 1)
+        for text, ttft_ms in (("now 10", "0.01"), ("soon 1000", "8000"), ("later 10", "30000")):
+            threads.append(
+                threading.Thread(target=ask, args=(text,), kwargs={"x_headway_ttft_ms": ttft_ms})
+            )
+            threads[-1].start()
+            waiting = len(queue)
+            live.until(lambda w=waiting, t=text: len(queue) > w or t in answers)  # type: ignore[misc]
+    for thread in threads:
+        thread.join()
+    statuses = [answers[text][0] for text in ("now 10", "soon 1000", "later 10")]
+    assert answers["first 1000"][0] == 200
+    assert [statuses[0], statuses[2]] == [expected[0], expected[2]]
+    if admission != "off":
+        assert int(answers["now 10"][1]["retry-after"]) >= 1
+
+
+def test_a_class_bounds_how_many_wait_and_for_how_long(live: Live) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=ShortestJob(), predictor=FromPrompt(), endpoint=ONE,
+        classes=(ServiceClass("batch", max_waiting=1, ttl_s=0.3),),
+    )  # fmt: skip
+    answers: list[tuple[int, bytes]] = []
+
+    def ask(text: str) -> None:
+        status, _, body = post(port, chat(text), x_headway_class="batch")
+        answers.append((status, body))
+
+    with live.busy(port):
+        threads = [threading.Thread(target=ask, args=(text,)) for text in ("a 1", "b 2")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(status for status, _ in answers) == [429, 503]
+    assert any(b"its class waits no longer" in body for _, body in answers)
+
+
+def test_classes_share_by_weight(live: Live) -> None:
+    port = live.gateway(
+        live.engine(SLOW), policy=Fcfs(), predictor=FromPrompt(), endpoint=ONE,
+        classes=(ServiceClass("big", weight=3.0), ServiceClass("small", weight=1.0)),
+        fairness=Fairness(by_class=True),
+    )  # fmt: skip
+    who = ["small"] * 4 + ["big"] * 4
+    order = burst(live, port, [f"{name} 20" for name in who], x_headway_class=who)
+    started = [text.split()[0] for text in order]
+    assert started[:5].count("big") >= 3
 
 
 @pytest.mark.parametrize("header", ["x_headway_deadline_ms", "x_headway_ttft_ms"])
@@ -186,6 +270,7 @@ def test_annotating_by_fair_shares_puts_a_greedy_tenant_last(live: Live) -> None
         live.engine(), mode="annotate", tenants=tenants, policy=FairShares(),
         predictor=FromPrompt(), fairness=Fairness(patience_s=1000.0),
     )  # fmt: skip
+    live.fill_engines()
     for _ in range(10):
         post(port, chat("much 3000"), authorization="Bearer hw-greedy")
     post(port, chat("little 3000"), authorization="Bearer hw-modest")
@@ -236,12 +321,24 @@ def test_annotating_passes_everything_on_with_a_priority(live: Live) -> None:
     port = live.gateway(
         live.engine(), mode="annotate", policy=ShortestJob(), predictor=FromPrompt(), endpoint=ONE
     )
+    live.fill_engines()
     for text in ("x 10", "x 1000", "x 5"):
         assert post(port, chat(text))[0] == 200
     bodies = [json.loads(body) for body in live.engines[0].bodies]
     first, long, short = (body["priority"] for body in bodies)
     assert long > short
     assert long - first <= 30_000 + 5000
+
+
+def test_what_nobody_waits_for_is_annotated_without_being_kept(live: Live) -> None:
+    port = live.gateway(
+        live.engine(), mode="annotate", policy=ShortestJob(), predictor=FromPrompt()
+    )
+    for text in ("x 1000", "x 5"):
+        _, headers, _ = post(port, chat(text))
+        assert headers["x-headway-predicted-tokens"].startswith(f"p50={text.split()[1]}")
+    long, short = (json.loads(body)["priority"] for body in live.engines[0].bodies)
+    assert 0 <= short - long < 5000  # by arrival alone
 
 
 def test_a_priority_leaves_every_other_byte() -> None:

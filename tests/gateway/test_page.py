@@ -10,6 +10,7 @@ import pytest
 from tests.gateway.conftest import Live, post
 from tests.gateway.test_order import FromPrompt, chat
 
+from headway.gateway.config import ServiceClass
 from headway.workload.request import Slo
 
 CHROMIUM = shutil.which("chromium")
@@ -57,7 +58,9 @@ def rows(tab: Any, table: str) -> list[list[str]]:
 
 def test_it_shows_what_the_gateway_does(live: Live, browser: Any, complaints: list[str]) -> None:
     port = live.gateway(
-        live.engine(), predictor=FromPrompt(), classes=(("interactive", Slo(ttft_s=0.5)),)
+        live.engine(),
+        predictor=FromPrompt(),
+        classes=(ServiceClass("interactive", Slo(ttft_s=0.5)),),
     )
     for tokens in (5, 20, 80, 300):  # predicted 40: its 90% quantile is 48
         post(port, {**chat("x 40"), "stream": True}, x_fake_tokens=str(tokens),
@@ -103,7 +106,9 @@ def test_it_says_when_the_gateway_has_gone(live: Live, browser: Any) -> None:
 
 
 def test_a_name_cannot_become_markup(live: Live, browser: Any, complaints: list[str]) -> None:
-    port = live.gateway(live.engine(), classes=(("<img src=x onerror=alert(1)>", Slo(ttft_s=1)),))
+    port = live.gateway(
+        live.engine(), classes=(ServiceClass("<img src=x onerror=alert(1)>", Slo(ttft_s=1)),)
+    )
     post(port, chat("x 1"), x_headway_class="<img src=x onerror=alert(1)>")
     live.entries(1)
     tab = opened(browser, port, complaints)

@@ -161,3 +161,14 @@ def test_whoever_waits_elsewhere_from_now_on_leaves_no_trace() -> None:
         other.push(ticket, 0.0)  # it keeps its age
     assert drained(other, 100.0) == [tickets[1], tickets[3], there, *tickets[5::2]]
     assert drained(queue, 100.0) == tickets[::2]
+
+
+def test_only_those_whose_engine_has_room_go_and_the_order_holds_among_them() -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness())
+    tickets = [Ticket(float(n), key=key, kind=kind) for n, (key, kind) in
+               enumerate([(3.0, "a"), (1.0, "b"), (2.0, "a"), (0.0, "b"), (5.0, "a")])]  # fmt: skip
+    for ticket in tickets:
+        queue.push(ticket, 0.0)
+    order = [queue.pop(0.0, lambda kind: kind == "a") for _ in range(4)]
+    assert order == [tickets[2], tickets[0], tickets[4], None]
+    assert [queue.pop(0.0), queue.pop(0.0), queue.pop(0.0)] == [tickets[3], tickets[1], None]

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 
 from headway.predict.conformal import WINDOW, LevelWindow
 from headway.predict.length_model import LogLengths
-from headway.predict.online import MAX_MODELS, MAX_TENANTS, LinearCorrection, OnlineState
+from headway.predict.online import (
+    MAX_MODELS,
+    MAX_TENANTS,
+    LinearCorrection,
+    OnlineState,
+    bound_of,
+)
 from headway.predict.prediction import LEVELS
 
 NOMINAL = np.array(LEVELS)
@@ -91,3 +97,52 @@ def test_a_tenant_starts_from_its_model_and_leaves_it() -> None:
     assert at["calm"] < at["new"] < at["wordy"]
     assert at["calm"] == pytest.approx(0.0, abs=0.3)
     assert at["wordy"] == pytest.approx(2.0, abs=0.3)
+
+
+@given(st.floats(-50, 50), st.floats(-5, 5), st.floats(0.05, 3))
+def test_a_lower_bound_never_pulls_down_and_weighs_at_most_an_answer(
+    error: float, mean: float, spread: float
+) -> None:
+    stands_for, weight = bound_of(error, mean, spread)
+    assert stands_for >= mean
+    assert 0 <= weight <= 1
+    if mean + 5 * spread < error < mean + 30 * spread:
+        assert stands_for > error - spread
+
+
+def _state_and_base() -> tuple[OnlineState, LogLengths, np.ndarray]:
+    logits = np.log(NOMINAL / (1 - NOMINAL)) * 0.5
+    return (
+        OnlineState(np.full(2, 0.3)),
+        LogLengths(np.zeros(1), np.ones(1), logits[None]),
+        np.ones(2),
+    )
+
+
+def test_lengths_are_learned_from_answers_of_which_half_are_cut() -> None:
+    state, base, row = _state_and_base()
+    rng = np.random.default_rng(3)
+    for _ in range(3000):
+        length, limit = rng.normal(0.7, 0.8), rng.normal(0.7, 1.0)
+        is_cut = length > limit
+        state.observe("m", "", features=row, base=base, log_tokens=min(length, limit), cut=is_cut)
+    quantiles = state.quantiles("m", "", row[None], base)[0]
+    assert quantiles[LEVELS.index(0.5)] == pytest.approx(0.7, abs=0.12)
+    assert quantiles[LEVELS.index(0.9)] == pytest.approx(0.7 + 1.28 * 0.8, abs=0.3)
+
+
+@pytest.mark.parametrize("limit", [-4.0, -1.0, 0.0, 1.0])
+@pytest.mark.parametrize("num_before", [0, 50])
+def test_a_tenant_whose_answers_are_all_cut_moves_nobody_else(
+    limit: float, num_before: int
+) -> None:
+    state, base, row = _state_and_base()
+    rng = np.random.default_rng(4)
+    for _ in range(num_before):
+        length = rng.normal(0.0, 0.8)
+        state.observe("m", "calm", features=row, base=base, log_tokens=length, cut=False)
+    before = np.expm1(state.quantiles("m", "calm", row[None], base)[0] + 5)
+    for _ in range(1000):
+        state.observe("m", "rude", features=row, base=base, log_tokens=limit, cut=True)
+    after = np.expm1(state.quantiles("m", "calm", row[None], base)[0] + 5)
+    np.testing.assert_allclose(after, before, rtol=0.05)

@@ -46,11 +46,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a step gave one request: ``tokens``, and why it ended, if it did."""
+    """What a step gave one request: ``tokens``, and why it ended, if it did.
+
+    ``cached_tokens`` of its prompt were not computed, as far as the pipeline tells.
+    """
 
     number: int
     tokens: tuple[int, ...]
     reason: str = ""
+    cached_tokens: int = 0
 
 
 class Pipeline(Protocol):

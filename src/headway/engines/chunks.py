@@ -39,9 +39,9 @@ class Chunks:
         self._budget = max_num_batched_tokens
         self._running: dict[int, _Running] = {}
 
-    def add(self, work: Work) -> None:
-        """``work`` takes part from the next step on."""
-        self._running[work.number] = _Running(work)
+    def add(self, work: Work, cached_tokens: int = 0) -> None:
+        """``work`` takes part from the next step on; ``cached_tokens`` need not be computed."""
+        self._running[work.number] = _Running(work, cached_tokens)
 
     def drop(self, number: int) -> None:
         """It takes part no more."""
@@ -74,6 +74,11 @@ class Chunks:
             if sequence.produced == sequence.work.max_tokens:
                 del self._running[part.number]
         return parts
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that have not ended."""
+        return len(self._running)
 
     def ended(self, number: int) -> bool:
         """Return whether that sequence is here no more."""

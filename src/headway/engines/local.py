@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # needs an extra
 
 OPENVINO, VLLM_CPU, TIMED = "openvino", "vllm-cpu", "timed"
 TIMED_CONTEXT_TOKENS = 1 << 20
+MAX_BLOCKS = 2.0**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +67,17 @@ def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
     from headway.engines.server import EngineServer
 
     if options.deployment is not None:
+        from headway.engines.cache import BLOCK_TOKENS, BlockCache
         from headway.engines.timed import TimedPipeline
         from headway.steptime.deployment_name import parse_deployment
 
-        times = parse_deployment(options.deployment).step_time_model
-        pipeline = TimedPipeline(times, options.max_num_batched_tokens)
+        deployment = parse_deployment(options.deployment)
+        num_blocks = int(deployment.max_sequences(BLOCK_TOKENS, max_sequences=MAX_BLOCKS))
+        pipeline = TimedPipeline(
+            deployment.step_time_model,
+            options.max_num_batched_tokens,
+            BlockCache(max(1, num_blocks)),
+        )
         pipe = in_thread(pipeline, options.max_num_seqs)
         name = options.deployment
         return EngineServer(pipe, name, context_tokens=TIMED_CONTEXT_TOKENS), name

@@ -45,6 +45,7 @@ class _Answer:
     writer: AnswerWriter
     texts: list[str] = field(default_factory=list)
     num_tokens: int = 0
+    cached_tokens: int = 0
 
     def client_gone(self) -> None:
         """Compute it no further."""
@@ -94,7 +95,11 @@ class _Answer:
         return "stop" if self.request.stops else reason
 
     def _usage(self) -> Usage:
-        return Usage(prompt_tokens=len(self.request.work.prompt), output_tokens=self.num_tokens)
+        return Usage(
+            prompt_tokens=len(self.request.work.prompt),
+            output_tokens=self.num_tokens,
+            cached_tokens=self.cached_tokens,
+        )
 
 
 class EngineServer(Application):
@@ -125,6 +130,7 @@ class EngineServer(Application):
         # What /metrics shows.
         self._count = Count()
         self._prompt_tokens = 0
+        self._cached_tokens = 0
         self._generated_tokens = 0
         self._finished = 0
 
@@ -252,6 +258,9 @@ class EngineServer(Application):
         if piece.reason:
             self._finished += 1
             del self._answers[piece.number]
+        if not answer.num_tokens and piece.cached_tokens:
+            answer.cached_tokens = piece.cached_tokens
+            self._cached_tokens += piece.cached_tokens
         answer.add([self._vocabulary.text(token) for token in piece.tokens], piece.reason)
 
     def _break(self, problem: str) -> None:
@@ -271,6 +280,8 @@ class EngineServer(Application):
             ("vllm:num_requests_running", "gauge", count.running),
             ("vllm:num_requests_waiting", "gauge", count.waiting),
             ("vllm:kv_cache_usage_perc", "gauge", count.kv_usage),
+            ("vllm:prefix_cache_queries_total", "counter", self._prompt_tokens),
+            ("vllm:prefix_cache_hits_total", "counter", self._cached_tokens),
             ("vllm:prompt_tokens_total", "counter", self._prompt_tokens),
             ("vllm:generation_tokens_total", "counter", self._generated_tokens),
             ("vllm:request_success_total", "counter", self._finished),

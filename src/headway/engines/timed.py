@@ -9,49 +9,76 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from headway.engines.batch import Piece, Work
+from headway.engines.cache import BlockCache
 from headway.engines.chunks import Chunks, as_step
 from headway.steptime.step_time import StepTimeModel
 
 TOKEN = 64  # the letter a, over and over
-IDLE_S = 2e-3
+MAX_LATE_S = 1.0  # that is made up for: a machine that sleeps for longer loses the rest
 
 
 class TimedPipeline:
-    """Steps that last as long as ``model`` says; ``max_num_batched_tokens`` as in vLLM."""
+    """Steps that last as long as ``model`` says; ``max_num_batched_tokens`` as in vLLM.
 
-    def __init__(self, model: StepTimeModel, max_num_batched_tokens: int = 2048) -> None:
-        """Run nothing yet."""
+    A step begins when the one before it was due to end, however late that was noticed: so what a
+    busy machine is late by does not add up.
+    """
+
+    def __init__(
+        self,
+        model: StepTimeModel,
+        max_num_batched_tokens: int = 2048,
+        cache: BlockCache | None = None,
+    ) -> None:
+        """Run nothing yet; without a ``cache`` every prompt is computed whole."""
         self._model = model
         self._chunks = Chunks(max_num_batched_tokens)
+        self._cache = cache
+        self._cached_tokens: dict[int, int] = {}
         self._due_s = 0.0
+        self._is_busy = False
 
     @property
     def kv_usage(self) -> float:
-        """There is no cache that could fill up."""
-        return 0.0
+        """Share of the cache that requests which run hold; 0 without one."""
+        return self._cache.usage if self._cache is not None else 0.0
 
     def add(self, work: Work) -> None:
         """See `headway.engines.batch.Pipeline`."""
-        self._chunks.add(work)
+        cached_tokens = self._cache.admit(work.number, work.prompt) if self._cache else 0
+        self._cached_tokens[work.number] = cached_tokens
+        self._chunks.add(work, cached_tokens)
 
     def cancel(self, number: int) -> None:
         """See `headway.engines.batch.Pipeline`."""
         self._chunks.drop(number)
+        self._release(number)
 
     def step(self) -> list[Piece]:
         """See `headway.engines.batch.Pipeline`; sleeps."""
         parts = self._chunks.advance()
         if not parts:
+            self._is_busy = False
             return []
-        # A step begins when the one before it was due to end, unless the engine was idle since:
-        # so what a sleep is late by does not add up.
+
         now_s = monotonic()
-        begin_s = self._due_s if 0 <= now_s - self._due_s < IDLE_S else now_s
+        begin_s = max(self._due_s, now_s - MAX_LATE_S) if self._is_busy else now_s
         self._due_s = begin_s + float(self._model.step_time(as_step(parts)).expected_s)
         sleep(max(0.0, self._due_s - monotonic()))
-        ended = self._chunks.ended
-        return [
-            Piece(part.number, (TOKEN,), "length" if ended(part.number) else "")
-            for part in parts
-            if part.samples
-        ]
+
+        pieces: list[Piece] = []
+        for part in parts:
+            has_ended = self._chunks.ended(part.number)
+            if part.samples:
+                cached_tokens = self._cached_tokens.get(part.number, 0)
+                reason = "length" if has_ended else ""
+                pieces.append(Piece(part.number, (TOKEN,), reason, cached_tokens))
+            if has_ended:
+                self._release(part.number)
+        self._is_busy = self._chunks.num_running > 0
+        return pieces
+
+    def _release(self, number: int) -> None:
+        self._cached_tokens.pop(number, None)
+        if self._cache is not None:
+            self._cache.release(number)

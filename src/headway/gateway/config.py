@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from headway.errors import InputError, UnknownNameError
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.http.bounds import CLIENT, ENGINE, bound
+from headway.schedule.deadline import Moore
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.view import ServiceTime
@@ -17,6 +18,7 @@ from headway.units import check_positive
 from headway.workload.request import Slo
 
 SCHEDULE, ANNOTATE = "schedule", "annotate"
+OFF, HOPELESS, STRICT = "off", "hopeless", "strict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,59 @@ class Fairness:
         patience_s: how long the policy alone decides.
         oldest_every: of how many starts one goes to the oldest, once it has lost patience.
         by_tenant: whether tenants share by weight before the policy orders within each.
+        by_class: whether classes do, instead.
 
     """
 
     patience_s: float = 30.0
     oldest_every: int = 4
     by_tenant: bool = False
+    by_class: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """Whether anybody shares by weight."""
+        return self.by_tenant or self.by_class
 
     def __post_init__(self) -> None:
         if not 0 <= self.patience_s <= 86_400:
             raise InputError(f"patience_s must be from 0 to 86400, not {self.patience_s}")
         if not 1 <= self.oldest_every <= 1000:
             raise InputError(f"oldest_every must be from 1 to 1000, not {self.oldest_every}")
+        if self.by_tenant and self.by_class:
+            raise InputError("fairness is by_tenant or by_class, not both")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceClass:
+    """What a client asks for by the name it gives in ``x-headway-class``.
+
+    Attributes:
+        name: as clients spell it.
+        slo: its objectives, its tier and what they are worth.
+        weight: share of service, relative to the other classes', where classes share.
+        max_waiting: requests of it that may wait; ``None`` for no bound of its own.
+        ttl_s: how long one may wait; ``None`` for the general limit.
+
+    """
+
+    name: str
+    slo: Slo = field(default_factory=Slo)
+    weight: float = 1.0
+    max_waiting: int | None = None
+    ttl_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self.weight, f"weight of class {self.name}", maximum=1e6)
+        if self.max_waiting is not None and not 0 <= self.max_waiting < 2**31:
+            raise InputError(
+                f"max_waiting of class {self.name} must be from 0 to 2^31, not {self.max_waiting}"
+            )
+        if self.ttl_s is not None:
+            check_positive(self.ttl_s, f"ttl_s of class {self.name}", maximum=86_400)
+
+
+NO_CLASS = ServiceClass("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +208,10 @@ class GatewayConfig:
         overflow: who may go from one pool to another; ``None``: nobody.
         tenants: with keys; none: nobody is asked for a key.
         admin_sha256: hash of the admin token; empty turns admin endpoints off.
-        classes: objectives by the name a client gives in ``x-headway-class``.
+        classes: objectives and bounds by the name a client gives in ``x-headway-class``.
+        admission: who is refused because of its objective: nobody (``off``); who could not start in
+            time if it were the next (``hopeless``); or who could not beside those who wait
+            (``strict``).
         host: address to listen on.
         port: 0 for any free one.
         record: an SQLite file, or the address of a PostgreSQL database; ``None`` for none.
@@ -186,7 +232,8 @@ class GatewayConfig:
     overflow: Overflow | None = None
     tenants: tuple[Tenant, ...] = ()
     admin_sha256: str = field(default="", repr=False)
-    classes: tuple[tuple[str, Slo], ...] = ()
+    classes: tuple[ServiceClass, ...] = ()
+    admission: str = OFF
     host: str = "127.0.0.1"
     port: int = 9000
     record: str | Path | None = None
@@ -209,6 +256,8 @@ class GatewayConfig:
         # Plain values.
         if self.mode not in (SCHEDULE, ANNOTATE):
             raise InputError(f"mode must be schedule or annotate, not {self.mode!r}")
+        if self.admission not in (OFF, HOPELESS, STRICT):
+            raise InputError(f"admission must be off, hopeless or strict, not {self.admission!r}")
         if not 0 <= self.port <= 65_535:
             raise InputError(f"a port is from 0 to 65535, not {self.port}")
         if not 0 <= self.retries <= 10:
@@ -248,6 +297,25 @@ class GatewayConfig:
         for name in names:
             if name not in self.pools:
                 raise UnknownNameError("pool", name, self.pools)
+
+    def service_class(self, name: str) -> ServiceClass:
+        """Return the class called ``name``; one without objectives and bounds for an empty name.
+
+        Raises:
+            UnknownNameError: there is none.
+
+        """
+        if not name:
+            return NO_CLASS
+        by_name = {service_class.name: service_class for service_class in self.classes}
+        if name not in by_name:
+            raise UnknownNameError("x-headway-class", name[:40], by_name)
+        return by_name[name]
+
+    @property
+    def late_share(self) -> float:
+        """Share of the starts that go to those who cannot be in time, as the policy has it."""
+        return self.policy.late_share if isinstance(self.policy, Moore) else 0.0
 
     @property
     def sharing(self) -> Fairness:

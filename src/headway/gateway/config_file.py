@@ -12,6 +12,7 @@ key_sha256 = "..."
 
 [class.interactive]
 ttft_ms = 500
+ttl_s = 10
 
 [pool.cpu]
 usd_per_hour = 0.4
@@ -30,7 +31,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headway.errors import InputError, UnknownNameError
-from headway.gateway.config import Fairness, GatewayConfig, Limits, Tenant, Timeouts, Web
+from headway.gateway.config import (
+    Fairness,
+    GatewayConfig,
+    Limits,
+    ServiceClass,
+    Tenant,
+    Timeouts,
+    Web,
+)
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
@@ -44,7 +53,7 @@ Settings = TypeVar("Settings")
 # Keys of the file that are fields of `GatewayConfig` as they stand, and those that become some.
 _PLAIN = {
     "mode": str, "admin_sha256": str, "host": str, "port": int, "keep_prompts": bool,
-    "retries": int, "larger_first": bool, "traces": str,
+    "retries": int, "larger_first": bool, "traces": str, "admission": str,
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
@@ -150,7 +159,7 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
         tenants=tuple(_settings(Tenant, row, "tenant") for row in _rows(tree, "tenant")),
         pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
         overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
-        classes=tuple((name, _slo(row, name)) for name, row in classes.items()),
+        classes=tuple(_class(name, row) for name, row in classes.items()),
         timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
         limits=_settings(Limits, tree.get("limits", {}), "limits"),
         fairness=_settings(Fairness, tree.get("fairness", {}), "fairness"),
@@ -173,15 +182,22 @@ def _pool(name: str, row: object) -> Pool:
     return _settings(Pool, {"name": name, **table}, f"pool {name}")
 
 
-def _slo(row: object, name: str) -> Slo:
+_CLASS_KEYS = {
+    "ttft_ms": float, "tpot_ms": float, "e2e_ms": float, "tier": int, "value": float,
+    "weight": float, "max_waiting": int, "ttl_s": float,
+}  # fmt: skip
+
+
+def _class(name: str, row: object) -> ServiceClass:
     table = as_table(row, f"class.{name}")
-    fields_by_key = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "e2e_ms": "e2e_s"}
-    check_keys(table, fields_by_key, f"key of class {name}")
-    limits_s = {
-        fields_by_key[key]: typed(milliseconds, float, key) / 1e3
-        for key, milliseconds in table.items()
+    check_keys(table, _CLASS_KEYS, f"key of class {name}")
+    values = {key: typed(value, _CLASS_KEYS[key], key) for key, value in table.items()}
+
+    objectives = {
+        f"{key[:-3]}_s": values.pop(key) / 1e3 for key in list(values) if key[-3:] == "_ms"
     }
-    return Slo(**limits_s)
+    objectives |= {key: values.pop(key) for key in ("tier", "value") if key in values}
+    return ServiceClass(name, Slo(**objectives), **values)
 
 
 def _settings(kind: type[Settings], row: object, what: str) -> Settings:

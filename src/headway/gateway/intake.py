@@ -24,6 +24,9 @@ def read_queued(
     """
     tree = read_body(body)
     generation = request_of(PATHS[path], tree)
+    class_name = headers.get(b"x-headway-class", b"").decode("latin-1")
+    service_class = scheduler.config.service_class(class_name)
+
     request = Request(
         id=scheduler.ledger.new_id(),
         arrival_s=monotonic(),
@@ -32,7 +35,7 @@ def read_queued(
         max_tokens=generation.max_tokens,
         model=generation.model,
         tenant=tenant.name,
-        slo=objectives(headers, scheduler.config.classes),
+        slo=objectives(headers, service_class),
     )
 
     is_text = not generation.images and not generation.token_ids
@@ -43,5 +46,7 @@ def read_queued(
         client_id=headers.get(b"x-request-id", b"")[:200].decode("latin-1"),
         text_characters=len(generation.prompt) if is_text else 0,
         weight=tenant.weight,
+        service_class=service_class,
+        session=headers.get(b"x-headway-session", b"")[:200].decode("latin-1"),
     )
     return queued, generation

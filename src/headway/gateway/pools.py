@@ -12,6 +12,7 @@ from headway.schedule.view import ServiceTime
 from headway.units import check_positive
 
 CONTINUOUS, STATIC = "continuous", "static"
+MAX_STATIC_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Endpoint:
     Attributes:
         url: such as ``http://localhost:8000/v1``.
         api_key: sent to the engine instead of the client's; never shown.
-        max_inflight: requests it is given at once at most.
+        max_inflight: requests it is given at once at most, whatever it was seen to hold.
         pool: which pool it belongs to.
         batching: ``continuous``, or ``static`` for an engine that keeps a batch until its longest
             answer ends; that is given ``max_inflight`` requests at once and then none until all
@@ -32,7 +33,7 @@ class Endpoint:
 
     url: str
     api_key: str = field(default="", repr=False)
-    max_inflight: int = 256
+    max_inflight: int = 10_000
     pool: str = "main"
     batching: str = CONTINUOUS
     batch_ratio: float = math.inf
@@ -55,6 +56,8 @@ class Endpoint:
             raise InputError(f"max_inflight must be from 1 to 1e6, not {self.max_inflight}")
         if self.batching not in (CONTINUOUS, STATIC):
             raise InputError(f"batching must be continuous or static, not {self.batching!r}")
+        if self.batching == STATIC and self.max_inflight > MAX_STATIC_BATCH:
+            raise InputError("a static backend needs max_inflight, the requests of its batch")
         if not self.batch_ratio >= 1:
             raise InputError(f"batch_ratio must be at least 1, not {self.batch_ratio}")
 

@@ -6,6 +6,12 @@ Plackett 1950; the Kalman filter of a random walk). The weights drift a little w
 what changes is followed, but never back beyond the prior. What the correction leaves is calibrated
 by `headway.predict.conformal`.
 
+An answer that a limit cut is a lower bound, not a length (a censored observation, Tobin 1958): it
+weighs as much as it says, which is nothing where the limit lies far below what was expected, and
+its level is drawn evenly from those above the limit's. Where tenants share a model, what one sends
+moves its own predictions first: its n-th answer tells less of the others (partial pooling), and
+cut answers of a tenant most of whose answers are cut, which tell of its limits, tell nothing.
+
 A model that was never seen starts from the mean of all (`shared`), with the doubt of the prior;
 a tenant starts from its model. Both are forgotten, the longest unused first, when there are more
 than a fixed number: names come from outside and must not fill the memory.
@@ -34,6 +40,9 @@ SETTLING = 40
 # size of the prior this remembers some 700 answers; 1/4000 remembered 60 and blurred the intercept.
 DRIFT = 2e-6
 _TENANT_MEMORY = 500.0
+MIN_WEIGHT = 0.1  # of a cut answer: a limit two spreads below what was expected says nothing
+WHOLE_MEMORY = 0.05  # weight of the latest answer in the share of those that were whole
+_GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly
 NOMINAL = np.array(LEVELS)
 LOGITS = np.array([logit(level) for level in LEVELS])
 
@@ -85,6 +94,21 @@ def robust_noise(error: float, spread_variance: float) -> float:
     return spread_variance * max(1.0, excess)
 
 
+def bound_of(error: float, mean: float, spread: float) -> tuple[float, float]:
+    """Return the error that stands for "more than ``error``" and its weight, from 0 to 1.
+
+    With h the hazard of the normal distribution at z = (error - mean) / spread, the likelihood of
+    a longer answer has slope h / spread and curvature w / spread^2, w = h (h - z): that of one
+    whole answer of weight w that was off by mean + spread * h / w (Newton's step, derived here).
+    """
+    z = min(max((error - mean) / spread, -30.0), 30.0)
+    hazard = math.sqrt(2 / math.pi) * math.exp(-z * z / 2) / math.erfc(z / math.sqrt(2))
+    weight = min(hazard * (hazard - z), 1.0)
+    if weight < MIN_WEIGHT:
+        return mean, 0.0
+    return mean + spread * hazard / weight, weight
+
+
 @dataclass(slots=True)
 class ModelState:
     """One model: its correction, and the levels of its latest answers."""
@@ -99,6 +123,7 @@ class TenantState:
 
     mean_error: float = 0.0
     count: float = 0.0
+    whole_share: float = 0.5  # of its answers that no limit cut, of late
     window: LevelWindow = field(default_factory=LevelWindow)
 
     @property
@@ -106,10 +131,12 @@ class TenantState:
         """The tenant's own correction, shrunk towards its model's."""
         return self.mean_error * self.count / (self.count + TENANT_COUNT)
 
-    def observe(self, error: float) -> None:
+    def observe(self, error: float, weight: float = 1.0) -> None:
         """Take in one more ``error``; the mean is over the latest few hundred."""
-        self.count = min(self.count + 1, _TENANT_MEMORY)
-        self.mean_error += (error - self.mean_error) / self.count
+        if weight <= 0:
+            return
+        self.count = min(self.count + weight, _TENANT_MEMORY)
+        self.mean_error += (error - self.mean_error) * weight / self.count
 
 
 class OnlineState:
@@ -121,6 +148,8 @@ class OnlineState:
         self.shared = ModelState(LinearCorrection(prior))
         self.models: OrderedDict[str, ModelState] = OrderedDict()
         self.tenants: OrderedDict[tuple[str, str], TenantState] = OrderedDict()
+        self._only_tenant: dict[str, str] = {}  # of each model; empty once there was another
+        self._num_cut = 0
 
     def quantiles(self, model: str, tenant: str, features: Floats, base: LogLengths) -> Floats:
         """Return corrected and calibrated quantiles of ln(1 + tokens); [rows, levels]."""
@@ -166,21 +195,36 @@ class OnlineState:
         expected = _widened(base, np.array([whole_shift]), variance)[0]
         level = _level_of(expected, log_tokens)
         error = log_tokens - float(base.location[0])
-
-        # A cut answer would have been longer: it tells nothing where it was expected to be.
+        spread = float(base.spread[0])
+        tenant_error, weight, tenant_weight = error - shift, 1.0, 1.0
+        teaches_others = True
+        if own_tenant is not None:
+            own_tenant.whole_share += WHOLE_MEMORY * ((not cut) - own_tenant.whole_share)
+            teaches_others = not cut or own_tenant.whole_share > 0.5
         if cut:
-            error = max(error, shift)
-            level = (1 + level) / 2
+            self._num_cut += 1
+            level += (1 - level) * (self._num_cut * _GOLDEN % 1)
+            mean_error = own_tenant.mean_error if own_tenant is not None else 0.0
+            tenant_error, tenant_weight = bound_of(tenant_error, mean_error, spread)
+            error, weight = bound_of(error, shift, spread)
 
         settled = correction.count >= SETTLING
-        noise = robust_noise(error - shift, float(base.spread[0]) ** 2)
-        correction.observe(features, error, noise)
-        self.shared.correction.observe(features, error, noise)
         if own_tenant is not None:
-            own_tenant.observe(error - shift)
-        for part in (own_model, self.shared, own_tenant) if settled else ():
-            if part is not None:
-                part.window.observe(level)
+            own_tenant.observe(tenant_error, tenant_weight)
+            if settled:
+                own_tenant.window.observe(level)
+        if not teaches_others:
+            return
+
+        if weight > 0:
+            noise = robust_noise(error - shift, spread**2) / weight
+            if own_tenant is not None and self._is_shared(model, tenant):
+                noise *= 1 + own_tenant.count / TENANT_COUNT
+            correction.observe(features, error, noise)
+            self.shared.correction.observe(features, error, noise)
+        if settled:
+            own_model.window.observe(level)
+            self.shared.window.observe(level)
 
     def forget_levels(self) -> None:
         """Empty every window of levels, and keep the corrections."""
@@ -198,6 +242,14 @@ class OnlineState:
         if len(self.models) > MAX_MODELS:
             self.models.popitem(last=False)
         return own
+
+    def _is_shared(self, model: str, tenant: str) -> bool:
+        """Return whether a tenant other than ``tenant`` has used ``model``."""
+        if self._only_tenant.setdefault(model, tenant) not in (tenant, ""):
+            self._only_tenant[model] = ""
+        if len(self._only_tenant) > 2 * MAX_MODELS:
+            self._only_tenant.clear()
+        return self._only_tenant.get(model) == ""
 
     def _tenant(self, model: str, tenant: str) -> TenantState | None:
         if not tenant:

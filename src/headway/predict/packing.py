@@ -159,7 +159,7 @@ def _state(arrays: Mapping[str, NDArray[Any]], names: Mapping[str, Any]) -> Onli
     counts = _floats(arrays, "tenant_counts", (len(tenants),), minimum=0.0)
     windows = _windows(arrays, "tenant_levels", len(tenants))
     for key, error, number, window in zip(tenants, errors, counts, windows, strict=True):
-        state.tenants[key] = TenantState(float(error), float(number), window)
+        state.tenants[key] = TenantState(float(error), float(number), window=window)
     return state
 
 

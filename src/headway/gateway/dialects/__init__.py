@@ -26,15 +26,17 @@ class Dialect:
         engine: who speaks it.
         running: gauges of requests that the engine works on.
         waiting: gauges of requests that wait in it.
+        cached: counters of tokens of prompts that were found in its prefix cache; may be none.
 
     """
 
     engine: str
     running: tuple[str, ...]
     waiting: tuple[str, ...]
+    cached: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.running, *self.waiting):
+        for name in (*self.running, *self.waiting, *self.cached):
             if not _NAME.fullmatch(name):
                 raise InputError(f"dialect {self.engine} names {name!r}, which is no metric's name")
         if not self.running or not self.waiting:
@@ -44,15 +46,24 @@ class Dialect:
     def parse(cls, text: str) -> Dialect:
         """Return the dialect that a file describes."""
         tree = tomllib.loads(text)
-        return cls(tree["engine"], tuple(tree["running"]), tuple(tree["waiting"]))
+        return cls(
+            engine=tree["engine"],
+            running=tuple(tree["running"]),
+            waiting=tuple(tree["waiting"]),
+            cached=tuple(tree.get("cached", ())),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class EngineQueue:
-    """Requests that an engine works on, and requests that wait in it."""
+    """Requests that an engine works on, and requests that wait in it.
+
+    ``cached_tokens`` of prompts were found in its prefix cache so far; ``None`` if it does not say.
+    """
 
     running: float
     waiting: float
+    cached_tokens: float | None = None
 
 
 @cache
@@ -71,7 +82,8 @@ def queue_of(text: bytes, dialects: Sequence[Dialect] = ()) -> EngineQueue | Non
     for dialect in dialects or shipped_dialects():
         running, waiting = _sum(text, dialect.running), _sum(text, dialect.waiting)
         if running is not None and waiting is not None:
-            return EngineQueue(running, waiting)
+            cached_tokens = _sum(text, dialect.cached) if dialect.cached else None
+            return EngineQueue(running, waiting, cached_tokens)
     return None
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from time import monotonic
 
 import numpy as np
 
-from headway.gateway.config import ANNOTATE, GatewayConfig
+from headway.gateway.config import ANNOTATE, OFF, STRICT, GatewayConfig
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.fleet import Fleet
 from headway.gateway.scheduler.overflow import OverflowRule
 from headway.gateway.scheduler.priority import Priorities, VirtualClock
 from headway.gateway.scheduler.queue import PoolQueue
-from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal, give_keys, predict
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.fair import FairShares
@@ -68,11 +69,12 @@ class Dispatcher:
         for pool in config.pools:
             queue = self.queues.setdefault(pool, PoolQueue(config.sharing))
             queue.fairness = config.sharing
+            queue.late_every = math.ceil(1 / config.late_share) if config.late_share else 0
 
         for pool in [pool for pool in self.queues if pool not in config.pools]:
             for queued in list(self.queues.pop(pool)):
                 queued.pool = queued.home = config.pools[0]
-                self.queues[queued.pool].push(queued, monotonic())
+                self._push(queued, monotonic())
 
     @property
     def num_waiting(self) -> int:
@@ -94,6 +96,12 @@ class Dispatcher:
             self.wake()
         else:
             self._pump()  # nobody to be ordered with: a turn of the loop would be lost
+
+    def _push(self, queued: QueuedRequest, now_s: float) -> None:
+        """Let ``queued`` wait in the queue of its pool."""
+        queued.waits = True
+        queued.kind = self._fleet.kind(queued.pool, queued.request.model)
+        self.queues[queued.pool].push(queued, now_s)
 
     def wait_again(self, queued: QueuedRequest) -> None:
         """Its engine cannot be reached and was sent nothing: ``queued`` waits as it did before."""
@@ -123,7 +131,7 @@ class Dispatcher:
         """``pool`` is down: whoever was moved there waits again where it came from."""
         for queued in self.queues[pool].move_out(lambda q: q.pool != q.home):
             queued.pool = queued.home
-            self.queues[queued.pool].push(queued, now_s)
+            self._push(queued, now_s)
 
     def wake(self) -> None:
         """Something may have changed: look, once this turn of the loop is over."""
@@ -141,11 +149,13 @@ class Dispatcher:
         if queued.ended or not 0 < queued.attempts <= self._config.retries:
             return None
 
-        now_s = monotonic()
-        engine = self._fleet.choose(queued.pool, now_s, queued.tried, full_too=True)
+        now_s, choose = monotonic(), self._fleet.choose
+        engine = choose(queued.pool, now_s, queued.tried, full_too=True, queued=queued)
         if engine is None and queued.pool != queued.home:
             queued.pool = queued.home
-            engine = self._fleet.choose(queued.pool, now_s, queued.tried, full_too=True)
+            engine = choose(queued.pool, now_s, queued.tried, full_too=True, queued=queued)
+        if engine is not None:
+            self._fleet.note_start(queued, engine)
         return engine
 
     # order
@@ -155,11 +165,8 @@ class Dispatcher:
         self._pumping = False
         now_s = monotonic()
         if self._config.mode == ANNOTATE:
-            self._annotate(self._take_fresh(), now_s)
-            for pool, queue in self.queues.items():
-                while len(queue) and self._fleet.choose(pool, now_s, full_too=True) is not None:
-                    waiting = queue.pop(now_s)
-                    self._annotate([] if waiting is None else [waiting], now_s)
+            self._annotate_waiting(now_s)
+            self._annotate_fresh(now_s)
             return
 
         if self._fresh:
@@ -171,8 +178,14 @@ class Dispatcher:
 
     def _fill(self, pool: str, now_s: float) -> None:
         queue = self.queues[pool]
-        while (engine := self._fleet.choose(pool, now_s)) is not None:
-            queued = queue.pop(now_s)
+
+        queue.pace = float(max(1, self._fleet.running(pool)))
+
+        def may_go(kind: str) -> bool:
+            return self._fleet.has_room(pool, kind, now_s)
+
+        while self._fleet.choose(pool, now_s) is not None:
+            queued = queue.pop(now_s, may_go)
             if queued is None:
                 # Nobody waits here: whoever was moved away from here and still waits comes back.
                 queued = self.overflow.homecoming(pool)
@@ -181,6 +194,10 @@ class Dispatcher:
                 self.queues[queued.pool].remove(queued)
                 queued.pool = pool
 
+            engine = self._fleet.choose(pool, now_s, queued=queued)
+            if engine is None:  # engines have said anew what they have
+                self._push(queued, now_s)
+                return
             company = self._company(queued, engine, now_s) if engine.is_static else []
             self._start(queued, engine, now_s)
             for other in company:
@@ -214,7 +231,7 @@ class Dispatcher:
             pool = queued.pool
             engine = None
             if not len(self.queues[pool]) and pool not in busy_pools:
-                engine = self._fleet.choose(pool, now_s)
+                engine = self._fleet.choose(pool, now_s, queued=queued)
 
             # Who is alone in a static batch keeps all others out.
             if engine is None or engine.is_static:
@@ -263,13 +280,37 @@ class Dispatcher:
             self._give_keys(fresh, quantiles)
 
         for queued in fresh:
-            self.queues[queued.pool].push(queued, now_s)
+            refusal = self._refusal(queued, now_s)
+            if refusal is None:
+                self._push(queued, now_s)
+            elif queued.carrier is not None:
+                queued.carrier.refuse(refusal)
+
+    def _refusal(self, queued: QueuedRequest, now_s: float) -> Refusal | None:
+        """Return why ``queued``, which would wait, is not let wait; ``None`` if it is."""
+        queue, service_class = self.queues[queued.pool], queued.service_class
+        if service_class.max_waiting is not None:
+            num_waiting = sum(other.service_class is service_class for other in queue)
+            if num_waiting >= service_class.max_waiting:
+                message = f"too many requests of class {service_class.name} wait already"
+                return Refusal(429, message, "queue_full", queue.wait_s)
+
+        admission = self._config.admission
+        if admission == OFF:
+            return None
+        is_late = queued.due_s < now_s + self.start_interval_s.get(queued.pool, 0.0)
+        if is_late or (admission == STRICT and queue.cannot_be_in_time(queued, now_s)):
+            message = f"its objective cannot be met: it would wait about {queue.wait_s:.1f} s"
+            return Refusal(429, message, "objective_unreachable", queue.wait_s)
+        return None
 
     @property
     def _needs_lengths(self) -> bool:
         """Whether predictions decide even where the order is that of arrival."""
         static = any(engine.is_static for engine in self._fleet.engines.values())
-        return static or self._config.sharing.by_tenant or self.overflow.rule is not None
+        config = self._config
+        counts = config.sharing.shares or config.admission != OFF
+        return static or counts or self.overflow.rule is not None
 
     def _give_keys(self, fresh: list[QueuedRequest], quantiles: Floats) -> None:
         policy = self._config.policy
@@ -280,26 +321,66 @@ class Dispatcher:
             service = self._fleet.service(pool)
             give_keys([fresh[row] for row in rows], quantiles[rows], policy, service)
 
-    def _annotate(self, fresh: list[QueuedRequest], now_s: float) -> None:
-        """Start everything, with the policy's order as a number for the engine's own queue."""
+    def _annotate_waiting(self, now_s: float) -> None:
+        """Start those who wait for an engine to be back."""
+        for pool, queue in self.queues.items():
+            while len(queue) and self._fleet.choose(pool, now_s, full_too=True) is not None:
+                if (queued := queue.pop(now_s)) is not None:
+                    queued.waits, queued.number = True, 0  # as if it had just come
+                    self._fresh.append(queued)
+
+    def _annotate_fresh(self, now_s: float) -> None:
+        """Start those whose engine orders nothing at once; order the others in company."""
+        behind: list[QueuedRequest] = []
+        for queued in self._take_fresh():
+            engine = self._fleet.choose(queued.pool, now_s, full_too=True, queued=queued)
+            if engine is None:
+                self._push(queued, now_s)  # until one is back
+            elif engine.pace.has_queued:
+                behind.append(queued)
+            else:
+                # Nobody waits in it: its own queue has nothing to sort.
+                self._annotate(queued, engine, now_s, key=None)
+                self._predict_soon(queued)
+
+        self._fresh = behind
+        few = len(self.running) <= FEW
+        if len(behind) >= COMPANY or (behind and few):
+            self._annotate_behind()
+        elif behind and self._ordering is None:
+            self._ordering = self._loop.call_later(COMPANY_S, self._annotate_behind)
+
+    def _annotate_behind(self) -> None:
+        """Start those who were kept for company, in the order of the policy."""
+        if self._ordering is not None:
+            self._ordering.cancel()
+            self._ordering = None
+        fresh, now_s = self._take_fresh(), monotonic()
         if not fresh:
             return
-        config = self._config
-        self._give_keys(fresh, predict(fresh, self._predictor))
 
+        self._give_keys(fresh, predict(fresh, self._predictor))
         for queued in fresh:
-            engine = self._fleet.choose(queued.pool, now_s, full_too=True)
+            engine = self._fleet.choose(queued.pool, now_s, full_too=True, queued=queued)
             if engine is None:
-                self.queues[queued.pool].push(queued, now_s)  # until one is back
+                self._push(queued, now_s)  # until one is back
                 continue
-            fair = isinstance(config.policy, FairShares)
-            queued.priority = self._priorities.priority(
-                self._virtual.start_s(queued) if fair else queued.key,
-                arrival_unix_s=queued.arrival_s + self._anchor_s,
-                patience_s=config.fairness.patience_s,
-                larger_first=config.larger_first,
-            )
-            self._start(queued, engine, now_s)
+            is_fair = isinstance(self._config.policy, FairShares)
+            key = self._virtual.start_s(queued) if is_fair else queued.key
+            self._annotate(queued, engine, now_s, key=key)
+
+    def _annotate(
+        self, queued: QueuedRequest, engine: EngineState, now_s: float, *, key: float | None
+    ) -> None:
+        """Start ``queued`` with its ``key``, if it has one, as a number for the engine's queue."""
+        config = self._config
+        queued.priority = self._priorities.priority(
+            key,
+            arrival_unix_s=queued.arrival_s + self._anchor_s,
+            patience_s=config.fairness.patience_s,
+            larger_first=config.larger_first,
+        )
+        self._start(queued, engine, now_s)
 
     def _start(self, queued: QueuedRequest, engine: EngineState, now_s: float) -> None:
         if queued.carrier is None:
@@ -311,6 +392,7 @@ class Dispatcher:
         self._last_start_s[pool] = now_s
         mean_s = self.start_interval_s.get(pool, interval_s)
         self.start_interval_s[pool] = INTERVAL_MEMORY * mean_s + (1 - INTERVAL_MEMORY) * interval_s
+        self._fleet.note_start(queued, engine)
         queued.carrier.start(engine)
 
     # predictions that are late

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headway.gateway.pools import STATIC, Endpoint
 from headway.gateway.scheduler.pace import EnginePace
+from headway.gateway.scheduler.prefixes import PrefixIndex
 from headway.schedule.view import ServiceTime
 
 FAILURES = 3  # incidents in a row, until an engine is left alone
@@ -97,8 +98,9 @@ class EngineState:
         breaker: keeps requests away while it fails.
         num_in_flight: requests that it has and has not answered.
         predicted_tokens: that those are predicted to produce in all.
+        prompt_tokens: of those that have no token of an answer yet, less what is cached of them.
+        prefixes: of prompts that it is believed to hold in its cache.
         healthy: whether the last health check went well.
-        models: entries of its ``/v1/models``, as it gave them.
         num_failed: attempts that failed.
 
     """
@@ -110,8 +112,12 @@ class EngineState:
         self.breaker = Breaker()
         self.num_in_flight = 0
         self.predicted_tokens = 0.0
+        self.prompt_tokens = 0.0
+        self.prefixes = PrefixIndex()
+        self._num_cached = 0.0  # tokens, as its counter stood at the last look
         self.healthy = True
-        self.models: list[dict[str, object]] = []
+        self._models: list[dict[str, object]] = []
+        self._model_names: frozenset[str] = frozenset()
         self.num_failed = 0
 
     def reconfigure(self, endpoint: Endpoint, expected: ServiceTime) -> None:
@@ -144,15 +150,36 @@ class EngineState:
         """Whether one more request would not wait in the engine."""
         return self.num_in_flight == 0 if self.is_static else self.num_in_flight < self.places
 
-    def may_serve(self, model: str) -> bool:
-        """Return whether it has ``model``, or may be hoped to."""
-        return not model or not self.models or any(m["id"] == model for m in self.models)
+    @property
+    def models(self) -> list[dict[str, object]]:
+        """Entries of its ``/v1/models``, as it gave them: models, and adapters of them."""
+        return self._models
 
-    def begin(self, tokens: float) -> None:
-        """One more request, predicted to produce ``tokens``, goes there."""
+    @models.setter
+    def models(self, entries: list[dict[str, object]]) -> None:
+        self._models = entries
+        self._model_names = frozenset(str(entry["id"]) for entry in entries)
+
+    def may_serve(self, model: str) -> bool:
+        """Return whether it has ``model``, or may be hoped to: it has not said what it has."""
+        return not model or not self._model_names or model in self._model_names
+
+    def begin(self, tokens: float, prompt_tokens: float = 0.0) -> None:
+        """One more request goes there.
+
+        Args:
+            tokens: that it is predicted to produce.
+            prompt_tokens: that must be computed first.
+
+        """
         self.num_in_flight += 1
         self.predicted_tokens += tokens
+        self.prompt_tokens += prompt_tokens
         self.breaker.begin()
+
+    def prefill(self, prompt_tokens: float) -> None:
+        """So many tokens of prompts are computed, or wanted no more."""
+        self.prompt_tokens = max(0.0, self.prompt_tokens - prompt_tokens)
 
     def finish(self, tokens: float, *, answered: bool) -> None:
         """It is over; ``answered`` tells that the engine works, otherwise nothing is told."""
@@ -175,7 +202,17 @@ class EngineState:
         else:
             self.breaker.pause(now_s + min(retry_after_s, MAX_PAUSE_S))
 
+    def note_cached(self, num_tokens: float) -> None:
+        """Its counter of tokens found in its prefix cache stands at ``num_tokens``."""
+        if num_tokens < self._num_cached:  # it has begun anew
+            self.prefixes.clear()
+        else:
+            self.prefixes.confirm(num_tokens - self._num_cached)
+        self._num_cached = num_tokens
+
     def note_health(self, is_good: bool, now_s: float) -> None:
-        """It was asked how it is."""
+        """It was asked how it is; what is down has forgotten its cache when it is back."""
         self.healthy = is_good
+        if not is_good:
+            self.prefixes.clear()
         self.breaker.note_health(is_good, now_s)

@@ -23,9 +23,18 @@ class Priorities:
         self._next = 0
 
     def priority(
-        self, key: float, *, arrival_unix_s: float, patience_s: float, larger_first: bool
+        self, key: float | None, *, arrival_unix_s: float, patience_s: float, larger_first: bool
     ) -> int:
-        """Return the priority of a request; smaller goes first unless ``larger_first``."""
+        """Return the priority of a request; smaller goes first unless ``larger_first``.
+
+        One without a ``key`` ranks in the middle.
+        """
+        rank = 0.5 if key is None else self._rank(key)
+        number = round(1e3 * (arrival_unix_s - EPOCH_UNIX_S + rank * patience_s))
+        return -number if larger_first else number
+
+    def _rank(self, key: float) -> float:
+        """Return the share of the last keys that are smaller than ``key``, which joins them."""
         recent = self._recent
         rank = sum(other < key for other in recent) / len(recent) if recent else 0.0
         if len(recent) < RECENT_KEYS:
@@ -33,9 +42,7 @@ class Priorities:
         else:
             recent[self._next % RECENT_KEYS] = key
             self._next += 1
-
-        number = round(1e3 * (arrival_unix_s - EPOCH_UNIX_S + rank * patience_s))
-        return -number if larger_first else number
+        return rank
 
 
 class VirtualClock:

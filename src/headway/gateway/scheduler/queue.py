@@ -1,7 +1,8 @@
 """The queue of a pool: ordered by a policy, shared between tenants, and nobody waits for ever.
 
 The policy gives a request its key once, when it arrives. Keys that fall along lines of different
-slope are sorted anew now and then, never longer than a fiftieth of the time.
+slope are sorted anew now and then, and so are those who can start in time
+(`headway.schedule.due`), who go before all others; never longer than a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
@@ -18,6 +19,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from headway.gateway.config import Fairness
+from headway.schedule.due import Dues
 
 RESORT_S = 0.1
 RESORT_PAUSE = 50  # pauses last so many times what sorting took
@@ -32,11 +34,15 @@ class Ticket:
         arrival_s: on the loop's clock.
         key, slope: the policy's; the smallest ``key + slope * now`` goes first.
         lane: the tenant, where tenants share; else empty.
+        kind: the model, where not every engine of the pool has it; else empty.
         work_s: predicted seconds of service.
         weight: of the tenant.
         number: in the order of arrival, among equal keys; 0 before it waits in a queue.
         waits: false once it has started or gone.
         charged_s: of virtual time to its lane, once it was started.
+        due_s: when it must start for its objectives to be met; infinite where it has none.
+        due_work_s: by how much it delays whoever starts after it.
+        value: what its start in time is worth.
 
     """
 
@@ -44,11 +50,15 @@ class Ticket:
     key: float = 0.0
     slope: float = 0.0
     lane: str = ""
+    kind: str = ""
     work_s: float = 1.0
     weight: float = 1.0
     number: int = 0
     waits: bool = True
     charged_s: float = 0.0
+    due_s: float = math.inf
+    due_work_s: float = 0.0
+    value: float = 1.0
 
     def rank(self, now_s: float) -> tuple[float, float, int]:
         """Return what the policy's order sorts by."""
@@ -59,8 +69,70 @@ Waiter = TypeVar("Waiter", bound=Ticket)
 
 
 @dataclass(slots=True)
+class _InTime(Generic[Waiter]):
+    """Those of a lane who can start in time, as Moore and Hodgson choose them.
+
+    Attributes:
+        dated: all who wait and are to start by some time.
+        chosen: of them, those who can; the next one last.
+
+    """
+
+    dated: list[Waiter] = field(default_factory=list)
+    chosen: list[Waiter] = field(default_factory=list)
+    is_fresh: bool = False
+    chosen_s: float = -math.inf
+    cost_s: float = 0.0
+
+    def add(self, ticket: Waiter) -> None:
+        """One more is to start by some time."""
+        self.dated.append(ticket)
+        self.is_fresh = False
+
+    def first(self, now_s: float, pace: float) -> Waiter | None:
+        """Return who must start first of those who can start in time; ``None`` if there is none.
+
+        ``pace`` seconds of work are done per second.
+        """
+        self._drop()
+        due_now = bool(self.chosen) and self.chosen[-1].due_s < now_s
+        if self.dated and (not self.is_fresh or due_now):
+            pause_s = min(RESORT_S, RESORT_PAUSE * self.cost_s)
+            if due_now or now_s - self.chosen_s >= pause_s:
+                self._choose(now_s, pace)
+        return self.chosen[-1] if self.chosen else None
+
+    def refuses(self, ticket: Waiter, now_s: float, pace: float) -> bool:
+        """Return whether ``ticket``, were it here, could not start in time beside the others."""
+        self._drop()
+        tickets = [*(other for other in self.dated if other.waits), ticket]
+        return not _dues(tickets).in_time(now_s, pace)[-1]
+
+    def _drop(self) -> None:
+        while self.chosen and not self.chosen[-1].waits:
+            self.chosen.pop()
+
+    def _choose(self, now_s: float, pace: float) -> None:
+        began_s = perf_counter()
+        self.dated = [ticket for ticket in self.dated if ticket.waits and ticket.due_s >= now_s]
+        in_time = _dues(self.dated).in_time(now_s, pace)
+        chosen = [ticket for ticket, is_in in zip(self.dated, in_time, strict=True) if is_in]
+        chosen.sort(key=lambda ticket: (ticket.due_s + ticket.due_work_s, ticket.number))
+        self.chosen = chosen[::-1]
+        self.is_fresh, self.chosen_s = True, now_s
+        self.cost_s = perf_counter() - began_s
+
+
+def _dues(tickets: Sequence[Ticket]) -> Dues:
+    columns = np.array(
+        [(ticket.due_s, ticket.due_work_s, ticket.value) for ticket in tickets]
+    ).reshape(-1, 3)
+    return Dues(columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+@dataclass(slots=True)
 class _Lane(Generic[Waiter]):
-    """One tenant's queue."""
+    """The queue of one tenant for one kind of engine."""
 
     heap: list[tuple[float, float, int, Waiter]] = field(default_factory=list)
     ordered: list[Waiter] = field(default_factory=list)  # the next one last
@@ -68,14 +140,17 @@ class _Lane(Generic[Waiter]):
     sort_cost_s: float = 0.0
     slope: float | None = None
     moving: bool = False
-    used_s: float = 0.0  # virtual time: seconds of service over weight
     count: int = 0
+    in_time: _InTime[Waiter] = field(default_factory=_InTime)
+    late_every: int = 0  # of the starts of those in time one goes to the others; 0 for none
+    starts_since_late: int = 0
 
     def push(self, ticket: Waiter, now_s: float) -> None:
         # Keys move against each other only where slopes differ.
         if self.count == 0:
             self.heap.clear()
             self.ordered.clear()
+            self.in_time = _InTime()
             self.slope, self.moving = ticket.slope, False
         elif ticket.slope != self.slope and not self.moving:
             self.moving = True
@@ -84,9 +159,22 @@ class _Lane(Generic[Waiter]):
         self.count += 1
         key = ticket.key + (ticket.slope * now_s if self.moving else 0.0)
         heapq.heappush(self.heap, (key, ticket.arrival_s, ticket.number, ticket))
+        if ticket.due_s < math.inf:
+            self.in_time.add(ticket)
 
-    def first(self, now_s: float) -> Waiter:
+    def first(self, now_s: float, pace: float) -> Waiter:
         """Return the policy's choice; there must be one."""
+        in_time = self.in_time.first(now_s, pace)
+        if in_time is None:
+            return self._first_of_rest(now_s)
+
+        self.starts_since_late += 1
+        if self.late_every and self.starts_since_late >= self.late_every:
+            self.starts_since_late = 0
+            return self._first_of_rest(now_s)
+        return in_time
+
+    def _first_of_rest(self, now_s: float) -> Waiter:
         if self.moving and now_s - self.sorted_s > max(RESORT_S, RESORT_PAUSE * self.sort_cost_s):
             self._sort(now_s)
         while self.heap and not self.heap[0][3].waits:
@@ -137,6 +225,8 @@ class PoolQueue(Generic[Waiter]):
 
     Attributes:
         fairness: who shares, and how long the policy alone decides.
+        late_every: of the starts of those who can be in time one goes to the others; 0 for none.
+        pace: seconds of work that are done per second.
         work_s: predicted seconds of service of all who wait.
 
     """
@@ -144,8 +234,11 @@ class PoolQueue(Generic[Waiter]):
     def __init__(self, fairness: Fairness) -> None:
         """Nobody waits yet."""
         self.fairness = fairness
+        self.late_every = 0
+        self.pace = 1.0
         self.work_s = 0.0
-        self._lanes: dict[str, _Lane[Waiter]] = {}
+        self._lanes: dict[tuple[str, str], _Lane[Waiter]] = {}  # by tenant and kind
+        self._used_s: dict[str, float] = {}  # virtual time of tenants: service over weight
         self._by_age: deque[Waiter] = deque()
         self._starts_since_oldest = 0
         self._number = 0
@@ -162,6 +255,18 @@ class PoolQueue(Generic[Waiter]):
         """Return all who wait as the policy orders them now."""
         return sorted(self, key=lambda ticket: ticket.rank(now_s))
 
+    def cannot_be_in_time(self, ticket: Waiter, now_s: float) -> bool:
+        """Return whether ``ticket``, were it here, could not start by the time that it must."""
+        if ticket.due_s == math.inf:
+            return False
+        lane = self._lanes.get((ticket.lane if self.fairness.shares else "", ticket.kind), _Lane())
+        return lane.in_time.refuses(ticket, now_s, self.pace)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until one more request would start, if all who wait went first."""
+        return self.work_s / self.pace
+
     def older_than(self, arrival_s: float) -> list[Waiter]:
         """Return those who came before ``arrival_s``, by age."""
         older: list[Waiter] = []
@@ -173,19 +278,23 @@ class PoolQueue(Generic[Waiter]):
 
     def push(self, ticket: Waiter, now_s: float) -> None:
         """Let ``ticket`` wait."""
-        name = ticket.lane if self.fairness.by_tenant else ""
-        lane = self._lanes.get(name)
+        tenant = ticket.lane if self.fairness.shares else ""
+        lane = self._lanes.get((tenant, ticket.kind))
         if lane is None:
-            lane = self._lanes[name] = _Lane()
+            lane = self._lanes[tenant, ticket.kind] = _Lane()
         if lane.count == 0:
             # Whoever was away has saved nothing up.
-            busy = [other.used_s for other in self._lanes.values() if other.count]
-            lane.used_s = max(lane.used_s, min(busy, default=lane.used_s))
+            busy = {name for (name, _), other in self._lanes.items() if other.count}
+            used_s = self._used_s.get(tenant, 0.0)
+            if tenant not in busy:
+                used_s = max(used_s, min((self._used_s[name] for name in busy), default=used_s))
+            self._used_s[tenant] = used_s
 
         self._number += 1
-        ticket.number, ticket.lane = self._number, name
+        ticket.number, ticket.lane = self._number, tenant
         self._count += 1
         self.work_s += ticket.work_s
+        lane.late_every = self.late_every
         lane.push(ticket, now_s)
 
         # Whoever has waited elsewhere before is older than those who came here first.
@@ -201,12 +310,13 @@ class PoolQueue(Generic[Waiter]):
         ticket.waits = False
         self._count -= 1
         self.work_s = self.work_s - ticket.work_s if self._count else 0.0
-        self._lanes[ticket.lane].count -= 1
+        self._lanes[ticket.lane, ticket.kind].count -= 1
 
         while self._by_age and not self._by_age[0].waits:
             self._by_age.popleft()
         if not self._count and len(self._lanes) > MAX_IDLE_LANES:
             self._lanes.clear()
+            self._used_s.clear()
 
     def move_out(self, condition: Callable[[Waiter], bool]) -> list[Waiter]:
         """Take out all who meet ``condition``, to wait elsewhere; return them by age."""
@@ -221,18 +331,27 @@ class PoolQueue(Generic[Waiter]):
             ticket.waits = True
         return movers
 
-    def pop(self, now_s: float) -> Waiter | None:
-        """Start the next one: the policy's choice, or the oldest, when it is its turn."""
+    def pop(self, now_s: float, may_go: Callable[[str], bool] = lambda kind: True) -> Waiter | None:
+        """Start the next one: the policy's choice, or the oldest, when it is its turn.
+
+        Only those whose kind ``may_go`` are considered.
+        """
         if not self._count:
             return None
+        lanes = [
+            (self._used_s[tenant], lane)
+            for (tenant, kind), lane in self._lanes.items()
+            if lane.count and may_go(kind)
+        ]
+        if not lanes:
+            return None
 
-        oldest = self._by_age[0]
+        ticket = oldest = next(ticket for ticket in self if may_go(ticket.kind))
         lost_patience = now_s - oldest.arrival_s >= self.fairness.patience_s
-        if lost_patience and self._starts_since_oldest >= self.fairness.oldest_every - 1:
-            ticket = oldest
-        else:
-            busy = (lane for lane in self._lanes.values() if lane.count)
-            ticket = min(busy, key=lambda lane: lane.used_s).first(now_s)
+        if not lost_patience or self._starts_since_oldest < self.fairness.oldest_every - 1:
+            least_s = min(used_s for used_s, _ in lanes)
+            firsts = [lane.first(now_s, self.pace) for used_s, lane in lanes if used_s == least_s]
+            ticket = min(firsts, key=lambda first: first.rank(now_s))
 
         self._starts_since_oldest = 0 if ticket is oldest else self._starts_since_oldest + 1
         self.start(ticket)
@@ -241,16 +360,15 @@ class PoolQueue(Generic[Waiter]):
     def start(self, ticket: Waiter) -> None:
         """Take out ``ticket`` at its lane's expense."""
         ticket.charged_s = ticket.work_s / ticket.weight
-        self._lanes[ticket.lane].used_s += ticket.charged_s
+        self._used_s[ticket.lane] += ticket.charged_s
         self.remove(ticket)
 
     def next_in_lane(self, ticket: Waiter, now_s: float, count: int) -> list[Waiter]:
         """Return who of the lane of ``ticket``, which has started, comes next; they stay."""
-        return self._lanes[ticket.lane].next(now_s, count)
+        return self._lanes[ticket.lane, ticket.kind].next(now_s, count)
 
     def settle(self, ticket: Waiter, work_s: float) -> None:
         """Charge ``work_s``, what ``ticket`` needed, in place of what was predicted; once."""
-        lane = self._lanes.get(ticket.lane)
-        if lane is not None and ticket.charged_s:
-            lane.used_s += work_s / ticket.weight - ticket.charged_s
+        if ticket.lane in self._used_s and ticket.charged_s:
+            self._used_s[ticket.lane] += work_s / ticket.weight - ticket.charged_s
             ticket.charged_s = 0.0

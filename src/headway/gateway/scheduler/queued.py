@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from headway.gateway.config import NO_CLASS, ServiceClass
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queue import Ticket
 from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
@@ -75,6 +76,11 @@ class QueuedRequest(Ticket):
         sent_s: when it was first sent to an engine.
         attempts: engines that it was sent to.
         tried: their addresses; the last attempt's is `engine_url`.
+        company: requests that the last engine had then, with this one.
+        service_class: that the client has named.
+        session: of the client's, whose requests go to one engine where that costs nothing.
+        blocks: of its prompt, see `headway.gateway.scheduler.prefixes`.
+        cached_tokens: of its prompt that the last engine was believed to hold.
         expected_tokens: the mean of its prediction; a guess until there is one.
         p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
         predicted_s: when the predictor began and ended with it, on the loop's clock.
@@ -82,9 +88,10 @@ class QueuedRequest(Ticket):
     """
 
     __slots__ = (
-        "api", "attempts", "carrier", "client_id", "engine_url", "expected_tokens", "home",
-        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request",
-        "sent_s", "stream", "text_characters", "tried",
+        "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
+        "engine_url", "expected_tokens", "home", "p50_tokens", "p90_tokens", "pinned", "pool",
+        "predicted_s", "priority", "request", "sent_s", "service_class", "session", "stream",
+        "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +103,8 @@ class QueuedRequest(Ticket):
         client_id: str = "",
         text_characters: int = 0,
         weight: float = 1.0,
+        session: str = "",
+        service_class: ServiceClass = NO_CLASS,
     ) -> None:
         """Wait from the arrival of ``request`` on, without a prediction yet."""
         super().__init__(request.arrival_s, lane=request.tenant, weight=weight)
@@ -113,11 +122,26 @@ class QueuedRequest(Ticket):
         self.attempts = 0
         self.tried: set[str] = set()
         self.engine_url = ""
+        self.company = 0
+        self.session = session
+        self.service_class = service_class
+        self.blocks: tuple[int, ...] = ()
+        self.cached_tokens = 0.0
 
-        self.expected_tokens = UNKNOWN_TOKENS
+        self.expected_tokens = min(UNKNOWN_TOKENS, request.max_tokens or UNKNOWN_TOKENS)
         self.p50_tokens: float | None = None
         self.p90_tokens: float | None = None
         self.predicted_s: tuple[float, float] | None = None
+
+    def has_outlived(self, now_s: float) -> bool:
+        """Return whether it has waited for longer than its class does."""
+        ttl_s = self.service_class.ttl_s
+        return ttl_s is not None and now_s - self.arrival_s > ttl_s
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Tokens of its prompt that its engine must compute."""
+        return max(0.0, self.request.prompt_tokens - self.cached_tokens)
 
     @property
     def ended(self) -> bool:
@@ -130,6 +154,7 @@ class QueuedRequest(Ticket):
         self.attempts += 1
         self.engine_url = engine.url
         self.tried.add(engine.url)
+        self.company = engine.num_in_flight
         if self.sent_s is None:
             self.sent_s = now_s
 
@@ -207,3 +232,9 @@ def give_keys(
     rows = zip(waiters, keys.key.tolist(), slopes.tolist(), view.service_s.tolist(), strict=True)
     for waiter, key, slope, work_s in rows:
         waiter.key, waiter.slope, waiter.work_s = key, slope, work_s
+    if (dues := keys.dues) is None:
+        return
+
+    columns = (dues.due_s.tolist(), dues.work_s.tolist(), dues.value.tolist())
+    for waiter, due_s, work_s, value in zip(waiters, *columns, strict=True):
+        waiter.due_s, waiter.due_work_s, waiter.value = due_s, work_s, value

@@ -17,18 +17,19 @@ from headway.gateway.scheduler.admission import Admission
 from headway.gateway.scheduler.dispatcher import Dispatcher
 from headway.gateway.scheduler.fleet import Fleet
 from headway.gateway.scheduler.ledger import Ledger
+from headway.gateway.scheduler.prefixes import blocks_of
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal, Unpredicted
 from headway.predict.prediction import MAX_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.record.entry import Entry
 from headway.record.store import Store
-from headway.schedule.route import LEAST_LOADED, Placement
+from headway.schedule.route import Placement
 from headway.workload.record import DONE
 from headway.workload.request import Request
 
 LEARN_S = 0.002  # lets a client's next request go before
 CHARACTERS_PER_TOKEN = 4.0  # until engines have counted
-CHARACTERS_STEP, MIN_CHARACTERS = 0.02, 40
+MIN_CHARACTERS_STEP, MIN_CHARACTERS = 0.02, 40
 SHUTTING_DOWN = Refusal(503, "the gateway is shutting down", "shutting_down", retry_after_s=1.0)
 QUEUE_FULL = Refusal(429, "too many requests wait already", "queue_full", retry_after_s=5.0)
 
@@ -54,7 +55,7 @@ class Scheduler:
         predictor: LengthPredictor | None = None,
         store: Store | None = None,
         *,
-        placement: Placement = LEAST_LOADED,
+        placement: Placement | None = None,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
         """Decide from `adopt` on."""
@@ -66,6 +67,7 @@ class Scheduler:
         self.admission = Admission(config)
         self.draining = False
         self.characters_per_token = CHARACTERS_PER_TOKEN
+        self._num_counted = 0  # prompts whose tokens an engine has told
         self._loop: asyncio.AbstractEventLoop
 
     def adopt(self, config: GatewayConfig) -> None:
@@ -103,6 +105,10 @@ class Scheduler:
             serving = (name for name in pools if self.fleet.may_serve(name, model))
             queued.pool = next(serving, pools[0])
         queued.home = queued.pool
+        if self.config.sharing.by_class:
+            queued.lane, queued.weight = queued.service_class.name, queued.service_class.weight
+        if len(self.fleet.engines) > 1:
+            queued.blocks = blocks_of(queued.request.prompt)
 
     def arrive(self, queued: QueuedRequest) -> None:
         """Let ``queued`` wait for its turn, which may be now."""
@@ -116,7 +122,7 @@ class Scheduler:
         self.admission.end(queued.request.tenant)
         entry = self.ledger.end(queued, outcome)
 
-        if queued.charged_s and self.config.sharing.by_tenant:
+        if queued.charged_s and self.config.sharing.shares:
             self.dispatcher.settle(queued, entry.prompt_tokens, entry.output_tokens)
         if outcome.status == DONE:
             self._learn(queued, outcome, entry)
@@ -127,23 +133,30 @@ class Scheduler:
     def _learn(self, queued: QueuedRequest, outcome: Outcome, entry: Entry) -> None:
         if outcome.prompt_tokens and queued.text_characters >= MIN_CHARACTERS:
             ratio = min(max(queued.text_characters / outcome.prompt_tokens, 0.5), 16.0)
-            self.characters_per_token += CHARACTERS_STEP * (ratio - self.characters_per_token)
+            self._num_counted += 1
+            step = max(MIN_CHARACTERS_STEP, 1 / (1 + self._num_counted))
+            self.characters_per_token += step * (ratio - self.characters_per_token)
 
         output_tokens = entry.output_tokens
         if 0 < output_tokens <= MAX_TOKENS:
             request = queued.request
             self._loop.call_later(LEARN_S, self.predictor.observe, request, output_tokens)
 
-        # Of a whole answer neither TTFT nor TPOT can be seen.
         engine = self.fleet.engines.get(queued.engine_url)
+        if engine is not None and outcome.cached_tokens is not None:
+            cached_tokens = outcome.cached_tokens
+            engine.prefixes.settle(queued.blocks, queued.cached_tokens, cached_tokens)
+
+        # Of a whole answer neither TTFT nor TPOT can be seen.
         sent_s, first_s, last_s = queued.sent_s, outcome.first_s, outcome.last_s
         if engine is None or not queued.stream:
             return
         if sent_s is None or first_s is None or last_s is None:
             return
         engine.pace.record_answer(
-            engine.num_in_flight + 1,
-            entry.prompt_tokens,
+            queued.company,
+            entry.prompt_tokens - (outcome.cached_tokens or 0),
             ttft_s=first_s - sent_s,
-            tpot_s=(last_s - first_s) / (output_tokens - 1) if output_tokens > 1 else None,
+            gaps_s=last_s - first_s,
+            tokens=output_tokens,
         )

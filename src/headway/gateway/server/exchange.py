@@ -65,19 +65,36 @@ class Attempt:
     """
 
     __slots__ = (
-        "_active", "_connecting", "_tokens", "answer", "backend", "began_s", "connection",
+        "_active", "_connecting", "_prompt_tokens", "_tokens", "answer", "backend", "began_s",
+        "connection",
     )  # fmt: skip
 
-    def __init__(self, backend: Backend, tokens: float, answer: Answer) -> None:
-        """Take a place in ``backend`` for an answer that is expected to have ``tokens``."""
+    def __init__(
+        self, backend: Backend, tokens: float, prompt_tokens: float, answer: Answer
+    ) -> None:
+        """Take a place in ``backend``.
+
+        Args:
+            backend: the engine.
+            tokens: that the answer is expected to have.
+            prompt_tokens: that must be computed first.
+            answer: what comes of it.
+
+        """
         self.backend = backend
         self.answer = answer
         self.connection: ClientConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._tokens = tokens
+        self._prompt_tokens = prompt_tokens
         self._active = True
         self.began_s = monotonic()
-        backend.state.begin(tokens)
+        backend.state.begin(tokens, prompt_tokens)
+
+    def prefill(self) -> None:
+        """Its prompt is computed, or wanted no more."""
+        self.backend.state.prefill(self._prompt_tokens)
+        self._prompt_tokens = 0.0
 
     def connect(self, task: asyncio.Task[None]) -> None:
         """``task`` opens its connection."""
@@ -100,6 +117,7 @@ class Attempt:
         if not self._active:
             return False
         self._active = False
+        self.prefill()
         self.backend.state.finish(self._tokens, answered=answered)
         return True
 
@@ -159,7 +177,8 @@ class Exchange:
             self._attempt.answer.detach()
         max_bytes = self._scheduler.config.limits.answer_bytes
         answer = Answer(self, self._reply, self.received.generation.api, max_bytes)
-        attempt = self._attempt = Attempt(backend, self.queued.expected_tokens, answer)
+        tokens, prompt_tokens = self.queued.expected_tokens, self.queued.uncached_tokens
+        attempt = self._attempt = Attempt(backend, tokens, prompt_tokens, answer)
 
         self.active_s = monotonic()
         self.queued.note_attempt(backend.state, self.active_s)
@@ -218,6 +237,7 @@ class Exchange:
     def answering(self) -> None:
         """The engine has begun to answer."""
         if self._attempt is not None:
+            self._attempt.prefill()
             self._attempt.backend.state.breaker.answering()
         self.phase = ANSWERING
         self.active_s = monotonic()

@@ -23,7 +23,7 @@ from headway.http.descriptors import UNLIMITED, Descriptors
 from headway.http.server import ServerConnection
 from headway.predict.predictor import LengthPredictor
 from headway.record.store import Store
-from headway.schedule.route import LEAST_LOADED, Placement
+from headway.schedule.route import Placement
 
 BACKLOG = 16_384
 SWEEP_S = 0.25
@@ -50,7 +50,7 @@ class Gateway:
         predictor: LengthPredictor | None = None,
         store: Store | None = None,
         *,
-        placement: Placement = LEAST_LOADED,
+        placement: Placement | None = None,
         unix_s: Callable[[], float] = time.time,
         descriptors: Descriptors = UNLIMITED,
         tracing: Tracing | None = None,
@@ -207,6 +207,11 @@ class Gateway:
     def _sweep_queue(self, pool: str, queue: PoolQueue[QueuedRequest], now_s: float) -> None:
         limits = self.config.timeouts
         _refuse(queue.older_than(now_s - limits.queue_s), QUEUE_TIMEOUT)
+
+        # Classes may be more impatient.
+        if any(each.ttl_s is not None for each in self.config.classes):
+            for exchange in _exchanges([q for q in queue if q.has_outlived(now_s)]):
+                exchange.time_out("its class waits no longer", "queue_timeout")
 
         # While no engine of the pool is up, patience is shorter.
         if self.scheduler.fleet.is_up(pool, now_s):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import replace
 
 from headway.errors import InputError
+from headway.gateway.config import ServiceClass
 from headway.workload.request import Slo
 
 HOP_BY_HOP = frozenset({
@@ -46,34 +46,27 @@ def forwarded_lines(
     )
 
 
-def objectives(headers: dict[bytes, bytes], classes: tuple[tuple[str, Slo], ...]) -> Slo:
-    """Return the objectives that ``headers`` name: a class, and single ones that replace its.
+def objectives(headers: dict[bytes, bytes], service_class: ServiceClass) -> Slo:
+    """Return the objectives of a request: its class's, but for single ones that ``headers`` name.
 
     Raises:
-        InputError: an unknown class, or an objective that is no number of milliseconds above 0.
+        InputError: an objective is no number of milliseconds above 0.
 
     """
-    slo = NO_OBJECTIVES
-    if class_name := headers.get(b"x-headway-class", b"").decode("latin-1"):
-        by_name = dict(classes)
-        if class_name not in by_name:
-            raise InputError(
-                f"unknown x-headway-class {class_name[:40]!r}; known are {sorted(by_name)}"
-            )
-        slo = by_name[class_name]
-
     own_s: dict[str, float] = {}
     for header, name in _OBJECTIVES:
         value = headers.get(header)
         if value is not None and name not in own_s:
             own_s[name] = _seconds(header, value)
+    slo = service_class.slo
     if not own_s:
         return slo
-    return replace(
-        slo,
+    return Slo(
         ttft_s=own_s.get("ttft_s", slo.ttft_s),
         tpot_s=own_s.get("tpot_s", slo.tpot_s),
         e2e_s=own_s.get("e2e_s", slo.e2e_s),
+        tier=slo.tier,
+        value=slo.value,
     )
 
 

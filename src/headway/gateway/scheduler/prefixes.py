@@ -1,0 +1,94 @@
+"""Which prefixes of prompts an engine holds in its cache, learned from what it was sent.
+
+A prompt is cut into blocks of characters, and each block's key hashes the block and the key before
+it, so that equal keys mean equal text up to there. What was sent is believed to be held, until it
+is the longest unused of more blocks than an engine keeps, until the engine is seen to be down, or
+until its own counts of cached tokens say otherwise: the belief is weighed by what they confirm.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+BLOCK_CHARACTERS = 256  # about 64 tokens
+MAX_PROMPT_BLOCKS = 2048
+MAX_HELD_BLOCKS = 31_250  # of one engine
+TRUST_MEMORY = 0.1  # weight of the latest count of cached tokens
+
+
+def blocks_of(text: str) -> tuple[int, ...]:
+    """Return the keys of the whole blocks of ``text``, of its first half million characters."""
+    end = min(len(text) // BLOCK_CHARACTERS, MAX_PROMPT_BLOCKS) * BLOCK_CHARACTERS
+    key = 0
+    keys: list[int] = []
+    for at in range(0, end, BLOCK_CHARACTERS):
+        key = hash((key, text[at : at + BLOCK_CHARACTERS]))
+        keys.append(key)
+    return tuple(keys)
+
+
+@dataclass(slots=True)
+class PrefixIndex:
+    """What one engine is believed to hold.
+
+    Attributes:
+        trust: share of the tokens believed to be cached that the engine's own counts confirm.
+
+    """
+
+    trust: float = 1.0
+    _held: OrderedDict[int, None] = field(default_factory=OrderedDict)  # the longest unused first
+    _num_expected: float = 0.0  # tokens believed to be cached, of requests since the last count
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def num_held(self, blocks: tuple[int, ...]) -> int:
+        """Return how many of the first ``blocks`` are held."""
+        # A block is held only where those before it are: halve the distance.
+        low, high = 0, len(blocks)
+        while low < high:
+            middle = (low + high) // 2
+            if blocks[middle] in self._held:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def add(self, blocks: tuple[int, ...]) -> None:
+        """The engine was sent a prompt of ``blocks``; the first of them are forgotten last."""
+        held = self._held
+        for key in reversed(blocks):
+            held[key] = None
+            held.move_to_end(key)
+        while len(held) > MAX_HELD_BLOCKS:
+            held.popitem(last=False)
+
+    def clear(self) -> None:
+        """The engine has begun anew."""
+        self._held.clear()
+        self._num_expected = 0.0
+
+    def expect(self, cached_tokens: float) -> None:
+        """A request was sent of which so many tokens are believed to be cached."""
+        self._num_expected += cached_tokens
+
+    def confirm(self, cached_tokens: float) -> None:
+        """The engine's counter has grown by ``cached_tokens`` since the last time."""
+        expected, self._num_expected = self._num_expected, 0.0
+        if expected > 0:
+            self._weigh(cached_tokens / expected)
+
+    def settle(self, blocks: tuple[int, ...], expected_tokens: float, cached_tokens: int) -> None:
+        """The engine says that ``cached_tokens`` of a prompt were cached, not as expected."""
+        if expected_tokens <= 0:
+            return
+        self._weigh(cached_tokens / expected_tokens)
+        if cached_tokens < 0.5 * expected_tokens:
+            # It was evicted since; what was computed now is held again, and newer than all.
+            self.trust = min(self.trust, 0.9)
+            self.add(blocks)
+
+    def _weigh(self, share: float) -> None:
+        self.trust += TRUST_MEMORY * (min(share, 1.0) - self.trust)
