@@ -11,6 +11,7 @@ from hypothesis import settings
 from headway.dtypes import DType
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster, Link
+from headway.hardware.price import Price
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention, LatentAttention
 from headway.model.ffn import DenseFfn, MoeFfn
@@ -36,7 +37,7 @@ def h100() -> Cluster:
         "test-h100", "nvidia", 80e9, 3e12, {DType.BF16: 1e15, DType.FP8: 2e15}, 700.0
     )
     links = (Link("near", 450e9, 0.6e-6, 8), Link("far", 50e9, 5e-6, 4096))
-    return Cluster(chip, 1024, links, 2.0)
+    return Cluster(chip, 1024, links, Price(2.0))
 
 
 @pytest.fixture(scope="session")

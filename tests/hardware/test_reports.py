@@ -41,7 +41,7 @@ def test_prices_rise_and_name_their_source() -> None:
     stated = [price for price in prices if price is not None]
     assert stated == sorted(stated)
     assert prices[: len(stated)] == stated
-    assert all(row.source and row.date and row.terms for row in rows[: len(stated)])
+    assert all(row.source and row.date and row.kind for row in rows[: len(stated)])
     assert {row.accelerator for row in rows[len(stated) :]} >= {"h20", "groq-lpu"}
 
 

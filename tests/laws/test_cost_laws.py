@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headway.dtypes import DType
 from headway.hardware.accelerator import EXCHANGES, Accelerator
 from headway.hardware.cluster import Cluster, Link
+from headway.hardware.price import Price
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import (
     Attention,
@@ -73,7 +74,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
     )
     near = Link("near", draw(st.floats(1e10, 1e12)), draw(st.floats(1e-8, 1e-5)), 8)
     far = Link("far", draw(st.floats(1e9, near.bandwidth_bytes_per_s)), near.latency_s * 8, 1024)
-    return Cluster(chip, 1024, (near, far), 2.0)
+    return Cluster(chip, 1024, (near, far), Price(2.0))
 
 
 @st.composite

@@ -18,9 +18,11 @@ from headway.cli.options import (
     length_options,
     precision_option,
     price_option,
+    prices_option,
     together,
 )
 from headway.cli.show import show
+from headway.hardware.price import find_prices
 from headway.ideal.compare import Footing, RequestLengths, ideal_report, read_requests
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,6 +35,7 @@ OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--accelerators", type=COUNT, help="Of each model. Default: as few as hold it."),
     precision_option,
     price_option,
+    prices_option,
     engine_option(),
     click.option("--lengths", "path", type=FILE, metavar="FILE", help=REQUESTS_HELP),
     length_options(prompt="512", output="64"),
@@ -50,6 +53,7 @@ def footing_options(command: Command) -> Command:
         accelerators: int | None,
         precision: str | None,
         price: float | None,
+        prices: str | None,
         engine: str | None,
         path: Path | None,
         prompt: int,
@@ -58,7 +62,7 @@ def footing_options(command: Command) -> Command:
         **others: Any,
     ) -> Any:
         footing = Footing(
-            clusters=find_clusters(on, price),
+            clusters=find_clusters(on, price, find_prices(prices)),
             requests=read_requests(path) if path else (RequestLengths(prompt, output),),
             engine=engine,
             precision=precision,

@@ -73,7 +73,12 @@ demand_option = click.option(
     "--demand", type=NUMBER, help="The most output tokens per second that one engine can sell."
 )
 price_option = click.option(
-    "--price", type=NUMBER, help="$ per accelerator-hour, instead of the catalogue's."
+    "--price", type=NUMBER, help="$ per accelerator-hour, instead of a quote."
+)
+prices_option = click.option(
+    "--prices",
+    metavar="FILE|KIND",
+    help="A file of quotes on those that ship, or a kind: on-demand, reserved, spot, owned.",
 )
 calibration_option = click.option(
     "--calibration", type=FILE, metavar="FILE", help="A file of headway calibrate, on what ships."

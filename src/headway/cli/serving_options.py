@@ -25,11 +25,13 @@ from headway.cli.options import (
     on_option,
     precision_option,
     price_option,
+    prices_option,
 )
 from headway.errors import InputError
 from headway.frontier.question import Question
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import find_prices
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
@@ -54,6 +56,7 @@ class PlaceOptions:
     engine: str | None
     calibration: Path | None
     price: float | None
+    prices: str | None
     speculate: str | None
     acceptance: float | None
     bonus_token: bool
@@ -66,7 +69,7 @@ class PlaceOptions:
     @property
     def clusters(self) -> tuple[Cluster, ...]:
         """The accelerators, in the order in which they were named."""
-        return find_clusters(self.on, self.price)
+        return find_clusters(self.on, self.price, find_prices(self.prices))
 
     @property
     def cluster(self) -> Cluster:
@@ -114,6 +117,7 @@ place_options = as_object(
         engine_option(),
         calibration_option,
         price_option,
+        prices_option,
         click.option(
             "--speculate", metavar="DRAFT", help="Draft model, or mtp for the model's own heads."
         ),

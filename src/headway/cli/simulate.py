@@ -16,10 +16,12 @@ from headway.cli.options import (
     engine_option,
     precision_option,
     price_option,
+    prices_option,
     refuse_given,
     slo_option,
 )
 from headway.cli.show import show
+from headway.hardware.price import find_prices
 from headway.sim.breakdown import explain_request
 from headway.sim.experiment import EXECUTORS
 from headway.sim.predictions import parse_predictions
@@ -59,6 +61,7 @@ IN_A_SCENARIO = (
 )
 @calibration_option
 @price_option
+@prices_option
 @click.option("--replicas", type=COUNT, default="1", help="Of each deployment.")
 @click.option("--policy", default="fcfs", metavar="NAMES", help="Orders.")
 @click.option(
@@ -111,6 +114,7 @@ def simulate(
     operators: Path | None,
     calibration: Path | None,
     price: float | None,
+    prices: str | None,
     replicas: int,
     policy: str,
     predictor: str,
@@ -152,6 +156,7 @@ def simulate(
                     calibration=None if calibration is None else read_calibration(calibration),
                     operators=operators,
                     usd_per_accelerator_hour=price,
+                    prices=find_prices(prices),
                 ),
                 replicas=replicas,
                 max_num_seqs=max_num_seqs,

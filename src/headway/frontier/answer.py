@@ -13,6 +13,7 @@ from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import unlike_kinds
 from headway.hardware.stacks import check_stack
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
@@ -155,7 +156,7 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
         question=question_of(question, clusters),
         rows=tuple(marked_rows),
         marks=marks,
-        notes=(*NOTES, *dict.fromkeys(notes)),
+        notes=(*NOTES, *dict.fromkeys(notes), *_price_notes(rows, clusters)),
         sources=sources,
         charts=(FRONTIER_CHART,),
     )
@@ -241,6 +242,14 @@ def _precision_notes(question: Question, cluster: Cluster) -> Iterator[str]:
     computed = native(precision, cluster.accelerator)
     if computed != precision:
         yield f"{cluster.name} runs {precision} as {computed} (weights/activations/KV cache)"
+
+
+def _price_notes(rows: Sequence[ServingRow], clusters: Sequence[Cluster]) -> Iterator[str]:
+    """Mark a comparison of, say, prices on demand with one of a rental for three years."""
+    names = {row.accelerator for row in rows}
+    sentence = unlike_kinds({c.name: c.price for c in clusters if c.name in names})
+    if sentence is not None:
+        yield sentence
 
 
 def _title(question: Question, clusters: Sequence[Cluster]) -> str:

@@ -68,6 +68,7 @@ def possible_report(
         question=question_of(question, [cluster])
         | {"tok_per_s_per_user": tok_per_s, "usd_per_mtok_output": usd_per_mtok_output},
         rows=(verdict,),
+        notes=() if cluster.price is None else (f"{cluster.name}: {cluster.price}",),
         sources=cluster.citations,
     )
 

@@ -76,7 +76,10 @@ def what_if(question: Question, cluster: Cluster, target: Target) -> Report[Chan
 
     """
     rows = list(changes(question, cluster, target))
-    notes = ["each row alone is enough; the model's shape stays, wider and deeper alike"]
+    notes = [
+        "each row alone is enough; the model's shape stays, wider and deeper alike",
+        f"{cluster.name}: {cluster.price}",
+    ]
     try:
         model = largest(question, cluster, target)
         rows.append(_model_change(question.model, model))

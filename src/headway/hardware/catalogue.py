@@ -18,6 +18,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import Citation
 from headway.hardware.cluster import Cluster
 from headway.hardware.cluster_file import cluster_of_text, read_cluster
+from headway.hardware.price import PriceBook, shipped_prices
 
 ALL = "all"
 _ROOM = Path(__file__).parent
@@ -72,14 +73,17 @@ def find_entry(name: str) -> Entry:
     raise UnknownNameError("hardware", name, (*_stems(), *aliases, *instances()))
 
 
-def find_cluster(text: str, usd_per_hour: float | None = None) -> Cluster:
+def find_cluster(
+    text: str, usd_per_hour: float | None = None, prices: PriceBook | None = None
+) -> Cluster:
     """Return the accelerators that ``text`` names, as many as their outermost link connects.
 
     Args:
         text: a catalogue name or alias (``h100``), the path of a user's own file (``my_chip.toml``:
             what ends in ``.toml`` or holds a slash), or the name of a cloud's instance
             (``p5.48xlarge``), in any case. A number before it says how many there are (``8xH100``).
-        usd_per_hour: price of one accelerator for an hour, instead of the catalogue's.
+        usd_per_hour: price of one accelerator for an hour, instead of a quote.
+        prices: quotes, instead of those that come with Headway.
 
     Raises:
         UnknownNameError: no entry has that name or alias; the message carries the nearest names.
@@ -101,10 +105,17 @@ def find_cluster(text: str, usd_per_hour: float | None = None) -> Cluster:
                 f"{cluster.name} connect 1 to {domain_size:,}"
             )
         cluster = cluster.of(count)
-    return cluster if usd_per_hour is None else cluster.at_price(usd_per_hour)
+    if usd_per_hour is not None:
+        return cluster.at_price(usd_per_hour)
+    # The price in a file of one's own gives way to quotes that were asked for, and to no others.
+    if prices is None and cluster.price is not None:
+        return cluster
+    return cluster.at_price((prices or shipped_prices()).usual(cluster.name) or cluster.price)
 
 
-def find_clusters(text: str, usd_per_hour: float | None = None) -> tuple[Cluster, ...]:
+def find_clusters(
+    text: str, usd_per_hour: float | None = None, prices: PriceBook | None = None
+) -> tuple[Cluster, ...]:
     """Return the clusters that a list names: ``h100,8xh200,my_chip.toml``, or ``all`` there are.
 
     A folder stands for all TOML files in it. The arguments and errors are those of `find_cluster`.
@@ -120,7 +131,7 @@ def find_clusters(text: str, usd_per_hour: float | None = None) -> tuple[Cluster
 
     if not cluster_names:
         raise InputError(f"give at least one accelerator, such as h100,mi300x, not {text[:40]!r}")
-    return tuple(find_cluster(name, usd_per_hour) for name in dict.fromkeys(cluster_names))
+    return tuple(find_cluster(name, usd_per_hour, prices) for name in dict.fromkeys(cluster_names))
 
 
 @cache

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from headway.errors import InputError
 from headway.hardware.accelerator import Accelerator, Citation, fields_to_pickle
+from headway.hardware.price import Price
 from headway.units import HOUR_S, check_positive
 
 
@@ -40,14 +41,14 @@ class Link:
 class Cluster:
     """Up to ``num_accelerators`` alike accelerators, their links from the inside out, their price.
 
-    ``usd_per_accelerator_hour`` is ``None`` where no price was found: costs then raise.
-    ``sources`` holds the citations of links and price.
+    ``price`` is ``None`` where nobody quotes one: costs then raise. ``sources`` holds the citations
+    of links.
     """
 
     accelerator: Accelerator
     num_accelerators: int
     links: tuple[Link, ...]
-    usd_per_accelerator_hour: float | None
+    price: Price | None
     sources: Mapping[str, Citation] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -59,9 +60,6 @@ class Cluster:
             raise InputError(
                 "links must be given from the inside out, each domain larger than the last"
             )
-        if self.usd_per_accelerator_hour is not None:
-            _check_price(self.usd_per_accelerator_hour)
-
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 
     def __reduce__(self) -> tuple[type[Cluster], tuple[object, ...]]:
@@ -73,6 +71,11 @@ class Cluster:
         return self.accelerator.name
 
     @property
+    def usd_per_accelerator_hour(self) -> float | None:
+        """Price of one accelerator for one hour; ``None`` where none is known."""
+        return None if self.price is None else self.price.usd_per_accelerator_hour
+
+    @property
     def usd_per_accelerator_s(self) -> float:
         """Price of one accelerator for one second; raise `InputError` where none is known."""
         if self.usd_per_accelerator_hour is None:
@@ -82,10 +85,12 @@ class Cluster:
     @property
     def citations(self) -> dict[str, str]:
         """Where every number of accelerator, links and price was read."""
+        cited = {**self.accelerator.sources, **self.sources}
+        if self.price is not None and self.price.citation is not None:
+            cited["usd_per_accelerator_hour"] = self.price.citation
         return {
             f"{self.name} {what}": f"{citation.url} ({citation.date})"
-            for sources in (self.accelerator.sources, self.sources)
-            for what, citation in sources.items()
+            for what, citation in cited.items()
         }
 
     @property
@@ -93,15 +98,10 @@ class Cluster:
         """How many accelerators the links connect, or ``num_accelerators`` if that is fewer."""
         return min(self.num_accelerators, self.links[-1].domain_size)
 
-    def at_price(self, usd_per_accelerator_hour: float) -> Cluster:
-        """Return the same cluster at another price."""
-        _check_price(usd_per_accelerator_hour)
-        return replace(self, usd_per_accelerator_hour=usd_per_accelerator_hour)
+    def at_price(self, price: Price | float | None) -> Cluster:
+        """Return the same cluster at another price, a quote or dollars per accelerator-hour."""
+        return replace(self, price=Price(price) if isinstance(price, int | float) else price)
 
     def of(self, num_accelerators: int) -> Cluster:
         """Return the same cluster with another number of accelerators."""
         return replace(self, num_accelerators=num_accelerators)
-
-
-def _check_price(usd_per_accelerator_hour: float) -> None:
-    check_positive(usd_per_accelerator_hour, "price in $ per accelerator-hour", maximum=1e6)

@@ -15,6 +15,7 @@ from headway.dtypes import DType
 from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import EXCHANGES, Accelerator, Citation
 from headway.hardware.cluster import Cluster, Link
+from headway.hardware.price import Price
 from headway.units import GB, GIB, TFLOPS, US
 from headway.user_file import parse_toml, read_text
 
@@ -81,12 +82,14 @@ def cluster_of_text(text: str, where: str) -> Cluster:
 
     accelerator, links = _accelerator(chip), _links(content["links"], outside)
     usd_per_hour = outside.number_or_none("price_usd_per_hour")
+    citation = outside.sources.pop("usd_per_accelerator_hour", None)
+    price = None if usd_per_hour is None else Price(usd_per_hour, citation=citation)
     try:
         return Cluster(
             accelerator=accelerator,
             num_accelerators=links[-1].domain_size,
             links=links,
-            usd_per_accelerator_hour=usd_per_hour,
+            price=price,
             sources=outside.sources,
         )
     except InputError as error:

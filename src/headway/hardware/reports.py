@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from headway.dtypes import DType
 from headway.hardware.accelerator import Citation
 from headway.hardware.catalogue import entries, find_cluster, instances
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import Price, PriceBook, shipped_prices
 from headway.hardware.stacks import stacks
 from headway.report.column import column
 from headway.report.fact import Fact
 from headway.report.report import Report
 from headway.units import GB, GIB, TFLOPS, US
-
-PRICE = "usd_per_accelerator_hour"
 
 
 def _rate(dtype: str) -> float | None:
@@ -62,8 +61,16 @@ class PriceRow:
 
     accelerator: str = column("accelerator", "name in the catalogue")
     usd_per_accelerator_hour: float | None = column("$/h", "price of one for an hour")
-    terms: str | None = column("terms", "how it is sold, and by whom")
+    kind: str | None = column("kind", "on demand, reserved, spot or owned")
+    term_months: int | None = column("months", "of a reservation")
+    provider: str | None = column("provider", "who asks for it")
+    region: str | None = column("region", "where", detail=True)
+    is_usual: bool = column("usual", "whether answers take this one")
+    over_shipped: float | None = column(
+        "of ours", "over the usual price that comes with Headway, for prices of a file of one's own"
+    )
     date: str | None = column("date", "when the source was read, or its own date")
+    note: str | None = column("note", "what the source says besides", detail=True)
     source: str | None = column("source", "where it was read")
 
 
@@ -101,28 +108,56 @@ def accelerators_report(clusters: Iterable[Cluster]) -> Report[AcceleratorRow]:
     return Report(kind="accelerators", title=title, question={}, rows=rows)
 
 
-def prices_report(clusters: Iterable[Cluster]) -> Report[PriceRow]:
-    """Return the price of each of ``clusters``, the cheapest first, with its source."""
-    rows = []
+def prices_report(clusters: Iterable[Cluster], prices: PriceBook | None = None) -> Report[PriceRow]:
+    """Return every quote for each of ``clusters``, the cheapest first, with its source.
+
+    Args:
+        clusters: at the price that answers take.
+        prices: the book of the quotes; by default the one that comes with Headway, which others
+            are compared with.
+
+    """
+    book, rows = prices or shipped_prices(), []
     for cluster in clusters:
-        citation = cluster.sources.get(PRICE)
-        rows.append(
-            PriceRow(
-                accelerator=cluster.name,
-                usd_per_accelerator_hour=cluster.usd_per_accelerator_hour,
-                terms=citation.note if citation else None,
-                date=citation.date if citation else None,
-                source=citation.url if citation else None,
-            )
-        )
+        quotes = book.prices_of(cluster.name) or ((cluster.price,) if cluster.price else ())
+        rows += [_price_row(cluster, price) for price in quotes or (None,)]
 
     rows.sort(key=lambda row: row.usd_per_accelerator_hour or float("inf"))
+    days = sorted(row.date for row in rows if row.date)
+    span = f", read from {days[0]} to {days[-1]}" if days else ""
     return Report(
         kind="prices",
-        title="what one accelerator costs for an hour, the cheapest first",
+        title=f"what one accelerator costs for an hour, the cheapest first{span}",
         question={},
         rows=tuple(rows),
-        notes=("list prices of one provider each; give your own with --price",),
+        notes=(
+            "answers take the usual price; give your own with --price, a file of quotes or a kind "
+            "such as spot with --prices",
+        ),
+    )
+
+
+def _price_row(cluster: Cluster, price: Price | None) -> PriceRow:
+    if price is None:
+        nothing = dict.fromkeys(f.name for f in fields(PriceRow))
+        return PriceRow(**{**nothing, "accelerator": cluster.name, "is_usual": False})
+
+    ours = shipped_prices().usual(cluster.name)
+    is_ours = price in shipped_prices().prices_of(cluster.name)
+    ratio = price.usd_per_accelerator_hour / ours.usd_per_accelerator_hour if ours else None
+    citation = price.citation
+    return PriceRow(
+        accelerator=cluster.name,
+        usd_per_accelerator_hour=price.usd_per_accelerator_hour,
+        kind=price.kind,
+        term_months=price.term_months or None,
+        provider=price.provider or None,
+        region=price.region or None,
+        is_usual=price == cluster.price,
+        over_shipped=None if is_ours else ratio,
+        date=citation.date if citation else None,
+        note=citation.note or None if citation else None,
+        source=citation.url if citation else None,
     )
 
 
@@ -230,9 +265,9 @@ def _facts(cluster: Cluster) -> Iterator[Fact]:
             f"{link.latency_s / US:g} us a hop, among {link.domain_size:,}"
         )
         yield _fact(f"link {i + 1}", text, outside.get(f"links.{i}.bandwidth_bytes_per_s"))
-    if cluster.usd_per_accelerator_hour is not None:
-        price = f"${cluster.usd_per_accelerator_hour:g} an hour"
-        yield _fact("price", price, outside.get(PRICE))
+    if cluster.price is not None:
+        price = f"${cluster.price.usd_per_accelerator_hour:g} an hour, {cluster.price.terms}"
+        yield _fact("price", price, cluster.price.citation)
 
 
 def _fact(what: str, value: str, citation: Citation | None) -> Fact:

@@ -12,6 +12,7 @@ import numpy as np
 
 from headway.errors import InputError, reason
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import unlike_kinds
 from headway.ideal.attribute import PartRow, RuntimeModel, endpoint_report
 from headway.ideal.estimator import fit_requests
 from headway.ideal.reference import Reference, idealize
@@ -150,7 +151,7 @@ def ideal_report(
     ]
 
     clusters = [reference.deployment.cluster for reference in references]
-    prices = {c.name: c.sources.get("usd_per_accelerator_hour") for c in clusters}
+    prices = {c.name: c.price.citation for c in clusters if c.price is not None}
     return Report(
         kind="ideal",
         title="Idealized runtime: each request alone on its accelerators",
@@ -302,6 +303,11 @@ def _notes(references: Sequence[Reference], profiles: Sized) -> tuple[str, ...]:
 
     if references:
         notes.append("joules are of all accelerators at modelled power; their range holds 80%")
+    prices = {r.deployment.cluster.name: r.deployment.cluster.price for r in references}
+    notes += [f"{name}: {price}" for name, price in prices.items() if price is not None]
+    sentence = unlike_kinds(prices)
+    if sentence is not None:
+        notes.append(sentence)
     if references and profiles:
         notes.append("passes alone, as profiles are: what an engine adds to a request is left out")
     return tuple(notes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster, Link
+from headway.hardware.price import unlike_kinds
 from headway.money.tariff import Tariff
 from headway.report.column import Value, column
 from headway.report.estimate import Estimate
@@ -346,6 +347,15 @@ def _loop(load: Load) -> ClosedLoop:
     return load.at(load.concurrency)
 
 
+def _prices(stages: TwoStages) -> tuple[str, ...]:
+    """Say what the accelerators of both stages cost, and whether their prices are of one kind."""
+    clusters = (stages.prefill.deployment.cluster, stages.decode.deployment.cluster)
+    prices = {cluster.name: cluster.price for cluster in clusters}
+    notes = [f"{name}: {price}" for name, price in prices.items() if price is not None]
+    unlike = unlike_kinds(prices)
+    return (*notes, unlike) if unlike else tuple(notes)
+
+
 def _report(
     stages: TwoStages, load: Load, rows: Sequence[DisaggregatedRow], marks: dict[str, int]
 ) -> Report[DisaggregatedRow]:
@@ -357,7 +367,7 @@ def _report(
         question=_question(stages, load),
         rows=tuple(rows),
         marks=marks,
-        notes=(*NOTES, f"basis {served.basis.value}: {words}"),
+        notes=(*NOTES, *_prices(stages), f"basis {served.basis.value}: {words}"),
         sources=sources_of(stages.decode.deployment),
     )
 

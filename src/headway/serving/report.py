@@ -79,6 +79,8 @@ def sources_of(deployment: Deployment) -> dict[str, str]:
 def notes_of(served: ServingEstimate) -> Iterator[str]:
     """Yield what a reader must know besides the numbers of one deployment."""
     cluster = served.deployment.cluster.name
+    if served.deployment.cluster.price is not None:
+        yield f"{cluster}: {served.deployment.cluster.price}"
     yield f"{cluster}: basis {served.basis.value}; {served.doubt.words}"
     queued = served.shape.seats < served.shape.concurrency
     if np.any(queued):

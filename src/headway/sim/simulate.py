@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def simulate_scenario(
         question=question_of(study),
         rows=rows,
         marks={"lowest mean": lowest},
-        notes=(*_notes(study), *_unfinished(rows)),
+        notes=(*_notes(study), *_prices(scenario), *_unfinished(rows)),
         sources={"workload": scenario.workload.citation},
     )
 
@@ -215,6 +215,14 @@ def _notes(study: Study) -> tuple[str, ...]:
     if experiment.batch is not None:
         notes.append("a static batch answers as a whole: its first token comes with its last")
     return (*notes, *study.remarks)
+
+
+def _prices(scenario: Scenario) -> Iterator[str]:
+    """Say what the accelerators of every pool cost, and by whose quote."""
+    clusters = {pool.deployment.cluster.name: pool.deployment.cluster for pool in scenario.pools}
+    for name, cluster in clusters.items():
+        if cluster.price is not None:
+            yield f"{name}: {cluster.price}"
 
 
 def _prediction_note(predictions: Predictions) -> str:

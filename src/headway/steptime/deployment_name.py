@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
+from headway.hardware.price import PriceBook
 from headway.model.catalogue import find_model
 from headway.steptime.calibration import NO_ENGINE, Calibration, engine_named
 from headway.steptime.deployment import Deployment
@@ -28,6 +29,7 @@ def parse_deployment(
     calibration: Calibration | None = None,
     operators: Path | None = None,
     usd_per_accelerator_hour: float | None = None,
+    prices: PriceBook | None = None,
 ) -> Deployment:
     """Return the deployment called ``text``.
 
@@ -39,7 +41,8 @@ def parse_deployment(
             sheet alone; by default vllm where it was measured, unless ``operators`` are given.
         calibration: what was measured of engines; what ships with Headway by default.
         operators: folder of measured operators, whose sums are the step times instead.
-        usd_per_accelerator_hour: the price, instead of the catalogue's.
+        usd_per_accelerator_hour: the price, instead of a quote.
+        prices: quotes, instead of those that come with Headway.
 
     Raises:
         InputError: the text is not of this form, a name in it is not known, or the layout takes
@@ -60,9 +63,7 @@ def parse_deployment(
             f"{text!r} has {count}; make them equal, or leave one of them out"
         )
 
-    cluster = find_cluster(match["hardware"])
-    if usd_per_accelerator_hour is not None:
-        cluster = cluster.at_price(usd_per_accelerator_hour)
+    cluster = find_cluster(match["hardware"], usd_per_accelerator_hour, prices)
     if engine is None and operators is not None:
         engine = NO_ENGINE
     deployment = Deployment(
