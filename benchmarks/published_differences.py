@@ -21,6 +21,7 @@ from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.search import concurrencies
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import Price
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import GroupedQueryAttention
 from headway.model.catalogue import find_model, find_precision
@@ -154,7 +155,7 @@ def _published_chip(cluster: Cluster) -> Cluster:
             memory_bandwidth_bytes_per_s=own.memory_bandwidth_bytes_per_s,
             memory_bytes=own.memory_bytes,
         ),
-        usd_per_accelerator_hour=own.usd_per_hour,
+        price=Price(own.usd_per_hour),
     )
 
 

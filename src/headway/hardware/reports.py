@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from headway.dtypes import DType
 from headway.hardware.accelerator import Citation
@@ -60,8 +60,8 @@ class PriceRow:
     """What one accelerator costs, from whom, and when that was read."""
 
     accelerator: str = column("accelerator", "name in the catalogue")
-    usd_per_accelerator_hour: float | None = column("$/h", "price of one for an hour")
-    kind: str | None = column("kind", "on demand, reserved, spot or owned")
+    usd_per_accelerator_hour: float = column("$/h", "price of one for an hour")
+    kind: str = column("kind", "on demand, reserved, spot or owned")
     term_months: int | None = column("months", "of a reservation")
     provider: str | None = column("provider", "who asks for it")
     region: str | None = column("region", "where", detail=True)
@@ -117,12 +117,20 @@ def prices_report(clusters: Iterable[Cluster], prices: PriceBook | None = None) 
             are compared with.
 
     """
-    book, rows = prices or shipped_prices(), []
+    book, rows, unpriced = prices or shipped_prices(), [], []
     for cluster in clusters:
         quotes = book.prices_of(cluster.name) or ((cluster.price,) if cluster.price else ())
-        rows += [_price_row(cluster, price) for price in quotes or (None,)]
+        rows += [_price_row(cluster, price) for price in quotes]
+        if not quotes:
+            unpriced.append(cluster.name)
 
-    rows.sort(key=lambda row: row.usd_per_accelerator_hour or float("inf"))
+    rows.sort(key=lambda row: row.usd_per_accelerator_hour)
+    notes = [
+        "answers take the usual price; give your own with --price, a file of quotes or a kind such "
+        "as spot with --prices"
+    ]
+    if unpriced:
+        notes.append(f"no price is known for {', '.join(unpriced)}")
     days = sorted(row.date for row in rows if row.date)
     span = f", read from {days[0]} to {days[-1]}" if days else ""
     return Report(
@@ -130,18 +138,11 @@ def prices_report(clusters: Iterable[Cluster], prices: PriceBook | None = None) 
         title=f"what one accelerator costs for an hour, the cheapest first{span}",
         question={},
         rows=tuple(rows),
-        notes=(
-            "answers take the usual price; give your own with --price, a file of quotes or a kind "
-            "such as spot with --prices",
-        ),
+        notes=tuple(notes),
     )
 
 
-def _price_row(cluster: Cluster, price: Price | None) -> PriceRow:
-    if price is None:
-        nothing = dict.fromkeys(f.name for f in fields(PriceRow))
-        return PriceRow(**{**nothing, "accelerator": cluster.name, "is_usual": False})
-
+def _price_row(cluster: Cluster, price: Price) -> PriceRow:
     ours = shipped_prices().usual(cluster.name)
     is_ours = price in shipped_prices().prices_of(cluster.name)
     ratio = price.usd_per_accelerator_hour / ours.usd_per_accelerator_hour if ours else None
