@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from headway.errors import InputError, UnknownNameError, reason
 
 MAX_BYTES = 10_000_000
+MAX_WHOLE = 2**63
 Value = TypeVar("Value")
 _WORDS = {
     str: "text",
@@ -122,6 +123,9 @@ def typed(value: object, hint: Any, where: str) -> Any:
     if isinstance(value, list) and hint == tuple[str, ...]:
         return tuple(typed(item, str, f"a name of {where}") for item in value)
 
+    if isinstance(value, int) and abs(value) >= MAX_WHOLE:
+        raise InputError(f"{where} must be less than 2^63, not {excerpt(value)}")
+
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -135,5 +139,8 @@ def typed(value: object, hint: Any, where: str) -> Any:
 
 def excerpt(value: object) -> str:
     """Return ``value`` as a message can carry it: on one line, and short."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than are ever shown
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

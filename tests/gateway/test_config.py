@@ -77,6 +77,15 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
         ("[[backend]]\nurl = 'http://h/v1'\n[[tenant]]\nname='a'", "needs key_sha256"),
         ("[[backend]]\nurl = 'http://h/v1'\n[timeouts]\nqueue_s = -1", "above 0"),
         ("[[backend]]\nurl = 'http://h/v1'\n[class.a]\nttft_ms = 0", "above 0"),
+        ("[[backend]]\nurl = 'http://[::1/v1'", "an address such as"),
+        ("[[backend]]\nurl = 'http://engine..local/v1'", "an address such as"),
+        (f"[[backend]]\nurl = 'http://{'a' * 64}/v1'", "an address such as"),
+        ("[[backend]]\nurl = 'http://\u2100/v1'", "an address such as"),
+        ("[[backend]]\nurl = 'http://u:p@h/v1'", "no user and password"),
+        ("[[backend]]\nurl = 'http://h/\u0142/v1'", "a path of ASCII"),
+        ('[[backend]]\nurl = "http://h/v1"\npool = "a\\r\\nb: c"', "printable"),
+        (f"[[backend]]\nurl = 'http://h/v1'\nmax_inflight = 0x{'f' * 5000}", "must be less than 2"),
+        ("[[backend]]\nurl = 'http://h/v1'\n[web]\norigins = ['*']", "an origin is such as"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:

@@ -19,9 +19,9 @@ from tests.record.test_store import ENTRY
 
 from headway.cli.report import report
 from headway.errors import InputError
-from headway.record.entry import OPEN
+from headway.record.entry import COLUMNS, OPEN, RecordError
 from headway.record.postgres import PostgresRecord, hide_password
-from headway.record.store import open_store, read_entries
+from headway.record.store import Store, open_store, read_entries
 from headway.record.trace import recorded_trace
 from headway.report.report import Report
 
@@ -149,6 +149,78 @@ def test_a_database_that_restarts_loses_no_record(server: Server, url: str) -> N
         time.sleep(0.05)
     store.close()
     assert [e.id for e in read_entries(url)] == ["hw-before", "hw-during"]
+
+
+def run_sql(url: str, *statements: str) -> None:
+    import asyncio
+
+    import asyncpg
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+SLOW = """
+CREATE OR REPLACE FUNCTION slow() RETURNS trigger AS
+$$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$ LANGUAGE plpgsql;
+CREATE TRIGGER slow BEFORE INSERT ON headway_request FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
+def test_a_statement_is_not_waited_for_long_and_a_slow_database_gets_smaller_ones(url: str) -> None:
+    database = PostgresRecord(url, statement_s=0.2)
+    run_sql(url, SLOW)
+    with pytest.raises(RecordError):
+        database.write([_row(f"hw-{number}") for number in range(300)])
+
+    store = Store(database)
+    for number in range(300):  # takes longer than that in one
+        store.add(replace(ENTRY, id=f"hw-{number}"))
+    for _ in range(100):
+        if store.flush():
+            break
+    store.close()
+    assert len(list(read_entries(url))) == 300
+
+
+def _row(name: str) -> tuple[object, ...]:
+    entry = replace(ENTRY, id=name)
+    return tuple(getattr(entry, column) for column in COLUMNS)
+
+
+def test_what_a_database_did_not_take_is_kept_and_read_at_the_next_start(
+    server: Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(url)
+    store.add(ENTRY)
+    server.stop()
+    store.close()
+    (spill,) = tmp_path.glob("*.unwritten")
+    assert "secret" not in spill.name + spill.read_text()
+    server.start()
+    open_store(url).close()
+    assert list(read_entries(url)) == [ENTRY]
+    assert not spill.exists()
+
+
+def test_a_table_of_other_columns_is_refused(url: str) -> None:
+    open_store(url).close()
+    run_sql(url, "ALTER TABLE headway_request DROP COLUMN tenant")
+    with pytest.raises(InputError, match="another Headway: tenant differs"):
+        open_store(url)
+
+
+def test_gateways_share_the_secret_of_their_hashes(url: str) -> None:
+    first, second = PostgresRecord(url), PostgresRecord(url)
+    assert first.hash_key == second.hash_key
+    first.close()
+    second.close()
 
 
 def test_a_gateway_records_there_and_its_record_is_reported_and_replayed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from headway.errors import InputError
 from headway.predict.prediction import LEVELS
 from headway.schedule.view import ServiceTime
 from headway.units import check_positive
+from headway.user_file import excerpt
 
 CONTINUOUS, STATIC = "continuous", "static"
 MAX_STATIC_BATCH = 4096
@@ -39,18 +41,10 @@ class Endpoint:
     batch_ratio: float = math.inf
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise InputError(
-                f"a backend is an address such as http://localhost:8000/v1, not {self.url!r}"
-            )
+        check_address(self.url)
         if any(c <= " " or c == "\x7f" for c in self.url + self.api_key):
             raise InputError("a backend's address and key hold no spaces or control characters")
+        check_name(self.pool, "a pool's name")
 
         if not 1 <= self.max_inflight <= 1_000_000:
             raise InputError(f"max_inflight must be from 1 to 1e6, not {self.max_inflight}")
@@ -83,6 +77,31 @@ class Endpoint:
         return urlsplit(self.url).path.rstrip("/")
 
 
+def check_address(url: str) -> None:
+    """Raise `InputError` unless requests can be sent to ``url``."""
+    example = "a backend is an address such as http://localhost:8000/v1"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        ipv6 = ipaddress.IPv6Address(host) if ":" in host else None
+        is_host = ipv6 is not None or bool(host.encode("idna"))  # labels of 1 to 63 characters
+    except ValueError:
+        raise InputError(f"{example}, not {excerpt(url)}") from None
+
+    if parts.scheme not in ("http", "https") or not host or not is_host or port == 0:
+        raise InputError(f"{example}, not {excerpt(url)}")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("a backend's address holds no user and password; its key is api_key")
+    if parts.query or parts.fragment or not parts.path.isascii():
+        raise InputError(f"{example}: a path of ASCII, no query, no fragment, not {excerpt(url)}")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise `InputError` unless ``name`` can stand in a header, a label and a log."""
+    if not name or len(name) > 100 or not name.isprintable():
+        raise InputError(f"{what} has 1 to 100 printable characters, not {excerpt(name)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Engines that can stand in for each other, such as all accelerators or all CPUs.
@@ -101,6 +120,7 @@ class Pool:
     output_token_s: float | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name, "a pool's name")
         if self.usd_per_hour is not None and not 0 <= self.usd_per_hour < 1e9:
             raise InputError(f"usd_per_hour of pool {self.name} must not be {self.usd_per_hour}")
 

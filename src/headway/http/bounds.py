@@ -58,7 +58,6 @@ class WireBounds:
     quiet_bytes: int = bound(
         65_536, ENGINE, "head of an answer, or between parts of its body", "502, closed"
     )
-    unsent_bytes: int = bound(2**20, ENGINE, "of requests unsent, beside their bodies", "waits")
     held_event_bytes: int = bound(
         256 * 1024, ENGINE, "of an event that is not complete", "it goes on as it comes"
     )

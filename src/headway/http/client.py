@@ -114,7 +114,6 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=BOUNDS.unsent_bytes)
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:

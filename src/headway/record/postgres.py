@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Collection, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -62,8 +63,10 @@ class PostgresRecord:
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, statement_s: float = BOUNDS.statement_s) -> None:
         """Connect to ``url`` and make the table if it is not there.
+
+        No statement that writes is waited for longer than ``statement_s``.
 
         Raises:
             InputError: the database cannot be reached or used.
@@ -72,6 +75,7 @@ class PostgresRecord:
         """
         _driver()
         self._url = url
+        self._statement_s = statement_s
         self._writer = secrets.randbits(31)
         # A loop of its own: it is used from the thread that writes, never from the gateway's.
         self._loop = asyncio.new_event_loop()
@@ -84,7 +88,7 @@ class PostgresRecord:
             self._run(self._connect())
             self._run(self._give_up_orphans())
         except RecordError as error:
-            self._loop.close()
+            self._hang_up()
             raise InputError(f"cannot record in {hide_password(url)}: {error}") from None
 
     def write(self, rows: Collection[Row]) -> None:
@@ -94,10 +98,14 @@ class PostgresRecord:
     def close(self) -> None:
         """Disconnect."""
         if self._connection is not None and not self._connection.is_closed():
-            try:
+            with suppress(RecordError):
                 self._run(self._connection.close(timeout=BOUNDS.statement_s))
-            except RecordError:
-                self._connection.terminate()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+        self._loop.run_until_complete(asyncio.sleep(0))  # closes its socket
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
@@ -132,7 +140,7 @@ class PostgresRecord:
         if self._connection.is_closed():
             await self._connect()
         # All or nothing.
-        await self._connection.executemany(_UPSERT, rows, timeout=BOUNDS.statement_s)
+        await self._connection.executemany(_UPSERT, rows, timeout=self._statement_s)
 
 
 def read_postgres(url: str) -> Iterator[Entry]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from headway.record.bounds import BOUNDS
+from headway.record.bounds import BOUNDS, RecordBounds
 from headway.record.entry import COLUMNS, Entry, RecordError, Row
 from headway.record.postgres import SCHEMES, PostgresRecord, hide_password, read_postgres
 from headway.record.spill import read_spill, write_spill
@@ -64,14 +64,15 @@ class Store:
 
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bounds: RecordBounds = BOUNDS) -> None:
         """Write to ``database`` until `close`, and first what the last gateway could not."""
         self.database = database
+        self._bounds = bounds
         self.dropped = self.lost = 0
         self.trouble = ""
         self.writing = threading.Lock()  # locked while the database is used
         self._pending: dict[str, Row] = {}
-        self._batch_rows = BOUNDS.batch_rows
+        self._batch_rows = bounds.batch_rows
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
@@ -93,7 +94,7 @@ class Store:
         """Write ``entry`` soon; a later one with the same id replaces it."""
         row = _row_of(entry)
         with self._lock:
-            if len(self._pending) >= BOUNDS.num_pending and entry.id not in self._pending:
+            if len(self._pending) >= self._bounds.num_pending and entry.id not in self._pending:
                 self._pending.pop(next(iter(self._pending)))
                 self.dropped += 1
             self._pending[entry.id] = row
@@ -115,7 +116,7 @@ class Store:
         self._wake.set()
         self._thread.join()
 
-        self.flush(monotonic() + BOUNDS.close_s)
+        self.flush(monotonic() + self._bounds.close_s)
         self._spill()
         self.database.close()
 
@@ -137,7 +138,7 @@ class Store:
             self.trouble = str(error)
             return False
 
-        self._batch_rows = min(BOUNDS.batch_rows, 2 * self._batch_rows)
+        self._batch_rows = min(self._bounds.batch_rows, 2 * self._batch_rows)
         if self.trouble:
             _log.warning("recording again")
         self.trouble = ""
@@ -178,10 +179,10 @@ class Store:
 
     def _run(self) -> None:
         while not self._stop:
-            self._wake.wait(BOUNDS.flush_s)
+            self._wake.wait(self._bounds.flush_s)
             self._wake.clear()
             if not self._stop:
-                self.flush(monotonic() + BOUNDS.close_s)
+                self.flush(monotonic() + self._bounds.close_s)
 
 
 def is_postgres(where: str | Path) -> bool:

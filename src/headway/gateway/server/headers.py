@@ -10,7 +10,7 @@ from headway.workload.request import Slo
 
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
-    b"upgrade", b"content-length",
+    b"upgrade", b"content-length", b"proxy-authorization", b"proxy-authenticate",
 })  # fmt: skip
 NOT_FORWARDED = HOP_BY_HOP | {b"host", b"expect", b"accept-encoding"}
 NO_OBJECTIVES = Slo()
@@ -37,10 +37,13 @@ def forwarded_lines(
     headers: dict[bytes, bytes], not_forwarded: Container[bytes], *, with_key: bool
 ) -> bytes:
     """Return the lines that go on to an engine; the client's key does only ``with_key``."""
+    # What a client names there is between it and us alone (RFC 9110, section 7.6.1).
+    own_names = {name.strip().lower() for name in headers.get(b"connection", b"").split(b",")}
     return b"".join(
         b"%b: %b\r\n" % (name, value)
         for name, value in headers.items()
         if name not in not_forwarded
+        and name not in own_names
         and not name.startswith(b"x-headway-")
         and (with_key or name != b"authorization")
     )
