@@ -17,6 +17,7 @@ from headway.units import (
     parse_count,
     parse_counts,
     parse_fraction,
+    parse_numbers,
     parse_positive,
     parse_rate_rps,
     parse_time_s,
@@ -50,6 +51,7 @@ class Parsed(ParamType):
 
 NUMBER = Parsed("number", parse_positive)  # above 0: 2.5, 1e6
 NUMBER_OR_ZERO = Parsed("number", partial(parse_positive, zero=True))
+NUMBERS = Parsed("numbers", parse_numbers)  # 0.7,1.3
 COUNT = Parsed("number", parse_count)  # 1 and above: 256, 4k
 COUNT_OR_ZERO = Parsed("number", partial(parse_count, minimum=0))
 COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256

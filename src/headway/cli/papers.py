@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from headway.cli.options import (
     FRACTION,
     NUMBER,
     NUMBER_OR_ZERO,
+    NUMBERS,
     TIME,
     as_object,
     demand_option,
@@ -38,6 +40,9 @@ from headway.papers.erdil_2025.report import PublishedQuestion, estimate_report,
 from headway.papers.narayanan_2023.costs import A100_USD_PER_HOUR
 from headway.papers.narayanan_2023.published import Estimator, read_tables
 from headway.papers.narayanan_2023.report import fit_report, runtime_report
+from headway.papers.rt_lm_2023.language_models import find_language_models
+from headway.papers.rt_lm_2023.report import cells_report, shown_rows, ways_report
+from headway.papers.rt_lm_2023.table import FULL, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +208,45 @@ def fit(profile: Path, estimator: str, files: AnswerFiles) -> None:
     """Fit a published table to PROFILE, measurements by headway profile."""
     measurements = read_measurements(profile)
     show(fit_report(request_profile(measurements), Estimator(estimator)), files)
+
+
+@papers.group("rt-lm")
+def rt_lm() -> None:
+    """Uncertainty-aware serving of language models (RT-LM, Li et al. 2023, arXiv 2309.06619)."""
+
+
+@rt_lm.command("table")
+@click.option("--full", is_flag=True, help="Six loads, three skills, four shares: many minutes.")
+@click.option("--models", metavar="NAMES", help="Some of them, comma-separated.")
+@click.option("--load", "loads", type=NUMBERS, help="Over saturation, such as 0.7,1.3.")
+@click.option("--skill", "skills", type=NUMBERS, help="Kendall's tau of predictions: 0.12,0.35.")
+@click.option("--seeds", type=COUNT, help="Runs of everything. Default: 5.")
+@click.option("--num-requests", type=COUNT, help="Requests of a run. Default: 800.")
+@click.option("--max-batch", type=COUNT, help="Requests of one batch. Default: 8.")
+@click.option("--slower", type=NUMBER, help="How many times, the second engine. Default: 4.")
+@click.option("--cells", "by_cell", is_flag=True, help="A row per cell and way to serve.")
+@click.option("--all", "show_all", is_flag=True, help="Print every way to serve.")
+@answer_files
+def rt_lm_table(
+    full: bool,
+    models: str | None,
+    by_cell: bool,
+    show_all: bool,
+    files: AnswerFiles,
+    **settings: Any,
+) -> None:
+    """Try the claims of RT-LM: orders, consolidation and offload in static batches.
+
+    Five models, two platforms and three variances of the length, below and over saturation, with
+    predictions of a stated skill and the same predictions dealt out at random.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if models is not None:
+        given["models"] = find_language_models(models)
+    question = replace(FULL if full else Settings(), **given)
+
+    if by_cell:
+        show(cells_report(question), files)
+    else:
+        report = ways_report(question)
+        show(report, files, None if show_all else shown_rows(report))

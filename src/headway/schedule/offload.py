@@ -1,6 +1,6 @@
 """Which requests go to the second, cheaper pool: the ones whose upper quantile is long.
 
-RT-LM's offload, clean-room: a long answer holds up a whole batch on the fast pool; on the slow one
+RT-LM's offload, clean-room: a long answer holds up all that wait for the fast pool; on the slow one
 it takes longer itself but frees the others. Only when that shortens the total does it go.
 """
 
@@ -45,13 +45,29 @@ class Offload:
         """Return 1 for every request that passes the threshold, 0 for the others."""
         return (view.at(self.level) > self.threshold_tokens).astype(np.int64)
 
-    def pays(self, view: View, row: int, fast_backlog_s: float, slow_backlog_s: float) -> bool:
-        """Return whether request ``row`` ends sooner on the slow pool, backlogs included."""
+    def pays(
+        self,
+        view: View,
+        row: int,
+        fast_backlog_s: float,
+        slow_backlog_s: float,
+        held_up_s: float = 0.0,
+    ) -> bool:
+        """Return whether the total is shorter with request ``row`` on the slow pool.
+
+        Args:
+            view: what is known of the requests.
+            row: which of them.
+            fast_backlog_s: until it would begin on the fast pool.
+            slow_backlog_s: until it would begin on the slow one.
+            held_up_s: what all others together would wait longer with it on the fast pool.
+
+        """
         tokens = view.at(self.level)[row]
         if tokens <= self.threshold_tokens:
             return False
 
         prompt_tokens = view.prompt_tokens[row]
-        fast_s = fast_backlog_s + float(view.service.of(prompt_tokens, tokens))
+        fast_s = fast_backlog_s + float(view.service.of(prompt_tokens, tokens)) + held_up_s
         slow_s = slow_backlog_s + float(self.slow.of(prompt_tokens, tokens))
         return fast_s > slow_s

@@ -103,7 +103,7 @@ class Experiment:
                 policy=case.policy.name,
                 predictions=label,
                 records=self._batches(case, self.batch),
-                alone_s=np.asarray(time.fixed_s + time.token_s * trace.output_tokens, np.float64),
+                alone_s=time.of(1, trace.output_tokens),
                 slo=self.slo,
             )
 
@@ -125,8 +125,7 @@ class Experiment:
         second = None
         if self.offload_share:
             slow = batch_time(self.site.pools[1], trace, 1)
-            service = ServiceTime(slow.fixed_s, 0.0, slow.token_s)
-            second = Second(self._offload(view, self.offload_share, service), slow)
+            second = Second(self._offload(view, self.offload_share, slow.service(1)), slow)
         return serve_batches(trace, view, case.policy, batch, time=time, second=second)
 
     def _bound(self, view: View) -> Ints | None:

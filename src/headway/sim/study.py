@@ -133,14 +133,14 @@ def _saturation_rps(scenario: Scenario, trace: Trace, site: Site) -> float:
         raise InputError(f"a load in batches of {size} needs at least as many requests")
     whole = trace.output_tokens[: len(trace) // size * size].reshape(-1, size)
     longest = round(float(np.mean(whole.max(axis=1))))
-    return size / batch_time(site.pools[0], trace, size).of(longest)
+    return size / float(batch_time(site.pools[0], trace, size).of(size, longest))
 
 
 def _service(scenario: Scenario, site: Site, trace: Trace) -> ServiceTime:
     """Return what orders take a request to cost, from the step times of the pools it passes."""
     if scenario.batch is not None:
-        time = batch_time(site.pools[0], trace, scenario.batch.max_batch)
-        return ServiceTime(time.fixed_s, 0.0, time.token_s)
+        size = scenario.batch.max_batch
+        return batch_time(site.pools[0], trace, size).service(size)
     first = share_of_work(site.pools[0], trace)
     if scenario.disaggregation is None:
         return first
