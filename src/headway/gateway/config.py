@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from headway.errors import InputError, UnknownNameError
+from headway.gateway.model_names import ModelName
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.http.bounds import CLIENT, ENGINE, bound
 from headway.schedule.deadline import Moore
@@ -209,6 +211,8 @@ class GatewayConfig:
         tenants: with keys; none: nobody is asked for a key.
         admin_sha256: hash of the admin token; empty turns admin endpoints off.
         classes: objectives and bounds by the name a client gives in ``x-headway-class``.
+        models: what clients may call models that engines call otherwise, and what stands in for
+            one that is away.
         admission: who is refused because of its objective: nobody (``off``); who could not start in
             time if it were the next (``hopeless``); or who could not beside those who wait
             (``strict``).
@@ -234,6 +238,7 @@ class GatewayConfig:
     admin_sha256: str = field(default="", repr=False)
     classes: tuple[ServiceClass, ...] = ()
     admission: str = OFF
+    models: tuple[ModelName, ...] = ()
     host: str = "127.0.0.1"
     port: int = 9000
     record: str | Path | None = None
@@ -297,6 +302,11 @@ class GatewayConfig:
         for name in names:
             if name not in self.pools:
                 raise UnknownNameError("pool", name, self.pools)
+
+    @property
+    def model_names(self) -> Mapping[str, ModelName]:
+        """Names of models by what clients say."""
+        return {name.name: name for name in self.models}
 
     def service_class(self, name: str) -> ServiceClass:
         """Return the class called ``name``; one without objectives and bounds for an empty name.

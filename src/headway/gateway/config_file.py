@@ -40,6 +40,7 @@ from headway.gateway.config import (
     Timeouts,
     Web,
 )
+from headway.gateway.model_names import ModelName
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
@@ -56,7 +57,7 @@ _PLAIN = {
     "retries": int, "larger_first": bool, "traces": str, "admission": str,
 }  # fmt: skip
 _TABLES = (
-    "backend", "tenant", "pool", "class", "offload", "timeouts", "limits", "fairness",
+    "backend", "tenant", "pool", "class", "model", "offload", "timeouts", "limits", "fairness",
     "policy", "record", "on", "engine", "web",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
@@ -153,12 +154,14 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
 
     pools = as_table(tree.get("pool", {}), "pool")
     classes = as_table(tree.get("class", {}), "class")
+    models = as_table(tree.get("model", {}), "model")
     return GatewayConfig(
         endpoints=tuple(_settings(Endpoint, row, "backend") for row in _rows(tree, "backend")),
         policy=find_policy(typed(tree.get("policy", DEFAULT_POLICY), str, "policy")),
         tenants=tuple(_settings(Tenant, row, "tenant") for row in _rows(tree, "tenant")),
         pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
         overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
+        models=tuple(_model(name, row) for name, row in models.items()),
         classes=tuple(_class(name, row) for name, row in classes.items()),
         timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
         limits=_settings(Limits, tree.get("limits", {}), "limits"),
@@ -180,6 +183,13 @@ def _pool(name: str, row: object) -> Pool:
     if "name" in table:
         raise UnknownNameError(f"key of pool {name}", "name", ("usd_per_hour", "output_token_s"))
     return _settings(Pool, {"name": name, **table}, f"pool {name}")
+
+
+def _model(name: str, row: object) -> ModelName:
+    table = as_table(row, f"model.{name}")
+    if "name" in table:
+        raise UnknownNameError(f"key of model {name}", "name", ("serves", "fallback"))
+    return _settings(ModelName, {"name": name, **table}, f"model {name}")
 
 
 _CLASS_KEYS = {

@@ -182,6 +182,17 @@ def _refuse_constant(name: str) -> float:
     raise InputError(f"the body is not JSON: {name} is no JSON number")
 
 
+def with_model(body: bytes, model: str) -> bytes:
+    """Return ``body``, a JSON object, with another ``model``; what is none stays as it is."""
+    try:
+        tree = json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    if not isinstance(tree, dict):
+        return body
+    return json.dumps({**tree, "model": model}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
 def with_priority(body: bytes, priority: int) -> bytes:
     """Return ``body`` with the engine's ``priority`` set; every other byte is kept.
 

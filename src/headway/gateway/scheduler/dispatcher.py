@@ -91,11 +91,24 @@ class Dispatcher:
 
     def arrive(self, queued: QueuedRequest) -> None:
         """Let ``queued`` wait for its turn, which may be now."""
+        if not queued.generates:
+            self._pass(queued)
+            return
         self._fresh.append(queued)
         if self._pumping or len(self._fresh) > 1 or len(self.queues[queued.pool]):
             self.wake()
         else:
             self._pump()  # nobody to be ordered with: a turn of the loop would be lost
+
+    def _pass(self, queued: QueuedRequest) -> None:
+        """Start a request that takes no turn; it waits only while no engine is up."""
+        now_s = monotonic()
+        engine = self._fleet.choose(queued.pool, now_s, full_too=True, queued=queued)
+        if engine is None:
+            queued.key = queued.arrival_s
+            self._push(queued, now_s)
+        else:
+            self._start(queued, engine, now_s)
 
     def _push(self, queued: QueuedRequest, now_s: float) -> None:
         """Let ``queued`` wait in the queue of its pool."""

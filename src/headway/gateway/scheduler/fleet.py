@@ -139,6 +139,11 @@ class Fleet:
         """Return whether any engine of ``pool`` that has ``model`` is worth sending anything to."""
         return any(engine.is_up(now_s) for engine in _serving(self._pools[pool], model))
 
+    def has_up(self, model: str, now_s: float) -> bool:
+        """Return whether an engine of any pool has ``model`` and is worth sending anything to."""
+        engines = self.engines.values()
+        return any(engine.may_serve(model) and engine.is_up(now_s) for engine in engines)
+
     def may_serve(self, pool: str, model: str) -> bool:
         """Return whether ``pool`` has ``model``, or may be hoped to."""
         return any(engine.may_serve(model) for engine in self._pools[pool])

@@ -78,6 +78,8 @@ class QueuedRequest(Ticket):
         tried: their addresses; the last attempt's is `engine_url`.
         company: requests that the last engine had then, with this one.
         service_class: that the client has named.
+        generates: whether its answer is text, whose length can be predicted.
+        is_renamed: whether engines call its model otherwise than the client does.
         session: of the client's, whose requests go to one engine where that costs nothing.
         blocks: of its prompt, see `headway.gateway.scheduler.prefixes`.
         cached_tokens: of its prompt that the last engine was believed to hold.
@@ -89,9 +91,9 @@ class QueuedRequest(Ticket):
 
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
-        "engine_url", "expected_tokens", "home", "p50_tokens", "p90_tokens", "pinned", "pool",
-        "predicted_s", "priority", "request", "sent_s", "service_class", "session", "stream",
-        "text_characters", "tried",
+        "engine_url", "expected_tokens", "generates", "home", "is_renamed", "p50_tokens",
+        "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request", "sent_s",
+        "service_class", "session", "stream", "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +107,7 @@ class QueuedRequest(Ticket):
         weight: float = 1.0,
         session: str = "",
         service_class: ServiceClass = NO_CLASS,
+        generates: bool = True,
     ) -> None:
         """Wait from the arrival of ``request`` on, without a prediction yet."""
         super().__init__(request.arrival_s, lane=request.tenant, weight=weight)
@@ -125,6 +128,8 @@ class QueuedRequest(Ticket):
         self.company = 0
         self.session = session
         self.service_class = service_class
+        self.generates = generates
+        self.is_renamed = False
         self.blocks: tuple[int, ...] = ()
         self.cached_tokens = 0.0
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from headway.gateway.config import GatewayConfig, Tenant
+from headway.gateway.model_names import engine_name
 from headway.gateway.scheduler.admission import Admission
 from headway.gateway.scheduler.dispatcher import Dispatcher
 from headway.gateway.scheduler.fleet import Fleet
@@ -96,6 +98,7 @@ class Scheduler:
     def enter(self, queued: QueuedRequest, pool: str = "") -> None:
         """``queued`` counts as its tenant's; ``pool`` is the one that the client names, if any."""
         self.admission.begin(queued.request.tenant)
+        self._name_model(queued)
         pools, model = self.config.pools, queued.request.model
         if pool in pools:
             queued.pool, queued.pinned = pool, True
@@ -109,6 +112,17 @@ class Scheduler:
             queued.lane, queued.weight = queued.service_class.name, queued.service_class.weight
         if len(self.fleet.engines) > 1:
             queued.blocks = blocks_of(queued.request.prompt)
+
+    def _name_model(self, queued: QueuedRequest) -> None:
+        """Call the model of ``queued`` as engines do, or that which stands in for it."""
+        asked, names = queued.request.model, self.config.model_names
+        if asked not in names:
+            return
+        now_s = monotonic()
+        model = engine_name(names, asked, lambda name: self.fleet.has_up(name, now_s))
+        if model != asked:
+            queued.request = replace(queued.request, model=model)
+            queued.is_renamed = True
 
     def arrive(self, queued: QueuedRequest) -> None:
         """Let ``queued`` wait for its turn, which may be now."""
@@ -124,7 +138,7 @@ class Scheduler:
 
         if queued.charged_s and self.config.sharing.shares:
             self.dispatcher.settle(queued, entry.prompt_tokens, entry.output_tokens)
-        if outcome.status == DONE:
+        if outcome.status == DONE and queued.generates:
             self._learn(queued, outcome, entry)
         return entry
 

@@ -50,14 +50,19 @@ class Backend:
         """Where it is."""
         return self.state.endpoint
 
-    def head(self, path: str, num_bytes: int, lines: bytes) -> bytes:
-        """Return a request's head, for a body of ``num_bytes``; ``lines`` are whole headers."""
+    def head(self, path: str, num_bytes: int, lines: bytes, *, method: str = "POST") -> bytes:
+        """Return a request's head, for a body of ``num_bytes``; ``lines`` are whole headers.
+
+        A ``path`` below ``/v1`` is below the backend's own, any other is at the root of its host.
+        """
         endpoint = self.endpoint
         key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
         is_number = ":" in endpoint.host
         host = f"[{endpoint.host}]".encode() if is_number else endpoint.host.encode("idna")
-        return b"POST %b HTTP/1.1\r\nHost: %b:%d\r\n%b%bContent-Length: %d\r\n\r\n" % (
-            (endpoint.prefix + path.removeprefix("/v1")).encode("latin-1"),
+        if path.startswith("/v1/"):
+            path = endpoint.prefix + path.removeprefix("/v1")
+        return b"%b %b HTTP/1.1\r\nHost: %b:%d\r\n%b%bContent-Length: %d\r\n\r\n" % (
+            method.encode(), path.encode("latin-1"),
             host, endpoint.port, key.encode(), lines, num_bytes,
         )  # fmt: skip
 

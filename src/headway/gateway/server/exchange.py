@@ -21,11 +21,12 @@ from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.answer import Answer
 from headway.gateway.server.backend import Backend, Backends
+from headway.gateway.server.passing import PassedAnswer
 from headway.gateway.server.tracing import Trace
 from headway.http.bounds import BOUNDS
 from headway.http.client import ClientConnection
 from headway.http.message import JSON_HEADERS, HttpRequest
-from headway.http.openai import GenerationRequest, error_body, error_event, with_priority
+from headway.http.openai import error_body, error_event, with_model, with_priority
 from headway.http.server import Reply, ServerConnection
 from headway.workload.record import DONE, FAILED, REJECTED
 
@@ -37,18 +38,16 @@ FAILURE_CODES = {503: "backend_unavailable", 504: "backend_timeout"}
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A generating request as it came in.
+    """A request for an engine as it came in.
 
     Attributes:
         http: as it came off the wire.
-        generation: what it asks for.
         forward: header lines that go on to an engine.
         forwards_key: whether the client's own key is among them.
 
     """
 
     http: HttpRequest
-    generation: GenerationRequest
     forward: bytes
     forwards_key: bool = False
 
@@ -176,7 +175,8 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.answer.detach()
         max_bytes = self._scheduler.config.limits.answer_bytes
-        answer = Answer(self, self._reply, self.received.generation.api, max_bytes)
+        kind = Answer if self.queued.generates else PassedAnswer
+        answer = kind(self, self._reply, self.queued.api, max_bytes)
         tokens, prompt_tokens = self.queued.expected_tokens, self.queued.uncached_tokens
         attempt = self._attempt = Attempt(backend, tokens, prompt_tokens, answer)
 
@@ -224,13 +224,16 @@ class Exchange:
         http = self.received.http
 
         body = http.body
+        if self.queued.is_renamed:
+            body = with_model(body, self.queued.request.model)
         if self.queued.priority is not None:
             body = with_priority(body, self.queued.priority)
         path = f"{http.path}?{http.query}" if http.query else http.path
         lines = self.received.forward
         if self.trace is not None:
             lines += self.trace.attempt(attempt.backend.state.url, self.active_s)
-        connection.send(attempt.backend.head(path, len(body), lines), body, attempt.answer)
+        head = attempt.backend.head(path, len(body), lines, method=http.method)
+        connection.send(head, body, attempt.answer)
 
     # what comes of it
 
@@ -408,7 +411,7 @@ class Exchange:
             self._tell(Refusal(status, why, code, 1.0 if status == 503 else None))
         elif answer is not None and streaming and not answer.mid_event:
             # The stream must not look complete: an event says so, and no [DONE] follows.
-            event = error_event(self.received.generation.api, why, code)
+            event = error_event(self.queued.api, why, code)
             self._reply.piece(self._reply.framed(event))
             self._reply.finish()
         else:

@@ -14,6 +14,7 @@ from headway.gateway.server.backend import Backends
 from headway.gateway.server.exchange import Exchange, ReceivedRequest, refusal_parts
 from headway.gateway.server.headers import NOT_FORWARDED, bearer, forwarded_lines
 from headway.gateway.server.origin import is_stranger, origin_lines
+from headway.gateway.server.passing import API, is_passed, queued_of
 from headway.gateway.server.tracing import CONTEXT_HEADERS, Tracing
 from headway.gateway.server.views import Views
 from headway.http.bounds import BOUNDS, WireBounds
@@ -67,7 +68,7 @@ class Reception(Application):
 
     def body_bytes(self, request: HttpRequest) -> int:
         """Return how long its body may be: next to nothing, unless it may ask for something."""
-        has_key = request.path in PATHS and self._tenant(request) is not None
+        has_key = _is_for_engines(request) and self._tenant(request) is not None
         return self.max_body_bytes if has_key else self.bounds.early_body_bytes
 
     # a connection
@@ -110,14 +111,14 @@ class Reception(Application):
         if is_stranger(request, config):
             why = "this gateway answers to its own names and pages: see [web] of its configuration"
             connection.refuse(403, JSON_HEADERS, error_body(why, INVALID, "foreign_origin"))
-        elif request.path not in PATHS or request.method == "OPTIONS":
+        elif not _is_for_engines(request):
             return
         elif self._tenant(request) is None:
             self.scheduler.ledger.refuse("unauthorized")
             why = "this gateway needs an API key: Authorization: Bearer KEY"
             body = error_body(why, INVALID, "invalid_api_key")
             connection.refuse(401, JSON_HEADERS + b"WWW-Authenticate: Bearer\r\n", body)
-        elif request.method != "POST":
+        elif request.path in PATHS and request.method != "POST":
             body = error_body(f"{request.path} takes POST", INVALID, None)
             connection.refuse(405, JSON_HEADERS + b"Allow: POST\r\n", body)
 
@@ -135,7 +136,7 @@ class Reception(Application):
 
     def received(self, connection: ServerConnection, request: HttpRequest) -> None:
         """Answer a complete request, or let it wait for its turn."""
-        if request.path not in PATHS or request.method == "OPTIONS":
+        if not _is_for_engines(request):
             self.views.answer(connection, request)
             return
         tenant = self._tenant(request)
@@ -184,16 +185,19 @@ class Reception(Application):
     def _exchange(
         self, connection: ServerConnection, http: HttpRequest, tenant: Tenant
     ) -> Exchange:
-        """Return the exchange of ``http``; raise `InputError` if it is no generating request."""
+        """Return the exchange of ``http``; raise `InputError` if it makes no sense."""
         config, anchor_s = self.scheduler.config, self.scheduler.ledger.anchor_s
-        queued, generation = read_queued(
-            self.scheduler, path=http.path, headers=http.headers, body=http.body, tenant=tenant
-        )
+        if http.path in PATHS:
+            queued, _ = read_queued(
+                self.scheduler, path=http.path, headers=http.headers, body=http.body, tenant=tenant
+            )
+        else:
+            queued = queued_of(self.scheduler, http, tenant)
 
         has_keys = bool(config.tenants) or any(engine.api_key for engine in config.endpoints)
         dropped = NOT_FORWARDED if self.tracing is None else NOT_FORWARDED | CONTEXT_HEADERS
         forward = forwarded_lines(http.headers, dropped, with_key=not has_keys)
-        received = ReceivedRequest(http, generation, forward, forwards_key=not has_keys)
+        received = ReceivedRequest(http, forward, forwards_key=not has_keys)
         exchange = Exchange(self.scheduler, self.backends, connection, received, queued)
         if self.tracing is not None:
             exchange.trace = self.tracing.begin(http, queued.arrival_s + anchor_s)
@@ -204,11 +208,18 @@ class Reception(Application):
 
     def _turn_away(self, request: HttpRequest, status: str, reason: str, code: int | None) -> None:
         """Write down a request that never became an exchange; without a key it is only counted."""
-        if request.path not in PATHS or request.method != "POST":
+        if not _is_for_engines(request) or (request.path in PATHS and request.method != "POST"):
             return
         tenant, ledger = self._tenant(request), self.scheduler.ledger
         if tenant is None:
             ledger.refuse(reason)
         else:
-            api = PATHS[request.path]
+            api = PATHS.get(request.path, API)
             ledger.turn_away(status=status, reason=reason, code=code, api=api, tenant=tenant.name)
+
+
+def _is_for_engines(request: HttpRequest) -> bool:
+    """Return whether an engine answers ``request``."""
+    if request.path in PATHS:
+        return request.method != "OPTIONS"
+    return is_passed(request)

@@ -164,6 +164,9 @@ class Views:
             for entry in engine.models:
                 by_id.setdefault(str(entry["id"]), entry)
 
+        for name in self._scheduler.config.model_names:
+            by_id.setdefault(name, {"id": name, "object": "model", "owned_by": "headway"})
+
         name = path.removeprefix("/v1/models").lstrip("/")
         if not name:
             return _json({"object": "list", "data": list(by_id.values())})
