@@ -3,8 +3,8 @@
 Groups of prompts share a long prefix each, as tenants' system prompts do; eight timed engines with
 prefix caches (their step times are a deployment's, `headway.engines.timed`) stand behind a gateway.
 Requests come in a random order at a fixed rate. The same is asked three times: by the fewest
-requests, by work that is left and learned prefixes, and both once more with caches too small to
-hold anything, so that the index is wrong.
+requests, by work that is left and learned prefixes, and both once more without caches that
+anybody was told of, so that the index is wrong.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from headway.load.answer import Outcome
 from headway.load.plan import Planned, make_body
 from headway.load.run import Server, open_loop, run
 from headway.predict.storage import default_predictor
-from headway.schedule.route import LEAST_LOADED, Placement
+from headway.schedule.route import LEAST_LOADED, PREFIX_WORK_LEFT, Placement
 from headway.steptime.deployment_name import parse_deployment
 
 DEPLOYMENT = "qwen3-32b@h100:tp2"
@@ -44,13 +44,13 @@ GROUPS, PROMPTS, SHARED, OWN = 150, 5, 6000, 1200
 BAR_RATIO, BAR_TTFT_S, BAR_WRONG = 1.7, 1.0, 0.95
 
 
-def serve_engine(pipe: Connection, num_blocks: int) -> None:
+def serve_engine(pipe: Connection, has_cache: bool) -> None:
     """Serve one timed engine until the pipe says something."""
 
     async def main() -> None:
         deployment = parse_deployment(DEPLOYMENT)
         fitting = int(deployment.max_sequences(BLOCK_TOKENS, max_sequences=2.0**24))
-        cache = BlockCache(num_blocks or fitting)
+        cache = BlockCache(fitting) if has_cache else None
         pipeline = TimedPipeline(deployment.step_time_model, 8192, cache)
         server = EngineServer(in_thread(pipeline, 256), DEPLOYMENT, context_tokens=1 << 20)
         pipe.send(await server.start())
@@ -61,7 +61,7 @@ def serve_engine(pipe: Connection, num_blocks: int) -> None:
         runner.run(main())
 
 
-def serve_gateway(pipe: Connection, urls: list[str], placement: Placement | None) -> None:
+def serve_gateway(pipe: Connection, urls: list[str], placement: Placement) -> None:
     """Serve a gateway in front of ``urls`` until the pipe says something."""
 
     async def main() -> None:
@@ -133,16 +133,16 @@ def main() -> None:
     requests = planned(asked.rate, asked.output, asked.groups)
 
     result: dict[str, float] = {}
-    for name, placement, num_blocks in (
-        ("least loaded", LEAST_LOADED, 0),
-        ("learned prefixes", None, 0),
-        ("least loaded, no cache", LEAST_LOADED, 1),
-        ("learned prefixes, no cache", None, 1),
+    for name, placement, has_cache in (
+        ("least loaded", LEAST_LOADED, True),
+        ("learned prefixes", PREFIX_WORK_LEFT, True),
+        ("least loaded, no cache", LEAST_LOADED, False),
+        ("learned prefixes, no cache", PREFIX_WORK_LEFT, False),
     ):
         if asked.only not in name:
             continue
         with ExitStack() as stack:
-            engines = [process(serve_engine, num_blocks) for _ in range(asked.engines)]
+            engines = [process(serve_engine, has_cache) for _ in range(asked.engines)]
             urls = [stack.enter_context(engine) for engine in engines]
             url = stack.enter_context(process(serve_gateway, urls, placement))
             server = Server(url, "completions")

@@ -99,7 +99,7 @@ def test_a_prompt_goes_where_its_prefix_is_until_that_engine_has_too_much_to_do(
         queued = ask(shared + str(number))
         assert send(fleet, queued) is home
         assert 900 < queued.cached_tokens <= 1000
-    home.begin(tokens=1000.0)
+    home.begin(tokens=2000.0)
     assert send(fleet, ask(shared + "another")) is not home
 
 

@@ -123,7 +123,13 @@ def _up_from(replicas: Sequence[ReplicaView], turn: int) -> list[int]:
 WORK_LEFT_NAME = "work-left"
 
 
-def work_left(service: ServiceTime, output_share: float = 1.0) -> LowestScore:
+def work_left(
+    service: ServiceTime,
+    output_share: float = 1.0,
+    *,
+    hit_weight: float = 1.0,
+    name: str = WORK_LEFT_NAME,
+) -> LowestScore:
     """Return the rule that counts the seconds of work that are left on a replica.
 
     They are those of prompts that are not prefilled yet and of answers that are predicted, less
@@ -132,14 +138,17 @@ def work_left(service: ServiceTime, output_share: float = 1.0) -> LowestScore:
     Args:
         service: what tokens cost a replica that is shared, `headway.sim.site.share_of_work`.
         output_share: how much of the predicted answers counts.
+        hit_weight: how often a cached token counts. Going elsewhere makes more work for all, now
+            and whenever the same prefix comes again, which a choice for one request does not see.
+        name: for tables.
 
     """
     return LowestScore(
         per_request=service.fixed_s,
         per_prompt_token=service.prompt_token_s,
         per_output_token=output_share * service.output_token_s,
-        per_hit=service.prompt_token_s,
-        name=WORK_LEFT_NAME,
+        per_hit=hit_weight * service.prompt_token_s,
+        name=name,
     )
 
 
@@ -147,3 +156,4 @@ Placement = RoundRobin | TwoChoices | LowestScore
 LEAST_LOADED = LowestScore()
 PREFIX_AFFINE = LowestScore(per_hit=1 / 512, name="prefix-affine")
 WORK_LEFT = work_left(ServiceTime(0.0, 1.0, 4.0))  # in prompt tokens; an output token is about four
+PREFIX_WORK_LEFT = work_left(ServiceTime(0.0, 1.0, 4.0), hit_weight=4.0, name="prefix-work-left")

@@ -9,12 +9,10 @@ from headway.gateway.config import GatewayConfig
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.prefixes import BLOCK_CHARACTERS
 from headway.gateway.scheduler.queued import QueuedRequest
-from headway.schedule.route import WORK_LEFT, Placement, ReplicaView, work_left
+from headway.schedule.route import PREFIX_WORK_LEFT, Placement, ReplicaView
 from headway.schedule.view import ServiceTime
 
 MAX_SESSIONS = 100_000
-RELEARN_TURNS = 64
-MAX_OUTPUT_WEIGHT = 50.0  # prompt tokens that take an engine as long as an output token
 
 
 class Fleet:
@@ -22,16 +20,14 @@ class Fleet:
 
     Attributes:
         engines: by address.
-        placement: which of a pool's engines with room is sent the next request; ``None``: by the
-            work that is left, as the engines were seen to do it.
+        placement: which of a pool's engines with room is sent the next request.
 
     """
 
-    def __init__(self, placement: Placement | None = None) -> None:
+    def __init__(self, placement: Placement = PREFIX_WORK_LEFT) -> None:
         """No engine yet."""
         self.engines: dict[str, EngineState] = {}
         self.placement = placement
-        self._learned: dict[str, Placement] = {}  # by pool
         self._pools: dict[str, list[EngineState]] = {}
         self._sessions: OrderedDict[str, str] = OrderedDict()  # the engine that each was at last
         self._turn = 0
@@ -79,12 +75,9 @@ class Fleet:
         if len(usable) < 2:
             return usable[0] if usable else None
 
-        if self._turn % RELEARN_TURNS == 0 or pool not in self._learned:
-            self._learned[pool] = _by_work(engines)
         self._turn += 1
         views = [self._view(engine, queued) for engine in usable]
-        placement = self.placement or self._learned[pool]
-        return usable[placement.choose(views, self._turn % len(views))]
+        return usable[self.placement.choose(views, self._turn % len(views))]
 
     def _view(self, engine: EngineState, queued: QueuedRequest | None) -> ReplicaView:
         cached_tokens = 0.0
@@ -181,16 +174,3 @@ def _serving(engines: list[EngineState], model: str) -> list[EngineState]:
     if not model:
         return engines
     return [engine for engine in engines if engine.may_serve(model)] or engines
-
-
-def _by_work(engines: list[EngineState]) -> Placement:
-    """Return the rule of work that is left, by what ``engines`` were seen to take for a token.
-
-    A step gives each of the requests in flight a token, so that one takes a share of it.
-    """
-    best = max(engines, key=lambda engine: engine.pace.tpot_line.num_points)
-    prompt_line, pace = best.pace.ttft_line.intercept_and_slope, best.pace.tpot_line
-    if prompt_line is None or prompt_line[1] <= 0 or pace.mean_x <= 0:
-        return WORK_LEFT
-    weight = pace.mean_y / pace.mean_x / prompt_line[1]
-    return work_left(ServiceTime(0.0, 1.0, min(weight, MAX_OUTPUT_WEIGHT)))

@@ -25,7 +25,7 @@ from headway.predict.prediction import MAX_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.record.entry import Entry
 from headway.record.store import Store
-from headway.schedule.route import Placement
+from headway.schedule.route import PREFIX_WORK_LEFT, Placement
 from headway.workload.record import DONE
 from headway.workload.request import Request
 
@@ -57,7 +57,7 @@ class Scheduler:
         predictor: LengthPredictor | None = None,
         store: Store | None = None,
         *,
-        placement: Placement | None = None,
+        placement: Placement = PREFIX_WORK_LEFT,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
         """Decide from `adopt` on."""

@@ -23,7 +23,7 @@ from headway.http.descriptors import UNLIMITED, Descriptors
 from headway.http.server import ServerConnection
 from headway.predict.predictor import LengthPredictor
 from headway.record.store import Store
-from headway.schedule.route import Placement
+from headway.schedule.route import PREFIX_WORK_LEFT, Placement
 
 BACKLOG = 16_384
 SWEEP_S = 0.25
@@ -50,7 +50,7 @@ class Gateway:
         predictor: LengthPredictor | None = None,
         store: Store | None = None,
         *,
-        placement: Placement | None = None,
+        placement: Placement = PREFIX_WORK_LEFT,
         unix_s: Callable[[], float] = time.time,
         descriptors: Descriptors = UNLIMITED,
         tracing: Tracing | None = None,
