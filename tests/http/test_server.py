@@ -129,3 +129,68 @@ def test_any_bytes_are_a_request_or_refused(parts: list[bytes]) -> None:
         assert transport.written == b"" or transport.written.startswith(b"HTTP/1.1 4")
     finally:
         loop.close()
+
+
+def received(loop: asyncio.AbstractEventLoop, wire: bytes) -> tuple[list[HttpRequest], bytes]:
+    connection, app, transport = connected(loop)
+    connection.data_received(wire)
+    return app.requests, transport.written
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",  # no host
+        b"POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        POST + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /\r\n\r\n",  # HTTP/0.9
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(
+    loop: asyncio.AbstractEventLoop, wire: bytes
+) -> None:
+    requests, written = received(loop, wire)
+    assert not requests
+    assert written[9:12] in (b"400", b"505")
+
+
+def test_repeated_headers_are_lists(loop: asyncio.AbstractEventLoop) -> None:
+    (request,), _ = received(
+        loop, POST + b"A: 1\r\nA: 2\r\nCookie: x\r\nCookie: y\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert (request.headers[b"a"], request.headers[b"cookie"]) == (b"1, 2", b"x; y")
+
+
+def test_an_upgrade_is_an_ordinary_request_with_its_body(loop: asyncio.AbstractEventLoop) -> None:
+    (request,), _ = received(
+        loop,
+        POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
+        b'Content-Length: 7\r\n\r\n{"a":1}',
+    )
+    assert request.body == b'{"a":1}'
+
+
+def test_a_stray_line_end_starts_no_request(loop: asyncio.AbstractEventLoop) -> None:
+    connection, app, transport = connected(loop)
+    connection.data_received(POST + b"Content-Length: 2\r\n\r\n{}\r\n")
+    connection.exchange = Waiting()
+    connection.data_received(b"\r\n")
+    assert connection.began_s is None
+    connection.data_received(b"GET")  # of the next request: its time has not begun
+    connection.look_after(1e9, request_s=0.0)
+    assert transport.written == b""
+    assert not transport.is_closing()
+    assert len(app.requests) == 1
+
+
+def test_a_target_cut_after_its_question_mark_is_one_target(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    connection, app, _ = connected(loop)
+    for piece in (b"GET /sta?", b"te HTTP/1.1\r\nHost: x\r\n\r\n"):
+        connection.data_received(piece)
+    assert (app.requests[0].path, app.requests[0].query) == ("/sta", "te")

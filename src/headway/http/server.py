@@ -146,14 +146,7 @@ class ServerConnection(asyncio.Protocol):
         self._now_s = monotonic()
         self._progress = self._turn_over = False
 
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.close_after()  # answered as an ordinary request, and no other follows
-        except httptools.HttpParserCallbackError as error:
-            self._broken(400, f"the request cannot be read: {error.__context__}")
-        except httptools.HttpParserError as error:
-            self._broken(400, f"not an HTTP/1.1 request: {error}")
+        self._feed(data)
 
         # What is no body and completes nothing is a head, a trailer, or the line of a chunk's size.
         if not self._progress:
@@ -166,6 +159,38 @@ class ServerConnection(asyncio.Protocol):
             self._hold()
         if self._waiting and self.exchange is None and not self.full:
             self._loop.call_soon(self._next)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feed_anew(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            self._broken(400, f"the request cannot be read: {error.__context__}")
+        except httptools.HttpParserError as error:
+            self._broken(400, f"not an HTTP/1.1 request: {error}")
+
+    def _feed_anew(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as one that does not: it is an offer.
+
+        The parser stops at its body, so another one reads it with a head that offers nothing.
+        """
+        request, self._request = self._request, None
+        if request is None or request.method == "CONNECT" or self._closing:
+            self._broken(400, "this server makes no tunnels")
+            return
+        lines = b"".join(
+            b"%b: %b\r\n" % (name, value)
+            for name, value in request.headers.items()
+            if name not in (b"upgrade", b"connection", b"http2-settings")
+        )
+        close = b"" if request.keep_alive else b"connection: close\r\n"
+        head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (
+            request.method.encode(), self._url, lines, close,
+        )  # fmt: skip
+        self._parser = httptools.HttpRequestParser(self)
+        self._receiving = False
+        self._feed(head + rest)
 
     def eof_received(self) -> None:
         """Close: a client that stops sending has gone, as far as HTTP servers go."""
@@ -245,7 +270,7 @@ class ServerConnection(asyncio.Protocol):
         request.keep_alive = bool(self._parser.should_keep_alive())
         path, _, query = self._url.partition(b"?")
         request.path, request.query = path.decode("latin-1"), query.decode("latin-1")
-        if self._closing or self._overrun:
+        if self._closing or self._overrun or self._parser.should_upgrade():
             return
         self._max_body_bytes = self._app.body_bytes(request)
         if self._is_refused(request):
@@ -272,6 +297,8 @@ class ServerConnection(asyncio.Protocol):
         """All of it is there."""
         if self._closing or self._overrun or self._request is None:
             return
+        if self._parser.should_upgrade():
+            return  # read once more, without its offer
         request, self._request = self._request, None
         request.body = b"".join(self._parts)
         request.arrival_s = self._now_s

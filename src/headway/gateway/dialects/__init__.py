@@ -99,5 +99,5 @@ def _sum(text: bytes, names: tuple[str, ...]) -> float | None:
 @cache
 def _gauge(names: tuple[str, ...]) -> re.Pattern[bytes]:
     alternatives = "|".join(re.escape(name) for name in names)
-    line = rf"^(?:{alternatives})(?:\{{[^}}]*\}})?\s+([0-9.eE+]+)"
+    line = rf"^(?:{alternatives})(?:\{{[^}}\n]*\}})?\s+([0-9.eE+]+)"
     return re.compile(line.encode(), re.MULTILINE)
