@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import DoesNotFitError, InputError
+from headway.frontier.answer import frontier as by_name
 from headway.frontier.answer import frontier_of as frontier
 from headway.frontier.pareto import pareto_front, preferred
 from headway.frontier.question import Question
@@ -229,7 +230,7 @@ def test_an_estimate_agrees_with_every_point_of_the_frontier(name: str, engine: 
     model, cluster = find_model(name), find_cluster("h100")
     question = Question(model=model, engine=engine, prompt_tokens=1500, output_tokens=300)
     points = front(search(replace(question, max_accelerators=8), cluster))
-    rows = frontier(replace(question, max_accelerators=8), [cluster]).rows
+    rows = frontier([replace(question, max_accelerators=8)], [cluster]).rows
     for place, row in enumerate(rows):
         layout = Parallelism(
             *(float(getattr(points, degree)[place]) for degree in ("tp", "pp", "dp", "ep", "rows"))
@@ -254,12 +255,14 @@ def test_prompts_are_billed(llama_8b: ModelArchitecture, h100: Cluster) -> None:
     assert cheapest[1] > 1.5 * cheapest[0]
 
 
-def test_an_engine_that_was_never_measured_there_is_left_out_and_named() -> None:
-    question = Question(model=find_model("llama-3.1-8b"), engine="vllm", max_accelerators=8)
-    report = frontier(question, [find_cluster("h100"), find_cluster("tpu-v5p")])
-    engines = {row.accelerator: (row.engine, row.basis) for row in report.rows}
-    assert engines == {"h100": ("vllm", "fitted"), "tpu-v5p": (None, "assumed")}
-    assert any("tpu-v5p" in note and "data sheet" in note for note in report.notes)
+def test_an_engine_is_meant_by_default_where_it_was_measured_and_runs_where_it_is_named() -> None:
+    def engines(engine: str | None) -> dict[str, tuple[str | None, str]]:
+        report = by_name("llama-3.1-8b", on=["h100", "tpu-v5p"], engine=engine, max_accelerators=8)
+        return {row.accelerator: (row.engine, row.basis) for row in report.rows}
+
+    assert engines(None) == {"h100": ("vllm", "fitted"), "tpu-v5p": (None, "assumed")}
+    assert engines("vllm") == {"h100": ("vllm", "fitted"), "tpu-v5p": ("vllm", "analytic")}
+    assert engines("none") == {"h100": (None, "assumed"), "tpu-v5p": (None, "assumed")}
 
 
 def test_a_frontier_report_marks_and_survives_a_round_trip(
@@ -268,7 +271,7 @@ def test_a_frontier_report_marks_and_survives_a_round_trip(
     cheap = replace(
         h100.at_price(0.5), accelerator=replace(h100.accelerator, name="half", memory_bytes=2e11)
     )
-    report = frontier(decoding(llama_70b, BF16, 4000), [h100, cheap])
+    report = frontier([decoding(llama_70b, BF16, 4000)] * 2, [h100, cheap])
     speed = [row.tok_per_s_per_user.expected for row in report.rows]
     usd = [row.usd_per_mtok_output.expected for row in report.rows if row.usd_per_mtok_output]
     assert usd[report.marks["cheapest"]] == min(usd)
@@ -283,11 +286,11 @@ def test_a_cluster_too_small_is_left_out_and_named(
     llama_70b: ModelArchitecture, h100: Cluster
 ) -> None:
     tiny = replace(h100.of(1), accelerator=replace(h100.accelerator, name="tiny"))
-    report = frontier(decoding(llama_70b, BF16, 4000), [tiny, h100])
+    report = frontier([decoding(llama_70b, BF16, 4000)] * 2, [tiny, h100])
     assert {row.accelerator for row in report.rows} == {"test-h100"}
     assert any("tiny" in note and "lacks" in note for note in report.notes)
     with pytest.raises(DoesNotFitError):
-        frontier(decoding(llama_70b, BF16, 4000), [tiny])
+        frontier([decoding(llama_70b, BF16, 4000)], [tiny])
 
 
 @pytest.mark.parametrize("context", [-1.0, float("nan"), float("inf"), 1e12])

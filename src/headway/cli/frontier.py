@@ -18,7 +18,6 @@ from headway.cli.serving_options import (
 from headway.cli.show import show
 from headway.frontier.answer import frontier_of
 from headway.report.report import Report
-from headway.steptime.calibration import DEFAULT_ENGINE, NO_ENGINE
 
 ROWS_SHOWN = 12
 
@@ -48,15 +47,17 @@ def frontier(
     divisors of the heads; the points that no other beats in both speed and cost are kept. The
     preferred point has the largest speed^3/cost.
     """
-    engine = DEFAULT_ENGINE if place.engine is None else place.engine
-    question = replace(
-        requests.question(place, None if engine == NO_ENGINE else engine),
-        concurrency=concurrency,
-        demand_tok_per_s=demand,
-        max_accelerators=max_accelerators,
-        pipeline=pipeline,
-    )
-    report = frontier_of(question, place.clusters)
+    questions = [
+        replace(
+            requests.question(place, place.engine_on(cluster)),
+            concurrency=concurrency,
+            demand_tok_per_s=demand,
+            max_accelerators=max_accelerators,
+            pipeline=pipeline,
+        )
+        for cluster in place.clusters
+    ]
+    report = frontier_of(questions, place.clusters)
     show(report, files, None if show_all else representative(report))
 
 

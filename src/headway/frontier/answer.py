@@ -14,7 +14,6 @@ from headway.frontier.search import Points, front, search
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
 from headway.hardware.price import unlike_kinds
-from headway.hardware.stacks import check_stack
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
@@ -24,7 +23,7 @@ from headway.serving.estimate import serve
 from headway.serving.load import Load
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
 from headway.serving.row import FRONTIER_CHART, ServingRow
-from headway.steptime.calibration import DEFAULT_ENGINE, kind_of
+from headway.steptime.calibration import NO_ENGINE, engine_named
 from headway.steptime.layouts import MAX_ACCELERATORS
 from headway.steptime.placed_model import native
 from headway.steptime.speculative import Speculation
@@ -56,7 +55,7 @@ def frontier(
     on: Cluster | str | Sequence[Cluster | str],
     *,
     load: Load | None = None,
-    engine: str | None = DEFAULT_ENGINE,
+    engine: str | None = None,
     precision: Precision | str | None = None,
     speculation: Speculation | None = None,
     prefilled: bool = False,
@@ -69,8 +68,8 @@ def frontier(
         on: accelerators, or their names (``"h100,mi300x"``, ``"all"``).
         load: lengths of the requests, 2000 tokens in and 400 out by default; how many are there at
             once is what the frontier varies.
-        engine: the serving engine whose measured step times are taken where its vendor was
-            measured; elsewhere, and with ``None``, those of the data sheet.
+        engine: the serving engine whose step times are taken; by default vllm where they were
+            measured, elsewhere and with ``"none"`` those of the data sheet.
         precision: of weights, activations and KV cache; as the model was published by default.
         speculation: who drafts, ``None`` for nobody.
         prefilled: whether prompts are computed elsewhere: decoding alone is searched and billed.
@@ -89,11 +88,12 @@ def frontier(
         output_tokens=float(np.asarray(lengths.output)),
         cached_fraction=float(np.asarray(lengths.cached)),
         prefilled=prefilled,
-        engine=engine,
         speculation=speculation,
         max_accelerators=max_accelerators,
     )
-    return frontier_of(question, clusters_of(on))
+    clusters = clusters_of(on)
+    engines = [engine_named(engine, cluster.accelerator) for cluster in clusters]
+    return frontier_of([replace(question, engine=name) for name in engines], clusters)
 
 
 def clusters_of(on: Cluster | str | Sequence[Cluster | str]) -> tuple[Cluster, ...]:
@@ -103,12 +103,12 @@ def clusters_of(on: Cluster | str | Sequence[Cluster | str]) -> tuple[Cluster, .
     return tuple(cluster for clusters in named for cluster in clusters)
 
 
-def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
+def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> Frontier:
     """Return the fronts of ``clusters``, with the preferred, cheapest and fastest point of all.
 
-    A cluster whose vendor the engine was never measured on is answered from the data sheet; one
-    where the engine does not run, on which the model does not fit, or that has no price, is left
-    out. The notes say so.
+    Each cluster has its question; they differ in nothing but the engine. A cluster where the
+    engine does not run, on which the model does not fit, or that has no price, is left out; the
+    notes say so.
 
     Raises:
         DoesNotFitError: the model fits on none; the one of the least short cluster.
@@ -121,14 +121,13 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
     failures: list[DoesNotFitError] = []
     unsupported: list[UnsupportedError] = []
     sources: dict[str, str] = {}
-    for cluster in clusters:
+    for question, cluster in zip(questions, clusters, strict=True):
         if cluster.usd_per_accelerator_hour is None:
             notes.append(f"{cluster.name} is left out: no price is known; give one with --price")
             continue
 
         try:
-            own = question_on(question, cluster)
-            points = front(search(own, cluster))
+            points = front(search(question, cluster))
         except UnsupportedError as error:
             unsupported.append(error)
             notes.append(f"{cluster.name} is left out: {error}")
@@ -138,7 +137,7 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
             notes.append(str(error))
             continue
 
-        answer = _describe(own, cluster, points)
+        answer = _describe(question, cluster, points)
         rows += answer.rows
         notes += answer.notes
         sources |= answer.sources
@@ -152,30 +151,14 @@ def frontier_of(question: Question, clusters: Sequence[Cluster]) -> Frontier:
     marked_rows, marks = mark(rows)
     return Frontier(
         kind="frontier",
-        title=_title(question, clusters),
-        question=question_of(question, clusters),
+        title=_title(questions, clusters),
+        question=question_of(questions[0], clusters) | {"engine": ",".join(_engines(questions))},
         rows=tuple(marked_rows),
         marks=marks,
         notes=(*NOTES, *dict.fromkeys(notes), *_price_notes(rows, clusters)),
         sources=sources,
         charts=(FRONTIER_CHART,),
     )
-
-
-def question_on(question: Question, cluster: Cluster) -> Question:
-    """Return the question without its engine where that runs, but was never measured there.
-
-    Raises:
-        UnsupportedError: the engine does not run on ``cluster``, or not in this format.
-
-    """
-    engine, chip = question.engine, cluster.accelerator
-    if engine is None:
-        return question
-    check_stack(engine, chip, question.native_on(cluster).weights, kind_of(question.model))
-    if question.calibration.has_measured(chip.vendor, engine):
-        return question
-    return replace(question, engine=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +235,14 @@ def _price_notes(rows: Sequence[ServingRow], clusters: Sequence[Cluster]) -> Ite
         yield sentence
 
 
-def _title(question: Question, clusters: Sequence[Cluster]) -> str:
+def _engines(questions: Sequence[Question]) -> list[str]:
+    """Return the engines that serve, each once."""
+    return list(dict.fromkeys(question.engine or NO_ENGINE for question in questions))
+
+
+def _title(questions: Sequence[Question], clusters: Sequence[Cluster]) -> str:
+    question = questions[0]
+    engines = " or ".join("data sheet" if e == NO_ENGINE else e for e in _engines(questions))
     names = ", ".join(cluster.name for cluster in clusters)
     speculation = question.speculation
     draft = (
@@ -264,5 +254,5 @@ def _title(question: Question, clusters: Sequence[Cluster]) -> str:
     return (
         f"{question.model.name} in {question.precision or question.model.precision} on {names}: "
         f"{question.prompt_tokens:g} tokens in, {question.output_tokens:g} out, {prompts}"
-        f"{question.engine or 'data sheet'}{draft}"
+        f"{engines}{draft}"
     )
