@@ -381,7 +381,7 @@ def test_a_full_queue_says_so(live: Live) -> None:
 def test_keys_are_asked_for_and_limits_kept(live: Live) -> None:
     tenants = (
         Tenant("free", key_hash("hw-a")),
-        Tenant("few", key_hash("hw-b"), requests_per_minute=2),
+        Tenant("few", key_hash("hw-b"), requests_per_minute=12),
     )
     port = live.gateway(live.engine(), tenants=tenants, admin_sha256=key_hash("root"))
     assert post(port, chat("x"))[0] == 401

@@ -12,6 +12,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.gateway.model_names import ModelName
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.http.bounds import CLIENT, ENGINE, bound
+from headway.record.store import is_postgres
 from headway.schedule.deadline import Moore
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
@@ -154,6 +155,8 @@ class Tenant:
         key_sha256: of the API key, 64 hexadecimal digits; the key itself is stored nowhere.
         weight: share of service, relative to the others'.
         requests_per_minute: ``None`` for no limit.
+        tokens_per_minute: of prompts and answers together; ``None`` for no limit.
+        usd_per_day: by the prices of the pools; ``None`` for no limit.
         max_inflight: requests waiting and running at once; ``None`` for no limit.
 
     """
@@ -162,6 +165,8 @@ class Tenant:
     key_sha256: str = field(repr=False)
     weight: float = 1.0
     requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    usd_per_day: float | None = None
     max_inflight: int | None = None
 
     def __post_init__(self) -> None:
@@ -169,7 +174,12 @@ class Tenant:
             raise InputError("a tenant's name has at most 100 characters")
         check_key_hash(self.key_sha256, f"key_sha256 of tenant {self.name}")
         check_positive(self.weight, f"weight of tenant {self.name}", maximum=1e6)
-        for limit in (self.requests_per_minute, self.max_inflight):
+        for limit in (
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            self.usd_per_day,
+            self.max_inflight,
+        ):
             if limit is not None:
                 check_positive(limit, f"a limit of tenant {self.name}")
 
@@ -284,6 +294,12 @@ class GatewayConfig:
             if len(set(values)) != len(values):
                 raise InputError(f"two tenants have the same {name}")
 
+        has_budgets = any(tenant.usd_per_day is not None for tenant in self.tenants)
+        if has_budgets and not all(self.pool(name).is_priced for name in self.pools):
+            raise InputError(
+                "usd_per_day needs the prices of every pool: usd_per_mtok_input and "
+                "usd_per_mtok_output in its [pool.NAME]"
+            )
         if not is_loopback(self.host) and not self.tenants:
             raise InputError(
                 f"refusing to listen on {self.host} without an API key: add a tenant with a key "
@@ -302,6 +318,16 @@ class GatewayConfig:
         for name in names:
             if name not in self.pools:
                 raise UnknownNameError("pool", name, self.pools)
+
+    @property
+    def shares_limits(self) -> bool:
+        """Whether limits are shared with other gateways, which record in the same database."""
+        has_limits = any(
+            limit is not None
+            for tenant in self.tenants
+            for limit in (tenant.requests_per_minute, tenant.tokens_per_minute, tenant.usd_per_day)
+        )
+        return has_limits and isinstance(self.record, str) and is_postgres(self.record)
 
     @property
     def model_names(self) -> Mapping[str, ModelName]:

@@ -109,20 +109,26 @@ class Pool:
     Attributes:
         name: as backends and clients spell it.
         usd_per_hour: price of the whole pool; ``None`` where nobody said.
+        usd_per_mtok_input, usd_per_mtok_output: what a million tokens of prompts and of answers
+            are charged at, as an API does; ``None`` where nobody said.
         fixed_s, prompt_token_s, output_token_s: what a request costs there, until it was measured.
 
     """
 
     name: str
     usd_per_hour: float | None = None
+    usd_per_mtok_input: float | None = None
+    usd_per_mtok_output: float | None = None
     fixed_s: float | None = None
     prompt_token_s: float | None = None
     output_token_s: float | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a pool's name")
-        if self.usd_per_hour is not None and not 0 <= self.usd_per_hour < 1e9:
-            raise InputError(f"usd_per_hour of pool {self.name} must not be {self.usd_per_hour}")
+        for name in ("usd_per_hour", "usd_per_mtok_input", "usd_per_mtok_output"):
+            usd = getattr(self, name)
+            if usd is not None and not 0 <= usd < 1e9:
+                raise InputError(f"{name} of pool {self.name} must not be {usd}")
 
         for name in ("fixed_s", "prompt_token_s", "output_token_s"):
             seconds = getattr(self, name)
@@ -130,6 +136,18 @@ class Pool:
                 raise InputError(
                     f"{name} of pool {self.name} must be from 0 to 3600 seconds, not {seconds}"
                 )
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether tokens have prices there."""
+        return self.usd_per_mtok_input is not None and self.usd_per_mtok_output is not None
+
+    def usd(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Return what a request costs there; 0 where tokens have no prices."""
+        return 1e-6 * (
+            (self.usd_per_mtok_input or 0.0) * prompt_tokens
+            + (self.usd_per_mtok_output or 0.0) * output_tokens
+        )
 
     def service(self, expected: ServiceTime) -> ServiceTime:
         """Return what a request costs there before anything was measured.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from headway.gateway.config import GatewayConfig, Tenant
-from headway.gateway.scheduler.queued import Refusal
+from headway.gateway.scheduler.budgets import REQUESTS, TOKENS, USD, Budgets, Reservation
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal
 
 NOBODY = Tenant("", "0" * 64)
 MAX_IN_FLIGHT_WAIT_S = 1.0
+USUAL_STEP = 0.1
 
 
 def make_key() -> str:
@@ -24,20 +26,18 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """Requests that a tenant may send, as of a time."""
-
-    num_requests: float
-    time_s: float
-
-
 class Admission:
-    """Tells whose a request is, and whether that tenant may send one more."""
+    """Tells whose a request is, and whether that tenant may send one more.
+
+    Attributes:
+        budgets: what tenants may use.
+
+    """
 
     def __init__(self, config: GatewayConfig) -> None:
         """Admit the tenants of ``config``."""
-        self._buckets: dict[str, _Bucket] = {}
+        self.budgets = Budgets()
+        self._usual_tokens: dict[str, float] = {}  # upper quantiles of late answers, by tenant
         self._in_flight: dict[str, int] = {}
         self.adopt(config)
 
@@ -45,6 +45,8 @@ class Admission:
         """Go by ``config``; counts go on."""
         self._by_hash = {tenant.key_sha256: tenant for tenant in config.tenants}
         self._admin_sha256 = config.admin_sha256
+        self._config = config
+        self.budgets.adopt(config.tenants, leased=config.shares_limits)
 
     def tenant(self, key: str) -> Tenant | None:
         """Return whose ``key`` is, ``None`` if nobody's; without tenants all are nobody."""
@@ -64,24 +66,63 @@ class Admission:
         if wait_s == 0:
             return None
         message = f"tenant {tenant.name} sends more than its limit"
-        return Refusal(429, message, "rate_limited", retry_after_s=wait_s)
+        lines = self.budgets.lines(tenant.name, now_s)
+        return Refusal(429, message, "rate_limited", retry_after_s=wait_s, lines=lines)
 
     def _wait_s(self, tenant: Tenant, now_s: float) -> float:
         max_in_flight = tenant.max_inflight
         if max_in_flight is not None and self._in_flight.get(tenant.name, 0) >= max_in_flight:
             return MAX_IN_FLIGHT_WAIT_S
-        if tenant.requests_per_minute is None:
-            return 0.0
 
-        # A bucket of a minute's requests, filled at their rate.
-        rate_rps, size = tenant.requests_per_minute / 60, max(1.0, tenant.requests_per_minute)
-        bucket = self._buckets.setdefault(tenant.name, _Bucket(size, now_s))
-        filled = bucket.num_requests + (now_s - bucket.time_s) * rate_rps
-        bucket.num_requests, bucket.time_s = min(size, filled), now_s
-        if bucket.num_requests < 1:
-            return (1 - bucket.num_requests) / rate_rps
-        bucket.num_requests -= 1
-        return 0.0
+        # Before the request is read nothing is known of its tokens but that it has some.
+        wait_s = self.budgets.wait_s(tenant.name, {REQUESTS: 1.0, TOKENS: 1.0, USD: 1e-9}, now_s)
+        if wait_s == 0:
+            self.budgets.reserve(tenant.name, Reservation(), {REQUESTS: 1.0})
+        return wait_s
+
+    def reserve(self, queued: QueuedRequest, now_s: float) -> Refusal | None:
+        """Reserve what ``queued`` may use; return why it must wait with that, if it must."""
+        tenant, amounts = queued.request.tenant, self._amounts(queued)
+        if not any((tenant, kind) in self.budgets.allowances for kind in amounts):
+            return None
+        wait_s = self.budgets.wait_s(tenant, amounts, now_s)
+        if wait_s == 0:
+            self.budgets.reserve(tenant, queued.reservation, amounts)
+        queued.limit_lines = self.budgets.lines(tenant, now_s)
+        if wait_s == 0:
+            return None
+        message = (
+            f"tenant {tenant} has used what it may; this request needs about "
+            f"{amounts[TOKENS]:.0f} tokens"
+        )
+        return Refusal(429, message, "budget_exhausted", retry_after_s=wait_s)
+
+    def amend(self, requests: Iterable[QueuedRequest]) -> None:
+        """Reserve for ``requests`` what was predicted of them since."""
+        for queued in requests:
+            if queued.reservation.amounts and queued.p90_tokens is not None:
+                tenant = queued.request.tenant
+                usual = self._usual_tokens.get(tenant, queued.p90_tokens)
+                self._usual_tokens[tenant] = usual + USUAL_STEP * (queued.p90_tokens - usual)
+                amounts = self._amounts(queued)
+                self.budgets.reserve(queued.request.tenant, queued.reservation, amounts)
+
+    def settle(self, queued: QueuedRequest, prompt_tokens: int, output_tokens: int) -> None:
+        """Charge ``queued`` for what it was instead of what was reserved."""
+        if queued.reservation.amounts:
+            usd = self._config.pool(queued.pool).usd(prompt_tokens, output_tokens)
+            amounts = {TOKENS: float(prompt_tokens + output_tokens), USD: usd}
+            self.budgets.reserve(queued.request.tenant, queued.reservation, amounts)
+
+    def _amounts(self, queued: QueuedRequest) -> dict[str, float]:
+        """Return what ``queued`` may use: its prompt, and an upper quantile of its answer."""
+        prompt_tokens = queued.request.prompt_tokens
+        output_tokens = queued.p90_tokens
+        if output_tokens is None:  # as is usual with this tenant, until it is predicted
+            usual = self._usual_tokens.get(queued.request.tenant, queued.expected_tokens)
+            output_tokens = min(usual, queued.request.max_tokens or usual)
+        usd = self._config.pool(queued.pool).usd(prompt_tokens, output_tokens)
+        return {TOKENS: prompt_tokens + output_tokens, USD: usd}
 
     def begin(self, tenant_name: str) -> None:
         """One more request of the tenant waits or runs."""

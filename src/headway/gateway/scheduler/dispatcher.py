@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 import numpy as np
@@ -41,8 +42,22 @@ class Dispatcher:
 
     """
 
-    def __init__(self, fleet: Fleet, predictor: LengthPredictor, anchor_s: float) -> None:
-        """Send to ``fleet``; ``anchor_s`` turns the loop's clock into Unix time."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        predictor: LengthPredictor,
+        anchor_s: float,
+        predicted: Callable[[Sequence[QueuedRequest]], None] = lambda requests: None,
+    ) -> None:
+        """Send to ``fleet``.
+
+        Args:
+            fleet: the engines.
+            predictor: of the lengths of answers.
+            anchor_s: turns the loop's clock into Unix time.
+            predicted: is told of requests once they have predictions.
+
+        """
         self.queues: dict[str, PoolQueue[QueuedRequest]] = {}
         self.running: set[QueuedRequest] = set()
         self.start_interval_s: dict[str, float] = {}
@@ -51,6 +66,7 @@ class Dispatcher:
         self._fleet = fleet
         self._predictor = predictor
         self._anchor_s = anchor_s
+        self._predicted = predicted
         self._config: GatewayConfig
         self._loop: asyncio.AbstractEventLoop
         self._fresh: list[QueuedRequest] = []  # not in order yet
@@ -288,7 +304,7 @@ class Dispatcher:
                 queued.key = queued.arrival_s
                 self._predict_soon(queued)
         else:
-            quantiles = predict(fresh, self._predictor)
+            quantiles = self._predict(fresh)
             self.overflow.divide(fresh, quantiles, now_s)
             self._give_keys(fresh, quantiles)
 
@@ -372,7 +388,7 @@ class Dispatcher:
         if not fresh:
             return
 
-        self._give_keys(fresh, predict(fresh, self._predictor))
+        self._give_keys(fresh, self._predict(fresh))
         for queued in fresh:
             engine = self._fleet.choose(queued.pool, now_s, full_too=True, queued=queued)
             if engine is None:
@@ -419,6 +435,11 @@ class Dispatcher:
             wait_s = COMPANY_S if len(self.running) > FEW else 0.0
             self._predicting = self._loop.call_later(wait_s, self.predict_late)
 
+    def _predict(self, requests: Sequence[QueuedRequest]) -> Floats:
+        quantiles = predict(requests, self._predictor)
+        self._predicted(requests)
+        return quantiles
+
     def predict_late(self) -> None:
         """Predict those who were started without a prediction: their headers are due."""
         if self._predicting is not None:
@@ -426,4 +447,4 @@ class Dispatcher:
             self._predicting = None
         late, self._late = [queued for queued in self._late if not queued.ended], []
         if late:
-            predict(late, self._predictor)
+            self._predict(late)

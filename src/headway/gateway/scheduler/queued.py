@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from headway.gateway.config import NO_CLASS, ServiceClass
+from headway.gateway.scheduler.budgets import Reservation
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queue import Ticket
 from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
@@ -34,6 +35,7 @@ class Refusal:
         message: for people.
         code: for programs.
         retry_after_s: when to try again; ``None`` where that would not help.
+        lines: further header lines.
 
     """
 
@@ -41,6 +43,7 @@ class Refusal:
     message: str
     code: str
     retry_after_s: float | None = None
+    lines: bytes = b""
 
 
 class Carrier(Protocol):
@@ -79,6 +82,8 @@ class QueuedRequest(Ticket):
         company: requests that the last engine had then, with this one.
         service_class: that the client has named.
         generates: whether its answer is text, whose length can be predicted.
+        reservation: what its tenant's budgets hold for it.
+        limit_lines: header lines that tell its tenant what is left.
         is_renamed: whether engines call its model otherwise than the client does.
         session: of the client's, whose requests go to one engine where that costs nothing.
         blocks: of its prompt, see `headway.gateway.scheduler.prefixes`.
@@ -91,9 +96,9 @@ class QueuedRequest(Ticket):
 
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
-        "engine_url", "expected_tokens", "generates", "home", "is_renamed", "p50_tokens",
-        "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request", "sent_s",
-        "service_class", "session", "stream", "text_characters", "tried",
+        "engine_url", "expected_tokens", "generates", "home", "is_renamed", "limit_lines",
+        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request",
+        "reservation", "sent_s", "service_class", "session", "stream", "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +135,8 @@ class QueuedRequest(Ticket):
         self.service_class = service_class
         self.generates = generates
         self.is_renamed = False
+        self.reservation = Reservation()
+        self.limit_lines = b""
         self.blocks: tuple[int, ...] = ()
         self.cached_tokens = 0.0
 

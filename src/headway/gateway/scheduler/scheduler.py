@@ -26,7 +26,7 @@ from headway.predict.predictor import LengthPredictor
 from headway.record.entry import Entry
 from headway.record.store import Store
 from headway.schedule.route import PREFIX_WORK_LEFT, Placement
-from headway.workload.record import DONE
+from headway.workload.record import DONE, REJECTED
 from headway.workload.request import Request
 
 LEARN_S = 0.002  # lets a client's next request go before
@@ -65,8 +65,10 @@ class Scheduler:
         self.predictor: LengthPredictor = predictor if predictor is not None else Unpredicted()
         self.ledger = Ledger(store, unix_s)
         self.fleet = Fleet(placement)
-        self.dispatcher = Dispatcher(self.fleet, self.predictor, self.ledger.anchor_s)
         self.admission = Admission(config)
+        self.dispatcher = Dispatcher(
+            self.fleet, self.predictor, self.ledger.anchor_s, self.admission.amend
+        )
         self.draining = False
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self._num_counted = 0  # prompts whose tokens an engine has told
@@ -125,8 +127,12 @@ class Scheduler:
             queued.is_renamed = True
 
     def arrive(self, queued: QueuedRequest) -> None:
-        """Let ``queued`` wait for its turn, which may be now."""
+        """Let ``queued`` wait for its turn, which may be now, if its tenant may use so much."""
         self.ledger.begin(queued)
+        refusal = self.admission.reserve(queued, monotonic())
+        if refusal is not None and queued.carrier is not None:
+            queued.carrier.refuse(refusal)
+            return
         self.dispatcher.arrive(queued)
 
     def end(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
@@ -135,6 +141,9 @@ class Scheduler:
         self.dispatcher.leave(queued)
         self.admission.end(queued.request.tenant)
         entry = self.ledger.end(queued, outcome)
+        is_used = outcome.status != REJECTED
+        prompt_tokens = entry.prompt_tokens if is_used else 0
+        self.admission.settle(queued, prompt_tokens, entry.output_tokens)
 
         if queued.charged_s and self.config.sharing.shares:
             self.dispatcher.settle(queued, entry.prompt_tokens, entry.output_tokens)

@@ -327,6 +327,7 @@ class Exchange:
         lines = b"x-headway-id: %b\r\nx-headway-queue-ms: %.3f\r\nx-headway-pool: %b\r\n" % (
             queued.request.id.encode(), 1e3 * (until_s - queued.arrival_s), pool,
         )  # fmt: skip
+        lines += queued.limit_lines
         if queued.pool != queued.home:
             home = queued.home.encode("utf-8", "replace")
             lines += b"x-headway-offloaded-from: %b\r\n" % home
@@ -455,6 +456,7 @@ def refusal_parts(refusal: Refusal) -> tuple[bytes, bytes]:
     """Return the header lines and the body that tell a client of ``refusal``."""
     kind = "rate_limit_error" if refusal.status == 429 else "server_error"
     lines = JSON_HEADERS
+    lines += refusal.lines
     if refusal.retry_after_s is not None:
         lines += b"Retry-After: %d\r\n" % max(1, round(refusal.retry_after_s))
     return lines, error_body(refusal.message, kind, refusal.code)

@@ -10,6 +10,7 @@ from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig
+from headway.gateway.leases import Leases
 from headway.gateway.scheduler.queue import PoolQueue
 from headway.gateway.scheduler.queued import QueuedRequest, Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
@@ -77,6 +78,7 @@ class Gateway:
         )
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._leases: Leases | None = None
         self._last_up_s: dict[str, float] = {}
 
     @property
@@ -112,6 +114,11 @@ class Gateway:
 
         looks = self.backends.look_after(self.scheduler.dispatcher.wake)
         self._tasks = [loop.create_task(self._sweep_for_ever()), loop.create_task(looks)]
+        if config.shares_limits and isinstance(config.record, str):
+            budgets = self.scheduler.admission.budgets
+            self._leases = Leases(config.record, lambda: budgets.allowances)
+            await self._leases.round()
+            self._tasks.append(loop.create_task(self._leases.keep_for_ever()))
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
@@ -142,6 +149,8 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._leases is not None:
+            await self._leases.close()
         self.backends.close()
         for part in (self._store, self._tracing):
             if part is not None:
