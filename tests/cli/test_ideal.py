@@ -9,8 +9,9 @@ import pytest
 
 from headway.cli.compare import compare
 from headway.cli.ideal import ideal
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, InputError
 from headway.http.fake import FakeEngine, FakeSpeed, running
+from headway.ideal.compare import Footing, ideal_report, read_requests
 from headway.measure.endpoint.budget import Budget
 from headway.measure.endpoint.campaign import Campaign, Plan
 from headway.measure.endpoint.endpoint import Address, Endpoint
@@ -161,3 +162,11 @@ def test_an_empty_ledger_is_refused(tmp_path: Path) -> None:
     path.write_text('{"kind": "start"}\n')
     with pytest.raises(HeadwayError, match="too few"):
         run(compare, str(path), "--against", "llama-3.1-8b")
+
+
+def test_requests_beyond_the_context_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"prompt_tokens": 9000, "output_tokens": 8, "cached_tokens": 8900}\n')
+    footing = Footing(clusters=("h100",), requests=read_requests(path))
+    with pytest.raises(InputError, match=r"at most 8,192 tokens of context.*9,008"):
+        ideal_report(["llama-3-8b"], footing)

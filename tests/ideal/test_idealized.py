@@ -175,3 +175,32 @@ def test_impossible_requests_are_refused(llama_8b: ModelArchitecture, h100: Clus
     for prompt, output in ((0, 1), (1, -1), (1e9, 1)):
         with pytest.raises(InputError, match="1 prompt token"):
             runtime.predict(prompt, output)
+
+
+@pytest.mark.parametrize("engine", ["none", "vllm"])
+def test_cached_prompt_tokens_are_not_computed_but_stay_in_the_context(engine: str) -> None:
+    own = idealize("llama-3.1-8b", "h100", engine=engine, context_tokens=110_000).runtime
+    cached = replace(own, cached_tokens=100_000.0)
+    fresh = replace(own, cached_tokens=0.0)
+
+    # Cheaper than to compute all of it, dearer than if it had never been there.
+    assert cached.predict(100_500, 200) < fresh.predict(100_500, 200)
+    assert cached.predict(100_500, 200) > 1.1 * fresh.predict(500, 200)
+
+    # Decoding reads the same context, cached or computed; only the prompt's pass is saved.
+    steps = own.steps
+    saved_s = (
+        steps.step_time(Step.prefill(1, 100_500)).expected_s
+        - steps.step_time(Step.prefill(1, 100_500, 100_000)).expected_s
+    )
+    overhead = steps.request_overhead
+    saved_s = saved_s + overhead.seconds(100_500.0, 0.0) - overhead.seconds(500.0, 0.0)
+    assert fresh.predict(100_500, 200) - cached.predict(100_500, 200) == pytest.approx(
+        float(saved_s[0] if np.ndim(saved_s) else saved_s), rel=1e-6
+    )
+
+
+def test_a_prompt_that_is_cached_whole_computes_its_last_token() -> None:
+    own = idealize("llama-3.1-8b", "h100").runtime
+    whole = replace(own, cached_tokens=512.0)
+    assert whole.predict(512, 1) == replace(own, cached_tokens=511.0).predict(512, 1)

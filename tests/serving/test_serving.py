@@ -15,9 +15,11 @@ from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.estimate import serve
 from headway.serving.tabulated import serving_times, tabulate_serving
 from headway.steptime.deployment import Deployment, as_run
 from headway.steptime.kernel_coefficients import NAMES, Coefficients
+from headway.steptime.parallelism import Parallelism
 from headway.steptime.placed_model import Drafting
 from headway.steptime.speculative import Speculation, mtp_draft
 from headway.steptime.worktable import price, stack, tabulate
@@ -147,3 +149,26 @@ def test_a_load_that_makes_no_sense_is_refused(given: dict[str, float], said: st
 def test_coefficients_must_be_positive() -> None:
     with pytest.raises(InputError, match="link"):
         replace(Coefficients(), link=0.0)
+
+
+def test_stages_of_a_pipeline_compute_prompts_at_the_same_time(llama: Deployment) -> None:
+    load = ClosedLoop(4096, 16, 256)
+    alone = serve(llama, load)
+    piped = serve(replace(llama, parallelism=Parallelism(1, pp=4)), load)
+    assert alone.shape.prompts_per_step == 1
+    assert piped.shape.prompts_per_step == 4
+    per_accelerator = float(piped.total_tok_per_s / 4)
+    assert per_accelerator == pytest.approx(float(alone.total_tok_per_s), rel=0.15)
+
+
+def test_a_prompt_alone_takes_every_stage_in_turn_and_its_chunks_follow_each_other(
+    llama: Deployment,
+) -> None:
+    one = serve(replace(llama, parallelism=Parallelism(1, pp=4)), ClosedLoop(4096, 1, 1))
+    assert one.shape.prompt_steps == one.shape.prompt_passes == 1
+
+    # Of eight chunks the last enters when the one before it leaves a stage: 11 quarters of a pass.
+    long = serve(replace(llama, parallelism=Parallelism(1, pp=4)), ClosedLoop(65_536, 1, 1))
+    assert long.shape.prompt_steps == pytest.approx(8, abs=0.01)
+    assert long.shape.prompt_passes == pytest.approx((8 + 3) / 4, abs=0.01)
+    assert long.times.ttft_s < 0.5 * serve(llama, ClosedLoop(65_536, 1, 1)).times.ttft_s

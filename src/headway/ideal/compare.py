@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,23 @@ MAX_REQUESTS = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class RequestLengths:
-    """One request: counts of tokens, and which scenario and model it belongs to (empty: any)."""
+    """One request: counts of tokens, and which scenario and model it belongs to (empty: any).
+
+    ``cached_tokens`` of the prompt were found in a prefix cache: they are not computed again, but
+    stay in the context.
+    """
 
     prompt_tokens: float
     output_tokens: float
     scenario: str = ""
     model: str = ""
+    cached_tokens: float = 0.0
 
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1 or self.output_tokens < 0:
             raise InputError("a request has 1 prompt token or more and no negative output tokens")
+        if not 0 <= self.cached_tokens <= self.prompt_tokens:
+            raise InputError("cached_tokens are part of the prompt: from 0 to prompt_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +197,12 @@ def read_requests(path: Path) -> tuple[RequestLengths, ...]:
 def _request(line: str, where: str) -> RequestLengths:
     try:
         tree: Mapping[str, Any] = json.loads(line)
-        fresh = float(tree["prompt_tokens"]) - float(tree.get("cached_tokens") or 0)
         request = RequestLengths(
-            prompt_tokens=max(fresh, 1.0),
+            prompt_tokens=float(tree["prompt_tokens"]),
             output_tokens=float(tree["output_tokens"]),
             scenario=str(tree.get("scenario") or ""),
             model=str(tree.get("model") or ""),
+            cached_tokens=float(tree.get("cached_tokens") or 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: not a request ({error})") from None
@@ -212,6 +219,12 @@ class _Group:
     scenario: str | None
     prompt_tokens: FloatArray
     output_tokens: FloatArray
+    cached_tokens: FloatArray
+
+    @property
+    def computed_tokens(self) -> FloatArray:
+        """Prompt tokens that are not in the cache, at least the last."""
+        return np.maximum(self.prompt_tokens - self.cached_tokens, 1.0)
 
 
 def _groups(footing: Footing, model: str) -> list[_Group]:
@@ -229,12 +242,16 @@ def _groups(footing: Footing, model: str) -> list[_Group]:
             scenario=group[0].scenario or None,
             prompt_tokens=np.asarray([request.prompt_tokens for request in group]),
             output_tokens=np.asarray([request.output_tokens for request in group]),
+            cached_tokens=np.asarray([request.cached_tokens for request in group]),
         )
         for group in groups
     ]
 
 
 def _reference_row(reference: Reference, group: _Group) -> IdealRow:
+    runtime = replace(reference.runtime, cached_tokens=group.cached_tokens)
+    reference = replace(reference, runtime=runtime)
+    _check_context(reference.deployment.model, group)
     deployment, lengths = reference.deployment, (group.prompt_tokens, group.output_tokens)
     level = None if reference.engine is None else 0.9
     runtime_s = _mean_runtime_s(reference.runtime, group, level)
@@ -248,7 +265,7 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
         num_accelerators=reference.num_accelerators,
         scenario=group.scenario,
         num_requests=group.prompt_tokens.size,
-        prompt_tokens=float(group.prompt_tokens.mean()),
+        prompt_tokens=float(group.computed_tokens.mean()),
         output_tokens=float(group.output_tokens.mean()),
         runtime_s=runtime_s,
         accelerator_s=runtime_s.expected * reference.num_accelerators,
@@ -261,8 +278,20 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
     )
 
 
+def _check_context(model: ModelArchitecture, group: _Group) -> None:
+    """Raise `InputError` for a request that is longer than the model's context."""
+    longest = float(np.max(group.prompt_tokens + group.output_tokens))
+    if model.max_context_tokens is not None and longest > model.max_context_tokens:
+        raise InputError(
+            f"{model.name} takes at most {model.max_context_tokens:,} tokens of context, and a "
+            f"request has {longest:,.0f}, cached ones included"
+        )
+
+
 def _profile_row(measurements: Sequence[Measurement], group: _Group) -> IdealRow:
     setup = measurements[0].setup
+    # Profiles hold whole prompts: what was cached is taken as if it had never been there.
+    group = replace(group, prompt_tokens=group.computed_tokens)
     runtime_s = _mean_runtime_s(fit_requests(measurements), group, 0.9)
 
     return IdealRow(

@@ -85,6 +85,8 @@ class IdealizedRuntime:
         energy: of passes; ``None`` where joules are not wanted or no TDP is known.
         confidence: of the interval that ``steps`` give; ``None`` for bounds, which have none.
         with_overhead: whether what the engine adds to a request is in it, beside the passes.
+        cached_tokens: of every prompt, found in a prefix cache: not computed again, but attended
+            to. They broadcast against the lengths that are asked for.
 
     """
 
@@ -92,6 +94,7 @@ class IdealizedRuntime:
     energy: PassEnergy | None = None
     confidence: float | None = None
     with_overhead: bool = True
+    cached_tokens: FloatArray | float = 0.0
     _decode: tuple[FloatArray, Totals] | None = field(default=None, init=False)
 
     def predict(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> FloatArray:
@@ -125,7 +128,9 @@ class IdealizedRuntime:
         prompts, outputs = np.broadcast_arrays(*check_lengths(prompt_tokens, output_tokens))
         if np.any(prompts + outputs > MAX_TOKENS):
             raise InputError("a request has 1 prompt token or more, and less than 10^8 in all")
-        prefill = self._pass_totals(Step.prefill(1, prompts.ravel()))
+        # At least the last token of a prompt is computed.
+        cached = np.minimum(np.broadcast_to(self.cached_tokens, prompts.shape), prompts - 1)
+        prefill = self._pass_totals(Step.prefill(1, prompts.ravel(), cached.ravel()))
         contexts, decode = self._decode_totals(float((prompts + outputs).max()))
 
         # The step that reads c cached tokens covers c - 1/2 to c + 1/2 of the integral.
@@ -138,7 +143,7 @@ class IdealizedRuntime:
 
         def overhead_s(values: FloatArray) -> FloatArray:
             step_s = np.interp(prompts.ravel() + further / 2, contexts, values)
-            return self.steps.request_overhead.seconds(prompts.ravel(), step_s)
+            return self.steps.request_overhead.seconds((prompts - cached).ravel(), step_s)
 
         def seconds(of_prefill: FloatArray, of_decode: FloatArray) -> FloatArray:
             passes_s = of_prefill + decoding(of_decode)

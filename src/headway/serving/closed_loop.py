@@ -94,7 +94,9 @@ class LoadShape:
         tokens_per_pass: yield of one decode step per sequence, above 1 where tokens are drafted.
         gaps: tokens after the first of a request.
         prompt_tokens: computed for a request.
-        prompt_steps: mixed steps that one prompt takes.
+        prompt_steps: mixed steps that one prompt takes, one after the other.
+        prompt_passes: the same where the chunks of a prompt follow each other through the stages
+            of a pipeline: fewer, as one enters a stage when the one before it leaves.
         prompts_per_step: prompts in one mixed step.
         mixed_steps: mixed steps between the first and the last token of a request.
         mixes: 1 where a mixed step decodes too, else 0.
@@ -110,6 +112,7 @@ class LoadShape:
     gaps: Array
     prompt_tokens: Array
     prompt_steps: Array
+    prompt_passes: Array
     prompts_per_step: Array
     mixed_steps: Array
     mixes: Array
@@ -148,7 +151,9 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
 
     With ``mixes`` off, prompts never share a step with decoding sequences, whatever the engine.
     """
-    drafting, groups = deployment.drafting, deployment.parallelism.dp
+    drafting, stages = deployment.drafting, deployment.parallelism.pp
+    # Stages of a pipeline work on one micro-batch each, and each of these has prompts of its own.
+    groups = deployment.parallelism.dp * stages
     tokens_per_pass = np.ones(()) if drafting is None else drafting.tokens_per_pass
     verified = np.ones(()) if drafting is None else drafting.verified_tokens
     available = seats(deployment, loop)
@@ -200,6 +205,7 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
         gaps,
         new_tokens,
         prompt_steps,
+        (prompt_steps + stages - 1) / stages,
         prompts,
         mixed_steps,
         float(mixes),
@@ -273,11 +279,12 @@ def load_times(
     pass_s = tpot_s * shape.tokens_per_pass
     overhead_s = overhead.seconds(shape.prompt_tokens, np.minimum(decode_step_s, pass_s))
     arriving_s = 0.5 * (1 - 1 / shape.seats) * pass_s
-    own_s = shape.prompt_steps * mixed_step_s
+    own_s = shape.prompt_passes * mixed_step_s
     served_s = overhead_s + arriving_s + own_s
 
     # Prompts must pass one after the other: a cycle is no shorter than prefilling all of them.
-    prefilling_s = shape.seats * own_s / shape.prompts_per_step
+    each_s = np.minimum(shape.prompt_steps * mixed_step_s / shape.prompts_per_step, own_s)
+    prefilling_s = shape.seats * each_s
     cycle_s = np.maximum(served_s + shape.gaps * tpot_s, prefilling_s)
     return _cycle_times(
         shape,
@@ -285,7 +292,7 @@ def load_times(
         tpot_s=tpot_s,
         decode_step_s=decode_step_s,
         mixed_step_s=mixed_step_s,
-        burst_s=overhead_s + own_s / shape.prompts_per_step * (shape.seats + 1) / 2 - served_s,
+        burst_s=overhead_s + each_s * (shape.seats + 1) / 2 - served_s,
         mixed_share=prompts_s / np.maximum(decoding_s, 1e-300),
     )
 

@@ -30,7 +30,9 @@ def forward(
 
     Sequences are dealt out over ``dp`` groups and ``pp`` micro-batches. The counts are those of
     one micro-batch on its way through all stages, which in the steady state of a full pipeline is
-    also the time between two tokens of a sequence.
+    also the time between two tokens of a sequence: as many micro-batches as stages are under way,
+    and each waits for the fullest stage. That is the last one, which has the output head besides
+    its layers, so that the head counts once for every micro-batch under way.
 
     Args:
         model: what runs.
@@ -68,7 +70,9 @@ def forward(
         ]
 
     # What stands around them.
-    ops.append(_head(model, precision, parallelism.tp, local))
+    under_way = np.clip(step.total_sequences / parallelism.dp, 1.0, parallelism.pp)
+    head = _head(model, precision, parallelism.tp, local)
+    ops.append(replace(head, work=head.work * under_way))
     collectives += _edge_collectives(model, precision, parallelism, local)
     return Forward(tuple(ops), tuple(collectives))
 
