@@ -178,6 +178,27 @@ def parse_rate_rps(text: str, what: str) -> float:
     return check_positive(parse_number(number_text, what) / unit_s, f"{what} per second")
 
 
+def parse_rates_rps(text: str, what: str) -> tuple[float, ...]:
+    """Return the rates of a list (``5,20``) or of doublings (``5..40``), or of both.
+
+    Raises:
+        InputError: a part is no rate, or a range falls.
+
+    """
+    rates: list[float] = []
+    for part in text.split(","):
+        first_text, dots, last_text = part.partition("..")
+        rate = parse_rate_rps(first_text, what)
+        last = parse_rate_rps(last_text, what) if dots else rate
+        if last < rate:
+            raise InputError(f"{what} must rise from the first to the last, not {part.strip()!r}")
+        while rate < last * (1 - 1e-9):
+            rates.append(rate)
+            rate *= 2
+        rates.append(last)
+    return tuple(dict.fromkeys(rates))
+
+
 def check_positive(value: float, what: str, maximum: float = 1e18) -> float:
     """Return ``value``; raise `InputError` unless it is finite, above 0 and at most ``maximum``."""
     if not (math.isfinite(value) and 0 < value <= maximum):

@@ -17,13 +17,24 @@ from headway.errors import InputError, MissingServerError
 from headway.http.fake import FakeSpeed
 from headway.load.answer import Answer, Outcome
 from headway.load.client import Flight, Target, first_model
+from headway.load.counters import counter_notes, engine_counters
 from headway.load.export import read_results, write_export
-from headway.load.measure import paired_differences, summarize
-from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals, shares
+from headway.load.measure import is_overloaded, paired_differences, summarize
+from headway.load.plan import (
+    Planned,
+    evenly_shaped,
+    plan_trace,
+    previous_turns,
+    ramped,
+    shaped_arrivals,
+    shares,
+)
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
-from headway.load.session import saturation
+from headway.load.session import LoadPlan, load_test, saturation
 from headway.report.estimate import Estimate
+from headway.units import parse_rates_rps
 from headway.workload.aggregate import Latency, mean_interval, quantile_interval
+from headway.workload.oracle import BlockHashes, Trace
 from headway.workload.profile import find_profile
 from headway.workload.request import Slo
 
@@ -266,3 +277,95 @@ def test_a_profile_can_be_asked(live: Live) -> None:
 def test_an_address_is_checked(url: str) -> None:
     with pytest.raises(InputError):
         Target(url, "chat")
+
+
+CONVERSATION = BlockHashes.of_lists([[1, 2], [7], [1, 2, 3], [1, 2, 3, 4], [7, 8], [9]], tokens=4)
+
+
+def talk() -> Trace:
+    prompt_tokens = np.array([9, 5, 14, 18, 9, 5])
+    return Trace(np.linspace(0.0, 0.05, 6), prompt_tokens, np.full(6, 3), prefixes=CONVERSATION)
+
+
+def test_prompts_share_a_prefix_as_far_as_their_hashes_do() -> None:
+    bodies = [json.loads(planned.body) for planned in plan_trace(talk(), "m", "completions")]
+    words = [body["prompt"].split() for body in bodies]
+    assert [len(text) for text in words] == [9, 5, 14, 18, 9, 5]
+    assert words[0][:8] == words[2][:8] == words[3][:8]
+    assert words[2][:12] == words[3][:12]
+    assert words[0][:4] != words[5][:4]
+    assert words[1][:4] == words[4][:4]
+
+
+def test_turns_of_a_conversation_follow_each_other() -> None:
+    assert previous_turns(CONVERSATION) == {2: 0, 3: 2, 4: 1}
+    assert previous_turns(None) == {}
+
+
+def test_a_turn_is_sent_once_the_one_before_it_was_answered(live: Live) -> None:
+    server = Server(live.engine(FakeSpeed(ttft_s=0.05)))
+    planned = plan_trace(talk(), "fake", sessions=True)
+    answers = run(lambda: open_loop(server, planned)).answers
+    assert [answer.problem for answer in answers] == [""] * 6
+    for number, previous in {2: 0, 3: 2, 4: 1}.items():
+        assert answers[number].sent_s >= answers[previous].token_s[-1]
+        assert answers[number].late_s < 0.05  # who has not read the answer is not late
+    assert answers[5].sent_s < answers[2].sent_s
+
+
+@given(st.floats(0.1, 50), st.floats(1, 100), st.integers(10, 300))
+def test_a_ramp_reaches_the_rate_and_keeps_the_order(
+    ramp_s: float, rate_rps: float, count: int
+) -> None:
+    ones = np.ones(count, dtype=np.int64)
+    even = Trace(np.arange(count, dtype=np.float64) / rate_rps, ones, ones)
+    arrival_s = ramped(even, ramp_s).arrival_s
+    assert np.all(np.diff(arrival_s) > 0)
+    late = arrival_s > ramp_s + 1 / rate_rps
+    if late.sum() > 2:
+        np.testing.assert_allclose(np.diff(arrival_s[late]), 1 / rate_rps, rtol=1e-6)
+
+
+def test_rates_come_as_lists_and_doublings() -> None:
+    assert parse_rates_rps("5..40", "--rate") == (5, 10, 20, 40)
+    assert parse_rates_rps("60/min,3..10", "--rate") == (1, 3, 6, 10)
+    with pytest.raises(InputError, match="must rise"):
+        parse_rates_rps("4..2", "--rate")
+
+
+def test_a_sweep_over_rates_says_where_the_server_falls_behind(live: Live) -> None:
+    url = live.engine(FakeSpeed(ttft_s=0.02, itl_s=0.0, max_num_seqs=1))  # 50 a second
+    plan = LoadPlan(rate_rps=(15.0, 150.0), duration_s=1.0, warmup_s=0.2, ramp_s=0.1, output=2)
+    report = load_test(url, plan)
+    slow, fast = report.rows
+    assert (slow.rate_rps, fast.rate_rps) == (15.0, 150.0)
+    assert slow.requests < 15 * 1.2 + 5
+    assert (slow.overloaded, fast.overloaded) == ("no", "yes")
+    assert any("overloaded at 150" in note for note in report.notes)
+
+
+def test_a_steady_run_is_not_called_overloaded() -> None:
+    random = np.random.default_rng(5)
+    due_s = np.cumsum(random.exponential(0.1, 300))
+    answers = [answer_of(i, float(t), (float(t) + 2.0,)) for i, t in enumerate(due_s)]
+    assert not is_overloaded(Outcome(0.0, tuple(answers)))
+    growing = [answer_of(i, float(t), (2 * float(t) + 1,)) for i, t in enumerate(due_s)]
+    assert is_overloaded(Outcome(0.0, tuple(growing)))
+
+
+def test_every_request_has_a_row_of_its_own(tmp_path: Path) -> None:
+    outcome = Outcome(1.0, (answer_of(0, 1.5, (2.0, 2.5)), answer_of(1, 2.0, (), "lost")))
+    write_export(tmp_path / "rows.csv", outcome, "m")
+    head, first, second = (tmp_path / "rows.csv").read_text().splitlines()
+    assert head.startswith("number,due_s,sent_s,ttft_s")
+    assert first == "0,0.5,0.5,0.5,0.5,1.0,10,2,200,"
+    assert second.endswith(",lost")
+
+
+def test_an_engines_counters_are_read_before_and_after(live: Live) -> None:
+    assert engine_counters(Server(live.engine())) == {}
+    before = {"vllm:prompt_tokens_total": 5.0, "vllm:generation_tokens_total": 1.0}
+    after = {"vllm:prompt_tokens_total": 105.0, "vllm:generation_tokens_total": 1.0}
+    assert counter_notes("http://x", before, after) == [
+        "http://x counted meanwhile: 100 prompt tokens"
+    ]

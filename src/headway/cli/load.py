@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, COUNTS, FILE, NUMBER, RATE, TIME
+from headway.cli.options import COUNT, COUNTS, FILE, NUMBER, RATES, TIME, TIME_OR_ZERO
 from headway.cli.show import show
 from headway.errors import InputError, need
 from headway.machine import go_first
@@ -23,7 +23,12 @@ from headway.workload.objective import EXAMPLE, parse_slo
     metavar="NAME",
     help="A profile that ships (azure-conv, ...) or a trace file; default: requests of one shape.",
 )
-@click.option("--rate", "rate_rps", type=RATE, help="Open loop: requests/s, sent on time.")
+@click.option(
+    "--rate",
+    "rate_rps",
+    type=RATES,
+    help="Open loop: requests/s, sent on time; several (5,20 or 5..40) make a sweep.",
+)
 @click.option(
     "--burstiness",
     type=NUMBER,
@@ -39,6 +44,15 @@ from headway.workload.objective import EXAMPLE, parse_slo
 )
 @click.option("--duration", "duration_s", type=TIME, default="60s",
               help="Open loop: how long to send.")  # fmt: skip
+@click.option("--warmup", "warmup_s", type=TIME_OR_ZERO, default="0s",
+              help="Send for so long first, and leave that out.")  # fmt: skip
+@click.option("--ramp", "ramp_s", type=TIME_OR_ZERO, default="0s",
+              help="Rise to the rate, or the concurrency, over so long.")  # fmt: skip
+@click.option(
+    "--sessions",
+    is_flag=True,
+    help="Send a prompt that goes on from another once that was answered (a trace's hashes tell).",
+)
 @click.option("--num-requests", type=COUNT, help="How many to send (per level of a sweep).")
 @click.option("--prompt", "--isl", type=COUNT, default="256",
               help="Tokens of the prompt, without a workload.")  # fmt: skip
@@ -86,7 +100,8 @@ from headway.workload.objective import EXAMPLE, parse_slo
     "export",
     type=FILE,
     metavar="FILE",
-    help="Write the last run on URL as vllm bench serve does, or guidellm (*.guidellm.json).",
+    help="Write the last run on URL: a row a request (*.csv), or as vllm bench serve (*.json) or "
+    "guidellm (*.guidellm.json) do.",
 )
 @answer_files
 def load(

@@ -20,6 +20,7 @@ from headway.units import (
     parse_numbers,
     parse_positive,
     parse_rate_rps,
+    parse_rates_rps,
     parse_time_s,
 )
 
@@ -58,6 +59,7 @@ COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256
 TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
 TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))
 FRACTION = Parsed("fraction", parse_fraction)  # 0.3, 30%
+RATES = Parsed("rates", parse_rates_rps)  # 5,20 and 5..40
 RATE = Parsed("rate", parse_rate_rps)  # per second, or 600/min
 FILE = click.Path(dir_okay=False, path_type=Path)
 

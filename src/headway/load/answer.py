@@ -76,6 +76,13 @@ class Outcome:
         """The answers as records, on a clock that is 0 at the start."""
         return [answer.record(self.start_s) for answer in self.answers]
 
+    def after(self, warmup_s: float) -> Outcome:
+        """Return the run without what was due in its first ``warmup_s``."""
+        if warmup_s <= 0:
+            return self
+        start_s = self.start_s + warmup_s
+        return Outcome(start_s, tuple(a for a in self.answers if a.due_s >= start_s))
+
     @property
     def problems(self) -> dict[str, int]:
         """How often which problem came up, the most frequent first."""

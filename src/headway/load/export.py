@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,32 @@ from headway.workload.aggregate import Latency
 
 
 def write_export(path: Path, outcome: Outcome, model: str) -> None:
-    """Write ``outcome`` as guidellm does if ``path`` ends in .guidellm.json, else as vLLM does."""
+    """Write ``outcome``: a row a request (.csv), as guidellm (.guidellm.json) or as vLLM does."""
+    if path.suffix == ".csv":
+        write_atomically(path, _as_csv(outcome))
+        return
     make = _as_guidellm if path.name.endswith(".guidellm.json") else _as_vllm
     write_atomically(path, json.dumps(make(outcome, model), allow_nan=False) + "\n")
+
+
+_CSV_COLUMNS = (
+    "number", "due_s", "sent_s", "ttft_s", "tpot_s", "e2e_s", "prompt_tokens", "output_tokens",
+    "status", "problem",
+)  # fmt: skip
+
+
+def _as_csv(outcome: Outcome) -> str:
+    """Return one row for each request; times are seconds from the start of the run."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_CSV_COLUMNS)
+    for answer, record in zip(outcome.answers, outcome.records, strict=True):
+        rows.writerow([
+            answer.number, answer.due_s - outcome.start_s, answer.sent_s - outcome.start_s,
+            record.ttft_s, record.tpot_s, record.e2e_s, answer.prompt_tokens,
+            answer.output_tokens, answer.status, answer.problem,
+        ])  # fmt: skip
+    return text.getvalue()
 
 
 def _as_vllm(outcome: Outcome, model: str) -> dict[str, Any]:

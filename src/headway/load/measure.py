@@ -20,6 +20,7 @@ from headway.workload.aggregate import Latency, RequestSummary, latency_fields, 
 from headway.workload.record import DONE, Floats, Records, RequestRecord
 from headway.workload.request import Slo
 
+MIN_FOR_OVERLOAD = 30
 LATE_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 
@@ -49,6 +50,23 @@ class LoadRow(RequestSummary, Setting):
     itl_p90_s: Latency = column("ITL p90", "90% below", unit="ms", scale=1e3, detail=True)
     itl_p99_s: Latency = column("ITL p99", "99% of gaps below", unit="ms", scale=1e3)
     itl_max_s: Latency = column("ITL max", "longest gap", unit="ms", scale=1e3, detail=True)
+    ttft_p95_s: float | None = column(
+        "TTFT p95", "95% below", unit="ms", scale=1e3, detail=True, default=None
+    )
+    ttft_p999_s: float | None = column(
+        "TTFT p99.9", "999 of 1000 below", unit="ms", scale=1e3, detail=True, default=None
+    )
+    tpot_p95_s: float | None = column(
+        "TPOT p95", "95% below", unit="ms", scale=1e3, detail=True, default=None
+    )
+    e2e_p95_s: float | None = column("e2e p95", "95% below", unit="s", detail=True, default=None)
+    e2e_p999_s: float | None = column(
+        "e2e p99.9", "999 of 1000 below", unit="s", detail=True, default=None
+    )
+    overloaded: str | None = column(
+        "overloaded", "whether requests came faster than the server answers them (open loop)",
+        default=None,
+    )  # fmt: skip
     late_p50_s: float | None = column(
         "late p50", "median delay of sending", unit="ms", scale=1e3, detail=True
     )
@@ -97,8 +115,9 @@ def summarize(
     last_s = max((a.token_s[-1] for a in answers if a.token_s), default=first_s)
     span_s = max(last_s - first_s, 1e-9)
 
+    records = Records.of(outcome.records)
     return LoadRow.of(
-        Records.of(outcome.records),
+        records,
         slo if slo != Slo() else None,
         intervals=True,
         duration_s=span_s,
@@ -107,6 +126,8 @@ def summarize(
         server=server,
         concurrency=concurrency,
         rate_rps=rate_rps,
+        overloaded=None if rate_rps is None else "yes" if is_overloaded(outcome) else "no",
+        **_further_quantiles(records),
         **latency_fields("itl", gaps_s, intervals=True),
         **{
             f"late_{name}_s": float(np.quantile(late_s, level)) if len(late_s) else None
@@ -114,6 +135,43 @@ def summarize(
         },
         **({} if other is None else paired_differences(outcome, other)),
     )
+
+
+FURTHER_QUANTILES = (
+    ("ttft_p95_s", "ttft_s", 0.95), ("ttft_p999_s", "ttft_s", 0.999),
+    ("tpot_p95_s", "tpot_s", 0.95),
+    ("e2e_p95_s", "e2e_s", 0.95), ("e2e_p999_s", "e2e_s", 0.999),
+)  # fmt: skip
+
+
+def _further_quantiles(records: Records) -> dict[str, float | None]:
+    """Return quantiles beside those of every summary; none where too few answers could tell."""
+    figures: dict[str, float | None] = {}
+    for name, column_name, level in FURTHER_QUANTILES:
+        values = getattr(records, column_name)
+        values = values[np.isfinite(values)]
+        is_enough = len(values) >= 1 / (1 - level)
+        figures[name] = float(np.quantile(values, level)) if is_enough else None
+    return figures
+
+
+def is_overloaded(outcome: Outcome) -> bool:
+    """Return whether a server fell behind an open loop.
+
+    It did if the requests under way at each arrival grew over the last two thirds of the run: the
+    last third has half as many again as the one before, and more than noise, four times the root
+    of their number (derived here), can explain.
+    """
+    answers = [answer for answer in outcome.answers if answer.token_s]
+    if len(answers) < MIN_FOR_OVERLOAD:
+        return False
+    due_s = np.array([answer.due_s for answer in answers])
+    ends_s = np.sort([answer.token_s[-1] for answer in answers])
+    under_way = np.arange(len(answers)) - np.searchsorted(ends_s, np.sort(due_s))
+
+    _, middle, last = np.array_split(under_way, 3)
+    before, after = float(middle.mean()), float(last.mean())
+    return after > 1.5 * before and after - before > 4 * np.sqrt(before + 1)
 
 
 _LATENCIES: tuple[tuple[str, Callable[[RequestRecord], float | None]], ...] = (

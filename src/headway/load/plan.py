@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from headway.errors import InputError
 from headway.http.openai import CHAT, COMPLETIONS, streaming_body
 from headway.workload.arrivals import arrivals
-from headway.workload.oracle import Trace
+from headway.workload.oracle import BlockHashes, Trace
 
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions"}
 _WORDS = (
@@ -34,6 +35,7 @@ class Planned:
         prompt_tokens: as planned; the server's own count replaces it in results.
         headers: further header lines, each ended by a line end.
         api: chat or completions.
+        after: number of the request whose answer a user reads before sending this one.
 
     """
 
@@ -42,14 +44,24 @@ class Planned:
     prompt_tokens: int
     headers: bytes = b""
     api: str = CHAT
+    after: int | None = None
 
 
 def plan_trace(
-    trace: Trace, model: str, api: str = CHAT, *, seed: int = 0, hide_lengths: bool = False
+    trace: Trace,
+    model: str,
+    api: str = CHAT,
+    *,
+    seed: int = 0,
+    hide_lengths: bool = False,
+    sessions: bool = False,
 ) -> list[Planned]:
     """Return requests with the times and lengths of ``trace``.
 
-    Prompts are words drawn at random, one of about a token each, so that no two share a prefix.
+    Prompts are the trace's own, where it has texts. Else they are words drawn at random, one of
+    about a token each; two share a prefix as far as the trace says so by its hashes of blocks. With
+    ``sessions`` a prompt that goes on where an earlier one ended is sent once that was answered, as
+    a user does.
     The server is told to answer at exactly the trace's length (vLLM's ``ignore_eos``), which a
     scheduler on the way can read. With ``hide_lengths`` every request has the same limit, and the
     true length is in a header that `headway engine` knows.
@@ -57,19 +69,76 @@ def plan_trace(
     random = np.random.default_rng([seed, 7])
     common_limit = 1 << (int(trace.output_tokens.max()) - 1).bit_length()
 
-    planned = []
+    before = previous_turns(trace.prefixes) if sessions else {}
+    planned: list[Planned] = []
     columns = (trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
     for due_s, prompt_tokens, output_tokens in zip(*(c.tolist() for c in columns), strict=True):
-        words = random.integers(len(_WORDS), size=max(1, prompt_tokens))
-        text = " ".join([_WORDS[i] for i in words])
+        if trace.prompts is not None:
+            text = trace.prompts[len(planned)]
+        else:
+            shared = _shared_words(trace.prefixes, len(planned), prompt_tokens, seed)
+            words = random.integers(len(_WORDS), size=max(1, prompt_tokens - len(shared)))
+            text = " ".join([*shared, *(_WORDS[i] for i in words)])
         if hide_lengths:
             body = make_body(text, model, api, common_limit)
             headers = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
         else:
             body = make_body(text, model, api, output_tokens, fixed_length=True)
             headers = b""
-        planned.append(Planned(due_s, body, prompt_tokens, headers=headers, api=api))
+        after = before.get(len(planned))
+        planned.append(Planned(due_s, body, prompt_tokens, headers=headers, api=api, after=after))
     return planned
+
+
+def _shared_words(
+    prefixes: BlockHashes | None, row: int, prompt_tokens: int, seed: int
+) -> list[str]:
+    """Return the words of the whole blocks of prompt ``row``: equal hashes have equal words."""
+    if prefixes is None:
+        return []
+    hashes = prefixes.hashes[prefixes.first[row] : prefixes.first[row + 1]]
+    words: list[str] = []
+    for key in hashes[: max(0, prompt_tokens - 1) // prefixes.tokens].tolist():
+        words += _block_words(seed, key, prefixes.tokens)
+    return words
+
+
+@lru_cache(maxsize=4096)
+def _block_words(seed: int, key: int, count: int) -> tuple[str, ...]:
+    rows = np.random.default_rng([seed, 13, key]).integers(len(_WORDS), size=count)
+    return tuple(_WORDS[row] for row in rows)
+
+
+def previous_turns(prefixes: BlockHashes | None) -> dict[int, int]:
+    """Return, by request, the last one before it whose whole blocks its prompt begins with.
+
+    Only one turn goes on from each; prompts of no whole block belong to no session.
+    """
+    turns: dict[int, int] = {}
+    if prefixes is None:
+        return turns
+
+    ends: dict[tuple[int, ...], int] = {}  # the last request whose prompt ends with these blocks
+    for row in range(len(prefixes.first) - 1):
+        hashes = tuple(prefixes.hashes[prefixes.first[row] : prefixes.first[row + 1]].tolist())
+        # A last block is seldom whole, and then its hash comes never again.
+        for length in range(len(hashes), 0, -1):
+            if (previous := ends.pop(hashes[:length], None)) is not None:
+                turns[row] = previous
+                break
+        for length in (len(hashes), len(hashes) - 1):
+            if length > 0:
+                ends[hashes[:length]] = row
+    return turns
+
+
+def ramped(trace: Trace, ramp_s: float) -> Trace:
+    """Return ``trace`` with a rate that rises evenly to its own over ``ramp_s``."""
+    if ramp_s <= 0:
+        return trace
+    even_s = trace.arrival_s
+    arrival_s = np.where(even_s < ramp_s / 2, np.sqrt(2 * ramp_s * even_s), even_s + ramp_s / 2)
+    return replace(trace, arrival_s=arrival_s)
 
 
 def make_body(

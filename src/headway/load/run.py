@@ -121,6 +121,14 @@ async def open_loop(
     begin_s = monotonic() + SETTLE_S if start_s is None else start_s
     answers = _Answers(planned, tick)
     all_sent = asyncio.Event()
+    turns: dict[int, int] = {}  # the next turn, by the one whose answer its user still reads
+    ended: set[int] = set()
+
+    def deliver(answer: Answer) -> None:
+        answers.add(answer)
+        ended.add(answer.number)
+        if (number := turns.pop(answer.number, None)) is not None:
+            client.send(number, planned[number], monotonic(), deliver)
 
     def send_due() -> None:
         while answers.num_sent < len(planned):
@@ -129,8 +137,13 @@ async def open_loop(
             if due_s > monotonic():
                 alarm.set(due_s)
                 return
+
             answers.num_sent += 1
-            client.send(number, planned[number], due_s, answers.add)
+            after = planned[number].after
+            if after is not None and after not in ended:
+                turns[after] = number
+            else:
+                client.send(number, planned[number], due_s, deliver)
         all_sent.set()
 
     alarm = Alarm(send_due)

@@ -10,9 +10,10 @@ from headway.errors import InputError
 from headway.http.openai import CHAT
 from headway.load.answer import Outcome
 from headway.load.client import first_model
+from headway.load.counters import counter_notes, engine_counters
 from headway.load.export import write_export
 from headway.load.measure import LoadRow, difference_text, summarize
-from headway.load.plan import Planned, evenly_shaped, plan_trace, shaped_arrivals
+from headway.load.plan import Planned, evenly_shaped, plan_trace, ramped, shaped_arrivals
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
 from headway.machine import waited_for_core_s
 from headway.report.column import rounded
@@ -40,7 +41,7 @@ class LoadPlan:
 
     Attributes:
         workload: a profile that ships, or a trace file; ``None`` for requests of one shape.
-        rate_rps: open loop: requests per second.
+        rate_rps: open loop: requests per second; several make a sweep.
         burstiness: open loop: variation of the gaps between arrivals, 1 for Poisson; ``None`` for
             the workload's own.
         concurrency: closed loop: requests kept under way; several make a sweep.
@@ -54,11 +55,15 @@ class LoadPlan:
         processes: open loop: dealt out to so many.
         seed: of arrivals, lengths and prompts.
         hide_lengths: tell answers' lengths to an engine of ours only.
+        warmup_s: what is due in so many first seconds is sent, and left out of all figures.
+        ramp_s: over which the rate, or the requests under way, rise to what is asked.
+        sessions: a prompt that goes on where an earlier one ended, by the hashes of a trace, is
+            sent once that was answered.
 
     """
 
     workload: str | None = None
-    rate_rps: float | None = None
+    rate_rps: float | tuple[float, ...] | None = None
     burstiness: float | None = None
     concurrency: tuple[int, ...] = ()
     saturate: bool = False
@@ -72,6 +77,9 @@ class LoadPlan:
     processes: int = 1
     seed: int = 0
     hide_lengths: bool = False
+    warmup_s: float = 0.0
+    ramp_s: float = 0.0
+    sessions: bool = False
 
     def __post_init__(self) -> None:
         if self.rate_rps is not None and self.is_closed:
@@ -81,6 +89,16 @@ class LoadPlan:
                 f"a concurrency is from 1 to {MAX_CONCURRENCY}, not {self.concurrency}"
             )
         check_positive(self.duration_s, "the duration of a load in seconds", 86_400.0)
+        for name, seconds in (("warm-up", self.warmup_s), ("ramp", self.ramp_s)):
+            if not 0 <= seconds <= 86_400:
+                raise InputError(f"the {name} of a load is from 0 to 86400 s, not {seconds}")
+        if self.sessions and (self.is_closed or self.workload is None):
+            raise InputError(
+                "sessions need an open loop and a workload whose prompts go on from each other, "
+                "such as --workload mooncake-conv"
+            )
+        if self.sessions and self.processes > 1:
+            raise InputError("sessions are sent by one process: leave --processes out")
         if not 1 <= self.count <= MAX_REQUESTS:
             raise InputError(f"one load sends 1 to {MAX_REQUESTS} requests, not {self.count}")
 
@@ -90,35 +108,49 @@ class LoadPlan:
         return bool(self.concurrency) or self.saturate
 
     @property
+    def rates_rps(self) -> tuple[float, ...]:
+        """The rates of an open loop, one after the other."""
+        if self.rate_rps is None:
+            return ()
+        return self.rate_rps if isinstance(self.rate_rps, tuple) else (self.rate_rps,)
+
+    @property
     def count(self) -> int:
-        """Requests of one level."""
+        """Requests of one level; of the fastest, where there are several."""
         if self.num_requests is not None:
             return self.num_requests
-        rate_rps = self.rate_rps or RATE_RPS
-        return NUM_CLOSED if self.is_closed else max(2, round(rate_rps * self.duration_s))
+        return NUM_CLOSED if self.is_closed else self._count_at(max(self.rates_rps or (RATE_RPS,)))
 
-    def trace(self) -> Trace:
+    def _count_at(self, rate_rps: float) -> int:
+        seconds = self.duration_s + self.warmup_s
+        return self.num_requests or max(2, round(rate_rps * seconds))
+
+    def trace(self, rate_rps: float | None = None) -> Trace:
         """Return the lengths of all requests, and when they are due.
+
+        ``rate_rps`` is that of the level, in an open loop.
 
         Raises:
             InputError: the workload is no profile and no trace.
 
         """
-        rate_rps = self.rate_rps if self.is_closed else self.rate_rps or RATE_RPS
-        gap_cv = self.burstiness
+        count, gap_cv = self.count, self.burstiness
+        if not self.is_closed:
+            rate_rps = rate_rps or next(iter(self.rates_rps), RATE_RPS)
+            count = self._count_at(rate_rps)
         if self.workload is None:
-            trace = evenly_shaped(self.count, self.prompt, self.output)
+            trace = evenly_shaped(count, self.prompt, self.output)
             gap_cv = 1.0 if gap_cv is None else gap_cv
         elif Path(self.workload).suffix:
-            trace = read_trace(Path(self.workload)).head(self.count)
+            trace = read_trace(Path(self.workload)).head(count)
             if rate_rps is not None and len(trace) > 1:
                 trace = trace.at_rate(rate_rps)
         else:
-            trace = find_profile(self.workload).generate(self.seed, self.count, rate_rps)
+            trace = find_profile(self.workload).generate(self.seed, count, rate_rps)
 
-        if gap_cv is None or rate_rps is None:
-            return trace
-        return shaped_arrivals(trace, rate_rps, gap_cv, self.seed)
+        if gap_cv is not None and rate_rps is not None:
+            trace = shaped_arrivals(trace, rate_rps, gap_cv, self.seed)
+        return trace if self.is_closed else ramped(trace, self.ramp_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +189,7 @@ def load_test(
 
     """
     plan = plan or LoadPlan()
-    trace = plan.trace()
+    traces = [plan.trace(rate_rps) for rate_rps in plan.rates_rps or (None,)]
     waited_s = waited_for_core_s()
     notes = [
         "latencies count from when a request was due; late is the generator's own delay",
@@ -169,9 +201,8 @@ def load_test(
     levels: dict[str, list[_Level]] = {}
     for server in servers:
         model = plan.model or first_model(server, api_key)
-        planned = plan_trace(trace, model, plan.api, seed=plan.seed, hide_lengths=plan.hide_lengths)
-        asker = _Asker(Server(server, plan.api, api_key), planned, plan, progress, notes)
-        levels[server] = asker.levels(trace.rate_rps)
+        asker = _Asker(Server(server, plan.api, api_key), model, plan, progress, notes)
+        levels[server] = asker.levels(traces)
         if export is not None and server == url:
             write_export(export, levels[server][-1].outcome, model)
 
@@ -190,6 +221,7 @@ def load_test(
     if compare is not None:
         notes.append(f"{url} against {compare}, request by request, with 95% intervals:")
         notes += [difference_text(row) for row in rows if row.against_pairs is not None]
+    notes += _overload(rows)
     notes += _lateness(rows, waited_s)
     return Report(
         kind="load",
@@ -206,22 +238,49 @@ class _Asker:
     def __init__(
         self,
         server: Server,
-        planned: list[Planned],
+        model: str,
         plan: LoadPlan,
         progress: Progress,
         notes: list[str],
     ) -> None:
         """Add to ``notes`` what a reader must know."""
         self._server = server
-        self._planned = planned
+        self._model = model
+        self._planned: list[Planned] = []  # of the level that is asked now
         self._plan = plan
         self._progress = progress
         self._notes = notes
 
-    def levels(self, rate_rps: float) -> list[_Level]:
-        """Ask, and return what the server did at each level."""
-        if not self._plan.is_closed:
-            return [_Level(None, rate_rps, self._noted(self._open_loop()))]
+    def levels(self, traces: list[Trace]) -> list[_Level]:
+        """Ask, and return what the server did at each level; a closed loop has one trace."""
+        before = engine_counters(self._server)
+        if self._plan.is_closed:
+            levels = self._closed_levels(traces[0])
+        else:
+            levels = self._open_levels(traces)
+        self._notes += counter_notes(self._server.url, before, engine_counters(self._server))
+        return levels
+
+    def _open_levels(self, traces: list[Trace]) -> list[_Level]:
+        levels: list[_Level] = []
+        for rate_rps, trace in zip(self._plan.rates_rps or (None,), traces, strict=True):
+            self._planned = self._planned_of(trace)
+            levels.append(_Level(None, rate_rps or trace.rate_rps, self._noted(self._open_loop())))
+        return levels
+
+    def _planned_of(self, trace: Trace) -> list[Planned]:
+        plan = self._plan
+        return plan_trace(
+            trace,
+            self._model,
+            plan.api,
+            seed=plan.seed,
+            hide_lengths=plan.hide_lengths,
+            sessions=plan.sessions,
+        )
+
+    def _closed_levels(self, trace: Trace) -> list[_Level]:
+        self._planned = self._planned_of(trace)
         levels = [
             _Level(concurrency, None, self._noted(self._closed_loop(concurrency, self._planned)))
             for concurrency in self._plan.concurrency
@@ -247,12 +306,16 @@ class _Asker:
         return run(lambda: open_loop(self._server, self._planned, tick=self._tick))
 
     def _closed_loop(self, concurrency: int, planned: list[Planned]) -> Outcome:
-        return run(lambda: closed_loop(self._server, planned, concurrency, tick=self._tick))
+        ramp_s = self._plan.ramp_s
+        return run(
+            lambda: closed_loop(self._server, planned, concurrency, tick=self._tick, ramp_s=ramp_s)
+        )
 
     def _tick(self, num_sent: int, num_ended: int) -> None:
         self._progress(num_sent, num_ended, len(self._planned))
 
     def _noted(self, outcome: Outcome) -> Outcome:
+        outcome = outcome.after(self._plan.warmup_s)
         for problem, count in list(outcome.problems.items())[:3]:
             self._notes.append(f"{count} of {len(outcome.answers)} failed: {problem}")
         return outcome
@@ -299,6 +362,16 @@ def _partner(level: _Level, others: list[_Level]) -> Outcome | None:
     return None
 
 
+def _overload(rows: list[LoadRow]) -> list[str]:
+    """Return what to say of servers that did not keep up."""
+    return [
+        f"{row.server} is overloaded at {rounded(row.rate_rps)} requests/s: what was under way "
+        "grew to the end, so that latencies tell how long the run was, not how fast the server is"
+        for row in rows
+        if row.overloaded == "yes" and row.rate_rps is not None
+    ]
+
+
 def _lateness(rows: list[LoadRow], waited_s: float | None) -> list[str]:
     late_s = max((row.late_p99_s or 0.0 for row in rows), default=0.0)
     if late_s <= LATE_S or waited_s is None:
@@ -315,4 +388,5 @@ def _question(plan: LoadPlan) -> dict[str, str | int | float | bool | None]:
     fields = asdict(plan)
     slo = fields.pop("slo")
     fields["concurrency"] = ",".join(map(str, plan.concurrency)) or None
+    fields["rate_rps"] = ",".join(f"{rate:g}" for rate in plan.rates_rps) or None
     return {**fields, **{f"slo_{name}": value for name, value in slo.items() if value is not None}}
