@@ -414,9 +414,10 @@ def test_a_good_health_answer_ends_a_pause_until_it_proves_wrong() -> None:
     assert breaker.allows(3.9)
 
 
-def test_an_engine_that_crashed_is_used_as_soon_as_it_is_back(live: Live) -> None:
+@pytest.mark.parametrize("mode", ["schedule", "annotate"])
+def test_an_engine_that_crashed_is_used_as_soon_as_it_is_back(live: Live, mode: str) -> None:
     speed = FakeSpeed(ttft_s=0.01, itl_s=0.05, tokens=100)
-    port = live.gateway(live.engine(speed), timeouts=Timeouts())
+    port = live.gateway(live.engine(speed), timeouts=Timeouts(), mode=mode)
     gateway, engine = live.gateways[0], live.engines[0]
     there = int(next(iter(gateway.scheduler.fleet.engines)).rsplit(":", 1)[1][:-3])
     clients = [threading.Thread(target=post, args=(port, STREAM)) for _ in range(20)]

@@ -172,3 +172,26 @@ def test_only_those_whose_engine_has_room_go_and_the_order_holds_among_them() ->
     order = [queue.pop(0.0, lambda kind: kind == "a") for _ in range(4)]
     assert order == [tickets[2], tickets[0], tickets[4], None]
     assert [queue.pop(0.0), queue.pop(0.0), queue.pop(0.0)] == [tickets[3], tickets[1], None]
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.booleans(), st.booleans()), max_size=60))
+def test_whoever_comes_back_waits_once(steps: list[tuple[float, bool, bool]]) -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=0.0, oldest_every=2))
+    waiting: set[int] = set()
+    tickets: list[Ticket] = []
+    for key, takes, returns in steps:
+        ticket = Ticket(float(len(tickets)), key)
+        tickets.append(ticket)
+        queue.push(ticket, 0.0)
+        waiting.add(id(ticket))
+        if not takes:
+            continue
+        popped = queue.pop(1e3)
+        assert popped is not None
+        waiting.remove(id(popped))
+        if returns:
+            popped.waits = True
+            queue.push(popped, 0.0)
+            waiting.add(id(popped))
+        assert len(queue) == len(waiting)
+    assert sorted(map(id, drained(queue, 1e3))) == sorted(waiting)

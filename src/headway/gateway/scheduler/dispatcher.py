@@ -137,7 +137,12 @@ class Dispatcher:
         self.running.discard(queued)
         self.settle(queued, prompt_tokens=0, output_tokens=0)
         queued.note_return()
-        self.arrive(queued)
+        if queued.number:
+            # The queue may still have its old place, which is good while it waits there, too.
+            self._push(queued, monotonic())
+            self.wake()
+        else:
+            self.arrive(queued)
 
     def leave(self, queued: QueuedRequest) -> None:
         """``queued`` has ended, wherever it was."""
@@ -353,10 +358,12 @@ class Dispatcher:
     def _annotate_waiting(self, now_s: float) -> None:
         """Start those who wait for an engine to be back."""
         for pool, queue in self.queues.items():
-            while len(queue) and self._fleet.choose(pool, now_s, full_too=True) is not None:
-                if (queued := queue.pop(now_s)) is not None:
-                    queued.waits, queued.number = True, 0  # as if it had just come
-                    self._fresh.append(queued)
+            while len(queue):
+                engine = self._fleet.choose(pool, now_s, full_too=True)
+                queued = None if engine is None else queue.pop(now_s)
+                if engine is None or queued is None:
+                    break
+                self._annotate(queued, engine, now_s, key=None)
 
     def _annotate_fresh(self, now_s: float) -> None:
         """Start those whose engine orders nothing at once; order the others in company."""
