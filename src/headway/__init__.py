@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from headway.load.session import LoadPlan, load_test
     from headway.measure.calibrate import calibrate
     from headway.model.catalogue import find_model as model
-    from headway.plan.answer import plan
+    from headway.plan.ask import plan
     from headway.predict.answer import predict_length as predict
     from headway.report.estimate import Estimate
     from headway.report.report import Report
@@ -59,7 +59,7 @@ _PLACES = {
     "Question": "headway.frontier.question:Question",
     "Target": "headway.frontier.what_if:Target",
     # Decide.
-    "plan": "headway.plan.answer:plan",
+    "plan": "headway.plan.ask:plan",
     "estimate": "headway.serving.report:estimate",
     "frontier": "headway.frontier.answer:frontier",
     "possible": "headway.frontier.possible:possible_report",

@@ -12,6 +12,7 @@ from headway.cli.options import (
     COUNT,
     COUNT_OR_ZERO,
     FRACTION,
+    NUMBER,
     RATE,
     TIME_OR_ZERO,
     calibration_option,
@@ -23,8 +24,10 @@ from headway.cli.options import (
     slo_option,
 )
 from headway.cli.show import show
-from headway.plan.answer import plan as plan_fleet
+from headway.plan.ask import plan as plan_fleet
+from headway.plan.emit import TARGETS
 from headway.plan.problem import DEFAULT_SLO
+from headway.report.files import write_together
 from headway.steptime.calibration import read_calibration
 
 
@@ -54,6 +57,28 @@ from headway.steptime.calibration import read_calibration
     help="Probability with which all objectives must be met; 50% is even odds.",
 )
 @click.option("--survive", type=COUNT_OR_ZERO, default="0", help="Replicas that may fail at once.")
+@click.option(
+    "--budget", type=NUMBER, help="$ per hour: the answer is how much of the demand they serve."
+)
+@click.option(
+    "--growth", type=FRACTION, default="0", help="Of the demand per month: when the fleet is full."
+)
+@click.option("--or-api", is_flag=True, help="Compare with price lists of APIs (extra 'api').")
+@click.option("--features", is_flag=True, help="Show what each feature of the engine is worth.")
+@click.option("--benchmarks", is_flag=True, help="Show what each benchmark is worth beforehand.")
+@click.option(
+    "--emit",
+    type=click.Choice(TARGETS),
+    help="Write what starts the fleet into the folder of -o.",
+)
+@click.option(
+    "-o",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("deploy"),
+    metavar="FOLDER",
+    help="Where --emit writes.",
+)
 @click.option("--seeds", type=COUNT, default="5", help="Runs that decide close calls.")
 @answer_files
 def plan(
@@ -74,6 +99,13 @@ def plan(
     slo: str | None,
     sure: float,
     survive: int,
+    budget: float | None,
+    growth: float,
+    or_api: bool,
+    features: bool,
+    benchmarks: bool,
+    emit: str | None,
+    folder: Path,
     seeds: int,
     files: AnswerFiles,
 ) -> None:
@@ -100,9 +132,25 @@ def plan(
         price=price,
         sure=sure,
         survive=survive,
+        budget=budget,
+        growth=growth,
+        or_api=or_api,
         seeds=seeds,
         calibration=None if calibration is None else read_calibration(calibration),
     )
-    show(answer.report, files)
     if answer.best is None:
+        show(answer.report, files)
         sys.exit(1)
+
+    show(answer.report, files)
+    for wanted, more in ((features, answer.features), (benchmarks, answer.measurements)):
+        if wanted and files.json != "-":
+            show(more(), AnswerFiles())
+    if emit is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        contents: dict[Path, str | bytes] = {
+            folder / name: text for name, text in answer.emit(emit).items()
+        }
+        write_together(contents)
+        for path in contents:
+            click.echo(f"wrote {path}", err=True)

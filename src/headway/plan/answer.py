@@ -1,45 +1,32 @@
-"""The plan: what to buy in one sentence, and all that was weighed as a report."""
+"""The plan: what to buy, all that was weighed, and what would be worth knowing first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from headway.errors import InputError
-from headway.hardware.catalogue import find_clusters
-from headway.hardware.cluster import Cluster
-from headway.model.architecture import ModelArchitecture
-from headway.model.catalogue import find_model, find_precision
-from headway.model.precision import Precision
+from headway.plan.api import api_offers
 from headway.plan.bounds import Candidate, Reach, candidates
-from headway.plan.demand import (
-    SHAPE,
-    Demand,
-    Stream,
-    Users,
-    scaled_lengths,
-    steady_profile,
-)
 from headway.plan.doubt import Outlook, errors_of, quantile
+from headway.plan.emit import emit
+from headway.plan.features import FeatureRow, features
 from headway.plan.fleet import MAX_SIMULATED, Fleet
-from headway.plan.infeasible import killed, nearest
+from headway.plan.infeasible import nearest
 from headway.plan.measure_first import Benchmark, Rival, benchmarks
-from headway.plan.problem import DEFAULT_SLO, MONTH_H, Problem
+from headway.plan.problem import MONTH_H, Problem
 from headway.plan.row import PlanRow, bounded_row, offer_row
 from headway.plan.search import Found, Offer, drawn_errors, search
+from headway.plan.words import Besides, asked, left_out, notes, sentence, verdict
+from headway.report.column import Value
 from headway.report.report import Report
 from headway.serving.report import sources_of
-from headway.sim.source import Workload
-from headway.steptime.calibration import Calibration, shipped
-from headway.units import parse_time_s
-from headway.workload.objective import Objective, parse_objectives
-from headway.workload.oracle import Trace
-from headway.workload.profile import find_profile
 
 MAX_RIVALS = 8
-DEFAULT_PROMPT, DEFAULT_OUTPUT = 2000, 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,9 +54,40 @@ class Plan:
     report: Report[PlanRow]
     offers: tuple[Offer, ...]
 
+    def features(self) -> Report[FeatureRow]:
+        """Return what each feature is worth on the fleet that is bought."""
+        best = self._bought
+        return Report(
+            kind="plan-features",
+            title=f"What features are worth on {best.candidate.deployment}",
+            question=dict(self.report.question),
+            rows=tuple(features(best)),
+            notes=(asked(self.problem),),
+        )
+
+    def measurements(self) -> Report[Benchmark]:
+        """Return what each benchmark that could be made first is worth."""
+        return Report(
+            kind="plan-benchmarks",
+            title="What a benchmark saves before buying",
+            question=dict(self.report.question),
+            rows=self.benchmarks,
+            notes=(asked(self.problem),),
+        )
+
+    def emit(self, target: str) -> Mapping[str, str]:
+        """Return files that start the fleet, by name, for ``vllm``, ``kubernetes`` and others."""
+        return emit(target, self._bought.candidate, self._bought.replicas)
+
     def html(self, path: str | Path | None = None) -> str:
         """Return the report as a page; write it to ``path`` if given."""
         return self.report.html(path)
+
+    @property
+    def _bought(self) -> Offer:
+        if not self.offers:
+            raise InputError("nothing meets the objectives, so there is no fleet to ask about")
+        return self.offers[0]
 
     def __str__(self) -> str:
         return self.report.summary()
@@ -78,193 +96,43 @@ class Plan:
         return self.report._repr_html_()
 
 
-def plan(
-    model: str | ModelArchitecture,
-    *,
-    users: int | None = None,
-    think: str | float = 30.0,
-    turns: int = 1,
-    rate: float | None = None,
-    trace: str | Path | Trace | None = None,
-    workload: str | None = None,
-    prompt: float | None = None,
-    output: float | None = None,
-    lengths: str = SHAPE,
-    slo: str | Sequence[Objective] = DEFAULT_SLO,
-    on: str | Sequence[str | Cluster] = "all",
-    precision: str | Precision | None = None,
-    engine: str | None = None,
-    price: float | None = None,
-    sure: float = 0.9,
-    survive: int = 0,
-    seeds: int = 5,
-    calibration: Calibration | None = None,
-) -> Plan:
-    """Return the cheapest fleet that meets the objectives with the asked probability.
+def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = False) -> Plan:
+    """Search, draw the doubt, and weigh what could be measured.
 
     Args:
-        model: what is served: a name, a hub's name, or the object.
-        users: people in a closed loop, each of whom thinks between an answer and the next turn.
-        think: seconds, in the mean, or text such as ``30s``.
-        turns: of a conversation, which a prompt carries along.
-        rate: requests per second, whatever becomes of them.
-        trace: requests as they came: a file, a gateway's record, or the object.
-        workload: the name of a profile, for ``rate`` or at its own.
-        prompt: tokens that a user sends, in the mean; 2000 where nothing is said.
-        output: tokens of an answer, in the mean; 400 where nothing is said.
-        lengths: the profile as whose lengths these vary, or ``fixed``.
-        slo: objectives, such as ``ttft p95 < 1s, tpot p95 < 33ms``.
-        on: accelerators: names, ``8xh100`` for as many as there are, ``all``, or objects.
-        precision: number formats; as the model was published where not given.
-        engine: the only serving engine considered.
-        price: dollars per accelerator-hour instead of the catalogue's.
-        sure: probability with which all objectives must be met, from 0.5 on.
-        survive: replicas that may fail at once.
-        seeds: runs that decide close calls.
-        calibration: what was measured of engines; what ships with Headway by default.
-
-    Raises:
-        InputError: a name is not known, or arguments do not go together.
+        problem: what is asked.
+        besides: what the answer says beyond the fleet.
+        or_api: whether APIs are compared.
 
     """
-    architecture = find_model(model) if isinstance(model, str) else model
-    objectives = parse_objectives(slo) if isinstance(slo, str) else tuple(slo)
-    if isinstance(precision, str):
-        precision = Precision.parse(precision)
-    elif precision is None and isinstance(model, str):
-        precision = find_precision(model)
-    clusters, unpriced = _priced(on, price)
-    problem = Problem(
-        model=architecture,
-        demand=demand_of(
-            users=users,
-            think_s=parse_time_s(think, "think", zero=True) if isinstance(think, str) else think,
-            turns=turns,
-            rate=rate,
-            trace=trace,
-            workload=workload,
-            prompt=prompt,
-            output=output,
-            lengths=lengths,
-            objectives=objectives,
-            max_context_tokens=architecture.max_context_tokens,
-        ),
-        objectives=objectives,
-        clusters=clusters,
-        precisions=(precision,),
-        engine=engine,
-        sure=sure,
-        survive=survive,
-        seeds=seeds,
-        calibration=shipped() if calibration is None else calibration,
-    )
-    return solve(problem, unpriced)
-
-
-def demand_of(
-    *,
-    users: int | None,
-    think_s: float,
-    turns: int,
-    rate: float | None,
-    trace: str | Path | Trace | None,
-    workload: str | None,
-    prompt: float | None,
-    output: float | None,
-    lengths: str,
-    objectives: Sequence[Objective],
-    max_context_tokens: int | None,
-) -> Demand:
-    """Return who asks; raise `InputError` for arguments that do not go together."""
-    if sum(kind is not None for kind in (users, trace)) + (rate is not None) > 1 + (
-        trace is not None and rate is not None
-    ):
-        raise InputError("give one of users, rate and trace: each says how much is asked")
-    if users is None and turns != 1:
-        raise InputError("turns belong to users; give their number, too")
-    if (trace is not None or workload is not None) and not (prompt is None and output is None):
-        raise InputError("a trace or a workload has its own lengths: leave out prompt and output")
-
-    # Requests as they came, or as a profile has them.
-    if trace is not None:
-        recorded = Workload.of(trace).draw(0)
-        return Stream(recorded, rate or recorded.rate_rps, max_context_tokens=max_context_tokens)
-    if workload is not None and users is None:
-        profile = find_profile(workload)
-        return Stream(profile, rate or profile.rate_rps, max_context_tokens=max_context_tokens)
-
-    # Requests of stated means.
-    prompt, output = prompt or DEFAULT_PROMPT, output or DEFAULT_OUTPUT
-    if workload is not None:
-        table = find_profile(workload).lengths
-    else:
-        table = scaled_lengths(prompt, output, None if lengths == "fixed" else lengths)
-    if users is not None:
-        return Users(
-            users,
-            think_s,
-            table,
-            turns=turns,
-            e2e_guess_s=_longest_s(objectives, output),
-            max_context_tokens=max_context_tokens,
-        )
-    if rate is None:
-        raise InputError("say how much is asked: users, a rate in requests/s, or a trace")
-    profile = steady_profile(table, f"{prompt:g} tokens in, {output:g} out", rate)
-    return Stream(profile, rate, max_context_tokens=max_context_tokens)
-
-
-def _longest_s(objectives: Sequence[Objective], output_tokens: float) -> float:
-    """Return what an answer may take by the objectives, roughly."""
-    bounds_s = {objective.quantity: objective.bound_s for objective in objectives}
-    if "e2e" in bounds_s:
-        return bounds_s["e2e"]
-    return bounds_s.get("ttft", 1.0) + output_tokens * bounds_s.get("tpot", 0.03)
-
-
-def _priced(
-    on: str | Sequence[str | Cluster], price: float | None
-) -> tuple[tuple[Cluster, ...], tuple[str, ...]]:
-    """Return the accelerators that have a price, and the names of those that have none."""
-    if isinstance(on, str):
-        clusters = find_clusters(on, price)
-    else:
-        clusters = tuple(
-            one
-            for item in on
-            for one in ((item,) if isinstance(item, Cluster) else find_clusters(item, price))
-        )
-    priced = tuple(c for c in clusters if c.usd_per_accelerator_hour is not None)
-    unpriced = tuple(c.name for c in clusters if c.usd_per_accelerator_hour is None)
-    if not priced:
-        raise InputError(f"no price is known for {', '.join(unpriced)}; give one with --price")
-    return priced, unpriced
-
-
-def solve(problem: Problem, unpriced: Sequence[str] = ()) -> Plan:
-    """Search, draw the doubt, and weigh what could be measured."""
+    besides = besides or Besides()
     options, reaches = candidates(problem)
-    found = search(problem, options)
-    if not found.offers:
-        return _infeasible(problem, reaches, unpriced)
+    offers = search(problem, options)
+    if not offers.offers:
+        return _infeasible(problem, reaches, besides)
 
-    shown = _best_of_each_kind(found.offers)
+    # The best of each kind, and the bounds of accelerators that were never simulated.
+    shown = _best_of_each_kind(offers.offers)
     best = shown[0]
-    rows = [offer_row(offer, _verdict(offer, best)) for offer in shown]
+    rows = [offer_row(offer, verdict(offer, best)) for offer in shown]
     rows += _bounded_rows(problem, options, {row.accelerator for row in rows})
-    rivals = _rivals(problem, found, options, best)
-    weighed = _weighed(problem, rivals, best)
-    even_usd = min((usd for usd in map(_even_usd, rivals)), default=best.usd_per_hour)
+
+    # The doubt, and what a measurement would take from it.
+    rivals = _rivals(problem, offers, options, best)
+    even_usd = min(map(_even_usd, rivals))
+    weighed = _weighed(problem, rivals, best, even_usd)
     doubt_usd = max(best.usd_per_hour - even_usd, 0.0) * MONTH_H if best.is_sure else 0.0
     first = weighed[0] if weighed and weighed[0].saving_usd_per_month > weighed[0].usd else None
 
+    if or_api:
+        besides = _with_api(besides, problem, rows[0])
     report = Report(
         kind="plan",
-        title=_sentence(problem, best, rows[0], doubt_usd, first),
+        title=sentence(best, rows[0], doubt_usd, first, besides),
         question=_question(problem),
         rows=tuple(rows),
         marks={"buy": 0} | ({"runner-up": 1} if len(shown) > 1 else {}),
-        notes=tuple(_notes(problem, best, first, unpriced, reaches)),
+        notes=tuple(notes(best, first, reaches, besides)),
         sources=sources_of(best.candidate.deployment),
     )
     return Plan(
@@ -287,18 +155,6 @@ def _best_of_each_kind(offers: Sequence[Offer]) -> list[Offer]:
     return list(first.values())
 
 
-def _verdict(offer: Offer, best: Offer) -> str:
-    """Say why an offer is bought or not."""
-    if offer is best:
-        return "buy" if offer.is_sure else "cheapest at even odds"
-    if not offer.is_sure:
-        return "no number is sure enough"
-    more_usd = (offer.usd_per_hour - best.usd_per_hour) * MONTH_H
-    if more_usd <= 0:
-        return "as dear, less sure"
-    return f"${more_usd:,.0f} a month more"
-
-
 def _bounded_rows(problem: Problem, options: Sequence[Candidate], shown: set[str]) -> list[PlanRow]:
     """Return the cheapest bound of every accelerator of which nothing was simulated."""
     rows: dict[str, PlanRow] = {}
@@ -313,36 +169,38 @@ def _rivals(
     problem: Problem, found: Found, options: Sequence[Candidate], best: Offer
 ) -> list[Rival]:
     """Return the best offer, and what may be cheaper once more is known: one of each kind."""
-    rivals = [Rival(best.outlook)]
-    kinds = {best.candidate.kind}
+    rivals, kinds = [Rival(best.outlook)], {best.candidate.kind}
     offers = {id(offer.candidate): offer for offer in found.offers}
     for candidate in sorted(options, key=lambda c: c.likely_usd_per_hour):
         if len(rivals) >= MAX_RIVALS or candidate.likely_usd_per_hour >= best.usd_per_hour:
             break
         if candidate.kind in kinds:
             continue
+
         kinds.add(candidate.kind)
         offer = offers.get(id(candidate))
-        if offer is None:
-            around = min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
-            curve = Fleet(problem, candidate).curve(around)
-            rivals.append(Rival(Outlook.of(problem, candidate, curve)))
-        else:
+        if offer is not None:
             rivals.append(Rival(offer.outlook))
+            continue
+        around = min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
+        curve = Fleet(problem, candidate).curve(around)
+        rivals.append(Rival(Outlook.of(problem, candidate, curve)))
     return rivals
 
 
 def _even_usd(rival: Rival) -> float:
     """Return the dollars per hour of a rival at even odds."""
-    problem_draws = rival.outlook.needed(*drawn_errors(rival.outlook.problem, rival.candidate))
-    return quantile(problem_draws, 0.5) * rival.candidate.usd_per_hour
+    problem, candidate = rival.outlook.problem, rival.candidate
+    needed = rival.outlook.needed(*drawn_errors(problem, candidate))
+    return (quantile(needed, 0.5) + problem.survive) * candidate.usd_per_hour
 
 
-def _weighed(problem: Problem, rivals: Sequence[Rival], best: Offer) -> list[Benchmark]:
+def _weighed(
+    problem: Problem, rivals: Sequence[Rival], best: Offer, even_usd: float
+) -> list[Benchmark]:
     if not best.is_sure:
         return []
     points = [(rival.candidate, rival.candidate.concurrency) for rival in rivals]
-    even_usd = min(map(_even_usd, rivals))
     return benchmarks(
         problem,
         rivals,
@@ -352,31 +210,24 @@ def _weighed(problem: Problem, rivals: Sequence[Rival], best: Offer) -> list[Ben
     )
 
 
-def _sentence(
-    problem: Problem, best: Offer, row: PlanRow, doubt_usd: float, first: Benchmark | None
-) -> str:
-    """Return the plan in one sentence."""
-    verb = "Buy" if best.is_sure else f"No fleet is {problem.sure:.0%} sure; at even odds buy"
-    text = (
-        f"{verb} {row.num_accelerators} x {row.accelerator} ({row.replicas} x {row.layout}, "
-        f"{row.engine or 'data sheet'}) for ${row.usd_per_hour:,.2f}/h, "
-        f"${row.usd_per_month:,.0f} a month: all objectives are met with probability "
-        f"{best.probability:.0%}"
+def _with_api(besides: Besides, problem: Problem, row: PlanRow) -> Besides:
+    demand = problem.demand
+    offers = api_offers(
+        problem.model.name,
+        row.requests_per_s or float(demand.requests_per_s(np.ones(()))),
+        demand.prompt_tokens,
+        demand.output_tokens,
     )
-    if doubt_usd > 0:
-        text += (
-            f"; being {problem.sure:.0%} sure instead of even odds costs ${doubt_usd:,.0f} of it"
-        )
-    if first is not None:
-        text += (
-            f"; measure {first.num_accelerators} x {first.accelerator} ({first.layout}, "
-            f"{first.engine or 'data sheet'}) first: {first.duration_s / 60:g} minutes for "
-            f"${first.usd:,.2f} save ${first.saving_usd_per_month:,.0f} a month in the mean"
-        )
-    return text
+    return Besides(
+        unpriced=besides.unpriced,
+        growth=besides.growth,
+        api=offers,
+        has_api=True,
+        budget_volume=besides.budget_volume,
+    )
 
 
-def _question(problem: Problem) -> dict[str, str | float | int | None]:
+def _question(problem: Problem) -> dict[str, Value]:
     demand = problem.demand
     return {
         "model": problem.model.name,
@@ -392,43 +243,19 @@ def _question(problem: Problem) -> dict[str, str | float | int | None]:
     }
 
 
-def _notes(
-    problem: Problem,
-    best: Offer,
-    first: Benchmark | None,
-    unpriced: Sequence[str],
-    reaches: Sequence[Reach],
-) -> list[str]:
-    """Return what a reader must know besides the rows."""
-    notes = [
-        asked(problem),
-        "times are simulated with the step times as predicted; probabilities are over what these "
-        "may be off; 'at least' is a bound, not simulated",
-        f"start with max_num_seqs {best.candidate.deployment.limits.max_num_seqs}",
-    ]
-    if best.replicas > MAX_SIMULATED:
-        notes.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
-    if first is not None:
-        notes.append(f"measure first: {first.command}")
-        notes.append(f"then: {first.calibrate}, and --calibration headway-calibration.json here")
-    if unpriced:
-        notes.append(f"no price is known for {', '.join(unpriced)}")
-    return notes + [f"{names}: {reason}" for names, reason in killed(reaches).items()]
-
-
-def _infeasible(problem: Problem, reaches: Sequence[Reach], unpriced: Sequence[str]) -> Plan:
+def _infeasible(problem: Problem, reaches: Sequence[Reach], besides: Besides) -> Plan:
     """Return the answer that nothing meets the objectives, with what could be had instead."""
-    near = nearest(problem)
-    words = "; ".join(f"{objective} at ${usd:,.2f}/h" for objective, usd in near)
     title = f"Nothing meets {', '.join(map(str, problem.objectives))} for this demand"
+    near = nearest(problem)
     if near:
+        words = "; ".join(f"{objective} for ${usd:,.2f}/h" for objective, usd in near)
         title += f"; nearest, each with the others as asked: {words}"
-    notes = [asked(problem)]
-    notes += [f"{names}: {reason}" for names, reason in killed(reaches).items()]
-    if unpriced:
-        notes.append(f"no price is known for {', '.join(unpriced)}")
     report: Report[PlanRow] = Report(
-        kind="plan", title=title, question=_question(problem), rows=(), notes=tuple(notes)
+        kind="plan",
+        title=title,
+        question=_question(problem),
+        rows=(),
+        notes=(asked(problem), *left_out(reaches, besides.unpriced)),
     )
     return Plan(
         problem=problem,
@@ -439,13 +266,4 @@ def _infeasible(problem: Problem, reaches: Sequence[Reach], unpriced: Sequence[s
         benchmarks=(),
         report=report,
         offers=(),
-    )
-
-
-def asked(problem: Problem) -> str:
-    """Return the question in a line."""
-    demand = problem.demand
-    return (
-        f"{problem.model.name} for {demand.words}: {demand.prompt_tokens:,.0f} tokens in, "
-        f"{demand.output_tokens:,.0f} out in the mean; {', '.join(map(str, problem.objectives))}"
     )

@@ -19,6 +19,7 @@ import numpy as np
 from headway.errors import DoesNotFitError, InputError
 from headway.frontier.search import concurrencies
 from headway.hardware.cluster import Cluster
+from headway.hardware.stacks import engine_runs
 from headway.model.precision import Precision
 from headway.plan.problem import Problem
 from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
@@ -50,6 +51,7 @@ class Candidate:
         least_replicas: no fewer meet the objectives.
         likely_replicas: as many as the steady state needs; where a search starts.
         surely_least: no fewer meet them with the asked probability; infinite where none do.
+        share: of the demand that one replica carries in the steady state.
 
     """
 
@@ -58,6 +60,7 @@ class Candidate:
     least_replicas: int
     likely_replicas: int
     surely_least: float
+    share: float
 
     @property
     def num_accelerators(self) -> int:
@@ -113,20 +116,25 @@ def candidates(problem: Problem) -> tuple[list[Candidate], list[Reach]]:
     chosen: list[Candidate] = []
     reaches: list[Reach] = []
     for cluster in problem.clusters:
+        options, missed = [], []
         for engine in engines_on(problem, cluster):
             for precision in problem.precisions:
-                options, reach = _screen(problem, cluster, engine, precision)
-                chosen += options
-                reaches += [] if options else [reach]
+                of_kind, reach = _screen(problem, cluster, engine, precision)
+                options += of_kind
+                missed.append(reach)
+        chosen += options
+        reaches += [] if options else missed
     chosen.sort(key=lambda c: (c.least_usd_per_hour, c.least_replicas * c.usd_per_hour))
     return chosen, reaches
 
 
 def engines_on(problem: Problem, cluster: Cluster) -> list[str | None]:
     """Return the engines whose step times are known on ``cluster``; none: its data sheet alone."""
-    calibration, vendor = problem.calibration, cluster.accelerator.vendor
+    calibration, chip = problem.calibration, cluster.accelerator
     measured: list[str | None] = [
-        engine for engine in sorted(calibration.engines) if calibration.has_measured(vendor, engine)
+        engine
+        for engine in sorted(calibration.engines)
+        if calibration.has_measured(chip.vendor, engine) and engine_runs(engine, chip)
     ]
     if problem.engine is not None:
         calibration.check_engine(problem.engine)
@@ -193,6 +201,7 @@ def _screen(
             least_replicas=_count(most[index] * SLACK),
             likely_replicas=_count(max(likely[index], 0.5 * most[index])),
             surely_least=_count(surely[index] * SLACK) if surely[index] > 0 else math.inf,
+            share=float(max(likely[index], 0.5 * most[index])),
         )
         if candidate.least_replicas <= candidate.max_replicas:
             chosen.append(candidate)
@@ -295,7 +304,7 @@ def _miss(problem: Problem, best_s: dict[str, float]) -> str:
     for objective in problem.objectives:
         if best_s[objective.quantity] > objective.bound_s * SLACK:
             return (
-                f"{objective.quantity} of {1e3 * best_s[objective.quantity]:.3g} ms at best, "
+                f"{objective.quantity} of {1e3 * best_s[objective.quantity]:,.0f} ms at best, "
                 f"not {1e3 * objective.bound_s:g}"
             )
     return "no number of them carries the demand within all objectives together"

@@ -96,6 +96,10 @@ class Demand(Protocol):
         """Return how many requests come while an answer takes ``e2e_s``."""
         ...
 
+    def scaled(self, volume: float) -> Demand:
+        """Return ``volume`` times the demand."""
+        ...
+
     def run(self, site: Site, seed: int = 0, volume: float = 1.0, exact: bool = False) -> Run:
         """Return what becomes of ``volume`` times the demand on ``site``.
 
@@ -184,6 +188,10 @@ class Stream:
         """Return the rate, whatever the answers take."""
         return np.full_like(np.asarray(e2e_s, dtype=np.float64), self.rate_rps)
 
+    def scaled(self, volume: float) -> Demand:
+        """Return the same requests at ``volume`` times the rate."""
+        return replace(self, rate_rps=self.rate_rps * volume)
+
     def run(self, site: Site, seed: int = 0, volume: float = 1.0, exact: bool = False) -> Run:
         """Serve the requests of ``seed``, at ``volume`` times their rate."""
         trace = self.trace(seed, volume)
@@ -200,6 +208,7 @@ class Users:
         lengths: of what a user adds in a turn, and of the answer.
         turns: of a conversation, which a prompt carries along; after the last, a new one begins.
         e2e_guess_s: what an answer takes, roughly: it sets how long a run is.
+        placement_rule: how requests find their replica; where their prefix is, unless given.
 
     """
 
@@ -209,6 +218,7 @@ class Users:
     turns: int = 1
     e2e_guess_s: float = 10.0
     max_context_tokens: int | None = None
+    placement_rule: Placement | None = None
     _crowds: dict[int, _Crowd] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -226,6 +236,8 @@ class Users:
     @property
     def placement(self) -> Placement:
         """Conversations return to where their prefix is."""
+        if self.placement_rule is not None:
+            return self.placement_rule
         return PREFIX_AFFINE if self.turns > 1 else LEAST_LOADED
 
     @property
@@ -278,6 +290,10 @@ class Users:
     def requests_per_s(self, e2e_s: Array) -> Array:
         """Return the rate of a closed loop by Little's law."""
         return self.users / (self.think_s + np.asarray(e2e_s, dtype=np.float64))
+
+    def scaled(self, volume: float) -> Demand:
+        """Return ``volume`` times as many people."""
+        return replace(self, users=max(round(self.users * volume), 1))
 
     def crowd(self, seed: int) -> _Crowd:
         """Return what the users of ``seed`` will ask, drawn once."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from headway.plan.bounds import Z_90, Candidate
 from headway.plan.fleet import Curve
@@ -92,9 +91,19 @@ class Outlook:
     replicas: Floats
 
     @classmethod
-    def of(cls, problem: Problem, candidate: Candidate, curve: Curve) -> Outlook:
-        """Tabulate from what a fleet does under parts and multiples of its demand."""
-        counts = _counts(curve.replicas, candidate.max_replicas)
+    def of(
+        cls,
+        problem: Problem,
+        candidate: Candidate,
+        curve: Curve,
+        counts: Floats | None = None,
+    ) -> Outlook:
+        """Tabulate from what a fleet does under parts and multiples of its demand.
+
+        ``counts`` are the numbers of replicas that are looked at; they need not be whole.
+        """
+        if counts is None:
+            counts = _counts(curve.replicas, candidate.max_replicas)
         table = np.full((len(STRETCHES), len(EXCESSES)), NEVER)
         for row, stretch in enumerate(STRETCHES):
             statistics = _stretched(problem, curve, counts, float(stretch))
@@ -113,19 +122,17 @@ class Outlook:
         return np.where((tpot_errors > STRETCHES[-1] + 0.015), NEVER, found)
 
 
-def _counts(around: int, maximum: int) -> npt.NDArray[np.int64]:
+def _counts(around: int, maximum: int) -> Floats:
     """Return numbers of replicas to look at: all of them, or evenly on a log scale."""
     largest = max(min(int(MAX_GROWTH * around) + 1, maximum), 1)
     if largest <= MAX_COUNTS:
-        return np.arange(1, largest + 1)
+        return np.arange(1.0, largest + 1.0)
     steps = np.unique(np.round(np.geomspace(1, largest, MAX_COUNTS)))
-    near = np.arange(max(around - 20, 1), min(around + 20, largest) + 1)
-    return np.union1d(steps, near).astype(np.int64)
+    near = np.arange(max(around - 20.0, 1.0), min(around + 20.0, largest) + 1.0)
+    return np.union1d(steps, near)
 
 
-def _stretched(
-    problem: Problem, curve: Curve, counts: npt.NDArray[np.int64], stretch: float
-) -> Array:
+def _stretched(problem: Problem, curve: Curve, counts: Floats, stretch: float) -> Array:
     """Return the logs of the statistics of every number of replicas with stretched steps.
 
     Shape ``(objectives, counts)``; infinite beyond the curve's loads.
@@ -142,14 +149,14 @@ def _stretched(
     return np.where(target > surplus[-1], NEVER, statistics + stretch)
 
 
-def _least(problem: Problem, statistics: Array, counts: npt.NDArray[np.int64]) -> Floats:
+def _least(problem: Problem, statistics: Array, counts: Floats) -> Floats:
     """Return the least of ``counts`` that meets all objectives, for every one of `EXCESSES`."""
     meets = np.ones((len(EXCESSES), len(counts)), dtype=np.bool_)
     for objective, row in zip(problem.objectives, statistics, strict=True):
         excess = EXCESSES if objective.quantity == "ttft" else np.zeros_like(EXCESSES)
         meets &= row[None, :] + excess[:, None] <= np.log(objective.bound_s)
     first = meets.argmax(axis=1)
-    return np.where(meets.any(axis=1), counts[first].astype(np.float64), NEVER)
+    return np.where(meets.any(axis=1), counts[first], NEVER)
 
 
 def standard_draws(size: int = NUM_DRAWS, seed: int = 0) -> tuple[Floats, Floats]:

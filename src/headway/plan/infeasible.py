@@ -14,7 +14,8 @@ from headway.workload.objective import Objective
 
 MAX_LOOSER = 64.0
 STEP = 1.1  # a nearest value is found to 10%
-MAX_TRIED = 6  # candidates that are simulated for one value
+MAX_STEPS = 8  # from where the bounds say to where a fleet is
+MAX_TRIED = 4  # candidates that are simulated for one value
 
 
 def killed(reaches: Sequence[Reach]) -> dict[str, str]:
@@ -40,29 +41,46 @@ def nearest(problem: Problem) -> list[tuple[Objective, float]]:
     With each the dollars per hour of the fleet that has it; objectives that cannot be relaxed
     into something feasible are left out.
     """
-    found = []
+    values = []
     for place, objective in enumerate(problem.objectives):
-        low, high = 1.0, MAX_LOOSER
-        best = _cheapest(problem, place, high)
-        if best is None:
+        if not _possible(_looser(problem, place, MAX_LOOSER)):
             continue
+
+        # The bounds of layouts say where to look, a simulation from where on there is a fleet.
+        low, high = 1.0, MAX_LOOSER
         while high / low > STEP:
             middle = math.sqrt(low * high)
-            usd = _cheapest(problem, place, middle)
-            low, high, best = (middle, high, best) if usd is None else (low, middle, usd)
-        found.append((replace(objective, bound_s=_rounded(objective.bound_s * high)), best))
-    return found
+            low, high = (
+                (low, middle) if _possible(_looser(problem, place, middle)) else (middle, high)
+            )
+        for _ in range(MAX_STEPS):
+            usd = _cheapest(_looser(problem, place, high))
+            if usd is not None:
+                bound_s = _rounded(objective.bound_s * high)
+                values.append((replace(objective, bound_s=bound_s), usd))
+                break
+            high *= STEP
+    return values
 
 
-def _cheapest(problem: Problem, place: int, factor: float) -> float | None:
-    """Return $/h of a fleet for a looser objective, ``None`` where there is none."""
+def _looser(problem: Problem, place: int, factor: float) -> Problem:
+    """Return the problem with one of its objectives ``factor`` times looser."""
     objectives = list(problem.objectives)
-    looser = replace(objectives[place], bound_s=objectives[place].bound_s * factor)
-    objectives[place] = looser
-    easier = replace(problem, objectives=tuple(objectives))
-    options, _ = candidates(easier)
+    bound_s = _rounded(objectives[place].bound_s * factor)
+    objectives[place] = replace(objectives[place], bound_s=bound_s)
+    return replace(problem, objectives=tuple(objectives))
+
+
+def _possible(problem: Problem) -> bool:
+    """Return whether the bounds leave anything that may be sure enough."""
+    return any(math.isfinite(option.surely_least) for option in candidates(problem)[0])
+
+
+def _cheapest(problem: Problem) -> float | None:
+    """Return $/h of the first candidate that is sure enough, ``None`` where none is."""
+    options, _ = candidates(problem)
     for candidate in _one_of_each_kind(options)[:MAX_TRIED]:
-        fleet = Fleet(easier, candidate)
+        fleet = Fleet(problem, candidate)
         if may_be_sure(fleet):
             offer = offer_of(fleet, math.inf)
             if offer is not None and offer.is_sure:

@@ -1,0 +1,212 @@
+"""A plan as people ask for it: texts become objects here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from headway.errors import InputError
+from headway.hardware.catalogue import find_clusters
+from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model, find_precision
+from headway.model.precision import Precision
+from headway.plan.answer import Plan, solve
+from headway.plan.budget import within_budget
+from headway.plan.demand import (
+    SHAPE,
+    Demand,
+    Stream,
+    Users,
+    scaled_lengths,
+    steady_profile,
+)
+from headway.plan.problem import DEFAULT_SLO, Problem
+from headway.plan.words import Besides
+from headway.sim.source import Workload
+from headway.steptime.calibration import Calibration, shipped
+from headway.units import parse_time_s
+from headway.workload.objective import Objective, parse_objectives
+from headway.workload.oracle import Trace
+from headway.workload.profile import find_profile
+
+DEFAULT_PROMPT, DEFAULT_OUTPUT = 2000, 400
+USUAL_USERS = 100  # where only a budget says how many
+
+
+def plan(
+    model: str | ModelArchitecture,
+    *,
+    users: int | None = None,
+    think: str | float = 30.0,
+    turns: int = 1,
+    rate: float | None = None,
+    trace: str | Path | Trace | None = None,
+    workload: str | None = None,
+    prompt: float | None = None,
+    output: float | None = None,
+    lengths: str = SHAPE,
+    slo: str | Sequence[Objective] = DEFAULT_SLO,
+    on: str | Sequence[str | Cluster] = "all",
+    precision: str | Precision | None = None,
+    engine: str | None = None,
+    price: float | None = None,
+    sure: float = 0.9,
+    survive: int = 0,
+    budget: float | None = None,
+    growth: float = 0.0,
+    or_api: bool = False,
+    seeds: int = 5,
+    calibration: Calibration | None = None,
+) -> Plan:
+    """Return the cheapest fleet that meets the objectives with the asked probability.
+
+    Args:
+        model: what is served: a name, a hub's name, or the object.
+        users: people in a closed loop, each of whom thinks between an answer and the next turn.
+        think: seconds, in the mean, or text such as ``30s``.
+        turns: of a conversation, which a prompt carries along.
+        rate: requests per second, whatever becomes of them.
+        trace: requests as they came: a file, a gateway's record, or the object.
+        workload: the name of a profile, for ``rate`` or at its own.
+        prompt: tokens that a user sends, in the mean; 2000 where nothing is said.
+        output: tokens of an answer, in the mean; 400 where nothing is said.
+        lengths: the profile as whose lengths these vary, or ``fixed``.
+        slo: objectives, such as ``ttft p95 < 1s, tpot p95 < 33ms``.
+        on: accelerators: names, ``8xh100`` for as many as there are, ``all``, or objects.
+        precision: number formats; as the model was published where not given.
+        engine: the only serving engine considered.
+        price: dollars per accelerator-hour instead of the catalogue's.
+        sure: probability with which all objectives must be met, from 0.5 on.
+        survive: replicas that may fail at once.
+        budget: dollars per hour: the answer is how much of the demand they serve.
+        growth: of the demand, as a fraction per month: the answer says when the fleet is full.
+        or_api: compare with the price lists of APIs (extra ``api``).
+        seeds: runs that decide close calls.
+        calibration: what was measured of engines; what ships with Headway by default.
+
+    Raises:
+        InputError: a name is not known, or arguments do not go together.
+
+    """
+    if not 0 <= growth <= 10:
+        raise InputError(f"growth must be a fraction per month, such as 0.08, not {growth:g}")
+    if budget is not None and users is None and rate is None and trace is None:
+        users = USUAL_USERS if workload is None else None
+    architecture = find_model(model) if isinstance(model, str) else model
+    objectives = parse_objectives(slo) if isinstance(slo, str) else tuple(slo)
+    if isinstance(precision, str):
+        precision = Precision.parse(precision)
+    elif precision is None and isinstance(model, str):
+        precision = find_precision(model)
+    clusters, unpriced = _priced(on, price)
+    problem = Problem(
+        model=architecture,
+        demand=demand_of(
+            users=users,
+            think_s=parse_time_s(think, "think", zero=True) if isinstance(think, str) else think,
+            turns=turns,
+            rate=rate,
+            trace=trace,
+            workload=workload,
+            prompt=prompt,
+            output=output,
+            lengths=lengths,
+            objectives=objectives,
+            max_context_tokens=architecture.max_context_tokens,
+        ),
+        objectives=objectives,
+        clusters=clusters,
+        precisions=(precision,),
+        engine=engine,
+        sure=sure,
+        survive=survive,
+        seeds=seeds,
+        calibration=shipped() if calibration is None else calibration,
+    )
+    volume = None
+    if budget is not None:
+        affordable = within_budget(problem, budget)
+        problem, volume = affordable.problem, affordable.volume
+    besides = Besides(unpriced=unpriced, growth=growth, budget_volume=volume)
+    return solve(problem, besides, or_api=or_api)
+
+
+def demand_of(
+    *,
+    users: int | None,
+    think_s: float,
+    turns: int,
+    rate: float | None,
+    trace: str | Path | Trace | None,
+    workload: str | None,
+    prompt: float | None,
+    output: float | None,
+    lengths: str,
+    objectives: Sequence[Objective],
+    max_context_tokens: int | None,
+) -> Demand:
+    """Return who asks; raise `InputError` for arguments that do not go together."""
+    if sum(kind is not None for kind in (users, trace)) + (rate is not None) > 1 + (
+        trace is not None and rate is not None
+    ):
+        raise InputError("give one of users, rate and trace: each says how much is asked")
+    if users is None and turns != 1:
+        raise InputError("turns belong to users; give their number, too")
+    if (trace is not None or workload is not None) and not (prompt is None and output is None):
+        raise InputError("a trace or a workload has its own lengths: leave out prompt and output")
+
+    # Requests as they came, or as a profile has them.
+    if trace is not None:
+        recorded = Workload.of(trace).draw(0)
+        return Stream(recorded, rate or recorded.rate_rps, max_context_tokens=max_context_tokens)
+    if workload is not None and users is None:
+        profile = find_profile(workload)
+        return Stream(profile, rate or profile.rate_rps, max_context_tokens=max_context_tokens)
+
+    # Requests of stated means.
+    prompt, output = prompt or DEFAULT_PROMPT, output or DEFAULT_OUTPUT
+    if workload is not None:
+        table = find_profile(workload).lengths
+    else:
+        table = scaled_lengths(prompt, output, None if lengths == "fixed" else lengths)
+    if users is not None:
+        return Users(
+            users,
+            think_s,
+            table,
+            turns=turns,
+            e2e_guess_s=_longest_s(objectives, output),
+            max_context_tokens=max_context_tokens,
+        )
+    if rate is None:
+        raise InputError("say how much is asked: users, a rate in requests/s, or a trace")
+    profile = steady_profile(table, f"{prompt:g} tokens in, {output:g} out", rate)
+    return Stream(profile, rate, max_context_tokens=max_context_tokens)
+
+
+def _longest_s(objectives: Sequence[Objective], output_tokens: float) -> float:
+    """Return what an answer may take by the objectives, roughly."""
+    bounds_s = {objective.quantity: objective.bound_s for objective in objectives}
+    if "e2e" in bounds_s:
+        return bounds_s["e2e"]
+    return bounds_s.get("ttft", 1.0) + output_tokens * bounds_s.get("tpot", 0.03)
+
+
+def _priced(
+    on: str | Sequence[str | Cluster], price: float | None
+) -> tuple[tuple[Cluster, ...], tuple[str, ...]]:
+    """Return the accelerators that have a price, and the names of those that have none."""
+    if isinstance(on, str):
+        clusters = find_clusters(on, price)
+    else:
+        clusters = tuple(
+            one
+            for item in on
+            for one in ((item,) if isinstance(item, Cluster) else find_clusters(item, price))
+        )
+    priced = tuple(c for c in clusters if c.usd_per_accelerator_hour is not None)
+    unpriced = tuple(c.name for c in clusters if c.usd_per_accelerator_hour is None)
+    if not priced:
+        raise InputError(f"no price is known for {', '.join(unpriced)}; give one with --price")
+    return priced, unpriced

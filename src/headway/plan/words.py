@@ -1,0 +1,120 @@
+"""A plan in words: the one sentence, why each fleet lost, and what a reader must know besides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headway.plan.api import ApiOffer
+from headway.plan.bounds import Reach
+from headway.plan.fleet import MAX_SIMULATED
+from headway.plan.infeasible import killed
+from headway.plan.measure_first import Benchmark
+from headway.plan.problem import MONTH_H, Problem
+from headway.plan.row import PlanRow
+from headway.plan.search import Offer
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Besides:
+    """What a plan says beyond the fleet.
+
+    Attributes:
+        unpriced: accelerators that were left out for want of a price.
+        growth: of the demand, per month.
+        api: APIs for the same requests, cheapest first.
+        budget_volume: of the demand that was asked, what a budget serves; ``None`` without one.
+        has_api: whether APIs were asked about.
+
+    """
+
+    unpriced: Sequence[str] = ()
+    growth: float = 0.0
+    api: Sequence[ApiOffer] = ()
+    has_api: bool = False
+    budget_volume: float | None = None
+
+
+def verdict(offer: Offer, best: Offer) -> str:
+    """Say why an offer is bought or not."""
+    if offer is best:
+        return "buy" if offer.is_sure else "cheapest at even odds"
+    if not offer.is_sure:
+        return "no number is sure enough"
+    more_usd = (offer.usd_per_hour - best.usd_per_hour) * MONTH_H
+    return f"${more_usd:,.0f} a month more" if more_usd > 0 else "as dear, less sure"
+
+
+def sentence(
+    best: Offer, row: PlanRow, doubt_usd: float, first: Benchmark | None, besides: Besides
+) -> str:
+    """Return the plan in one sentence."""
+    problem = best.fleet.problem
+    start = "Buy" if best.is_sure else f"No fleet is {problem.sure:.0%} sure; at even odds buy"
+    if besides.budget_volume is not None:
+        start = f"The budget serves {problem.demand.words}: buy"
+    parts = [
+        f"{start} {row.num_accelerators} x {row.accelerator} ({row.replicas} x {row.layout}, "
+        f"{row.engine or 'data sheet'}) for ${row.usd_per_hour:,.2f}/h, "
+        f"${row.usd_per_month:,.0f} a month: all objectives are met with probability "
+        f"{best.probability:.0%}"
+    ]
+    if doubt_usd > 0:
+        parts.append(
+            f"being {problem.sure:.0%} sure instead of even odds costs ${doubt_usd:,.0f} of it"
+        )
+    if first is not None:
+        parts.append(
+            f"measure {first.num_accelerators} x {first.accelerator} ({first.layout}, "
+            f"{first.engine or 'data sheet'}) first: {first.duration_s / 60:g} minutes for "
+            f"${first.usd:,.2f} save ${first.saving_usd_per_month:,.0f} a month in the mean"
+        )
+    if besides.api:
+        share = row.usd_per_month / besides.api[0].usd_per_month
+        parts.append(
+            f"the cheapest API ({besides.api[0].provider}) costs "
+            f"${besides.api[0].usd_per_month:,.0f} a month and is cheaper below {share:.0%} of "
+            "this load"
+        )
+    if besides.growth > 0:
+        months = math.log1p(best.headroom) / math.log1p(besides.growth)
+        parts.append(
+            f"at {besides.growth:.0%} more a month the fleet is full in {months:.0f} months"
+        )
+    return "; ".join(parts)
+
+
+def notes(
+    best: Offer, first: Benchmark | None, reaches: Sequence[Reach], besides: Besides
+) -> list[str]:
+    """Return what a reader must know besides the rows."""
+    lines = [
+        asked(best.fleet.problem),
+        "times are simulated with the step times as predicted; probabilities are over what these "
+        "may be off; 'at least' is a bound, not simulated",
+        f"start with max_num_seqs {best.candidate.deployment.limits.max_num_seqs}",
+    ]
+    if best.replicas > MAX_SIMULATED:
+        lines.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
+    if first is not None:
+        lines.append(f"measure first: {first.command}")
+        lines.append(f"then: {first.calibrate}, and --calibration headway-calibration.json here")
+    if besides.has_api and not besides.api:
+        lines.append(f"no API in the price lists serves {best.fleet.problem.model.name}")
+    return lines + left_out(reaches, besides.unpriced)
+
+
+def left_out(reaches: Sequence[Reach], unpriced: Sequence[str]) -> list[str]:
+    """Say what rules accelerators out."""
+    lines = [f"no price is known for {', '.join(unpriced)}"] if unpriced else []
+    return lines + [f"{names}: {reason}" for names, reason in killed(reaches).items()]
+
+
+def asked(problem: Problem) -> str:
+    """Return the question in a line."""
+    demand = problem.demand
+    return (
+        f"{problem.model.name} for {demand.words}: {demand.prompt_tokens:,.0f} tokens in, "
+        f"{demand.output_tokens:,.0f} out in the mean; {', '.join(map(str, problem.objectives))}"
+    )
