@@ -16,5 +16,5 @@ print(plan.report.title)
 
 best = plan.best
 assert best is not None
-print(f"buy {best.num_accelerators} x {best.accelerator}, {best.layout}: ${best.usd_per_hour:.2f}/h")
+print(f"{best.num_accelerators} x {best.accelerator}, {best.layout}: ${best.usd_per_hour:.2f}/h")
 print(f"sure: {best.probability:.0%}; the doubt costs ${plan.cost_of_doubt:,.0f} a month")
