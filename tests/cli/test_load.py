@@ -52,15 +52,25 @@ def test_a_sweep_has_a_row_for_each_level(live: Live, capsys: pytest.CaptureFixt
 
 def test_a_hidden_length_reaches_the_engine_and_nobody_else(live: Live) -> None:
     url = live.engine()
-    run_load(
-        url, "--workload", "azure-conv", "--rate", "500", "--num-requests", "12", "--hide-lengths"
-    )
+    run_load(url, "--workload", "azure-conv", "--rate", "500", "--num-requests", "12")
     limits = {json.loads(body)["max_tokens"] for body in live.engines[0].bodies}
     hidden = [int(headers[b"x-engine-tokens"]) for headers in live.engines[0].headers]
     assert len(limits) == 1
     assert max(hidden) <= limits.pop()
     assert len(set(hidden)) > 6
     assert all("ignore_eos" not in json.loads(body) for body in live.engines[0].bodies)
+
+
+def test_lengths_are_told_to_all_where_that_is_asked_or_they_are_no_secret(live: Live) -> None:
+    url = live.engine()
+    run_load(
+        url, "--workload", "azure-conv", "--rate", "500", "--num-requests", "8", "--tell-lengths"
+    )
+    run_load(url, "--rate", "500", "--num-requests", "4", "--output", "7")
+    bodies = [json.loads(body) for body in live.engines[0].bodies]
+    assert all(body["ignore_eos"] for body in bodies)
+    assert len({body["max_tokens"] for body in bodies[:8]}) > 4
+    assert {body["max_tokens"] for body in bodies[8:]} == {7}
 
 
 def test_a_generator_that_is_late_says_so(live: Live, capsys: pytest.CaptureFixture[str]) -> None:

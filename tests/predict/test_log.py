@@ -1,10 +1,21 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headway.errors import InputError
-from headway.predict.log import observation, read_log
+from headway.predict.evaluate import Baseline, evaluate
+from headway.predict.log import Observation, leak_warning, observation, read_log
+
+
+def test_limits_that_give_lengths_away_are_called_a_leak() -> None:
+    told = [Observation(f"prompt {i}", 10 + i, max_tokens=10 + i) for i in range(20)]
+    assert "20 of 20" in str(leak_warning(told))
+    assert "gives the length away" in evaluate(Baseline.fit(told, reads_size=False), told).notes[0]
+    assert leak_warning([replace(o, max_tokens=500) for o in told]) is None
+    assert leak_warning([replace(o, output_tokens=500, max_tokens=500) for o in told]) is None
+    assert leak_warning([replace(o, max_tokens=None) for o in told]) is None
 
 
 def test_the_shapes_that_servers_write_are_read() -> None:

@@ -83,9 +83,9 @@ from headway.workload.objective import EXAMPLE, parse_slo
     help="Ask this server the same, afterwards, and show the differences request by request.",
 )
 @click.option(
-    "--hide-lengths",
-    is_flag=True,
-    help="Tell answers' lengths to an engine of ours only, not to what schedules on the way.",
+    "--hide-lengths/--tell-lengths",
+    default=True,
+    help="Tell a workload's lengths to an engine of ours only, or to all on the way too.",
 )
 @click.option(
     "--first", is_flag=True, help="Run before other programs of this machine (Linux, as root)."

@@ -63,10 +63,11 @@ def plan_trace(
     ``sessions`` a prompt that goes on where an earlier one ended is sent once that was answered, as
     a user does.
     The server is told to answer at exactly the trace's length (vLLM's ``ignore_eos``), which a
-    scheduler on the way can read. With ``hide_lengths`` every request has the same limit, and the
-    true length is in a header that `headway engine` knows.
+    scheduler on the way can read. With ``hide_lengths``, and where lengths differ, every request
+    has the same limit, and the true length is in a header that `headway engine` knows.
     """
     random = np.random.default_rng([seed, 7])
+    hides = hide_lengths and trace.output_tokens.min() < trace.output_tokens.max()
     common_limit = 1 << (int(trace.output_tokens.max()) - 1).bit_length()
 
     before = previous_turns(trace.prefixes) if sessions else {}
@@ -79,7 +80,7 @@ def plan_trace(
             shared = _shared_words(trace.prefixes, len(planned), prompt_tokens, seed)
             words = random.integers(len(_WORDS), size=max(1, prompt_tokens - len(shared)))
             text = " ".join([*shared, *(_WORDS[i] for i in words)])
-        if hide_lengths:
+        if hides:
             body = make_body(text, model, api, common_limit)
             headers = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
         else:

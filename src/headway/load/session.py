@@ -54,7 +54,7 @@ class LoadPlan:
         slo: objectives of each request, for the goodput.
         processes: open loop: dealt out to so many.
         seed: of arrivals, lengths and prompts.
-        hide_lengths: tell answers' lengths to an engine of ours only.
+        hide_lengths: tell answers' lengths to an engine of ours only, where they differ.
         warmup_s: what is due in so many first seconds is sent, and left out of all figures.
         ramp_s: over which the rate, or the requests under way, rise to what is asked.
         sessions: a prompt that goes on where an earlier one ended, by the hashes of a trace, is
@@ -76,7 +76,7 @@ class LoadPlan:
     slo: Slo = field(default_factory=Slo)
     processes: int = 1
     seed: int = 0
-    hide_lengths: bool = False
+    hide_lengths: bool = True
     warmup_s: float = 0.0
     ramp_s: float = 0.0
     sessions: bool = False
@@ -196,6 +196,12 @@ def load_test(
         "intervals: 95% for means (batch means), 99% for quantiles (order statistics); "
         "none where too few requests were seen",
     ]
+
+    if plan.hide_lengths and plan.workload is not None:
+        notes.append(
+            "the lengths of answers are told to an engine of ours alone; another ends them itself, "
+            "unless lengths are told to all (--tell-lengths)"
+        )
 
     servers = [url] if compare is None else [url, compare]
     levels: dict[str, list[_Level]] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headway.errors import InputError
-from headway.predict.log import Observation
+from headway.predict.log import Observation, leak_warning
 from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction
 from headway.predict.predictor import LengthPredictor
 from headway.predict.text import considered
@@ -132,11 +132,13 @@ def evaluate(
     rows = [replace(row, name=f"predictor, {name}") for name, row in scores.items()]
     if baselines:
         rows += baseline_scores(observations)
+    warning = leak_warning(observations)
     return Report(
         kind="predict-evaluate",
         title=f"Predicted lengths of {len(observations)} finished requests",
         question={"requests": len(observations), "online": online, "baselines": baselines},
         rows=tuple(rows),
+        notes=() if warning is None else (warning,),
     )
 
 

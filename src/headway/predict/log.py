@@ -10,7 +10,7 @@ its ``request`` and ``response``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from headway.workload.request import Request
 
 MAX_LINE_BYTES = 32_000_000
 _TOKENS = ("output_tokens", "completion_tokens", "out_tokens")
+LEAK_SHARE = 0.5  # of answers that end at their limit
+MIN_LIMITS = 5  # different ones; with fewer, answers that are cut off look the same
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -74,6 +76,28 @@ def read_log(path: Path, tick: Callable[[int], None] | None = None) -> list[Obse
     if not observations:
         raise InputError(f"{path} holds no finished request")
     return observations
+
+
+def leak_warning(observations: Sequence[Observation]) -> str | None:
+    """Return what is wrong with a log whose limits give away its lengths, or ``None``.
+
+    Load generators write the length that they want as ``max_tokens``. Who learns from that, or is
+    scored on it, reads the answer in the question.
+    """
+    num_limited = sum(o.max_tokens is not None for o in observations)
+    num_equal = sum(o.output_tokens == o.max_tokens for o in observations)
+    if num_equal <= LEAK_SHARE * len(observations) or _few_limits(observations):
+        return None
+    return (
+        f"{num_equal:,} of {num_limited:,} answers are exactly as long as their max_tokens: the "
+        "limit gives the length away, so scores on this log say nothing of prompts"
+    )
+
+
+def _few_limits(observations: Sequence[Observation]) -> bool:
+    """Return whether limits are too few, such as one for all, to tell requests apart."""
+    limits = {o.max_tokens for o in observations if o.max_tokens is not None}
+    return len(limits) < MIN_LIMITS
 
 
 def recorded_observations(where: str | Path) -> list[Observation]:

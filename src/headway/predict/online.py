@@ -11,6 +11,8 @@ weighs as much as it says, which is nothing where the limit lies far below what 
 its level is drawn evenly from those above the limit's. Where tenants share a model, what one sends
 moves its own predictions first: its n-th answer tells less of the others (partial pooling), and
 cut answers of a tenant most of whose answers are cut, which tell of its limits, tell nothing.
+A prompt that was answered before, by any model, is moved by what `headway.predict.repeats` keeps;
+a cut answer leaves nothing there.
 
 A model that was never seen starts from the mean of all (`shared`), with the doubt of the prior;
 a tenant starts from its model. Both are forgotten, the longest unused first, when there are more
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from headway.predict.conformal import LevelWindow
 from headway.predict.length_model import LogLengths
 from headway.predict.prediction import LEVELS, logit
+from headway.predict.repeats import PromptMemory
 
 Floats = NDArray[np.float64]
 MAX_MODELS = 64
@@ -150,9 +154,20 @@ class OnlineState:
         self.tenants: OrderedDict[tuple[str, str], TenantState] = OrderedDict()
         self._only_tenant: dict[str, str] = {}  # of each model; empty once there was another
         self._num_cut = 0
+        self.prompts = PromptMemory()
 
-    def quantiles(self, model: str, tenant: str, features: Floats, base: LogLengths) -> Floats:
-        """Return corrected and calibrated quantiles of ln(1 + tokens); [rows, levels]."""
+    def quantiles(
+        self,
+        model: str,
+        tenant: str,
+        features: Floats,
+        base: LogLengths,
+        prompts: Sequence[int] = (),
+    ) -> Floats:
+        """Return corrected and calibrated quantiles of ln(1 + tokens); [rows, levels].
+
+        ``prompts`` [rows] are numbers that stand for texts; without them none was seen before.
+        """
         own_model = self.models.get(model)
         own_tenant = self.tenants.get((model, tenant)) if tenant else None
 
@@ -163,13 +178,17 @@ class OnlineState:
             variance = (features**2) @ self.prior
         if own_tenant is not None:
             shift = shift + own_tenant.shift
+        factor: Floats | float = 1.0
+        if prompts:
+            moves = np.array([self.prompts.shift(prompt) for prompt in prompts])
+            shift, factor = shift + moves[:, 0], moves[:, 1]
 
         # From the levels of all models to those of this tenant: each is the parent of the next.
         levels = NOMINAL
         for part in (self.shared, own_model, own_tenant):
             if part is not None:
                 levels = part.window.recalibrated(NOMINAL, levels)
-        return _read(_widened(base, shift, variance), levels)
+        return _read(_widened(base, shift, variance, factor), levels)
 
     def observe(
         self,
@@ -180,10 +199,11 @@ class OnlineState:
         base: LogLengths,
         log_tokens: float,
         cut: bool,
+        prompt: int | None = None,
     ) -> None:
         """Take in one answer of ``log_tokens`` = ln(1 + tokens); ``cut`` if a limit ended it.
 
-        ``features`` [features] and ``base`` [1] are those of its request.
+        ``features`` [features], ``base`` [1] and ``prompt`` are those of its request.
         """
         own_model, own_tenant = self._model(model), self._tenant(model, tenant)
         correction = own_model.correction
@@ -191,8 +211,9 @@ class OnlineState:
         shift = float(shifts[0])
 
         # The level that the length had in the prediction, before anything is learned from it.
-        whole_shift = shift + (own_tenant.shift if own_tenant is not None else 0.0)
-        expected = _widened(base, np.array([whole_shift]), variance)[0]
+        usual_shift = shift + (own_tenant.shift if own_tenant is not None else 0.0)
+        move, factor = (0.0, 1.0) if prompt is None else self.prompts.shift(prompt)
+        expected = _widened(base, np.array([usual_shift + move]), variance, factor)[0]
         level = _level_of(expected, log_tokens)
         error = log_tokens - float(base.location[0])
         spread = float(base.spread[0])
@@ -222,6 +243,8 @@ class OnlineState:
                 noise *= 1 + own_tenant.count / TENANT_COUNT
             correction.observe(features, error, noise)
             self.shared.correction.observe(features, error, noise)
+        if prompt is not None and not cut:
+            self.prompts.observe(prompt, error - usual_shift)
         if settled:
             own_model.window.observe(level)
             self.shared.window.observe(level)
@@ -261,9 +284,11 @@ class OnlineState:
         return own
 
 
-def _widened(base: LogLengths, shift: Floats, variance: Floats) -> Floats:
+def _widened(
+    base: LogLengths, shift: Floats, variance: Floats, narrower: Floats | float = 1.0
+) -> Floats:
     centre = base.location[:, None]
-    factor = np.sqrt(1.0 + variance / base.spread**2)
+    factor = narrower * np.sqrt(1.0 + variance / base.spread**2)
     moved: Floats = centre + shift[:, None] + (base.quantiles - centre) * factor[:, None]
     return moved
 

@@ -132,7 +132,10 @@ class TextPredictor:
             self._remember(request, _BatchRow(features, base, i))
         logs = np.empty_like(lengths.quantiles)
         for (model, tenant), index in groups.items():
-            logs[index] = self.state.quantiles(model, tenant, features[index], base.at(index))
+            prompts = [hash(requests[i].prompt) for i in index]
+            logs[index] = self.state.quantiles(
+                model, tenant, features[index], base.at(index), prompts
+            )
         return _predictions(logs, [r.max_tokens for r in requests])
 
     def observe(self, request: Request, output_tokens: int) -> None:
@@ -155,6 +158,7 @@ class TextPredictor:
             base=recent.base.at(slice(recent.row, recent.row + 1)),
             log_tokens=math.log1p(output_tokens),
             cut=request.max_tokens is not None and output_tokens >= request.max_tokens,
+            prompt=hash(request.prompt) if request.prompt else None,
         )
 
     def knows(self, model: str) -> bool:

@@ -19,7 +19,7 @@ from headway.predict.embedding import Embedding, EmbeddingBlend
 from headway.predict.evaluate import ScoreRow, held_out, predicted, score
 from headway.predict.fitting import FOLDS, fit_length_model, out_of_fold
 from headway.predict.length_model import LogLengths, prompt_rows
-from headway.predict.log import Observation
+from headway.predict.log import Observation, leak_warning
 from headway.predict.online import OnlineState
 from headway.predict.predictor import Scaling, TextPredictor
 from headway.predict.storage import DEFAULT, read_card
@@ -183,14 +183,15 @@ def training_report(
     observations: Sequence[Observation], scores: Sequence[ScoreRow], output: Path
 ) -> Report[ScoreRow]:
     """Return what was learned from, and the ``scores`` of `training_scores`."""
+    notes = [leak_warning(observations)]
+    if scores:
+        notes.append("what is written has learned from all requests, the held-out ones too")
     return Report(
         kind="predict-train",
         title=f"{output}: learned from {len(observations)} requests",
         question={"requests": len(observations), "predictor": str(output)},
         rows=tuple(scores),
-        notes=("what is written has learned from all requests, the held-out ones too",)
-        if scores
-        else (),
+        notes=tuple(note for note in notes if note is not None),
     )
 
 

@@ -241,7 +241,7 @@ class Dispatcher:
     def _company(
         self, first: QueuedRequest, engine: EngineState, now_s: float
     ) -> list[QueuedRequest]:
-        """Return who goes into one static batch with ``first``: the next of about its length."""
+        """Return who goes into one static batch with ``first``: the nearest predicted lengths."""
         size = engine.endpoint.max_inflight
         if size == 1 or not first.charged_s:
             return []
@@ -249,7 +249,7 @@ class Dispatcher:
         following = self.queues[first.pool].next_in_lane(first, now_s, CANDIDATES * size)
         candidates = list(dict.fromkeys([first, *following]))
         lengths = np.array([queued.expected_tokens for queued in candidates])
-        rule = Consolidation(size, engine.endpoint.batch_ratio)
+        rule = Consolidation(size, engine.endpoint.batch_ratio, nearest=True)
         rows = rule.batch(np.arange(len(candidates)), lengths)
         return [candidates[row] for row in rows if row]
 
