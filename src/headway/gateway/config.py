@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from headway.errors import InputError, UnknownNameError
+from headway.gateway.discovery import Discovery
 from headway.gateway.model_names import ModelName
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.http.bounds import CLIENT, ENGINE, bound
@@ -211,7 +212,7 @@ class GatewayConfig:
     """Everything that a reload may change, and the address, which it may not.
 
     Attributes:
-        endpoints: at least one.
+        endpoints: at least one, unless more are discovered.
         policy: in what order waiting requests go.
         mode: ``schedule`` keeps the queue here; ``annotate`` passes everything through with the
             engine's own ``priority`` set.
@@ -223,6 +224,7 @@ class GatewayConfig:
         classes: objectives and bounds by the name a client gives in ``x-headway-class``.
         models: what clients may call models that engines call otherwise, and what stands in for
             one that is away.
+        discover: where more engines are found while it runs.
         admission: who is refused because of its objective: nobody (``off``); who could not start in
             time if it were the next (``hopeless``); or who could not beside those who wait
             (``strict``).
@@ -249,6 +251,7 @@ class GatewayConfig:
     classes: tuple[ServiceClass, ...] = ()
     admission: str = OFF
     models: tuple[ModelName, ...] = ()
+    discover: tuple[Discovery, ...] = ()
     host: str = "127.0.0.1"
     port: int = 9000
     record: str | Path | None = None
@@ -262,7 +265,7 @@ class GatewayConfig:
     web: Web = Web()
 
     def __post_init__(self) -> None:
-        if not self.endpoints:
+        if not self.endpoints and not self.discover:
             raise InputError("a gateway needs at least one backend: --backend http://host:port/v1")
         urls = [endpoint.url for endpoint in self.endpoints]
         if len(set(urls)) != len(urls):
@@ -371,7 +374,8 @@ class GatewayConfig:
     @property
     def pools(self) -> tuple[str, ...]:
         """Names of the pools, in the order they are first mentioned."""
-        return tuple(dict.fromkeys(endpoint.pool for endpoint in self.endpoints))
+        names = [endpoint.pool for endpoint in self.endpoints]
+        return tuple(dict.fromkeys(names + [place.pool for place in self.discover]))
 
 
 def is_loopback(host: str) -> bool:

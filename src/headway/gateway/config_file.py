@@ -40,6 +40,7 @@ from headway.gateway.config import (
     Timeouts,
     Web,
 )
+from headway.gateway.discovery import Discovery
 from headway.gateway.model_names import ModelName
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.record.store import is_postgres
@@ -57,8 +58,8 @@ _PLAIN = {
     "retries": int, "larger_first": bool, "traces": str, "admission": str,
 }  # fmt: skip
 _TABLES = (
-    "backend", "tenant", "pool", "class", "model", "offload", "timeouts", "limits", "fairness",
-    "policy", "record", "on", "engine", "web",
+    "backend", "tenant", "pool", "class", "model", "discover", "offload", "timeouts", "limits",
+    "fairness", "policy", "record", "on", "engine", "web",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
     Endpoint: (("url",), "a backend needs a url"),
@@ -161,6 +162,7 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
         tenants=tuple(_settings(Tenant, row, "tenant") for row in _rows(tree, "tenant")),
         pool_settings=tuple(_pool(name, row) for name, row in pools.items()),
         overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
+        discover=tuple(_discovery(row, folder) for row in _rows(tree, "discover")),
         models=tuple(_model(name, row) for name, row in models.items()),
         classes=tuple(_class(name, row) for name, row in classes.items()),
         timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
@@ -183,6 +185,13 @@ def _pool(name: str, row: object) -> Pool:
     if "name" in table:
         raise UnknownNameError(f"key of pool {name}", "name", ("usd_per_hour", "output_token_s"))
     return _settings(Pool, {"name": name, **table}, f"pool {name}")
+
+
+def _discovery(row: object, folder: Path) -> Discovery:
+    discovery = _settings(Discovery, row, "discover")
+    if not discovery.file:
+        return discovery
+    return replace(discovery, file=str(folder / discovery.file))  # beside the configuration
 
 
 def _model(name: str, row: object) -> ModelName:

@@ -153,12 +153,21 @@ class Fleet:
 
     def service(self, pool: str) -> ServiceTime:
         """Return what a request costs in ``pool``, by the engine with the most answers."""
-        best = max(self._pools[pool], key=lambda engine: engine.pace.tpot_line.num_points)
-        return best.pace.service
+        engines = self._pools[pool]
+        if not engines:  # none was discovered yet
+            return ServiceTime()
+        return max(engines, key=lambda engine: engine.pace.tpot_line.num_points).pace.service
 
     def predicted_tokens(self, pool: str) -> float:
         """Return what the requests that run in ``pool`` are predicted to produce in all."""
         return sum(engine.predicted_tokens for engine in self._pools[pool])
+
+    def running_s(self, pool: str) -> float:
+        """Return the seconds of service that what runs in ``pool`` is predicted to take."""
+        service = self.service(pool)
+        prompt_tokens = sum(engine.prompt_tokens for engine in self._pools[pool])
+        output_s = service.output_token_s * self.predicted_tokens(pool)
+        return service.prompt_token_s * prompt_tokens + output_s
 
     @property
     def max_in_flight(self) -> int:

@@ -61,7 +61,7 @@ class Ledger:
     def end(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
         """Write down how ``queued`` ended."""
         entry = self._entry(queued, outcome)
-        self._write(entry)
+        self._write(entry, queued.service_class.name)
         return entry
 
     def turn_away(
@@ -120,8 +120,8 @@ class Ledger:
             prompt=prompt.decode("utf-8", "replace") if self.keep_prompts else None,
         )
 
-    def _write(self, entry: Entry) -> None:
-        self.telemetry.count(entry)
+    def _write(self, entry: Entry, class_name: str = "") -> None:
+        self.telemetry.count(entry, class_name)
         self.recent.append(entry)
         if self.store is not None:
             self.store.add(entry)

@@ -15,6 +15,9 @@ SECONDS = (
 )  # fmt: skip
 TOKENS = tuple(float(m * 10**e) for e in range(6) for m in (1, 2, 5))
 Gauge = tuple[str, str, float]  # name, labels, value
+User = tuple[str, str, str]  # tenant, model, class
+MAX_USERS = 1000  # names come from outside and must not fill the memory
+OTHERS: User = ("other", "other", "other")
 
 
 class Histogram:
@@ -54,13 +57,21 @@ class Telemetry:
         """Nothing has."""
         self.ends: Counter[tuple[str, str]] = Counter()  # by status and reason
         self.tokens: Counter[str] = Counter()
+        self.users: Counter[User] = Counter()  # requests
+        self.user_tokens: Counter[User] = Counter()  # of prompts and answers
         self.predicted = self.within_p90 = 0
         self.queue_s, self.ttft_s, self.tpot_s, self.e2e_s = (Histogram(SECONDS) for _ in range(4))
         self.prompt_tokens, self.output_tokens = Histogram(TOKENS), Histogram(TOKENS)
 
-    def count(self, entry: Entry) -> None:
-        """A request has ended."""
+    def count(self, entry: Entry, class_name: str = "") -> None:
+        """A request of a class, if it had one, has ended."""
         self.ends[entry.status, entry.reason] += 1
+        user = entry.tenant, entry.model, class_name
+        if user not in self.users and len(self.users) >= MAX_USERS:
+            user = OTHERS
+        self.users[user] += 1
+        self.user_tokens[user] += entry.prompt_tokens * (entry.status == DONE) + entry.output_tokens
+
         if entry.sent_s is not None:
             self.queue_s.count(entry.sent_s - entry.arrival_s)
         if entry.status != DONE or entry.first_s is None or entry.last_s is None:
@@ -105,6 +116,12 @@ class Telemetry:
         for (status, reason), n in sorted(self.ends.items()):
             labels = f'status="{status}",reason="{label(reason)}"'
             yield f"headway:request_ended_total{{{labels}}} {n}"
+
+        for name, counter in (("requests", self.users), ("tokens", self.user_tokens)):
+            yield f"# TYPE headway:{name} counter"
+            for (tenant, model, class_name), n in sorted(counter.items()):
+                labels = f'tenant="{label(tenant)}",model="{label(model)}"'
+                yield f'headway:{name}_total{{{labels},class="{label(class_name)}"}} {n}'
 
         for name, count in (
             ("prompt_tokens", self.tokens["prompt"]),

@@ -110,6 +110,24 @@ class Backend:
                     await self._in_doubt.wait()
                 await asyncio.sleep(LOOK_AGAIN_S)
 
+    async def introduction(self) -> str:
+        """Look once, and return in words what is there."""
+        await self.look()
+        url, state = self.endpoint.url, self.state
+        if not state.healthy:
+            return f"{url} does not answer; requests wait until it does"
+        if state.models:
+            names = ", ".join(str(entry["id"]) for entry in state.models[:5])
+            more = f" and {len(state.models) - 5} more" if len(state.models) > 5 else ""
+            return f"{url} answers with {names}{more}"
+
+        # Many a server has its API below /v1 only.
+        if not self.endpoint.prefix.endswith("/v1"):
+            answer = await self._get(self.endpoint.prefix + "/v1/models", BOUNDS.look_s)
+            if answer is not None and answer.status == 200:
+                return f"{url} lists no models, but {url.rstrip('/')}/v1 does: is that its address?"
+        return f"{url} answers, but lists no models"
+
     def doubt(self) -> None:
         """A request has failed there: look soon."""
         self._in_doubt.set()
@@ -167,6 +185,10 @@ class Backends:
         }
         for url in before.keys() - self._by_url.keys():
             before[url].connections.close()
+
+    async def introductions(self) -> list[str]:
+        """Look at every engine once, and return in words what is there."""
+        return await asyncio.gather(*(each.introduction() for each in self._by_url.values()))
 
     @property
     def num_connections(self) -> int:

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig
+from headway.gateway.discovery import Lookout, joined
 from headway.gateway.leases import Leases
 from headway.gateway.scheduler.queue import PoolQueue
 from headway.gateway.scheduler.queued import QueuedRequest, Refusal
@@ -79,6 +81,8 @@ class Gateway:
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._leases: Leases | None = None
+        self._static = config.endpoints
+        self._lookout = Lookout(config.discover, self._rediscover)
         self._last_up_s: dict[str, float] = {}
 
     @property
@@ -98,6 +102,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         config = self.config
         host, number = address or (config.host, config.port)
+        for discovery in config.discover:
+            await self._lookout.look(discovery)
         self._adopt(config)
         try:
             self._listener = await loop.create_server(
@@ -114,6 +120,8 @@ class Gateway:
 
         looks = self.backends.look_after(self.scheduler.dispatcher.wake)
         self._tasks = [loop.create_task(self._sweep_for_ever()), loop.create_task(looks)]
+        if config.discover:
+            self._tasks.append(loop.create_task(self._lookout.look_for_ever()))
         if config.shares_limits and isinstance(config.record, str):
             budgets = self.scheduler.admission.budgets
             self._leases = Leases(config.record, lambda: budgets.allowances)
@@ -167,14 +175,26 @@ class Gateway:
             raise InputError("a reload cannot change the address; restart to listen elsewhere")
         if config.record != self.config.record:
             raise InputError("a reload cannot change where records go; restart")
+        if config.discover != self.config.discover:
+            raise InputError("a reload cannot change where engines are discovered; restart")
         if config.traces != self.config.traces:
             raise InputError("a reload cannot change where traces go; restart")
         self._adopt(config)
         self.scheduler.dispatcher.wake()
 
     def _adopt(self, config: GatewayConfig) -> None:
+        """Go by ``config`` and the engines that were discovered beside its own."""
+        self._static = config.endpoints
+        endpoints = joined(config.endpoints, self._lookout.endpoints)
+        config = replace(config, endpoints=endpoints)
         self.scheduler.adopt(config)
         self.backends.adopt(config)
+
+    def _rediscover(self) -> None:
+        """Engines have come or gone."""
+        if self._listener is not None:
+            self._adopt(replace(self.config, endpoints=self._static))
+            self.scheduler.dispatcher.wake()
 
     # what is looked after beside the requests: whatever lasts too long is ended
 

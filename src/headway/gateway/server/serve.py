@@ -81,6 +81,8 @@ async def _serve(gateway: Gateway, started: Callable[[int], None]) -> None:
     port = await gateway.start()
     _settle(gateway)
     started(port)
+    for line in await gateway.backends.introductions():
+        _log.info(line)
     await stopping.wait()
 
     # The second signal ends what the first one lets run.

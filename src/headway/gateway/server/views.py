@@ -239,6 +239,13 @@ class Views:
         for pool, queue in dispatcher.queues.items():
             yield "num_requests_waiting", f'pool="{label(pool)}"', len(queue)
 
+        # What there is to do, in seconds of an engine that does one request at a time.
+        for pool, queue in dispatcher.queues.items():
+            work_s = queue.work_s + scheduler.fleet.running_s(pool)
+            yield "predicted_work_seconds", f'pool="{label(pool)}"', work_s
+        for pool, queue in dispatcher.queues.items():
+            yield "predicted_wait_seconds", f'pool="{label(pool)}"', queue.wait_s
+
         # All values of one name stand together.
         engines = [(f'backend="{label(url)}"', e) for url, e in scheduler.fleet.engines.items()]
         now_s = monotonic()
