@@ -12,12 +12,13 @@ from headway.dtypes import DType
 from headway.errors import InputError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.cluster import Cluster
-from headway.hardware.stacks import check_stack
+from headway.hardware.stacks import Engine, check_stack
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import Calibration, kind_of, shipped
+from headway.steptime.engine_version import at_version
 from headway.steptime.measured import OperatorStepTime
 from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
@@ -88,6 +89,7 @@ class Deployment(PlacedModel):
     Attributes:
         engine: the measured serving engine ("vllm", "sglang", "tensorrt-llm") whose step times
             are taken; ``None`` for the data sheet under ``efficiency``.
+        engine_version: of the engine, ``None`` for the mean of those that were measured.
         limits: of the engine.
         calibration: what was measured of engines; what ships with Headway by default.
         efficiency: how near software comes to the data sheet, where no engine is named.
@@ -96,6 +98,7 @@ class Deployment(PlacedModel):
     """
 
     engine: str | None
+    engine_version: str | None
     limits: EngineLimits
     calibration: Calibration = field(repr=False)
     efficiency: Efficiency
@@ -113,6 +116,7 @@ class Deployment(PlacedModel):
         parallelism: Parallelism | None = None,
         precision: Precision | str | None = None,
         engine: str | None = None,
+        engine_version: str | None = None,
         limits: EngineLimits | None = None,
         drafting: Drafting | None = None,
         calibration: Calibration | None = None,
@@ -132,7 +136,9 @@ class Deployment(PlacedModel):
             parallelism: the layout; its degrees may be arrays.
             precision: of weights, activations and KV cache, such as "fp8"; as the model was
                 published where not given.
-            engine: the measured engine that runs it, ``None`` for the data sheet.
+            engine: the measured engine that runs it, perhaps with its version ("vllm@0.19");
+                ``None`` for the data sheet.
+            engine_version: see the attributes; instead of one behind the name.
             limits: of the engine, `default_limits` where not given.
             drafting: how it drafts, ``None`` for not at all.
             calibration: see the attributes.
@@ -155,6 +161,8 @@ class Deployment(PlacedModel):
         calibration = shipped() if calibration is None else calibration
         if engine is not None:
             precision = as_run(precision, cluster.accelerator)
+            asked = Engine.parse(engine)
+            engine, engine_version = asked.name, asked.version or engine_version
         if parallelism is None:
             parallelism = Parallelism(tp=tp, pp=pp, dp=dp, ep=ep)
 
@@ -166,6 +174,7 @@ class Deployment(PlacedModel):
             "drafting": drafting,
             "memory_utilization": memory_utilization,
             "engine": engine,
+            "engine_version": engine_version,
             "limits": default_limits(engine) if limits is None else limits,
             "calibration": calibration,
             "efficiency": efficiency,
@@ -175,7 +184,8 @@ class Deployment(PlacedModel):
             object.__setattr__(self, name, value)
         PlacedModel.__post_init__(self)
         if engine is not None:
-            check_stack(engine, cluster.accelerator, self.precision.weights, kind_of(model))
+            asked = Engine(engine, engine_version)
+            check_stack(str(asked), cluster.accelerator, self.precision.weights, kind_of(model))
 
     @property
     def mixes_prompts(self) -> bool:
@@ -193,7 +203,8 @@ class Deployment(PlacedModel):
         if self.operators is not None:
             return OperatorStepTime(self, self.operators)
         if self.engine is not None:
-            return CalibratedStepTime(self, self.engine, self.calibration)
+            engine = Engine(self.engine, self.engine_version)
+            return CalibratedStepTime(self, self.engine, at_version(self.calibration, engine))
         return AnalyticStepTime(self, self.efficiency)
 
     def step_time(self, batch: npt.ArrayLike, context: npt.ArrayLike = 0) -> TimeEstimate:
@@ -225,7 +236,9 @@ class Deployment(PlacedModel):
         return replace(self, drafting=drafting)
 
     def __str__(self) -> str:
-        engine = "" if self.engine is None else f" with {self.engine}"
+        engine = ""
+        if self.engine is not None:
+            engine = f" with {Engine(self.engine, self.engine_version)}"
         return (
             f"{self.model.name} in {self.precision} on {self.num_accelerators:g} "
             f"{self.cluster.name} ({self.parallelism}){engine}"
