@@ -55,7 +55,7 @@ def main() -> None:
         months = (day - OLDER_DAY).days / DAYS_PER_MONTH
         if key in older and months > 0.5:
             change = math.log(tpot_ms / median(older[key]))
-            paces[key[2]][key[:2]].append(change / months)
+            paces[key[2]][key[0], key[1]].append(change / months)
 
     print("engine        pairs  chips x models  log time per month")
     for engine, cells in sorted(paces.items()):

@@ -65,3 +65,24 @@ def test_a_version_may_stand_apart_and_is_printed() -> None:
     assert str(own).endswith("with vllm@0.19")
     again = own.with_limits(own.limits)
     assert (again.engine, again.engine_version) == ("vllm", "0.19")
+
+
+def test_no_step_takes_less_than_the_shortest_that_was_measured() -> None:
+    for engine, least_ms in (("vllm", 2.95), ("tensorrt-llm", 2.28)):
+        small = hw.deployment("qwen2.5-0.5b@b200:tp1", engine=engine)
+        alone = small.step_time(1, 100)
+        assert float(alone.expected_s) == pytest.approx(least_ms * 1e-3)
+        assert alone.lower_s <= alone.expected_s <= alone.upper_s
+
+    # A large model's steps are longer, and its data sheet alone knows no host.
+    large = hw.deployment("llama-3.1-70b@h100:tp4", engine="vllm")
+    assert float(large.step_time(1, 100).expected_s) > 5e-3
+    sheet = hw.deployment("qwen2.5-0.5b@b200:tp1", engine="none")
+    assert float(sheet.step_time(1, 100).expected_s) < 2e-3
+
+
+def test_what_is_missing_to_the_shortest_step_is_the_engine_s() -> None:
+    small = hw.deployment("qwen2.5-0.5b@b200:tp1", engine="vllm")
+    parts = small.serve(hw.Load(prompt=100, output=50, concurrency=1)).served.decode.components
+    assert parts is not None
+    assert parts.binds == "latency"

@@ -15,6 +15,7 @@ from headway.serving.doubt import Doubt
 from headway.serving.quantity import Quantity
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.deployment import Deployment
+from headway.steptime.engine_version import fastest_step_s
 from headway.steptime.kernel_coefficients import AT, NAMES
 from headway.steptime.step_time import RequestOverhead
 from headway.steptime.worktable import drafting_s, price, tabulate
@@ -81,7 +82,7 @@ def parts_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:
     served, model = serve_loop(deployment, loop), _calibrated(deployment)
     (theta, stretch), step = model.coefficients, load_steps(deployment, loop).decode
     table = tabulate(deployment, step)
-    priced = price(table, theta, stretch)
+    priced = price(table, theta, stretch).at_least(fastest_step_s(model.engine))
 
     # Operators of one name, in all groups of layers and in the draft, are one part.
     seconds: dict[str, float] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headway.steptime.calibration import Calibration, Subject, shipped
+from headway.steptime.engine_version import fastest_step_s
 from headway.steptime.kernel_coefficients import AT
 from headway.steptime.placed_model import PlacedModel
 from headway.steptime.step_time import RequestOverhead
@@ -59,7 +60,7 @@ class CalibratedStepTime:
         """
         theta, scale = self.coefficients
         table = tabulate(self.placed, step)
-        parts = price(table, theta, scale)
+        parts = price(table, theta, scale).at_least(fastest_step_s(self.engine))
 
         # No machine with this data sheet is faster, whatever the quantile says.
         low, high = self.calibration.quantiles[self.calibration.novelty(self.subject)]["tpot"]

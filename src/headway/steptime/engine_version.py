@@ -1,6 +1,6 @@
-"""An engine's version, as a factor on all that was fitted: newer engines take less time.
+"""An engine's version, as a factor on all that was fitted, and the least that its steps take.
 
-The table and the pace that was measured lie in ``engine_versions.toml``.
+The table and what was measured lie in ``engine_versions.toml``.
 """
 
 from __future__ import annotations
@@ -69,6 +69,13 @@ def log_time_of(engine: Engine) -> float:
 def _months(text: str) -> int:
     day = date.fromisoformat(f"{text}-01")
     return 12 * day.year + day.month
+
+
+@cache
+def fastest_step_s(engine: str) -> float:
+    """Return the shortest step of ``engine`` that was ever measured, in seconds; 0 if unknown."""
+    known = _table().get(engine, {})
+    return float(known.get("fastest_step_ms", 0.0)) * 1e-3
 
 
 @cache

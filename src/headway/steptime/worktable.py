@@ -7,7 +7,7 @@ apart so that a fit prices thousands of measured points many times without count
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +173,11 @@ class StepParts:
     engine_s: Array
     operators_s: Array
     total_s: Array
+
+    def at_least(self, fastest_step_s: float) -> StepParts:
+        """Return the same where no step takes less than that: the engine adds what is missing."""
+        missing_s = np.maximum(fastest_step_s - self.total_s, 0.0)
+        return replace(self, engine_s=self.engine_s + missing_s, total_s=self.total_s + missing_s)
 
 
 def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepParts:
