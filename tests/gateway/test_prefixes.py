@@ -67,9 +67,14 @@ def test_what_an_engine_counts_weighs_the_belief() -> None:
     for _ in range(50):
         index.settle((1, 2), expected_tokens=100.0, cached_tokens=100)
     assert index.trust > 0.9
-    index.expect(500.0)
-    index.confirm(0.0)
-    assert index.trust < 0.95
+    for _ in range(20):
+        index.expect(1000.0, 500.0)
+    index.confirm(prompt_tokens=3000.0, cached_tokens=1500.0)  # the others wait there
+    assert index.trust > 0.95
+    for _ in range(20):
+        index.expect(1000.0, 500.0)
+    index.confirm(prompt_tokens=20_000.0, cached_tokens=0.0)
+    assert index.trust < 0.15
 
 
 def fleet_of(count: int) -> Fleet:

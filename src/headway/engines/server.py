@@ -46,6 +46,7 @@ class _Answer:
     texts: list[str] = field(default_factory=list)
     num_tokens: int = 0
     cached_tokens: int = 0
+    has_begun: bool = False
 
     def client_gone(self) -> None:
         """Compute it no further."""
@@ -130,6 +131,7 @@ class EngineServer(Application):
         # What /metrics shows.
         self._count = Count()
         self._prompt_tokens = 0
+        self._looked_up_tokens = 0
         self._cached_tokens = 0
         self._generated_tokens = 0
         self._finished = 0
@@ -258,8 +260,9 @@ class EngineServer(Application):
         if piece.reason:
             self._finished += 1
             del self._answers[piece.number]
-        if not answer.num_tokens and piece.cached_tokens:
-            answer.cached_tokens = piece.cached_tokens
+        if not answer.has_begun:
+            answer.has_begun, answer.cached_tokens = True, piece.cached_tokens
+            self._looked_up_tokens += len(answer.request.work.prompt)
             self._cached_tokens += piece.cached_tokens
         answer.add([self._vocabulary.text(token) for token in piece.tokens], piece.reason)
 
@@ -280,7 +283,7 @@ class EngineServer(Application):
             ("vllm:num_requests_running", "gauge", count.running),
             ("vllm:num_requests_waiting", "gauge", count.waiting),
             ("vllm:kv_cache_usage_perc", "gauge", count.kv_usage),
-            ("vllm:prefix_cache_queries_total", "counter", self._prompt_tokens),
+            ("vllm:prefix_cache_queries_total", "counter", self._looked_up_tokens),
             ("vllm:prefix_cache_hits_total", "counter", self._cached_tokens),
             ("vllm:prompt_tokens_total", "counter", self._prompt_tokens),
             ("vllm:generation_tokens_total", "counter", self._generated_tokens),

@@ -26,17 +26,19 @@ class Dialect:
         engine: who speaks it.
         running: gauges of requests that the engine works on.
         waiting: gauges of requests that wait in it.
-        cached: counters of tokens of prompts that were found in its prefix cache; may be none.
+        looked_up: counters of tokens of prompts, looked for in its prefix cache; may be none.
+        cached: counters of those that it found there.
 
     """
 
     engine: str
     running: tuple[str, ...]
     waiting: tuple[str, ...]
+    looked_up: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.running, *self.waiting, *self.cached):
+        for name in (*self.running, *self.waiting, *self.looked_up, *self.cached):
             if not _NAME.fullmatch(name):
                 raise InputError(f"dialect {self.engine} names {name!r}, which is no metric's name")
         if not self.running or not self.waiting:
@@ -50,6 +52,7 @@ class Dialect:
             engine=tree["engine"],
             running=tuple(tree["running"]),
             waiting=tuple(tree["waiting"]),
+            looked_up=tuple(tree.get("looked_up", ())),
             cached=tuple(tree.get("cached", ())),
         )
 
@@ -58,11 +61,13 @@ class Dialect:
 class EngineQueue:
     """Requests that an engine works on, and requests that wait in it.
 
-    ``cached_tokens`` of prompts were found in its prefix cache so far; ``None`` if it does not say.
+    ``prompt_tokens`` were looked for in its prefix cache so far, and ``cached_tokens`` of them
+    found; ``None`` if it does not say.
     """
 
     running: float
     waiting: float
+    prompt_tokens: float | None = None
     cached_tokens: float | None = None
 
 
@@ -82,8 +87,9 @@ def queue_of(text: bytes, dialects: Sequence[Dialect] = ()) -> EngineQueue | Non
     for dialect in dialects or shipped_dialects():
         running, waiting = _sum(text, dialect.running), _sum(text, dialect.waiting)
         if running is not None and waiting is not None:
-            cached_tokens = _sum(text, dialect.cached) if dialect.cached else None
-            return EngineQueue(running, waiting, cached_tokens)
+            looked_up = _sum(text, dialect.looked_up) if dialect.looked_up else None
+            cached = _sum(text, dialect.cached) if dialect.cached else None
+            return EngineQueue(running, waiting, looked_up, cached)
     return None
 
 

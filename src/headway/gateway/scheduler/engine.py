@@ -114,7 +114,7 @@ class EngineState:
         self.predicted_tokens = 0.0
         self.prompt_tokens = 0.0
         self.prefixes = PrefixIndex()
-        self._num_cached = 0.0  # tokens, as its counter stood at the last look
+        self._counted = (0.0, 0.0)  # its counters of looked up and cached tokens, at the last look
         self.healthy = True
         self._models: list[dict[str, object]] = []
         self._model_names: frozenset[str] = frozenset()
@@ -202,13 +202,13 @@ class EngineState:
         else:
             self.breaker.pause(now_s + min(retry_after_s, MAX_PAUSE_S))
 
-    def note_cached(self, num_tokens: float) -> None:
-        """Its counter of tokens found in its prefix cache stands at ``num_tokens``."""
-        if num_tokens < self._num_cached:  # it has begun anew
+    def note_cached(self, prompt_tokens: float, cached_tokens: float) -> None:
+        """Its counters of tokens looked up and found in its prefix cache stand so."""
+        before, self._counted = self._counted, (prompt_tokens, cached_tokens)
+        if prompt_tokens < before[0]:  # it has begun anew
             self.prefixes.clear()
         else:
-            self.prefixes.confirm(num_tokens - self._num_cached)
-        self._num_cached = num_tokens
+            self.prefixes.confirm(prompt_tokens - before[0], cached_tokens - before[1])
 
     def note_health(self, is_good: bool, now_s: float) -> None:
         """It was asked how it is; what is down has forgotten its cache when it is back."""

@@ -105,8 +105,10 @@ class Fleet:
         """``queued`` goes to ``engine``, which will hold its prompt."""
         if len(self._pools.get(queued.pool, ())) < 2:
             return
-        queued.cached_tokens = self._cached_tokens(engine, queued)
-        engine.prefixes.expect(queued.cached_tokens)
+        cached_tokens = queued.cached_tokens = self._cached_tokens(engine, queued)
+        prompt_tokens = queued.request.prompt_tokens
+        queued.prefill_tokens = prompt_tokens - engine.prefixes.trust * cached_tokens
+        engine.prefixes.expect(prompt_tokens, cached_tokens)
         engine.prefixes.add(queued.blocks)
         if queued.session:
             self._sessions[queued.session] = engine.url

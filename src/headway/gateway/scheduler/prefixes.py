@@ -15,6 +15,7 @@ BLOCK_CHARACTERS = 256  # about 64 tokens
 MAX_PROMPT_BLOCKS = 2048
 MAX_HELD_BLOCKS = 31_250  # of one engine
 TRUST_MEMORY = 0.1  # weight of the latest count of cached tokens
+MIN_SHARE = 0.05  # of late prompts that must be believed to be cached for counts to tell
 
 
 def blocks_of(text: str) -> tuple[int, ...]:
@@ -39,7 +40,9 @@ class PrefixIndex:
 
     trust: float = 1.0
     _held: OrderedDict[int, None] = field(default_factory=OrderedDict)  # the longest unused first
-    _num_expected: float = 0.0  # tokens believed to be cached, of requests since the last count
+    _num_sent: int = 0  # requests since the last count
+    _prompt_tokens: float = 0.0  # of late requests
+    _cached_tokens: float = 0.0  # of those, as they were believed to be
 
     def __len__(self) -> int:
         return len(self._held)
@@ -68,27 +71,35 @@ class PrefixIndex:
     def clear(self) -> None:
         """The engine has begun anew."""
         self._held.clear()
-        self._num_expected = 0.0
 
-    def expect(self, cached_tokens: float) -> None:
-        """A request was sent of which so many tokens are believed to be cached."""
-        self._num_expected += cached_tokens
+    def expect(self, prompt_tokens: float, cached_tokens: float) -> None:
+        """A prompt was sent of which so many tokens are believed to be cached."""
+        self._num_sent += 1
+        self._prompt_tokens += prompt_tokens
+        self._cached_tokens += cached_tokens
 
-    def confirm(self, cached_tokens: float) -> None:
-        """The engine's counter has grown by ``cached_tokens`` since the last time."""
-        expected, self._num_expected = self._num_expected, 0.0
-        if expected > 0:
-            self._weigh(cached_tokens / expected)
+    def confirm(self, prompt_tokens: float, cached_tokens: float) -> None:
+        """The engine has looked up so many tokens since the last time, and found so many.
+
+        Shares are compared, not numbers: what was sent may wait there.
+        """
+        if prompt_tokens <= 0 or self._cached_tokens < MIN_SHARE * self._prompt_tokens:
+            return
+        believed = self._cached_tokens / max(self._prompt_tokens, 1.0)
+        weight = 1 - (1 - TRUST_MEMORY) ** self._num_sent
+        self._weigh(cached_tokens / prompt_tokens / believed, weight)
+        self._num_sent = 0
+        self._prompt_tokens, self._cached_tokens = self._prompt_tokens / 2, self._cached_tokens / 2
 
     def settle(self, blocks: tuple[int, ...], expected_tokens: float, cached_tokens: int) -> None:
         """The engine says that ``cached_tokens`` of a prompt were cached, not as expected."""
         if expected_tokens <= 0:
             return
-        self._weigh(cached_tokens / expected_tokens)
+        self._weigh(cached_tokens / expected_tokens, TRUST_MEMORY)
         if cached_tokens < 0.5 * expected_tokens:
             # It was evicted since; what was computed now is held again, and newer than all.
             self.trust = min(self.trust, 0.9)
             self.add(blocks)
 
-    def _weigh(self, share: float) -> None:
-        self.trust += TRUST_MEMORY * (min(share, 1.0) - self.trust)
+    def _weigh(self, share: float, weight: float) -> None:
+        self.trust += weight * (min(share, 1.0) - self.trust)

@@ -88,6 +88,7 @@ class QueuedRequest(Ticket):
         session: of the client's, whose requests go to one engine where that costs nothing.
         blocks: of its prompt, see `headway.gateway.scheduler.prefixes`.
         cached_tokens: of its prompt that the last engine was believed to hold.
+        prefill_tokens: of its prompt that are to be computed, as far as that is trusted.
         expected_tokens: the mean of its prediction; a guess until there is one.
         p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
         predicted_s: when the predictor began and ended with it, on the loop's clock.
@@ -97,8 +98,9 @@ class QueuedRequest(Ticket):
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
         "engine_url", "expected_tokens", "generates", "home", "is_renamed", "limit_lines",
-        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "priority", "request",
-        "reservation", "sent_s", "service_class", "session", "stream", "text_characters", "tried",
+        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "prefill_tokens", "priority",
+        "request", "reservation", "sent_s", "service_class", "session", "stream",
+        "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +141,7 @@ class QueuedRequest(Ticket):
         self.limit_lines = b""
         self.blocks: tuple[int, ...] = ()
         self.cached_tokens = 0.0
+        self.prefill_tokens = float(request.prompt_tokens)
 
         self.expected_tokens = min(UNKNOWN_TOKENS, request.max_tokens or UNKNOWN_TOKENS)
         self.p50_tokens: float | None = None
@@ -149,11 +152,6 @@ class QueuedRequest(Ticket):
         """Return whether it has waited for longer than its class does."""
         ttl_s = self.service_class.ttl_s
         return ttl_s is not None and now_s - self.arrival_s > ttl_s
-
-    @property
-    def uncached_tokens(self) -> float:
-        """Tokens of its prompt that its engine must compute."""
-        return max(0.0, self.request.prompt_tokens - self.cached_tokens)
 
     @property
     def ended(self) -> bool:

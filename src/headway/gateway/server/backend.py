@@ -139,8 +139,8 @@ class Backend:
             return False
         state = self.state
         state.pace.record_queue(queue.running, queue.waiting, state.num_in_flight)
-        if queue.cached_tokens is not None:
-            state.note_cached(queue.cached_tokens)
+        if queue.prompt_tokens is not None and queue.cached_tokens is not None:
+            state.note_cached(queue.prompt_tokens, queue.cached_tokens)
         return True
 
     async def _get(self, path: str, timeout_s: float) -> WholeAnswer | None:

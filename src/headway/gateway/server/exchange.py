@@ -177,7 +177,7 @@ class Exchange:
         max_bytes = self._scheduler.config.limits.answer_bytes
         kind = Answer if self.queued.generates else PassedAnswer
         answer = kind(self, self._reply, self.queued.api, max_bytes)
-        tokens, prompt_tokens = self.queued.expected_tokens, self.queued.uncached_tokens
+        tokens, prompt_tokens = self.queued.expected_tokens, self.queued.prefill_tokens
         attempt = self._attempt = Attempt(backend, tokens, prompt_tokens, answer)
 
         self.active_s = monotonic()
