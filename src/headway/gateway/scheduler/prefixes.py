@@ -83,7 +83,7 @@ class PrefixIndex:
 
         Shares are compared, not numbers: what was sent may wait there.
         """
-        if prompt_tokens <= 0 or self._cached_tokens < MIN_SHARE * self._prompt_tokens:
+        if prompt_tokens <= 0 or self._cached_tokens <= MIN_SHARE * self._prompt_tokens:
             return
         believed = self._cached_tokens / max(self._prompt_tokens, 1.0)
         weight = 1 - (1 - TRUST_MEMORY) ** self._num_sent
