@@ -146,6 +146,6 @@ def test_the_gateway_learns_its_capacity(served: Served) -> None:
         time.sleep(0.02)
     assert queue is not None
     assert (queue.running, queue.waiting) == (2, 3)
-    assert int(backend.state.pace.target_in_flight) == 3  # two run, one is ready for the next step
+    assert int(backend.state.pace.target_in_flight) == 2
     for connection in connections:
         connection.close()
