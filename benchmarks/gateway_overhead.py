@@ -96,11 +96,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--policy", default="headway")
+    parser.add_argument("--mode", choices=["schedule", "annotate"], default="schedule")
     parser.add_argument("--predictor", help="folder of a trained predictor, instead of the default")
     asked = parser.parse_args()
     prefer_us()
     result: dict[str, float] = {}
-    more = ["--policy", asked.policy]
+    more = ["--policy", asked.policy, "--mode", asked.mode]
     if asked.predictor:
         more += ["--predictor", asked.predictor]
     with tempfile.TemporaryDirectory() as folder, known_server(0.005, 0.001, 4) as known:
