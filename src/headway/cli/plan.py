@@ -21,9 +21,11 @@ from headway.cli.options import (
     on_option,
     precision_option,
     price_option,
+    prices_option,
     slo_option,
 )
 from headway.cli.show import show
+from headway.hardware.price import find_prices
 from headway.plan.ask import plan as plan_fleet
 from headway.plan.emit import TARGETS
 from headway.plan.problem import DEFAULT_SLO
@@ -49,6 +51,7 @@ from headway.steptime.calibration import read_calibration
 @engine_option(help="Serving engine that is considered alone. Default: all that were measured.")
 @calibration_option
 @price_option
+@prices_option
 @slo_option
 @click.option(
     "--sure",
@@ -96,6 +99,7 @@ def plan(
     engine: str | None,
     calibration: Path | None,
     price: float | None,
+    prices: str | None,
     slo: str | None,
     sure: float,
     survive: int,
@@ -130,6 +134,7 @@ def plan(
         precision=precision,
         engine=engine,
         price=price,
+        prices=find_prices(prices),
         sure=sure,
         survive=survive,
         budget=budget,

@@ -8,6 +8,7 @@ from pathlib import Path
 from headway.errors import InputError
 from headway.hardware.catalogue import find_clusters
 from headway.hardware.cluster import Cluster
+from headway.hardware.price import PriceBook
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
@@ -51,6 +52,7 @@ def plan(
     precision: str | Precision | None = None,
     engine: str | None = None,
     price: float | None = None,
+    prices: PriceBook | None = None,
     sure: float = 0.9,
     survive: int = 0,
     budget: float | None = None,
@@ -76,7 +78,8 @@ def plan(
         on: accelerators: names, ``8xh100`` for as many as there are, ``all``, or objects.
         precision: number formats; as the model was published where not given.
         engine: the only serving engine considered.
-        price: dollars per accelerator-hour instead of the catalogue's.
+        price: dollars per accelerator-hour instead of a quote.
+        prices: quotes, instead of those that come with Headway.
         sure: probability with which all objectives must be met, from 0.5 on.
         survive: replicas that may fail at once.
         budget: dollars per hour: the answer is how much of the demand they serve.
@@ -99,7 +102,7 @@ def plan(
         precision = Precision.parse(precision)
     elif precision is None and isinstance(model, str):
         precision = find_precision(model)
-    clusters, unpriced = _priced(on, price)
+    clusters, unpriced = _priced(on, price, prices)
     problem = Problem(
         model=architecture,
         demand=demand_of(
@@ -194,16 +197,18 @@ def _longest_s(objectives: Sequence[Objective], output_tokens: float) -> float:
 
 
 def _priced(
-    on: str | Sequence[str | Cluster], price: float | None
+    on: str | Sequence[str | Cluster], price: float | None, prices: PriceBook | None
 ) -> tuple[tuple[Cluster, ...], tuple[str, ...]]:
     """Return the accelerators that have a price, and the names of those that have none."""
     if isinstance(on, str):
-        clusters = find_clusters(on, price)
+        clusters = find_clusters(on, price, prices)
     else:
         clusters = tuple(
             one
             for item in on
-            for one in ((item,) if isinstance(item, Cluster) else find_clusters(item, price))
+            for one in (
+                (item,) if isinstance(item, Cluster) else find_clusters(item, price, prices)
+            )
         )
     priced = tuple(c for c in clusters if c.usd_per_accelerator_hour is not None)
     unpriced = tuple(c.name for c in clusters if c.usd_per_accelerator_hour is None)

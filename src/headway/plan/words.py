@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headway.hardware.price import unlike_kinds
 from headway.plan.api import ApiOffer
 from headway.plan.bounds import Reach
 from headway.plan.fleet import MAX_SIMULATED
@@ -95,6 +96,11 @@ def notes(
         "may be off; 'at least' is a bound, not simulated",
         f"start with max_num_seqs {best.candidate.deployment.limits.max_num_seqs}",
     ]
+    cluster = best.candidate.deployment.cluster
+    lines.append(f"{cluster.name}: {cluster.price}")
+    unlike = unlike_kinds({one.name: one.price for one in best.fleet.problem.clusters})
+    if unlike is not None:
+        lines.append(unlike)
     if best.replicas > MAX_SIMULATED:
         lines.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
     if first is not None:
