@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import openai
 import pytest
 from tests.gateway.conftest import CHAT, QUICK, Live, get, post, raw, request_bytes, streamed
 
 from headway.gateway.config import Timeouts
+from headway.gateway.pools import Endpoint
 from headway.gateway.scheduler.engine import MAX_PAUSE_S, Breaker
 from headway.http.bounds import WireBounds
 from headway.http.descriptors import MOST_FILES, RESERVED
@@ -513,3 +515,75 @@ def test_an_engine_that_asks_for_a_pause_gets_one(live: Live) -> None:
     assert not any(engine.breaker.allows(now_s) for engine in engines)
     assert all(engine.breaker.allows(now_s + 1.0) for engine in engines)
     assert post(port, CHAT)[0] == 200
+
+
+def test_a_pool_that_is_gone_takes_no_request_with_it(live: Live) -> None:
+    urls = live.engine(FakeSpeed(ttft_s=0.05)), live.engine()
+    endpoints = Endpoint(urls[0], pool="old"), Endpoint(urls[1], pool="new")
+    port = live.gateway(endpoints=endpoints, timeouts=Timeouts())
+    live.engines[0].faults.extend(["close-before"] * 10)
+    statuses: list[int] = []
+    clients = [
+        threading.Thread(target=lambda: statuses.append(post(port, CHAT, x_headway_pool="old")[0]))
+        for _ in range(10)
+    ]
+    for client in clients:
+        client.start()
+    live.until(lambda: len(live.engines[0].bodies) > 0)
+    gateway = live.gateways[0]
+    gone = gateway.backends[urls[0]].connections
+
+    async def reload() -> None:
+        gateway.reload(replace(gateway.config, endpoints=endpoints[1:]))
+
+    live.run(reload())
+    for client in clients:
+        client.join(10)
+    assert len(statuses) == 10
+    assert set(statuses) <= {200, 502}
+    live.until(lambda: not gone.num_open)
+    assert post(port, CHAT)[0] == 200
+
+
+def test_an_engine_that_speaks_nonsense_keeps_nobody_from_the_others(live: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    client.sendall(b"HTTP/1.1 2x0 \xff\r\n\r\n")
+                    client.close()
+
+        threading.Thread(target=talk, daemon=True).start()
+        strange = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        port = live.gateway(strange, live.engine(), timeouts=Timeouts())
+        states = live.gateways[0].scheduler.fleet.engines
+        live.until(lambda: not states[strange].healthy)
+        assert [post(port, CHAT)[0] for _ in range(5)] == [200] * 5
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_engine_that_keeps_its_connections_open_is_up(live: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        body = b'{"data": [{"id": "kept"}]}'
+
+        def serve(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                while client.recv(65_536):  # and never closes
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n" + body)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        live.gateway(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        (state,) = live.gateways[0].scheduler.fleet.engines.values()
+        live.until(lambda: [model["id"] for model in state.models] == ["kept"])
+        assert state.healthy
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)

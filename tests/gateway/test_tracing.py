@@ -81,6 +81,7 @@ def test_a_request_is_a_trace_of_its_phases(live: Live, seen: Seen) -> None:
     assert root.attributes is not None
     assert root.attributes["headway.predicted_tokens.p50"] == pytest.approx(30)
     assert root.attributes["gen_ai.usage.output_tokens"] == 8
+    assert root.attributes["gen_ai.operation.name"] == "chat"
     assert root.status.status_code != StatusCode.ERROR
 
 

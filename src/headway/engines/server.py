@@ -30,6 +30,8 @@ from headway.http.openai import (
 )
 from headway.http.server import Application, Reply, ServerConnection
 
+LOOK_S = 1.0
+REQUEST_S = 30.0  # from a request's first byte to its last
 BACKLOG = 16_384
 TEXT_HEADERS = b"Content-Type: text/plain; version=0.0.4\r\n"
 _log = logging.getLogger("headway.engines")
@@ -150,6 +152,7 @@ class EngineServer(Application):
             )
         except OSError as error:
             raise InputError(f"cannot listen on {host}:{port}: {reason(error)}") from None
+        self._looks = self._loop.create_task(self._look_after_clients())
         self._reader = threading.Thread(target=self._read, name="engine's answers", daemon=True)
         self._reader.start()
         listening: int = self._listener.sockets[0].getsockname()[1]
@@ -158,6 +161,7 @@ class EngineServer(Application):
     async def stop(self) -> None:
         """Stop after the step that is being computed; what was not answered is cut off."""
         self._listener.close()
+        self._looks.cancel()
         with suppress(OSError):
             self._pipe.send(None)
         await asyncio.to_thread(self._reader.join)
@@ -166,6 +170,13 @@ class EngineServer(Application):
         await asyncio.sleep(0)
 
     # the clients' side
+
+    async def _look_after_clients(self) -> None:
+        """End connections that send nothing or read nothing for too long."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for connection in list(self._connections):
+                connection.look_after(time.monotonic(), REQUEST_S)
 
     def opened(self, connection: ServerConnection) -> None:
         """A client has connected."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.errors import need
 from headway.http.message import HttpRequest
+from headway.http.openai import CHAT, COMPLETIONS, RESPONSES
 from headway.record.entry import Entry
 from headway.workload.record import DONE
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # the extra
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
+_OPERATIONS = {CHAT: "chat", RESPONSES: "chat", COMPLETIONS: "text_completion"}
 CONTEXT_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
@@ -149,10 +151,12 @@ def _attributes(entry: Entry) -> dict[str, str | int | float | None]:
     """OpenTelemetry's names where it has one, ours where not."""
     return {
         "http.response.status_code": entry.code,
+        "gen_ai.operation.name": _OPERATIONS.get(entry.api, entry.api),
         "gen_ai.request.model": entry.model,
         "gen_ai.request.max_tokens": entry.max_tokens,
         "gen_ai.usage.input_tokens": entry.prompt_tokens,
         "gen_ai.usage.output_tokens": entry.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": entry.cached_tokens,
         "headway.id": entry.id,
         "headway.tenant": entry.tenant,
         "headway.pool": entry.pool,
