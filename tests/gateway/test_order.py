@@ -279,6 +279,26 @@ def test_annotating_by_fair_shares_puts_a_greedy_tenant_last(live: Live) -> None
     assert modest < greedy[2]
 
 
+def test_a_clients_own_expectation_moves_its_prediction(live: Live) -> None:
+    class Vague:
+        def predict(self, requests: Sequence[Request]) -> list[LengthPrediction]:
+            return [LengthPrediction(((0.1, 10.0), (0.5, 100.0), (0.9, 1000.0)))] * len(requests)
+
+        def observe(self, request: Request, output_tokens: int) -> None:
+            pass
+
+    port = live.gateway(live.engine(), predictor=Vague())
+
+    def p50(**headers: str) -> float:
+        found = post(port, chat("x"), **headers)[1]["x-headway-predicted-tokens"]
+        return float(found.split(",")[0].removeprefix("p50="))
+
+    assert p50() == pytest.approx(100, abs=1)
+    assert p50(x_headway_expected_tokens="20") < 35
+    assert p50(x_headway_expected_tokens="1000") > 500
+    assert post(port, chat("x"), x_headway_expected_tokens="many")[0] == 400
+
+
 def test_each_answer_teaches_the_predictor(live: Live) -> None:
     predictor = FromPrompt()
     port = live.gateway(live.engine(), predictor=predictor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from headway.gateway.config import Fairness
 from headway.gateway.scheduler.queue import PoolQueue, Ticket
+from headway.schedule.due import Dues
 
 
 def drained(queue: PoolQueue[Ticket], now_s: float = 0.0) -> list[Ticket]:
@@ -195,3 +198,50 @@ def test_whoever_comes_back_waits_once(steps: list[tuple[float, bool, bool]]) ->
             waiting.add(id(popped))
         assert len(queue) == len(waiting)
     assert sorted(map(id, drained(queue, 1e3))) == sorted(waiting)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 50) | st.just(math.inf), st.floats(0.1, 10), st.floats(0, 100)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_who_can_start_in_time_goes_as_the_simulator_orders_it(
+    rows: list[tuple[float, float, float]],
+) -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4))
+    tickets = [Ticket(0.0, key=key, due_s=due_s, due_work_s=work_s) for due_s, work_s, key in rows]
+    for ticket in tickets:
+        queue.push(ticket, 0.0)
+    columns = np.array([(ticket.due_s, ticket.due_work_s, 1.0) for ticket in tickets])
+    in_time = Dues(columns[:, 0], columns[:, 1], columns[:, 2]).in_time(0.0)
+    keys = [
+        (0, t.due_s + t.due_work_s, t.number) if is_in else (1, t.key, t.number)
+        for t, is_in in zip(tickets, in_time, strict=True)
+    ]
+    expected = [tickets[i] for i in sorted(range(len(tickets)), key=lambda i: keys[i])]
+    assert drained(queue) == expected
+
+
+def test_of_every_few_starts_one_goes_to_those_who_are_late() -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4))
+    queue.late_every = 3
+    for n in range(6):
+        queue.push(Ticket(0.0, key=float(n), due_s=100.0, due_work_s=0.1), 0.0)
+    late = [Ticket(0.0, key=-1.0), Ticket(0.0, key=-0.5)]
+    for ticket in late:
+        queue.push(ticket, 0.0)
+    order = drained(queue)
+    assert order[2] is late[0]
+    assert order[5] is late[1]
+
+
+def test_who_could_not_be_in_time_beside_the_others_is_known_before_it_waits() -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness())
+    queue.push(Ticket(0.0, due_s=1.0, due_work_s=5.0), 0.0)
+    assert queue.cannot_be_in_time(Ticket(0.0, due_s=3.0, due_work_s=9.0), 0.0)
+    assert not queue.cannot_be_in_time(Ticket(0.0, due_s=30.0, due_work_s=9.0), 0.0)
+    assert not queue.cannot_be_in_time(Ticket(0.0), 0.0)
+    queue.pace = 2.0
+    assert not queue.cannot_be_in_time(Ticket(0.0, due_s=3.0, due_work_s=9.0), 0.0)

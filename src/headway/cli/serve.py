@@ -114,7 +114,7 @@ def serve(
 
     def started(actual_port: int) -> None:
         name = f"[{config.host}]" if ":" in config.host else config.host
-        urls = ", ".join(endpoint.url for endpoint in config.endpoints)
+        urls = ", ".join(endpoint.url for endpoint in config.endpoints) or "what is discovered"
         click.echo(f"headway: http://{name}:{actual_port}/v1 in front of {urls}")
 
     config = read()

@@ -7,7 +7,7 @@ from time import monotonic
 from headway.gateway.config import Tenant
 from headway.gateway.scheduler.queued import QueuedRequest
 from headway.gateway.scheduler.scheduler import Scheduler
-from headway.gateway.server.headers import objectives
+from headway.gateway.server.headers import expected_tokens, objectives
 from headway.http.openai import PATHS, GenerationRequest, read_body, request_of
 from headway.predict.text import request_text
 from headway.workload.request import Request
@@ -47,6 +47,7 @@ def read_queued(
         text_characters=len(generation.prompt) if is_text else 0,
         weight=tenant.weight,
         service_class=service_class,
+        hint_tokens=expected_tokens(headers),
         session=headers.get(b"x-headway-session", b"")[:200].decode("latin-1"),
     )
     return queued, generation

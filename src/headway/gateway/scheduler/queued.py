@@ -14,7 +14,7 @@ from headway.gateway.config import NO_CLASS, ServiceClass
 from headway.gateway.scheduler.budgets import Reservation
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queue import Ticket
-from headway.predict.prediction import LEVELS, LengthPrediction, mean_tokens
+from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction, mean_tokens
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy
 from headway.schedule.view import Floats, ServiceTime, View, quantiles_of
@@ -24,6 +24,7 @@ _log = logging.getLogger("headway.gateway")
 _P50, _P90 = LEVELS.index(0.5), LEVELS.index(0.9)
 UNKNOWN = LengthPrediction(((0.05, 20.0), (0.5, 250.0), (0.95, 2000.0)))
 UNKNOWN_TOKENS = 256.0
+HINT_SPREAD = 0.7  # of the logarithm of a length that a client expects
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class QueuedRequest(Ticket):
         tried: their addresses; the last attempt's is `engine_url`.
         company: requests that the last engine had then, with this one.
         service_class: that the client has named.
+        hint_tokens: of its answer, as its client expects; ``None`` if it does not say.
         generates: whether its answer is text, whose length can be predicted.
         reservation: what its tenant's budgets hold for it.
         limit_lines: header lines that tell its tenant what is left.
@@ -97,10 +99,10 @@ class QueuedRequest(Ticket):
 
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
-        "engine_url", "expected_tokens", "generates", "home", "is_renamed", "limit_lines",
-        "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s", "prefill_tokens", "priority",
-        "request", "reservation", "sent_s", "service_class", "session", "stream",
-        "text_characters", "tried",
+        "engine_url", "expected_tokens", "generates", "hint_tokens", "home", "is_renamed",
+        "limit_lines", "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s",
+        "prefill_tokens", "priority", "request", "reservation", "sent_s", "service_class",
+        "session", "stream", "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +117,7 @@ class QueuedRequest(Ticket):
         session: str = "",
         service_class: ServiceClass = NO_CLASS,
         generates: bool = True,
+        hint_tokens: float | None = None,
     ) -> None:
         """Wait from the arrival of ``request`` on, without a prediction yet."""
         super().__init__(request.arrival_s, lane=request.tenant, weight=weight)
@@ -136,6 +139,7 @@ class QueuedRequest(Ticket):
         self.session = session
         self.service_class = service_class
         self.generates = generates
+        self.hint_tokens = hint_tokens
         self.is_renamed = False
         self.reservation = Reservation()
         self.limit_lines = b""
@@ -222,6 +226,7 @@ def predict(waiters: Sequence[QueuedRequest], predictor: LengthPredictor) -> Flo
         predictions = [UNKNOWN] * len(requests)
 
     quantiles = np.array([quantiles_of(prediction) for prediction in predictions])
+    _heed_hints(waiters, quantiles)
     means = mean_tokens(quantiles).tolist()
     predicted_s = (began_s, monotonic())
     for waiter, mean, row in zip(waiters, means, quantiles.tolist(), strict=True):
@@ -229,6 +234,23 @@ def predict(waiters: Sequence[QueuedRequest], predictor: LengthPredictor) -> Flo
         waiter.predicted_s = predicted_s
         waiter.p50_tokens, waiter.p90_tokens = row[_P50], row[_P90]
     return quantiles
+
+
+def _heed_hints(waiters: Sequence[QueuedRequest], quantiles: Floats) -> None:
+    """Move the predictions of those whose clients expect a length towards it.
+
+    What a client says is a measurement of the logarithm of the length, as sure as `HINT_SPREAD`;
+    it moves a prediction by its weight against the prediction's own doubt (derived here).
+    """
+    for row, waiter in enumerate(waiters):
+        if waiter.hint_tokens is None:
+            continue
+        logs = np.log1p(quantiles[row])
+        spread = (logs[_P90] - logs[_P50]) / 1.2816
+        weight = spread**2 / (spread**2 + HINT_SPREAD**2)
+        moved = np.expm1(logs + weight * (np.log1p(waiter.hint_tokens) - logs[_P50]))
+        limit = waiter.request.max_tokens or MAX_TOKENS
+        quantiles[row] = np.clip(moved, 0.0, limit)
 
 
 def give_keys(

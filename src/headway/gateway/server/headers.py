@@ -73,6 +73,23 @@ def objectives(headers: dict[bytes, bytes], service_class: ServiceClass) -> Slo:
     )
 
 
+def expected_tokens(headers: dict[bytes, bytes]) -> float | None:
+    """Return how long the client expects the answer to be; ``None`` if it does not say.
+
+    Raises:
+        InputError: it is no number of tokens.
+
+    """
+    value = headers.get(b"x-headway-expected-tokens")
+    if value is None:
+        return None
+    if not (value.isdigit() and 1 <= len(value) <= 7):
+        raise InputError(
+            f"x-headway-expected-tokens must be tokens, 0 to 9999999, not {value[:40]!r}"
+        )
+    return float(value)
+
+
 def _seconds(header: bytes, value: bytes) -> float:
     name = header.decode()
     try:
