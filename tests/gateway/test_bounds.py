@@ -163,6 +163,16 @@ def early_body_bytes(live: Live) -> None:
     assert not live.gateways[0].scheduler.ledger.recent
 
 
+def num_fields(live: Live) -> None:
+    port = live.gateway(live.engine(), limits=Limits())
+    count = BOUNDS.num_fields + 1
+    fields = b"{" + b",".join(b'"a":1' for _ in range(count)) + b"}"
+    status, _, body = post(port, fields)
+    assert (status, b"fields" in body) == (400, True)
+    text = json.dumps({**CHAT, "x": '{"a": 1}' * count}).encode()  # a text may hold any number
+    assert post(port, text)[0] == 200
+
+
 def num_pipelined(live: Live) -> None:
     port = live.gateway(live.engine())
     answer = raw(port, b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
@@ -399,7 +409,7 @@ PROOFS = {
             "limits.head_bytes": head_bytes, "limits.body_bytes": body_bytes,
             "limits.queue": queue, "timeouts.request_s": request_s, "timeouts.queue_s": queue_s,
             "timeouts.away_s": away_s, "timeouts.drain_s": drain_s, "num_headers": num_headers,
-            "early_body_bytes": early_body_bytes, "num_pipelined": num_pipelined,
+            "early_body_bytes": early_body_bytes, "num_fields": num_fields, "num_pipelined": num_pipelined,
             "unread_bytes": unread_bytes, "unread_s": unread_s, "idle_s": idle_s,
             "spared_s": spared_s, "linger_s": linger_s, "flush_s": flush_s,
         },

@@ -41,6 +41,7 @@ class WireBounds:
     early_body_bytes: int = bound(
         16_384, CLIENT, "body of a request that needs none or has no key", "413, closed"
     )
+    num_fields: int = bound(200_000, CLIENT, "fields in a request's JSON", "400")
     num_pipelined: int = bound(
         64, CLIENT, "requests behind one that is being answered", "those are answered, then closed"
     )

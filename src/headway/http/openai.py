@@ -10,9 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from headway.errors import InputError
+from headway.http.bounds import BOUNDS
 from headway.http.events import as_event
 from headway.http.message import BrokenAnswerError
 
@@ -26,6 +28,7 @@ IMAGE_TOKENS = 512  # what engines make of a usual picture; the engine's own cou
 MAX_TOKENS = 100_000_000
 CHARACTERS_PER_TOKEN = 4.0
 END_MARK = b"[DONE]"
+_FIELD = re.compile(rb'(?<!\\)"\s*:')  # within a text its quote would be escaped
 
 
 # Requests
@@ -62,6 +65,11 @@ class GenerationRequest:
 
 def read_body(body: bytes) -> dict[str, Any]:
     """Return the JSON object that ``body`` is; raise `InputError` if it is none."""
+    # Fields cost most of the time that a long body takes to read; text costs next to nothing.
+    if body.count(b":") > BOUNDS.num_fields:
+        num_fields = sum(1 for _ in islice(_FIELD.finditer(body), BOUNDS.num_fields + 1))
+        if num_fields > BOUNDS.num_fields:
+            raise InputError(f"the body has more than {BOUNDS.num_fields:,} fields")
     try:
         tree = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
