@@ -177,7 +177,7 @@ class Nobody:
     def answer_begins(self, status: int, headers: Headers) -> None:
         """Keep nothing."""
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         """Keep nothing."""
 
     def answer_ends(self) -> None:

@@ -31,7 +31,7 @@ class Heard:
     def answer_begins(self, status: int, headers: Headers) -> None:
         self.status, self.headers = status, headers
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         assert self.status
         assert not self.has_ended
         assert not self.problem

@@ -91,7 +91,7 @@ def test_tokens_are_counted_however_events_come_together(cuts: set[int], tokens:
     flight.answer_begins(200, [(b"Content-Type", b"text/event-stream")])
     edges = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
     for number, (low, high) in enumerate(pairwise(edges)):
-        flight.answer_body(b"".join(events[low:high]), float(number))
+        flight.answer_body(b"".join(events[low:high]), float(number), is_last=False)
     flight.answer_ends()
     (answer,) = answers
     assert not answer.problem
@@ -109,7 +109,7 @@ def test_tokens_are_counted_however_bytes_are_cut(cuts: set[int], line_end: byte
     flight.answer_begins(200, [(b"Content-Type", b"text/event-stream")])
     edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
     for number, (low, high) in enumerate(pairwise(edges)):
-        flight.answer_body(wire[low:high], float(number))
+        flight.answer_body(wire[low:high], float(number), is_last=False)
     flight.answer_ends()
     assert [(len(a.token_s), a.output_tokens, a.prompt_tokens, a.problem) for a in answers] == [
         (4, 4, 9, "")

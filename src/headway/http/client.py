@@ -30,8 +30,10 @@ class Receiver(Protocol):
         """Take the head."""
         ...
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         """Take bytes of the body, which arrived at ``now_s`` on the monotonic clock.
+
+        ``is_last`` tells that the answer ends with them, and `answer_ends` follows at once.
 
         Raises:
             BrokenAnswerError: they are not what they should be; the answer then fails.
@@ -144,7 +146,7 @@ class ClientConnection(asyncio.Protocol):
                 parts.clear()
                 self._quiet_bytes = 0
                 if self._receiver is not None:
-                    receiver.answer_body(body, now_s)
+                    receiver.answer_body(body, now_s, self._complete)
             else:
                 self._note_quiet(len(data))
         except BrokenAnswerError as error:
@@ -359,7 +361,7 @@ class _Reader:
     def answer_begins(self, status: int, headers: Headers) -> None:
         self.status = status
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         self.num_bytes += len(data)
         if self.num_bytes > self.max_bytes:
             raise BrokenAnswerError(f"the answer is longer than {self.max_bytes} bytes")

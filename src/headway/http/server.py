@@ -492,10 +492,12 @@ class Reply:
         if framed:
             self._connection.transport.write(framed)
 
-    def finish(self) -> None:
-        """End an answer in pieces; without chunks only the connection's end tells its own."""
-        if self.chunked:
-            self._connection.transport.write(LAST_CHUNK)
+    def finish(self, framed: bytes = b"") -> None:
+        """End an answer in pieces, of which ``framed`` is the last.
+
+        Without chunks only the connection's end tells its own.
+        """
+        self.piece(framed + LAST_CHUNK if self.chunked else framed)
         self._connection.finished(self._keep_alive and self.chunked)
 
     def whole(self, status: int, lines: bytes, body: bytes) -> None:

@@ -119,7 +119,7 @@ class Flight(TokenMeter):
             for name, value in headers
         )
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         """Take bytes of the body."""
         if self._is_stream:
             events = self._events.feed(data)

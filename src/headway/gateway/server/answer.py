@@ -76,7 +76,7 @@ class Answer:
 
     __slots__ = (
         "_buffered", "_client", "_events", "_headers", "_length", "_max_bytes", "_reply",
-        "_status", "meter", "mid_event", "streaming",
+        "_status", "_unsent", "meter", "mid_event", "streaming",
     )  # fmt: skip
 
     def __init__(self, client: Client, reply: Reply, api: str, max_bytes: int) -> None:
@@ -89,6 +89,7 @@ class Answer:
         self._buffered: list[bytes] = []
         self._length = 0
         self._events = EventReader()
+        self._unsent = b""  # the last piece of a stream, until its end
         self.mid_event = False
         self.meter = TokenMeter(api)
         self.streaming = False
@@ -109,7 +110,7 @@ class Answer:
             for name, value in headers
         )
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         """Take bytes of the body: whole events go on, and an answer in one is held."""
         self._client.active_s = now_s
         if not self.streaming:
@@ -122,7 +123,7 @@ class Answer:
         events = self._events.feed(data)
         if events:
             self.mid_event = False
-            self._pass_on(events, now_s)
+            self._pass_on(events, now_s, is_last)
         if self._events.held_bytes > BOUNDS.held_event_bytes:
             # Too long to hold: it goes on as it comes, and no error can be told until its end.
             self.mid_event = True
@@ -144,6 +145,7 @@ class Answer:
 
     def answer_fails(self, why: str, stale: bool) -> None:
         """The engine's answer will never be complete."""
+        self._flush()
         if self.streaming and self._reply.begun:
             self.meter.end_stream()
             if self.meter.finished:  # all was said before the connection went
@@ -163,13 +165,17 @@ class Answer:
 
     # to the client
 
-    def _pass_on(self, events: bytes, now_s: float) -> None:
+    def _pass_on(self, events: bytes, now_s: float, is_last: bool) -> None:
         self.meter.see(events, now_s)
         # Another engine may do better than one that is not understood; if there is none, who are we
         # to judge?
         if self.meter.odd and not self._reply.begun and self._client.retry(drops=True):
             return
-        self._send_on(self._reply.framed(events))
+        framed = self._reply.framed(events)
+        if is_last and self._reply.begun:
+            self._unsent = framed  # goes with the end that follows: one call of the kernel's less
+        else:
+            self._send_on(framed)
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""
@@ -178,6 +184,10 @@ class Answer:
         if self._status == 200:
             self.meter.see_part(data)
         self._send_on(self._reply.framed(data))
+
+    def _flush(self) -> None:
+        framed, self._unsent = self._unsent, b""
+        self._reply.piece(framed)
 
     def _send_on(self, framed: bytes) -> None:
         if self._reply.begun:
@@ -194,6 +204,7 @@ class Answer:
 
         # What we understand must have an end; what we do not is the client's to judge.
         if not meter.finished and not (meter.odd and not meter.num_tokens):
+            self._flush()
             self._client.attempt_failed("the backend ended its answer early", 502)
             return
         if not self._reply.begun and not rest:
@@ -202,9 +213,11 @@ class Answer:
         self._finish_stream(rest)
 
     def _finish_stream(self, rest: bytes) -> None:
-        if rest:
-            self._send_on(self._reply.framed(rest))
-        self._reply.finish()
+        framed, self._unsent = self._unsent + self._reply.framed(rest), b""
+        if not self._reply.begun:
+            self._send_on(framed)
+            framed = b""
+        self._reply.finish(framed)
         self._client.answered(200, self._problem())
 
     def _problem(self) -> str:

@@ -79,7 +79,7 @@ class PassedAnswer(Answer):
         self._status = status
         self._headers = [pair for pair in headers if pair[0].lower() not in HOP_BY_HOP]
 
-    def answer_body(self, data: bytes, now_s: float) -> None:
+    def answer_body(self, data: bytes, now_s: float, is_last: bool) -> None:
         """Take bytes of the body."""
         self._client.active_s = now_s
         is_held = self._status in RETRY_STATUSES or self._status == 404
