@@ -369,3 +369,15 @@ def test_an_engines_counters_are_read_before_and_after(live: Live) -> None:
     assert counter_notes("http://x", before, after) == [
         "http://x counted meanwhile: 100 prompt tokens"
     ]
+
+
+def test_who_goes_away_as_planned_is_cancelled_at_the_engine_and_no_failure(live: Live) -> None:
+    url = live.engine(FakeSpeed(itl_s=0.005, tokens=64))
+    plan = LoadPlan(concurrency=(4,), num_requests=40, cancel=0.4, seed=3, output=64)
+    report = load_test(url, plan)
+    (row,) = report.rows
+    assert 5 < row.cancelled < 30
+    assert row.requests == 40 - row.cancelled
+    assert row.unfinished == 0
+    live.until(lambda: live.engines[0].cancelled == row.cancelled)
+    assert not any("failed" in note for note in report.notes)

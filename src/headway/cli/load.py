@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import COUNT, COUNTS, FILE, NUMBER, RATES, TIME, TIME_OR_ZERO
+from headway.cli.options import COUNT, COUNTS, FILE, FRACTION, NUMBER, RATES, TIME, TIME_OR_ZERO
 from headway.cli.show import show
 from headway.errors import InputError, need
 from headway.machine import go_first
@@ -48,6 +48,8 @@ from headway.workload.objective import EXAMPLE, parse_slo
               help="Send for so long first, and leave that out.")  # fmt: skip
 @click.option("--ramp", "ramp_s", type=TIME_OR_ZERO, default="0s",
               help="Rise to the rate, or the concurrency, over so long.")  # fmt: skip
+@click.option("--cancel", type=FRACTION, default="0",
+              help="Share of the requests whose clients go away after some tokens.")  # fmt: skip
 @click.option(
     "--sessions",
     is_flag=True,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from headway.errors import InputError
 from headway.workload.record import DONE, FAILED, RequestRecord
 
+CANCELLED = "cancelled, as planned"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -36,6 +38,11 @@ class Answer:
     def __post_init__(self) -> None:
         if not self.problem and not self.token_s:
             raise InputError(f"request {self.number} went well but has no token")
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its client went away, as was planned."""
+        return self.problem == CANCELLED
 
     @property
     def late_s(self) -> float:
@@ -76,6 +83,10 @@ class Outcome:
         """The answers as records, on a clock that is 0 at the start."""
         return [answer.record(self.start_s) for answer in self.answers]
 
+    def without_cancelled(self) -> Outcome:
+        """Return the run without those whose clients went away as planned."""
+        return Outcome(self.start_s, tuple(a for a in self.answers if not a.is_cancelled))
+
     def after(self, warmup_s: float) -> Outcome:
         """Return the run without what was due in its first ``warmup_s``."""
         if warmup_s <= 0:
@@ -88,6 +99,6 @@ class Outcome:
         """How often which problem came up, the most frequent first."""
         counts: dict[str, int] = {}
         for answer in self.answers:
-            if answer.problem:
+            if answer.problem and not answer.is_cancelled:
                 counts[answer.problem] = counts.get(answer.problem, 0) + 1
         return dict(sorted(counts.items(), key=lambda pair: -pair[1]))

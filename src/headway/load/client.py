@@ -19,7 +19,7 @@ from headway.http.client import ClientConnection, ConnectionPool, Headers, fetch
 from headway.http.events import EventReader
 from headway.http.message import BrokenAnswerError
 from headway.http.meter import TokenMeter
-from headway.load.answer import Answer
+from headway.load.answer import CANCELLED, Answer
 from headway.load.plan import PATHS, Planned
 
 MAX_BODY_BYTES = 1 << 26
@@ -83,8 +83,8 @@ class Flight(TokenMeter):
     """One request under way, and the receiver of its answer."""
 
     __slots__ = (
-        "_again", "_body", "_deliver", "_due_s", "_events", "_is_stream", "_now_s", "number",
-        "planned", "sent_s", "status",
+        "_again", "_body", "_deliver", "_due_s", "_events", "_is_stream", "_now_s", "connection",
+        "number", "planned", "sent_s", "status",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class Flight(TokenMeter):
         super().__init__(planned.api, keeps_times=True)
         self.number = number
         self.planned = planned
+        self.connection: ClientConnection | None = None
         self.sent_s = 0.0
         self.status = 0
         self._due_s = due_s
@@ -125,6 +126,8 @@ class Flight(TokenMeter):
             events = self._events.feed(data)
             if events:
                 self.see(events, now_s)
+                if self._is_enough():
+                    self._cancel()
             elif self._events.held_bytes > MAX_BODY_BYTES:
                 raise BrokenAnswerError("an event of the answer is too long")
             return
@@ -133,6 +136,17 @@ class Flight(TokenMeter):
         self._body += data
         if len(self._body) > MAX_BODY_BYTES:
             raise BrokenAnswerError("the answer is too long")
+
+    def _is_enough(self) -> bool:
+        cancel_after = self.planned.cancel_after
+        return cancel_after is not None and self.num_tokens >= cancel_after
+
+    def _cancel(self) -> None:
+        """Go away, as users do."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.cancel()
+            self.end(CANCELLED)
 
     def answer_ends(self) -> None:
         """The answer is complete."""
@@ -225,6 +239,7 @@ class Client:
         body = flight.planned.body
         lines = b"%d\r\n%b\r\n" % (len(body), flight.planned.headers)
         flight.sent_s = sent_s
+        flight.connection = connection
         connection.send(self._target.head + lines, body, flight)
 
     def _send_anew(self, flight: Flight) -> None:

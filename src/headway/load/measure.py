@@ -63,6 +63,9 @@ class LoadRow(RequestSummary, Setting):
     e2e_p999_s: float | None = column(
         "e2e p99.9", "999 of 1000 below", unit="s", detail=True, default=None
     )
+    cancelled: int = column(
+        "cancelled", "requests whose client went away, as planned", default=0, detail=True
+    )
     overloaded: str | None = column(
         "overloaded", "whether requests came faster than the server answers them (open loop)",
         default=None,
@@ -105,6 +108,10 @@ def summarize(
     other: Outcome | None = None,
 ) -> LoadRow:
     """Return every figure of a run, against the run of an ``other`` server if that is given."""
+    # Whoever went away as planned is no failure of the server's, and tells of none of its times.
+    num_cancelled = sum(answer.is_cancelled for answer in outcome.answers)
+    if num_cancelled:
+        outcome = outcome.without_cancelled()
     answers = outcome.answers
     complete = [answer for answer in answers if not answer.problem]
     gaps_s = np.concatenate([np.zeros(0), *(np.diff(answer.token_s) for answer in complete)])
@@ -126,6 +133,7 @@ def summarize(
         server=server,
         concurrency=concurrency,
         rate_rps=rate_rps,
+        cancelled=num_cancelled,
         overloaded=None if rate_rps is None else "yes" if is_overloaded(outcome) else "no",
         **_further_quantiles(records),
         **latency_fields("itl", gaps_s, intervals=True),

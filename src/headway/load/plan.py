@@ -35,6 +35,7 @@ class Planned:
         prompt_tokens: as planned; the server's own count replaces it in results.
         headers: further header lines, each ended by a line end.
         api: chat or completions.
+        cancel_after: tokens after which its client goes away; ``None``: it reads to the end.
         after: number of the request whose answer a user reads before sending this one.
 
     """
@@ -45,6 +46,7 @@ class Planned:
     headers: bytes = b""
     api: str = CHAT
     after: int | None = None
+    cancel_after: int | None = None
 
 
 def plan_trace(
@@ -131,6 +133,19 @@ def previous_turns(prefixes: BlockHashes | None) -> dict[int, int]:
             if length > 0:
                 ends[hashes[:length]] = row
     return turns
+
+
+def with_cancellations(planned: list[Planned], share: float, seed: int) -> list[Planned]:
+    """Return ``planned``, a ``share`` of them cancelled after their first tokens, from 1 to 16."""
+    if share <= 0:
+        return planned
+    random = np.random.default_rng([seed, 17])
+    cancelled = random.random(len(planned)) < share
+    tokens = random.integers(1, 17, size=len(planned))
+    return [
+        replace(one, cancel_after=int(tokens[row])) if cancelled[row] else one
+        for row, one in enumerate(planned)
+    ]
 
 
 def ramped(trace: Trace, ramp_s: float) -> Trace:

@@ -13,7 +13,14 @@ from headway.load.client import first_model
 from headway.load.counters import counter_notes, engine_counters
 from headway.load.export import write_export
 from headway.load.measure import LoadRow, difference_text, summarize
-from headway.load.plan import Planned, evenly_shaped, plan_trace, ramped, shaped_arrivals
+from headway.load.plan import (
+    Planned,
+    evenly_shaped,
+    plan_trace,
+    ramped,
+    shaped_arrivals,
+    with_cancellations,
+)
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
 from headway.machine import waited_for_core_s
 from headway.report.column import rounded
@@ -57,6 +64,7 @@ class LoadPlan:
         hide_lengths: tell answers' lengths to an engine of ours only, where they differ.
         warmup_s: what is due in so many first seconds is sent, and left out of all figures.
         ramp_s: over which the rate, or the requests under way, rise to what is asked.
+        cancel: share of the requests whose clients go away after some tokens.
         sessions: a prompt that goes on where an earlier one ended, by the hashes of a trace, is
             sent once that was answered.
 
@@ -80,6 +88,7 @@ class LoadPlan:
     warmup_s: float = 0.0
     ramp_s: float = 0.0
     sessions: bool = False
+    cancel: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rate_rps is not None and self.is_closed:
@@ -92,6 +101,10 @@ class LoadPlan:
         for name, seconds in (("warm-up", self.warmup_s), ("ramp", self.ramp_s)):
             if not 0 <= seconds <= 86_400:
                 raise InputError(f"the {name} of a load is from 0 to 86400 s, not {seconds}")
+        if not 0 <= self.cancel < 1:
+            raise InputError(
+                f"a share of requests to cancel is from 0 to below 1, not {self.cancel}"
+            )
         if self.sessions and (self.is_closed or self.workload is None):
             raise InputError(
                 "sessions need an open loop and a workload whose prompts go on from each other, "
@@ -189,6 +202,8 @@ def load_test(
 
     """
     plan = plan or LoadPlan()
+    if compare is not None and plan.cancel:
+        raise InputError("servers are compared request by request: leave cancellations out")
     traces = [plan.trace(rate_rps) for rate_rps in plan.rates_rps or (None,)]
     waited_s = waited_for_core_s()
     notes = [
@@ -276,7 +291,7 @@ class _Asker:
 
     def _planned_of(self, trace: Trace) -> list[Planned]:
         plan = self._plan
-        return plan_trace(
+        planned = plan_trace(
             trace,
             self._model,
             plan.api,
@@ -284,6 +299,7 @@ class _Asker:
             hide_lengths=plan.hide_lengths,
             sessions=plan.sessions,
         )
+        return with_cancellations(planned, plan.cancel, plan.seed)
 
     def _closed_levels(self, trace: Trace) -> list[_Level]:
         self._planned = self._planned_of(trace)
