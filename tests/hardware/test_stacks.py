@@ -59,6 +59,8 @@ def test_every_measured_engine_is_in_the_table_and_runs_where_it_was_measured() 
         ("atom", "mi300x", DType.MXFP4, "does not run mxfp4 weights"),
         ("vllm@0.6", "b200", DType.FP8, "vllm does from 0.8.5 on"),
         ("vllm", "groq-lpu", DType.INT8, "does not run on groq-lpu"),
+        ("vllm@0.30", "v100", DType.FP16, "does from 0.1 on and before 0.23"),
+        ("vllm@0.10", "v100", DType.FP16, None),
     ],
 )
 def test_what_does_not_run_is_refused_by_name(

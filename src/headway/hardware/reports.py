@@ -181,6 +181,7 @@ def instances_report() -> Report[InstanceRow]:
 
 def stacks_report() -> Report[StackRow]:
     """Return which serving engine runs where, in which formats, since which version."""
+    # One row for each of the table, with its sets written out.
     rows = tuple(
         StackRow(
             engine=stack.engine,

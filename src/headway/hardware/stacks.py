@@ -116,8 +116,14 @@ def check_stack(engine: str, accelerator: Accelerator, weights: DType, kind: str
         UnknownNameError: the engine is in no row of the table.
 
     """
-    refusal = _refusal(engine, accelerator.name, accelerator.vendor, accelerator.family,
-                       weights, kind)  # fmt: skip
+    refusal = _refusal(
+        engine,
+        chip=accelerator.name,
+        vendor=accelerator.vendor,
+        family=accelerator.family,
+        weights=weights,
+        kind=kind,
+    )
     if refusal is not None:
         raise UnsupportedError(refusal)
 
@@ -133,19 +139,21 @@ def engine_runs(engine: str, accelerator: Accelerator) -> bool:
 
 @cache
 def _refusal(  # cached: a search asks the same question thousands of times
-    engine: str, chip: str, vendor: str, family: str, weights: DType, kind: str
+    text: str, *, chip: str, vendor: str, family: str, weights: DType, kind: str
 ) -> str | None:
     """Return why a stack does not exist, in one sentence, or ``None`` where it does."""
-    asked = Engine.parse(engine)
+    engine = Engine.parse(text)
     if vendor not in _vendors():
         return None
 
+    # Chips of one's own: of a family that no row names, whatever the vendor's other chips run.
     of_vendor = [s for s in stacks() if s.vendor == vendor]
     here = [s for s in of_vendor if family in s.families]
-    if not here and any(s.engine == asked.name for s in of_vendor):
+    if not here and any(s.engine == engine.name for s in of_vendor):
         return None
 
-    own = [s for s in here if s.engine == asked.name and s.runs_version(asked.version)]
+    of_engine = [s for s in here if s.engine == engine.name]
+    own = [s for s in of_engine if s.runs_version(engine.version)]
     in_format = [s for s in own if weights in s.weights]
     if any(stack.runs_model(kind) for stack in in_format):
         return None
@@ -153,14 +161,16 @@ def _refusal(  # cached: a search asks the same question thousands of times
     # From the coarsest reason to the finest: the chip, the format, the kind of model.
     if not own:
         others = _listing(s.engine for s in here if s.runs_version(None))
-        earlier = [s.since for s in here if s.engine == asked.name and asked.version]
-        if earlier:
-            return f"{asked} does not run on {chip}; {asked.name} does from {min(earlier)} on"
-        return f"{asked} does not run on {chip}; {others} would"
+        remedy = f"{others} would"
+        if of_engine:
+            first = min(of_engine, key=lambda s: version_number(s.since))
+            until = f" and before {first.until}" if first.until else ""
+            remedy = f"{engine.name} does from {first.since} on{until}"
+        return f"{engine} does not run on {chip}; {remedy}"
     if not in_format:
         formats = _listing(dtype.value for stack in own for dtype in stack.weights)
-        return f"{asked} does not run {weights.value} weights on {chip}; it runs {formats} there"
-    return f"{asked} does not run {kind} in {weights.value} on {chip}; take another engine or chip"
+        return f"{engine} does not run {weights.value} weights on {chip}; it runs {formats} there"
+    return f"{engine} does not run {kind} in {weights.value} on {chip}; take another engine or chip"
 
 
 @cache
@@ -171,7 +181,7 @@ def _vendors() -> frozenset[str]:
 
 def _listing(words: Iterable[str]) -> str:
     names = sorted(set(words))
-    return ", ".join(names) if names else "none of the engines known here"
+    return ", ".join(names) if names else "none of the engines in the table"
 
 
 @cache

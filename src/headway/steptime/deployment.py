@@ -161,8 +161,8 @@ class Deployment(PlacedModel):
         calibration = shipped() if calibration is None else calibration
         if engine is not None:
             precision = as_run(precision, cluster.accelerator)
-            asked = Engine.parse(engine)
-            engine, engine_version = asked.name, asked.version or engine_version
+            stack = Engine.parse(engine)
+            engine, engine_version = stack.name, stack.version or engine_version
         if parallelism is None:
             parallelism = Parallelism(tp=tp, pp=pp, dp=dp, ep=ep)
 
@@ -184,8 +184,8 @@ class Deployment(PlacedModel):
             object.__setattr__(self, name, value)
         PlacedModel.__post_init__(self)
         if engine is not None:
-            asked = Engine(engine, engine_version)
-            check_stack(str(asked), cluster.accelerator, self.precision.weights, kind_of(model))
+            stack = Engine(engine, engine_version)
+            check_stack(str(stack), cluster.accelerator, self.precision.weights, kind_of(model))
 
     @property
     def mixes_prompts(self) -> bool:

@@ -58,8 +58,8 @@ def log_time_of(engine: Engine) -> float:
         )
 
     releases = {version_number(v): month for v, month in table[engine.name]["release"].items()}
-    asked = version_number(engine.version)
-    earlier = [number for number in sorted(releases) if number <= asked]
+    version = version_number(engine.version)
+    earlier = [number for number in sorted(releases) if number <= version]
     month = releases[earlier[-1]] if earlier else str(table["first"])
     month = min(max(month, str(table["first"])), str(table["last"]))
     months = _months(month) - _months(str(table["fitted_around"]))
@@ -74,8 +74,8 @@ def _months(text: str) -> int:
 @cache
 def fastest_step_s(engine: str) -> float:
     """Return the shortest step of ``engine`` that was ever measured, in seconds; 0 if unknown."""
-    known = _table().get(engine, {})
-    return float(known.get("fastest_step_ms", 0.0)) * 1e-3
+    row = _table().get(engine, {})
+    return float(row.get("fastest_step_ms", 0.0)) * 1e-3
 
 
 @cache

@@ -19,8 +19,8 @@ def nemotron_blocks(fields: Fields) -> str:
 
     """
     pattern = fields.raw("hybrid_override_pattern")
-    known = {_MAMBA, _ATTENTION, _DENSE, _EXPERTS}
-    if not isinstance(pattern, str) or not pattern or set(pattern) - known:
+    letters = {_MAMBA, _ATTENTION, _DENSE, _EXPERTS}
+    if not isinstance(pattern, str) or not pattern or set(pattern) - letters:
         raise fields.unsupported("'hybrid_override_pattern' must be made of M, *, - and E")
     if len(pattern) != fields.size("num_hidden_layers"):
         raise fields.error("'hybrid_override_pattern' must have one letter per layer")
@@ -56,6 +56,9 @@ def nemotron_ffns(fields: Fields, num_layers: int) -> tuple[Ffn | None, ...]:
     Which mixer a block follows changes neither work nor memory.
     """
     pattern = nemotron_blocks(fields)
+    if fields.has("moe_latent_size"):
+        raise fields.unsupported("'moe_latent_size' projects before the experts: not counted")
+
     blocks: list[Ffn | None] = []
     for letter in pattern:
         if letter == _DENSE:
@@ -79,6 +82,7 @@ def nemotron_ffns(fields: Fields, num_layers: int) -> tuple[Ffn | None, ...]:
     for unused in ("intermediate_size", "n_shared_experts", "num_experts", "num_experts_per_tok",
                    "moe_intermediate_size", "moe_shared_expert_intermediate_size"):  # fmt: skip
         fields.raw(unused)
+
     mixers = sum(letter in (_MAMBA, _ATTENTION) for letter in pattern)
     return (*blocks, *(None,) * (mixers - len(blocks)))
 
