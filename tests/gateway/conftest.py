@@ -64,6 +64,7 @@ class Live:
         descriptors = Descriptors(settings.pop("most_files", 0))
         tracing = settings.pop("tracing", None)
         bounds = settings.pop("bounds", BOUNDS)
+        gateway_type: Callable[..., Gateway] = settings.pop("gateway_type", Gateway)
         settings.setdefault("timeouts", QUICK)
         settings.setdefault("limits", Limits(body_bytes=2**20))
         endpoints = settings.pop("endpoints", tuple(Endpoint(url, **endpoint) for url in urls))
@@ -71,7 +72,7 @@ class Live:
         store = Store(database or SqliteRecord(self.record, max_bytes)) if record else None
 
         async def start() -> int:
-            gateway = Gateway(
+            gateway = gateway_type(
                 config, predictor, store, unix_s=wall, descriptors=descriptors, tracing=tracing,
                 bounds=bounds,
             )  # fmt: skip

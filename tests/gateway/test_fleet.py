@@ -64,5 +64,8 @@ class Nowhere:
     def refuse(self, refusal: object) -> None:
         raise AssertionError("nothing is to be refused")
 
+    def shut(self) -> None:
+        raise AssertionError("nothing is to be shut")
+
     def outcome(self, status: str, reason: str = "", code: int | None = None) -> Outcome:
         return Outcome(status, reason, code)

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from headway.errors import InputError, need
 
 if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
     from headway.gateway.config import GatewayConfig
+    from headway.gateway.server.gateway import Gateway
 
 
 @click.command()
@@ -66,6 +69,24 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
     metavar="TENANT",
     help="Print a fresh API key and the lines to configure it, and exit.",
 )
+@click.option(
+    "--through",
+    type=click.Choice(["envoy"]),
+    help="Who carries the bytes in place of our own server: an Envoy that is started here.",
+)
+@click.option(
+    "--as",
+    "role",
+    type=click.Choice(["picker"]),
+    help="Pick endpoints for a cluster's gateway, as the Gateway API inference extension asks.",
+)
+@click.option(
+    "--picker-address",
+    default="127.0.0.1:9002",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where --as picker listens for the gateway, by gRPC.",
+)
 @click.option("--json-logs", is_flag=True, help="Log one JSON object a line.")
 def serve(
     backends: tuple[str, ...],
@@ -80,6 +101,9 @@ def serve(
     keep_prompts: bool | None,
     predictor: Path | None,
     make_key: str | None,
+    through: str | None,
+    role: str | None,
+    picker_address: str,
     json_logs: bool,
 ) -> None:
     """Serve OpenAI's API in front of engines, in the order that a policy says.
@@ -117,9 +141,38 @@ def serve(
         urls = ", ".join(endpoint.url for endpoint in config.endpoints) or "what is discovered"
         click.echo(f"headway: http://{name}:{actual_port}/v1 in front of {urls}")
 
+    gateway_type = _gateway_type(through=through, role=role, picker_address=picker_address)
     config = read()
     lengths = load(predictor) if predictor is not None else default_predictor()
-    run(config, lengths, reread=read if file is not None else None, started=started)
+    run(
+        config,
+        lengths,
+        reread=read if file is not None else None,
+        started=started,
+        gateway_type=gateway_type,
+    )
+
+
+def _gateway_type(
+    *, through: str | None, role: str | None, picker_address: str
+) -> Callable[..., Gateway]:
+    """Return who carries the bytes: our own server, an Envoy of ours, or a cluster's gateway."""
+    if through is None and role is None:
+        from headway.gateway.server.gateway import Gateway
+
+        return Gateway
+    if through is not None and role is not None:
+        raise InputError("--through envoy runs an Envoy here, --as picker serves another: give one")
+
+    need("xds", "a gateway through Envoy", "envoy")
+    from headway.gateway.envoy.gateway import EnvoyGateway, PickerGateway
+
+    if through is not None:
+        return EnvoyGateway
+    host, _, port = picker_address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise InputError(f"--picker-address is HOST:PORT, 0.0.0.0:9002 say, not {picker_address!r}")
+    return partial(PickerGateway, rpc_address=(host.strip("[]"), int(port)))
 
 
 def _one_thread() -> None:

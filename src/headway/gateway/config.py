@@ -208,6 +208,25 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What clients are shown where they speak TLS; Envoy does that.
+
+    Attributes:
+        certificate: a PEM file, with those that vouch for it.
+        key: a PEM file.
+
+    """
+
+    certificate: str
+    key: str
+
+    def __post_init__(self) -> None:
+        for path in (self.certificate, self.key):
+            if not Path(path).is_file():
+                raise InputError(f"tls needs the PEM files of a certificate and a key; no {path}")
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """Everything that a reload may change, and the address, which it may not.
 
@@ -233,6 +252,7 @@ class GatewayConfig:
         record: an SQLite file, or the address of a PostgreSQL database; ``None`` for none.
         traces: an OTLP collector that is sent OpenTelemetry spans; empty for none.
         keep_prompts: store prompts, not only their hashes.
+        tls: what clients are shown; ``None`` where they speak plain HTTP.
         retries: further backends tried where nothing was sent to the client yet.
         larger_first: when annotating, whether engines take larger priorities first (SGLang's
             default) rather than smaller ones (vLLM).
@@ -257,6 +277,7 @@ class GatewayConfig:
     record: str | Path | None = None
     traces: str = ""
     keep_prompts: bool = False
+    tls: Tls | None = None
     retries: int = 2
     larger_first: bool = False
     timeouts: Timeouts = Timeouts()

@@ -38,6 +38,7 @@ from headway.gateway.config import (
     ServiceClass,
     Tenant,
     Timeouts,
+    Tls,
     Web,
 )
 from headway.gateway.discovery import Discovery
@@ -59,7 +60,7 @@ _PLAIN = {
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "model", "discover", "offload", "timeouts", "limits",
-    "fairness", "policy", "record", "on", "engine", "web",
+    "fairness", "policy", "record", "on", "engine", "web", "tls",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
     Endpoint: (("url",), "a backend needs a url"),
@@ -67,6 +68,7 @@ _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
         ("name", "key_sha256"),
         "a tenant needs key_sha256 and a name: headway serve --make-key NAME prints both",
     ),
+    Tls: (("certificate", "key"), "tls needs two PEM files: certificate and key"),
     Overflow: (("fast", "slow"), "offload needs the names of two pools: fast and slow"),
 }
 
@@ -145,6 +147,12 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
     if "record" in tree:
         where = typed(tree["record"], str, "record")
         plain["record"] = where if is_postgres(where) else folder / where
+
+    # Certificates, in files beside the configuration.
+    if "tls" in tree:
+        paths = as_table(tree["tls"], "tls")
+        own = {name: str(folder / typed(path, str, name)) for name, path in paths.items()}
+        plain["tls"] = _settings(Tls, own, "tls")
 
     # What requests are expected to cost, where a deployment is named.
     if "on" in tree:

@@ -159,7 +159,7 @@ def test_errors_are_those_of_one_call() -> None:
     with_client(work)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.booleans(), st.lists(st.tuples(
     st.integers(0, 12), st.integers(0, 255), st.integers(0, 7), st.binary(max_size=50)
 ), max_size=8))  # fmt: skip

@@ -58,6 +58,10 @@ class Carrier(Protocol):
         """End it before it has reached an engine."""
         ...
 
+    def shut(self) -> None:
+        """End it because the gateway stops."""
+        ...
+
     def outcome(self, status: str, reason: str = "", code: int | None = None) -> Outcome:
         """Return how far its answer came, with ``status``."""
         ...

@@ -44,6 +44,7 @@ class Gateway:
         backends: the engines as servers.
         connections: clients' that are open.
         on_reload: reads the configuration anew and returns what is wrong with it, or nothing.
+        on_failure: is called with what it cannot go on without.
 
     """
 
@@ -63,6 +64,7 @@ class Gateway:
         self.scheduler = Scheduler(config, predictor, store, placement=placement, unix_s=unix_s)
         self.backends = Backends(self.scheduler.fleet)
         self.on_reload: Callable[[], str] = lambda: "started without a file"
+        self.on_failure: Callable[[str], None] = _log.error
         self._store = store
         self._tracing = tracing
         if tracing is not None:
@@ -102,6 +104,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         config = self.config
         host, number = address or (config.host, config.port)
+        if config.tls is not None and address is None:
+            raise InputError("TLS is spoken by Envoy: add --through envoy")
         for discovery in config.discover:
             await self._lookout.look(discovery)
         self._adopt(config)
@@ -141,8 +145,9 @@ class Gateway:
         until_s = monotonic() + (self.config.timeouts.drain_s if drain_s is None else drain_s)
         while dispatcher.everything and monotonic() < until_s:
             await asyncio.sleep(DRAIN_CHECK_S)
-        for exchange in _exchanges(dispatcher.everything):
-            exchange.shut()
+        for queued in dispatcher.everything:
+            if queued.carrier is not None:
+                queued.carrier.shut()
 
         # Close what is open, once its last bytes are out.
         await asyncio.sleep(0)

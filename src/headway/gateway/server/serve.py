@@ -27,6 +27,7 @@ def serve(
     *,
     reread: Callable[[], GatewayConfig] | None = None,
     started: Callable[[int], None] = lambda port: None,
+    gateway_type: Callable[..., Gateway] = Gateway,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -35,6 +36,7 @@ def serve(
         predictor: of the answers' lengths.
         reread: reads the configuration anew; ``None`` if there is no file.
         started: is called with the port once requests are taken.
+        gateway_type: who carries the bytes: our own server, or Envoy.
 
     Raises:
         InputError: the address or the database cannot be used.
@@ -46,7 +48,7 @@ def serve(
     tracing = Tracing(exporting(config.traces)) if config.traces else None
     store = open_store(config.record) if config.record is not None else None
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        gateway = Gateway(config, predictor, store, descriptors=descriptors, tracing=tracing)
+        gateway = gateway_type(config, predictor, store, descriptors=descriptors, tracing=tracing)
         if reread is not None:
             gateway.on_reload = lambda: _reload(gateway, reread)
         runner.run(_serve(gateway, started))
@@ -78,6 +80,7 @@ async def _serve(gateway: Gateway, started: Callable[[int], None]) -> None:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, gateway.on_reload)
 
+    gateway.on_failure = lambda why: stop()
     port = await gateway.start()
     _settle(gateway)
     started(port)
