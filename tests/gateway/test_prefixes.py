@@ -11,7 +11,7 @@ from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.fleet import Fleet
 from headway.gateway.scheduler.prefixes import (
     BLOCK_CHARACTERS,
-    MAX_HELD_BLOCKS,
+    MAX_BLOCKS,
     PrefixIndex,
     blocks_of,
 )
@@ -40,7 +40,7 @@ def test_the_index_holds_the_longest_prefix_that_was_added(added: list[str], ask
         index.add(blocks_of(text))
     blocks = blocks_of(asked)
     expected = max((_common(blocks, blocks_of(text)) for text in added), default=0)
-    assert index.num_held(blocks) == expected
+    assert index.num_cached(blocks) == expected
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
@@ -54,10 +54,10 @@ def test_the_index_is_bounded_and_forgets_the_ends_of_the_longest_unused_first()
     index = PrefixIndex()
     first = tuple(range(1, 101))
     index.add(first)
-    for number in range(1000, 1000 + MAX_HELD_BLOCKS - 50):
+    for number in range(1000, 1000 + MAX_BLOCKS - 50):
         index.add((number,))
-    assert len(index) == MAX_HELD_BLOCKS
-    assert index.num_held(first) == 50
+    assert len(index) == MAX_BLOCKS
+    assert index.num_cached(first) == 50
 
 
 def test_what_an_engine_counts_weighs_the_belief() -> None:

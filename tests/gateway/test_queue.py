@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.gateway.config import Fairness
-from headway.gateway.scheduler.queue import PoolQueue, Ticket
+from headway.gateway.scheduler.queue import PoolQueue
+from headway.gateway.scheduler.ticket import Ticket
 from headway.schedule.due import Dues
 
 

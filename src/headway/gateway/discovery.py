@@ -71,8 +71,8 @@ class Discovery:
 
         parts, loop = urlsplit(self.dns), asyncio.get_running_loop()
         host, port = parts.hostname or "", parts.port or 80
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        numbers = sorted({str(address[0]) for *_, address in found})
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        numbers = sorted({str(address[0]) for *_, address in addresses})
         urls = [
             urlunsplit(parts._replace(netloc=f"[{n}]:{port}" if ":" in n else f"{n}:{port}"))
             for n in numbers
@@ -99,8 +99,8 @@ class Lookout:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The engines, each once."""
-        found = [endpoint for place in self._by_place.values() for endpoint in place]
-        return tuple({endpoint.url: endpoint for endpoint in found}.values())
+        endpoints = [endpoint for place in self._by_place.values() for endpoint in place]
+        return tuple({endpoint.url: endpoint for endpoint in endpoints}.values())
 
     async def look(self, discovery: Discovery) -> None:
         """Ask once; what goes wrong leaves all as it was."""
@@ -128,7 +128,7 @@ class Lookout:
         await asyncio.gather(*(watch(discovery) for discovery in self._discoveries))
 
 
-def joined(static: tuple[Endpoint, ...], found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+def union(own: tuple[Endpoint, ...], more: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     """Return the engines of a configuration and those that were discovered, each once."""
-    by_url = {endpoint.url: endpoint for endpoint in (*found, *static)}
+    by_url = {endpoint.url: endpoint for endpoint in (*more, *own)}
     return tuple(by_url.values())

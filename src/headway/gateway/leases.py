@@ -50,7 +50,7 @@ class Leases:
         self._url = url
         self._allowances = allowances
         self._connection: Any = None
-        self._known: set[tuple[str, str]] = set()
+        self._rows: set[tuple[str, str]] = set()
 
     async def keep_for_ever(self) -> None:
         """Lease again and again."""
@@ -90,14 +90,14 @@ class Leases:
             connect = asyncpg.connect(self._url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
             self._connection = await connect
             await self._connection.execute(_TABLE)
-            self._known.clear()
-        if key not in self._known:
+            self._rows.clear()
+        if key not in self._rows:
             await self._connection.execute(
                 "INSERT INTO headway_budget VALUES ($1, $2, $3, "
                 "extract(epoch FROM clock_timestamp())) ON CONFLICT DO NOTHING",
                 *key, allowance.size,
             )  # fmt: skip
-            self._known.add(key)
+            self._rows.add(key)
         granted = await self._connection.fetchval(
             _LEASE, *key, allowance.size, allowance.rate, wanted
         )

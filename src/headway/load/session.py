@@ -97,6 +97,8 @@ class LoadPlan:
             raise InputError(
                 f"a concurrency is from 1 to {MAX_CONCURRENCY}, not {self.concurrency}"
             )
+
+        # How long and how much.
         check_positive(self.duration_s, "the duration of a load in seconds", 86_400.0)
         for name, seconds in (("warm-up", self.warmup_s), ("ramp", self.ramp_s)):
             if not 0 <= seconds <= 86_400:
@@ -105,6 +107,7 @@ class LoadPlan:
             raise InputError(
                 f"a share of requests to cancel is from 0 to below 1, not {self.cancel}"
             )
+
         if self.sessions and (self.is_closed or self.workload is None):
             raise InputError(
                 "sessions need an open loop and a workload whose prompts go on from each other, "

@@ -94,8 +94,8 @@ class Fleet:
         """Return how many tokens of its prompt ``engine`` should hold."""
         prompt_tokens = queued.request.prompt_tokens
         if queued.blocks:
-            num_held = engine.prefixes.num_held(queued.blocks)
-            return prompt_tokens * num_held * BLOCK_CHARACTERS / len(queued.request.prompt)
+            num_cached = engine.prefixes.num_cached(queued.blocks)
+            return prompt_tokens * num_cached * BLOCK_CHARACTERS / len(queued.request.prompt)
 
         # Of prompts that are no text the session alone tells.
         is_here = queued.session and self._sessions.get(queued.session) == engine.url

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 BLOCK_CHARACTERS = 256  # about 64 tokens
 MAX_PROMPT_BLOCKS = 2048
-MAX_HELD_BLOCKS = 31_250  # of one engine
+MAX_BLOCKS = 31_250  # of one engine
 TRUST_MEMORY = 0.1  # weight of the latest count of cached tokens
 MIN_SHARE = 0.05  # of late prompts that must be believed to be cached for counts to tell
 
@@ -39,21 +39,21 @@ class PrefixIndex:
     """
 
     trust: float = 1.0
-    _held: OrderedDict[int, None] = field(default_factory=OrderedDict)  # the longest unused first
+    _keys: OrderedDict[int, None] = field(default_factory=OrderedDict)  # the longest unused first
     _num_sent: int = 0  # requests since the last count
     _prompt_tokens: float = 0.0  # of late requests
     _cached_tokens: float = 0.0  # of those, as they were believed to be
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._keys)
 
-    def num_held(self, blocks: tuple[int, ...]) -> int:
+    def num_cached(self, blocks: tuple[int, ...]) -> int:
         """Return how many of the first ``blocks`` are held."""
         # A block is held only where those before it are: halve the distance.
         low, high = 0, len(blocks)
         while low < high:
             middle = (low + high) // 2
-            if blocks[middle] in self._held:
+            if blocks[middle] in self._keys:
                 low = middle + 1
             else:
                 high = middle
@@ -61,16 +61,16 @@ class PrefixIndex:
 
     def add(self, blocks: tuple[int, ...]) -> None:
         """The engine was sent a prompt of ``blocks``; the first of them are forgotten last."""
-        held = self._held
+        keys = self._keys
         for key in reversed(blocks):
-            held[key] = None
-            held.move_to_end(key)
-        while len(held) > MAX_HELD_BLOCKS:
-            held.popitem(last=False)
+            keys[key] = None
+            keys.move_to_end(key)
+        while len(keys) > MAX_BLOCKS:
+            keys.popitem(last=False)
 
     def clear(self) -> None:
         """The engine has begun anew."""
-        self._held.clear()
+        self._keys.clear()
 
     def expect(self, prompt_tokens: float, cached_tokens: float) -> None:
         """A prompt was sent of which so many tokens are believed to be cached."""

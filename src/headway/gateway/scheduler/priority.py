@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.gateway.scheduler.queue import Ticket
+from headway.gateway.scheduler.ticket import Ticket
 
 RECENT_KEYS = 512
 EPOCH_UNIX_S = 1_767_225_600.0  # 2026-01-01: keeps the numbers within a signed 64-bit, and short

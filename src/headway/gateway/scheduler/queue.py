@@ -10,124 +10,21 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
 from headway.gateway.config import Fairness
-from headway.schedule.due import Dues
+from headway.gateway.scheduler.in_time import InTime
+from headway.gateway.scheduler.ticket import Waiter
 
 RESORT_S = 0.1
 RESORT_PAUSE = 50  # pauses last so many times what sorting took
 MAX_IDLE_LANES = 1000
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A place in the queue.
-
-    Attributes:
-        arrival_s: on the loop's clock.
-        key, slope: the policy's; the smallest ``key + slope * now`` goes first.
-        lane: the tenant, where tenants share; else empty.
-        kind: the model, where not every engine of the pool has it; else empty.
-        work_s: predicted seconds of service.
-        weight: of the tenant.
-        number: in the order of arrival, among equal keys; 0 before it waits in a queue.
-        waits: false once it has started or gone.
-        charged_s: of virtual time to its lane, once it was started.
-        due_s: when it must start for its objectives to be met; infinite where it has none.
-        due_work_s: by how much it delays whoever starts after it.
-        value: what its start in time is worth.
-
-    """
-
-    arrival_s: float
-    key: float = 0.0
-    slope: float = 0.0
-    lane: str = ""
-    kind: str = ""
-    work_s: float = 1.0
-    weight: float = 1.0
-    number: int = 0
-    waits: bool = True
-    charged_s: float = 0.0
-    due_s: float = math.inf
-    due_work_s: float = 0.0
-    value: float = 1.0
-
-    def rank(self, now_s: float) -> tuple[float, float, int]:
-        """Return what the policy's order sorts by."""
-        return self.key + self.slope * now_s, self.arrival_s, self.number
-
-
-Waiter = TypeVar("Waiter", bound=Ticket)
-
-
-@dataclass(slots=True)
-class _InTime(Generic[Waiter]):
-    """Those of a lane who can start in time, as Moore and Hodgson choose them.
-
-    Attributes:
-        dated: all who wait and are to start by some time.
-        chosen: of them, those who can; the next one last.
-
-    """
-
-    dated: list[Waiter] = field(default_factory=list)
-    chosen: list[Waiter] = field(default_factory=list)
-    is_fresh: bool = False
-    chosen_s: float = -math.inf
-    cost_s: float = 0.0
-
-    def add(self, ticket: Waiter) -> None:
-        """One more is to start by some time."""
-        self.dated.append(ticket)
-        self.is_fresh = False
-
-    def first(self, now_s: float, pace: float) -> Waiter | None:
-        """Return who must start first of those who can start in time; ``None`` if there is none.
-
-        ``pace`` seconds of work are done per second.
-        """
-        self._drop()
-        due_now = bool(self.chosen) and self.chosen[-1].due_s < now_s
-        if self.dated and (not self.is_fresh or due_now):
-            pause_s = min(RESORT_S, RESORT_PAUSE * self.cost_s)
-            if due_now or now_s - self.chosen_s >= pause_s:
-                self._choose(now_s, pace)
-        return self.chosen[-1] if self.chosen else None
-
-    def refuses(self, ticket: Waiter, now_s: float, pace: float) -> bool:
-        """Return whether ``ticket``, were it here, could not start in time beside the others."""
-        self._drop()
-        tickets = [*(other for other in self.dated if other.waits), ticket]
-        return not _dues(tickets).in_time(now_s, pace)[-1]
-
-    def _drop(self) -> None:
-        while self.chosen and not self.chosen[-1].waits:
-            self.chosen.pop()
-
-    def _choose(self, now_s: float, pace: float) -> None:
-        began_s = perf_counter()
-        self.dated = [ticket for ticket in self.dated if ticket.waits and ticket.due_s >= now_s]
-        in_time = _dues(self.dated).in_time(now_s, pace)
-        chosen = [ticket for ticket, is_in in zip(self.dated, in_time, strict=True) if is_in]
-        chosen.sort(key=lambda ticket: (ticket.due_s + ticket.due_work_s, ticket.number))
-        self.chosen = chosen[::-1]
-        self.is_fresh, self.chosen_s = True, now_s
-        self.cost_s = perf_counter() - began_s
-
-
-def _dues(tickets: Sequence[Ticket]) -> Dues:
-    columns = np.array(
-        [(ticket.due_s, ticket.due_work_s, ticket.value) for ticket in tickets]
-    ).reshape(-1, 3)
-    return Dues(columns[:, 0], columns[:, 1], columns[:, 2])
 
 
 @dataclass(slots=True)
@@ -141,7 +38,7 @@ class _Lane(Generic[Waiter]):
     slope: float | None = None
     moving: bool = False
     count: int = 0
-    in_time: _InTime[Waiter] = field(default_factory=_InTime)
+    in_time: InTime[Waiter] = field(default_factory=InTime)
     late_every: int = 0  # of the starts of those in time one goes to the others; 0 for none
     starts_since_late: int = 0
 
@@ -150,7 +47,7 @@ class _Lane(Generic[Waiter]):
         if self.count == 0:
             self.heap.clear()
             self.ordered.clear()
-            self.in_time = _InTime()
+            self.in_time = InTime()
             self.slope, self.moving = ticket.slope, False
         elif ticket.slope != self.slope and not self.moving:
             self.moving = True

@@ -13,7 +13,7 @@ import numpy as np
 from headway.gateway.config import NO_CLASS, ServiceClass
 from headway.gateway.scheduler.budgets import Reservation
 from headway.gateway.scheduler.engine import EngineState
-from headway.gateway.scheduler.queue import Ticket
+from headway.gateway.scheduler.ticket import Ticket
 from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction, mean_tokens
 from headway.predict.predictor import LengthPredictor
 from headway.schedule.order import OrderPolicy

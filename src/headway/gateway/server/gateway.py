@@ -11,7 +11,7 @@ from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig
-from headway.gateway.discovery import Lookout, joined
+from headway.gateway.discovery import Lookout, union
 from headway.gateway.leases import Leases
 from headway.gateway.scheduler.queue import PoolQueue
 from headway.gateway.scheduler.queued import QueuedRequest, Refusal
@@ -190,7 +190,7 @@ class Gateway:
     def _adopt(self, config: GatewayConfig) -> None:
         """Go by ``config`` and the engines that were discovered beside its own."""
         self._static = config.endpoints
-        endpoints = joined(config.endpoints, self._lookout.endpoints)
+        endpoints = union(config.endpoints, self._lookout.endpoints)
         config = replace(config, endpoints=endpoints)
         self.scheduler.adopt(config)
         self.backends.adopt(config)
