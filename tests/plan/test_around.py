@@ -24,6 +24,7 @@ def best() -> Offer:
     return search(asked, options).offers[0]
 
 
+@pytest.mark.slow
 def test_a_budget_buys_what_its_demand_costs() -> None:
     asked = problem(on=("h100",))
     most = within_budget(asked, 5.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import headway as hw
 from headway.cli.main import main
 from headway.plan.answer import Plan
+from headway.plan.diff import changes
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,19 @@ def test_a_plan_without_a_demand_is_refused(capsys: pytest.CaptureFixture[str]) 
         main(["plan", "llama-3.1-8b"])
     assert stop.value.code == 2
     assert "users" in capsys.readouterr().err
+
+
+def test_what_changed_between_two_plans_is_said(small: Plan) -> None:
+    again = hw.Report.from_json(small.report.to_json())
+    assert changes(again, small.report) == ["nothing changed"]
+    dearer = replace(small.report.rows[0], usd_per_hour=99.0, accelerator="abacus")
+    words = changes(replace(again, rows=(dearer,), marks={}), small.report)
+    assert any("$99.00/h" in line for line in words)
+    assert any("abacus" in line for line in words)
+    with pytest.raises(hw.InputError, match="a plan"):
+        changes(replace(again, kind="frontier"), small.report)
+
+
+def test_accelerators_that_are_there_and_not_needed_are_named() -> None:
+    few = hw.plan("llama-3.1-8b", rate=1, prompt=200, output=50, on="8xh100", engine="vllm")
+    assert any("not needed" in note for note in few.report.notes)

@@ -28,7 +28,11 @@ def price(asked: Problem) -> float:
 
 @pytest.mark.parametrize(
     ("rate", "slo"),
-    [(3.0, "ttft p95 < 800ms, tpot p95 < 30ms"), (15.0, "tpot p99 < 50ms"), (6.0, "e2e p90 < 5s")],
+    [
+        (3.0, "ttft p95 < 800ms, tpot p95 < 30ms"),
+        pytest.param(15.0, "tpot p99 < 50ms", marks=pytest.mark.slow),
+        pytest.param(6.0, "e2e p90 < 5s", marks=pytest.mark.slow),
+    ],
 )
 def test_the_winner_is_that_of_brute_force(rate: float, slo: str) -> None:
     asked = problem(slo, demand=stream(rate))
@@ -42,10 +46,10 @@ def test_the_winner_is_that_of_brute_force(rate: float, slo: str) -> None:
 
 
 def test_a_looser_objective_less_load_less_certainty_and_a_lower_price_never_cost_more() -> None:
-    base = problem(demand=stream(30.0))
+    base = problem(demand=stream(12.0))
     usd = price(base)
-    assert price(problem("ttft p95 < 1.5s, tpot p95 < 60ms", demand=stream(30.0))) <= usd
-    assert price(replace(base, demand=stream(20.0))) <= usd
+    assert price(problem("ttft p95 < 1.5s, tpot p95 < 60ms", demand=stream(12.0))) <= usd
+    assert price(replace(base, demand=stream(8.0))) <= usd
     assert price(replace(base, sure=0.6)) <= usd
     cheaper = tuple(c.at_price(0.8 * (c.usd_per_accelerator_hour or 0)) for c in base.clusters)
     assert price(replace(base, clusters=cheaper)) == pytest.approx(0.8 * usd)

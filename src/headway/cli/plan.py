@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -27,9 +28,11 @@ from headway.cli.options import (
 from headway.cli.show import show
 from headway.hardware.price import find_prices
 from headway.plan.ask import plan as plan_fleet
+from headway.plan.diff import changes
 from headway.plan.emit import TARGETS
 from headway.plan.problem import DEFAULT_SLO
 from headway.report.files import write_together
+from headway.report.report import Report
 from headway.steptime.calibration import read_calibration
 
 
@@ -82,6 +85,13 @@ from headway.steptime.calibration import read_calibration
     metavar="FOLDER",
     help="Where --emit writes.",
 )
+@click.option(
+    "--diff",
+    "older",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A plan that --json wrote before: say what changed.",
+)
 @click.option("--seeds", type=COUNT, default="5", help="Runs that decide close calls.")
 @answer_files
 def plan(
@@ -110,6 +120,7 @@ def plan(
     benchmarks: bool,
     emit: str | None,
     folder: Path,
+    older: Path | None,
     seeds: int,
     files: AnswerFiles,
 ) -> None:
@@ -147,7 +158,13 @@ def plan(
         show(answer.report, files)
         sys.exit(1)
 
-    show(answer.report, files)
+    report = answer.report
+    if older is not None:
+        lines = changes(Report.from_json(older.read_text("utf-8")), report)
+        report = replace(
+            report, notes=(*(f"since {older.name}: {x}" for x in lines), *report.notes)
+        )
+    show(report, files)
     for wanted, more in ((features, answer.features), (benchmarks, answer.measurements)):
         if wanted and files.json != "-":
             show(more(), AnswerFiles())

@@ -101,6 +101,13 @@ def notes(
     unlike = unlike_kinds({one.name: one.price for one in best.fleet.problem.clusters})
     if unlike is not None:
         lines.append(unlike)
+    cluster, needed = best.candidate.deployment.cluster, best.replicas
+    spare = cluster.num_accelerators - needed * best.candidate.num_accelerators
+    if cluster.num_accelerators < cluster.links[-1].domain_size and spare > 0:
+        lines.append(
+            f"of the {cluster.num_accelerators} {cluster.name} that there are, {spare} are not "
+            "needed: the objectives hold without them"
+        )
     if best.replicas > MAX_SIMULATED:
         lines.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
     if first is not None:
