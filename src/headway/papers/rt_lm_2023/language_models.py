@@ -99,8 +99,8 @@ LANGUAGE_MODELS = (
 def find_language_models(names: str) -> tuple[LanguageModel, ...]:
     """Return the models whose ``names`` are given, comma-separated, whatever their case."""
     by_name = {model.name.lower(): model for model in LANGUAGE_MODELS}
-    wanted = [name.strip().lower() for name in names.split(",")]
-    for name in wanted:
+    keys = [name.strip().lower() for name in names.split(",")]
+    for name in keys:
         if name not in by_name:
             raise UnknownNameError("language model", name, [m.name for m in LANGUAGE_MODELS])
-    return tuple(by_name[name] for name in wanted)
+    return tuple(by_name[name] for name in keys)

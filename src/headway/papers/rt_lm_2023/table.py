@@ -201,15 +201,15 @@ def _rows(
         for name, rows in predicted.items()
     }
 
-    def figures(way: Way, known: list[View]) -> Figures:
-        runs = zip(traces, known, strict=True)
+    def figures(way: Way, views_by_seed: list[View]) -> Figures:
+        runs = zip(traces, views_by_seed, strict=True)
         return Figures.of([way.serve(trace, view, engines) for trace, view in runs])
 
     blind = next(iter(views.values()))
     base = figures(FIFO, blind)
     for way in WAYS:
-        for name, known in views.items() if way.predicts else (("-", blind),):
-            own = figures(way, known)
+        for name, own_views in views.items() if way.predicts else (("-", blind),):
+            own = figures(way, own_views)
             yield CellRow(
                 model=cell.model,
                 platform=cell.platform,
