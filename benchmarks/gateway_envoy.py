@@ -4,7 +4,8 @@
 policy, predictor and record, at answers of 4 and of 1,000 tokens: the picker's cost must not grow
 with them. Then the same picker in full duplex, as a cluster's gateway dictates it, at 200 tokens.
 CPU is the processes' own, from the kernel's account, so that other work on the machine enters it
-only by its effect on caches and batches.
+only by its effect on caches and batches; less what each takes in that time without requests (health
+checks, sweeps), which has nothing to do with how many there are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 
@@ -38,6 +40,7 @@ from headway.load.run import Server, closed_loop, run
 
 PROMPT = "Explain why the sky is blue to a child who has asked three times already, number {}."
 STREAMS = 256
+IDLE_S = 4.0
 TOKENS_PER_S = 12_000  # of the known server, beside other work
 
 
@@ -94,13 +97,23 @@ def envoy_of(pid: int) -> int:
 
 
 def costs_ms(url: str, pids: list[int], *, streams: int, count: int, tokens: int) -> list[float]:
-    """CPU milliseconds per request of each process."""
+    """CPU milliseconds per request of each process, beyond what it takes doing nothing."""
+    idle, began_s = idle_ms_per_s(pids), monotonic()
     before = [cpu_s(pid) for pid in pids]
     outcome = run(lambda: closed_loop(Server(url), plan(count, tokens), streams))
     failed = [answer.problem for answer in outcome.answers if answer.problem]
     if failed:
         raise SystemExit(f"{len(failed)} requests failed: {failed[0]}")
-    return [1e3 * (cpu_s(pid) - then) / count for pid, then in zip(pids, before, strict=True)]
+    wall_s = monotonic() - began_s
+    rows = zip(pids, before, idle, strict=True)
+    return [(1e3 * (cpu_s(pid) - then) - wall_s * own) / count for pid, then, own in rows]
+
+
+def idle_ms_per_s(pids: list[int]) -> list[float]:
+    """CPU milliseconds that each process takes in a second without a request."""
+    before = [cpu_s(pid) for pid in pids]
+    sleep(IDLE_S)
+    return [1e3 * (cpu_s(pid) - then) / IDLE_S for pid, then in zip(pids, before, strict=True)]
 
 
 @contextmanager
@@ -148,18 +161,20 @@ def main() -> None:
     prefer_us()
     result: dict[str, float] = {}
 
-    for tokens in map(int, asked.tokens.split(",")):
-        count = asked.requests if tokens < 500 else STREAMS
-        with through_envoy(tokens, streams=STREAMS) as (url, pids, _):
-            warm = min(tokens, 32)
-            costs_ms(url, pids, streams=STREAMS, count=2 * STREAMS, tokens=warm)
-            rounds = [
-                costs_ms(url, pids, streams=STREAMS, count=count, tokens=tokens)
-                for _ in range(asked.rounds)
-            ]
-        picker, envoy = np.median(rounds, axis=0)
+    # In turn, through one and the same gateway: what else the machine does meets all alike.
+    lengths = [int(text) for text in asked.tokens.split(",")]
+    rounds: dict[int, list[list[float]]] = {tokens: [] for tokens in lengths}
+    with through_envoy(max(lengths), streams=STREAMS) as (url, pids, _):
+        costs_ms(url, pids, streams=STREAMS, count=2 * STREAMS, tokens=4)
+        for _ in range(asked.rounds):
+            for tokens in lengths:
+                count = asked.requests if tokens < 500 else STREAMS
+                cost = costs_ms(url, pids, streams=STREAMS, count=count, tokens=tokens)
+                rounds[tokens].append(cost)
+    for tokens, costs in rounds.items():
+        picker, envoy = np.median(costs, axis=0)
         result[f"picker_ms_{tokens}"], result[f"envoy_ms_{tokens}"] = float(picker), float(envoy)
-        each = ", ".join(f"{round_[0]:.3f}" for round_ in rounds)
+        each = ", ".join(f"{cost[0]:.3f}" for cost in costs)
         print(f"{tokens:>5} tokens, {STREAMS} streams: picker {picker:.3f} ms of CPU a request "
               f"(bar 0.8; rounds {each}), Envoy {envoy:.2f} ms")  # fmt: skip
 

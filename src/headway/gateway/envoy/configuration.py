@@ -83,7 +83,7 @@ def resources(kind: str, trees: Iterable[Tree]) -> Tree:
 def clusters(config: GatewayConfig, addresses: Mapping[str, str], own_port: int) -> list[Tree]:
     """Return the engines, whose ``addresses`` are ``ip:port`` by URL, and our own server."""
     connect = _seconds(config.timeouts.connect_s)
-    known = [endpoint for endpoint in config.endpoints if endpoint.url in addresses]
+    endpoints = [endpoint for endpoint in config.endpoints if endpoint.url in addresses]
     own: Tree = {
         "name": "headway",
         "type": "STATIC",
@@ -97,11 +97,11 @@ def clusters(config: GatewayConfig, addresses: Mapping[str, str], own_port: int)
         "connect_timeout": connect,
         "circuit_breakers": _unlimited(),
         "load_assignment": _assignment(
-            "engines", [_engine(endpoint, addresses[endpoint.url]) for endpoint in known]
+            "engines", [_engine(endpoint, addresses[endpoint.url]) for endpoint in endpoints]
         ),
         "load_balancing_policy": {"policies": [_as_told()]},
     }
-    if any(endpoint.tls for endpoint in known):
+    if any(endpoint.tls for endpoint in endpoints):
         engines["transport_socket_matches"] = _tls_where_wanted()
     return [own, engines]
 
@@ -188,6 +188,8 @@ def _asks(config: GatewayConfig) -> Tree:
 
 def _routes(config: GatewayConfig) -> list[Tree]:
     timeouts = config.timeouts
+
+    # What the gateway says, and which pages may read it.
     words = [
         {
             "header": {"key": word, "value": f"%DYNAMIC_METADATA({OWN}:{word})%"},
@@ -200,6 +202,8 @@ def _routes(config: GatewayConfig) -> list[Tree]:
         "allow_origin_string_match": [{"exact": origin} for origin in config.web.origins],
         "expose_headers": TOLD.decode(),
     }
+
+    # Requests for text go where they are told; those named after it are tried in turn.
     to_engines: Tree = {
         "cluster": "engines",
         "timeout": "0s",
@@ -212,7 +216,7 @@ def _routes(config: GatewayConfig) -> list[Tree]:
             "host_selection_retry_max_attempts": 3,
         },
     }
-    asked = [
+    for_engines = [
         {
             "match": {
                 "path": path,
@@ -225,6 +229,8 @@ def _routes(config: GatewayConfig) -> list[Tree]:
         }
         for path in PATHS
     ]
+
+    # Everything else is our own server's.
     ours = {
         "match": {"prefix": "/"},
         "route": {"cluster": "headway", "timeout": "0s"},
@@ -232,7 +238,7 @@ def _routes(config: GatewayConfig) -> list[Tree]:
             "ext_proc": {"@type": f"{_HTTP}.ext_proc.v3.ExtProcPerRoute", "disabled": True}
         },
     }
-    return [*asked, ours]
+    return [*for_engines, ours]
 
 
 def _access_log() -> Tree:

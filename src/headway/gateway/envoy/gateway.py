@@ -20,6 +20,7 @@ from headway.gateway.envoy.health import Health
 from headway.gateway.envoy.leader import Leadership
 from headway.gateway.envoy.plane import EnvoyPlane
 from headway.gateway.envoy.process import EnvoyProcess, run_folder
+from headway.gateway.envoy.request import serve_requests
 from headway.gateway.server.gateway import Gateway
 from headway.predict.predictor import LengthPredictor
 from headway.record.store import Store, is_postgres
@@ -43,6 +44,7 @@ class EnvoyGateway(Gateway):
         """Make a gateway; it serves after `start`."""
         super().__init__(config, predictor, store, **settings)
         self.plane = EnvoyPlane(self.scheduler)
+        serve_requests(self.plane)
         self.envoy: EnvoyProcess
         self._own_port = 0
         self._rpc: asyncio.Server | None = None
@@ -136,6 +138,7 @@ class PickerGateway(Gateway):
         super().__init__(config, predictor, store, **settings)
         self.plane = EnvoyPlane(self.scheduler, logs=False, names_engine_in_header=True)
         self.health = Health(self._is_ready)
+        serve_requests(self.plane)
         self.plane.serve(self.health.services)
         self.rpc_port = rpc_address[1]
         self._rpc_host = rpc_address[0]

@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 (RFC 9113), the server's side: calls in, messages both ways.
 
 grpcio's own server spends more on one message than the scheduler spends on the whole request
-(docs/decisions/0020), so the bytes are read here, as those of HTTP/1 are in `headway.http`. Calls
+(docs/decisions/0024), so the bytes are read here, as those of HTTP/1 are in `headway.http`. Calls
 meet their service as objects: `Service(stream)` returns a `Call`, which is told what comes.
 """
 

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from time import monotonic
+from typing import Protocol
 
 from headway.gateway.envoy import messages
 from headway.gateway.envoy.answer_shape import AnswerShape, Looks
 from headway.gateway.envoy.http2 import RpcConnection, Service, Stream
-from headway.gateway.envoy.request import EnvoyRequest
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.scheduler import Scheduler
 
@@ -22,6 +22,29 @@ LOG_PATIENCE_S = 10.0  # for the line of a request that has ended
 SPARES = 2  # engines that Envoy may go on to by itself
 
 Subset = frozenset[str] | None
+
+
+class OpenRequest(Protocol):
+    """A request that has not ended.
+
+    Attributes:
+        closed_s: when Envoy ended its call; 0 before.
+
+    """
+
+    closed_s: float
+
+    def logged(self, passage: messages.Passage) -> None:
+        """The access log tells what came of it."""
+        ...
+
+    def lose(self) -> None:
+        """Its line in the access log never came."""
+        ...
+
+    def shut(self) -> None:
+        """The gateway stops."""
+        ...
 
 
 class EnvoyPlane:
@@ -44,7 +67,7 @@ class EnvoyPlane:
         self.scheduler = scheduler
         self._logs = logs
         self.names_engine_in_header = names_engine_in_header
-        self.open: dict[str, EnvoyRequest] = {}
+        self.open: dict[str, OpenRequest] = {}
         self.looks = Looks()
         self.num_logs = 0
         self.connections: set[RpcConnection] = set()
@@ -53,12 +76,11 @@ class EnvoyPlane:
         self._addresses: dict[str, str] = {}
         self._urls: dict[str, str] = {}
         self._services: dict[bytes, Service] = {
-            messages.PROCESS: lambda stream: EnvoyRequest(self, stream),
-            messages.ACCESS_LOGS: lambda stream: _AccessLog(self, stream),
+            messages.ACCESS_LOGS: lambda stream: _AccessLog(self, stream)
         }
 
     def serve(self, services: Mapping[bytes, Service]) -> None:
-        """Serve ``services``, by path, beside its own."""
+        """Serve ``services``, by path, beside the access log."""
         self._services.update(services)
 
     def connection(self) -> RpcConnection:

@@ -11,7 +11,6 @@ looked into, or where a cluster's gateway streams everything both ways.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from headway.errors import InputError
 from headway.gateway.config import Tenant
@@ -19,6 +18,7 @@ from headway.gateway.envoy import messages
 from headway.gateway.envoy.answer_shape import MAX_LOOK_ARRIVALS, AnswerShape
 from headway.gateway.envoy.http2 import UNIMPLEMENTED, Stream
 from headway.gateway.envoy.messages import FULL_DUPLEX, ID, Changes, Message, Names, Passage
+from headway.gateway.envoy.plane import EnvoyPlane
 from headway.gateway.intake import read_queued
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
@@ -30,9 +30,6 @@ from headway.http.message import HttpRequest
 from headway.http.meter import TokenMeter
 from headway.http.openai import PATHS, with_model, with_priority
 from headway.workload.record import DONE, FAILED, REJECTED
-
-if TYPE_CHECKING:
-    from headway.gateway.envoy.plane import EnvoyPlane
 
 HEADERS, BODY, WAITING, SENT, CLOSED, ENDED = range(6)
 NO_KEY = Refusal(401, "this gateway needs an API key: Authorization: Bearer KEY", "invalid_api_key")
@@ -229,19 +226,19 @@ class EnvoyRequest:
 
     def _send(self, addresses: str, engine: EngineState) -> None:
         changes = self._changes(addresses, engine)
-        said = messages.destination(addresses)
+        metadata = messages.destination(addresses)
         if self.queued is not None:
-            said += messages.own_words(self._own_words())
+            metadata += messages.own_words(self._own_words())
 
         body = b"".join(self._body)
         if not self._duplex:
             answer = changes.to_request_body() if self._body else changes.to_request_headers()
-            self._stream.send(answer + said)
+            self._stream.send(answer + metadata)
         else:
             if changes.body is not None:
                 body = changes.body
                 changes = Changes(changes.set_headers, (*changes.remove_headers, "content-length"))
-            self._stream.send(changes.to_request_headers() + said)
+            self._stream.send(changes.to_request_headers() + metadata)
             if self._body:
                 for piece in messages.pieces("request_body", body, ends=not self._trailers):
                     self._stream.send(piece)
@@ -544,3 +541,8 @@ class EnvoyRequest:
         self._body.clear()
         self._plane.open.pop(queued.request.id, None)
         self._plane.scheduler.end(queued, outcome)
+
+
+def serve_requests(plane: EnvoyPlane) -> None:
+    """Let ``plane`` take what Envoy asks about."""
+    plane.serve({messages.PROCESS: lambda stream: EnvoyRequest(plane, stream)})
