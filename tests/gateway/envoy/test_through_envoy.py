@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -258,7 +259,12 @@ def test_envoy_goes_on_without_its_picker_and_the_next_one_takes_over(
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
 
-    request.addfinalizer(lambda: _ask(run_folder(port) / "admin", "POST", "/quitquitquit"))
+    def clear_up() -> None:
+        folder = run_folder(port)
+        _ask(folder / "admin", "POST", "/quitquitquit")
+        shutil.rmtree(folder)
+
+    request.addfinalizer(clear_up)
     with served(engine, port) as process:
         assert "x-headway-id" in post(port, STREAM)[1]
         process.kill()
