@@ -71,8 +71,8 @@ from headway.sim.laws import check as check_laws
 from headway.sim.outcome import simulate_trace
 from headway.sim.predictions import Skill, quantiles, shuffled, view_of
 from headway.sim.site import Pool, Site, share_of_work
-from headway.sim.study import tune
 from headway.sim.times import tabulate
+from headway.sim.tune import tune
 from headway.sim.world import Floats
 from headway.steptime.fitted import FittedStepTime, fit_step_log
 from headway.workload.aggregate import Latency

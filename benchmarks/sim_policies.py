@@ -37,7 +37,8 @@ from headway.sim.predictions import Skill
 from headway.sim.scenario import EngineFeatures, PoolSpec
 from headway.sim.site import Site, share_of_work
 from headway.sim.source import Workload
-from headway.sim.study import saturation_rps, tune
+from headway.sim.study import saturation_rps
+from headway.sim.tune import tune
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.aggregate import Difference, paired
 from headway.workload.profile import profile_names
@@ -106,7 +107,8 @@ def main() -> None:
                      for s in range(given.seeds)]
                 )
             )  # fmt: skip
-            ours = tune(Experiment(training, site, service, Skill(0.4))).policy
+            tuned = tune(Experiment(training, site, service, Skill(0.4)))
+            ours = tuned.policy
             oracle = replace(experiment, predictions=Skill(1.0))
             contenders: list[tuple[str, Experiment, OrderPolicy, bool]] = [
                 ("headway", experiment, ours, False),
@@ -130,7 +132,7 @@ def main() -> None:
             print(
                 f"\n{key}: {rate:.2f} requests/s, fcfs mean {base[0].mean():.2f} s of which wait "
                 f"{wait / base[0].mean():.0%}, P99 {base[1].mean():.1f} s; "
-                f"{ours.setting}"
+                f"{tuned.setting}"
             )
             rows: dict[str, dict[str, float]] = {}
             for label, where, policy, control in contenders:

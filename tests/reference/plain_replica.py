@@ -29,6 +29,10 @@ class Job:
     work: int = 0
     burden: float = 0.0  # the largest is given up first
     tpot: int = FOREVER
+    keys: tuple[float, ...] = ()  # by the tokens that are out: 0, 32, 64, 128, ...
+    predicted: int = 0
+    kept: int = 0  # blocks that are left of its cache while it waits
+    swapped: bool = False  # whether its cache is on the host
     hashes: tuple[int, ...] = ()
     tokens: list[int] = field(default_factory=list)  # when each came out
     cache: int = 0  # tokens that have blocks, those of the planned step included
@@ -36,9 +40,24 @@ class Job:
     carried: int = 0
     decodes: bool = False
     preemptions: int = 0
+    begun: int = 0  # tokens that were out when it was admitted last
 
     def __post_init__(self) -> None:
         self.todo = self.prompt
+
+    @property
+    def rank(self) -> float:
+        """Its key by now."""
+        if not self.keys:
+            return self.key
+        return self.keys[min((len(self.tokens) // 32).bit_length(), len(self.keys) - 1)]
+
+    @property
+    def pace_due(self) -> int:
+        """When its objective would have the next token."""
+        if self.tpot == FOREVER or not self.tokens:
+            return FOREVER
+        return self.tokens[0] + self.tpot * len(self.tokens)
 
 
 @dataclass(slots=True)
@@ -51,6 +70,12 @@ class Replica:
     by_due: bool = False
     late_every: int = 0
     starts: int = 0
+    quantum: int = 0  # 0: nobody makes way for anybody
+    token_work: int = 0
+    swap_ps: int | None = None
+    swap: int = 0  # nanoseconds before the next step
+    step: int = 0
+    step_time: int = 0
     hash_tokens: int = 0
     hands_over: bool = False  # requests leave after their first token
     up: bool = True
@@ -62,7 +87,7 @@ class Replica:
     waiting: list[Job] = field(default_factory=list)
     running: list[Job] = field(default_factory=list)  # in the order of admission
     ended: list[Job] = field(default_factory=list)
-    unheld: list[int] = field(default_factory=list)  # cached hashes, least recently used first
+    unheld: list[int | Job] = field(default_factory=list)  # cached hashes, or what is kept of a job
 
     def blocks(self, tokens: int) -> int:
         """Blocks that ``tokens`` take."""
@@ -96,13 +121,25 @@ class Replica:
         used = sum(self.blocks(job.cache) for job in self.running)
         return self.engine.num_kv_blocks - used + shared
 
+    @property
+    def hash_blocks(self) -> int:
+        """Blocks of a hashed block."""
+        return self.hash_tokens // self.engine.kv_block_tokens
+
     def evict(self) -> None:
         """Forget cached blocks whose memory is needed, the least recently used first."""
         held = self.held()
-        self.unheld = [h for h in self.unheld if h not in held]
-        size = self.hash_tokens // self.engine.kv_block_tokens
-        while len(self.unheld) * size > self.free():
-            self.unheld.pop(0)
+        self.unheld = [h for h in self.unheld if isinstance(h, Job) or h not in held]
+
+        def size(entry: int | Job) -> int:
+            return entry.kept if isinstance(entry, Job) else self.hash_blocks
+
+        while sum(map(size, self.unheld)) > self.free():
+            oldest = self.unheld[0]
+            if isinstance(oldest, Job):
+                oldest.kept -= 1
+            if not isinstance(oldest, Job) or oldest.kept == 0:
+                self.unheld.pop(0)
 
     def leave(self, job: Job) -> None:
         """``job`` gives back its blocks; those that nobody else uses stay cached, prefix last."""
@@ -115,17 +152,61 @@ class Replica:
         self.waiting.append(job)
         self.clock = now if self.clock == FOREVER else self.clock
 
-    def preempt(self, finishing: Sequence[Job]) -> Job:
-        """Let the latest admission, or the largest key, wait again."""
-        candidates = [j for j in self.running if j not in self.ended and j not in finishing]
-        worst = max(candidates, key=lambda j: (j.key, j.number)) if self.by_key else candidates[-1]
+    def rest_due(self, job: Job) -> int:
+        """When the rest of ``job`` would be due if it paused now."""
+        left = max(job.predicted - len(job.tokens), 0) * self.token_work
+        return job.pace_due if job.pace_due == FOREVER else job.pace_due + left
+
+    def worst(self, finishing: Sequence[Job], quantum: int = 0) -> Job | None:
+        """Who makes way first: the latest admission, or the largest key."""
+        candidates = [
+            j
+            for j in self.running
+            if j not in self.ended and j not in finishing
+            if quantum == 0 or (j.decodes and len(j.tokens) - j.begun >= quantum)
+        ]
+        if not candidates:
+            return None
+        if self.by_due:
+            return max(candidates, key=lambda j: (self.rest_due(j), j.number))
+        if self.by_key:
+            return max(candidates, key=lambda j: (j.rank, j.number))
+        return candidates[-1]
+
+    def preempt(self, finishing: Sequence[Job], worst: Job | None = None) -> Job:
+        """Let ``worst`` wait again; its cache is kept, swapped or lost."""
+        worst = worst or self.worst(finishing)
+        assert worst is not None
+        cached = worst.cache
+        if self.engine.prefix_cache and self.swap_ps is None:
+            worst.kept = cached // self.engine.kv_block_tokens
+            worst.kept -= len(self.hashed(worst, cached)) * self.hash_blocks
+            self.unheld += [worst] if worst.kept else []
         self.leave(worst)
         restart(worst)
+        if self.swap_ps is not None:
+            self.swap += cached * self.swap_ps // 1000
+            worst.carried, worst.swapped = cached, True
+            worst.todo -= bool(worst.tokens) and cached == worst.todo - 1
         if worst.tokens:  # it is due when its objective would have the next token
-            paced = worst.tpot < FOREVER
-            worst.due = worst.tokens[0] + worst.tpot * len(worst.tokens) if paced else FOREVER
+            worst.due = worst.pace_due
+            worst.work = max(worst.predicted - len(worst.tokens), 0) * self.token_work
         self.waiting.insert(0, worst)
         return worst
+
+    def makes_way(self, job: Job, finishing: Sequence[Job], now: int) -> Job | None:
+        """Who makes way for ``job``, if anybody does."""
+        if not self.quantum or self.step % self.quantum:
+            return None
+        if not self.by_due:
+            worst = self.worst(finishing, self.quantum)
+            return worst if worst is not None and job.rank < worst.rank else None
+        soon = now + self.quantum * self.step_time
+        worst = self.worst(finishing, self.quantum)
+        if job.due > soon or job.due == FOREVER or worst is None:
+            return None
+        ahead = soon < worst.pace_due < FOREVER
+        return worst if ahead and self.rest_due(worst) > job.due + job.work else None
 
     def apply(self) -> None:
         """Let the planned step happen."""
@@ -134,6 +215,7 @@ class Replica:
             job.decodes = True
             if len(job.tokens) == job.output or self.hands_over:
                 self.ended.append(job)
+        self.step += self.steps
         self.planned, self.steps = [], False
 
     def settle(self, now: int) -> list[Job]:
@@ -160,6 +242,8 @@ class Replica:
             chunk = min(job.todo - job.cache, budget)
             more = self.blocks(job.cache + chunk) - self.blocks(job.cache)
             while chunk > 0 and more > self.free():
+                for other in decodes:
+                    other.cache -= other is self.worst(finishing)  # whose token is not computed
                 lost, stopped = self.preempt(finishing), True
                 decodes = [j for j in decodes if j is not lost]
                 if lost is job:
@@ -174,7 +258,13 @@ class Replica:
         while self.waiting and budget > 0 and not stopped:
             job = self.next(now)
             if len(self.running) == self.engine.max_num_seqs:
-                break
+                if (way := self.makes_way(job, finishing, now)) is None:
+                    break
+                budget += way.decodes
+                way.cache -= way.decodes
+                decodes = [j for j in decodes if j is not way]
+                self.preempt(finishing, way)
+                continue
             done = job.carried or self.matched(job)
             chunk = min(job.todo - done, budget)
             if not self.engine.chunked_prefill:
@@ -185,11 +275,21 @@ class Replica:
             fits = whole if self.engine.reserve_full_prompt else done + chunk + (chunk == 0)
             held = self.held()
             found = self.hashed(job, done) if not job.carried else ()
-            size = self.hash_tokens // self.engine.kv_block_tokens
-            others = sum(h in held for h in found) * size
+            others = sum(h in held for h in found) * self.hash_blocks
             if self.blocks(fits) - others > self.free():
-                break
+                if (way := self.makes_way(job, finishing, now)) is None:
+                    break
+                budget += way.decodes
+                way.cache -= way.decodes
+                decodes = [j for j in decodes if j is not way]
+                self.preempt(finishing, way)
+                continue
             self.waiting.remove(job)
+            self.unheld = [h for h in self.unheld if h is not job]
+            job.begun, job.kept = len(job.tokens), 0
+            if job.swapped:
+                assert self.swap_ps is not None
+                self.swap += job.carried * self.swap_ps // 1000
             self.starts += 1
             self.running.append(job)
             if chunk == 0:
@@ -208,7 +308,7 @@ class Replica:
         """Who of those that wait goes first."""
         if not self.by_key and not self.by_due:
             return self.waiting[0]
-        others = sorted(self.waiting, key=lambda j: (j.key, j.number))
+        others = sorted(self.waiting, key=lambda j: (j.rank, j.number))
         if not self.by_due:
             return others[0]
         while (given_up := self.too_late(now)) is not None:
@@ -239,7 +339,10 @@ class Replica:
             if h not in held and h not in self.unheld:
                 break
             count += self.hash_tokens
-        return count
+        if count < len(self.hashed(job, job.todo)) * self.hash_tokens:
+            return count
+        size = self.engine.kv_block_tokens
+        return count + size * min(job.kept, (job.todo - 1) // size - count // size)
 
     def launch(
         self, now: int, decodes: list[Job], finishing: list[Job], chunks: list[tuple[int, int]]
@@ -253,6 +356,8 @@ class Replica:
         new = sum(chunk for chunk, _ in chunks)
         pairs = sum(chunk * done + chunk * (chunk + 1) // 2 for chunk, done in chunks)
         took = self.step_ns(len(decodes), sum(j.cache - 1 for j in decodes), new, pairs)
+        took, self.swap = took + self.swap, 0
+        self.step_time = took
         # Of those that end in one step, decodes give back their blocks first, in order of number.
         self.planned, self.steps = [*sorted(decodes, key=lambda j: j.number), *finishing], True
         self.start, self.end = start, start + took
@@ -277,12 +382,14 @@ class Replica:
             restart(job)
         for job in self.waiting:
             job.carried, job.todo = 0, job.prompt + len(job.tokens)
+            job.kept, job.swapped = 0, False
+        self.swap = 0
         self.running, self.waiting, self.unheld = [], [], []
         return elsewhere, lost
 
 
 def restart(job: Job) -> None:
     """``job`` lost its cache: prompt and answer so far must be prefilled again."""
-    job.cache, job.carried, job.decodes = 0, 0, False
+    job.cache, job.carried, job.decodes, job.swapped = 0, 0, False, False
     job.todo = job.prompt + len(job.tokens)
     job.preemptions += 1

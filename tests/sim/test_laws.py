@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool
 
 from headway.predict.prediction import LEVELS
-from headway.schedule.deadline import EarliestDeadline, Moore
+from headway.schedule.deadline import EarliestDeadline, Moore, Slack
 from headway.schedule.order import (
     Fcfs,
     HighestResponseRatio,
@@ -27,6 +27,7 @@ from headway.schedule.route import (
     RoundRobin,
     TwoChoices,
 )
+from headway.schedule.uncertain import Gittins
 from headway.schedule.view import View
 from headway.sim.engine import Engine
 from headway.sim.laws import laws
@@ -42,6 +43,8 @@ POLICIES: list[OrderPolicy] = [
     EarliestDeadline(),
     Moore(),
     Moore(late_share=0.25, sheds=True),
+    Slack(quantum_tokens=4),
+    Gittins(quantum_tokens=4),
 ]
 MODEL = LinearStepTime()
 
@@ -82,6 +85,7 @@ def hold(outcome: Outcome) -> None:
     rate=st.floats(1, 200),
     split=st.booleans(),
     breaks=st.booleans(),
+    swap_token_s=st.sampled_from([None, 2e-6]),
 )
 def test_laws_hold_whatever_is_on(
     seed: int,
@@ -96,9 +100,20 @@ def test_laws_hold_whatever_is_on(
     rate: float,
     split: bool,
     breaks: bool,
+    swap_token_s: float | None,
 ) -> None:
     trace = poisson(120, rate, seed, prompt=120, output=40, hashes=6)
-    engine = Engine(12, 128, blocks, 16, chunked, reserve, asynchronous, prefix_cache)
+    engine = Engine(
+        12,
+        128,
+        blocks,
+        16,
+        chunked,
+        reserve,
+        asynchronous,
+        prefix_cache,
+        None if split else swap_token_s,
+    )
     pools = (pool(engine, MODEL, replicas), pool(engine, MODEL, 1))[: 2 if split else 1]
     outages = (Outage(0, 0.3, 0.9), Outage(replicas - 1, 1.5, 1.6)) if breaks else ()
     cluster = Site(pools, placement, Disaggregation(1e-3, 1e-6) if split else None, outages)

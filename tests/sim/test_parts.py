@@ -23,7 +23,7 @@ from headway.sim.outcome import Outcome, simulate_trace
 from headway.sim.predictions import Skill, kendall_tau, quantiles, shuffled, view_of
 from headway.sim.site import Disaggregation, Outage, Site, alone_ns, share_of_work
 from headway.sim.static_batch import BatchTime, Second, serve_batches
-from headway.sim.study import tune
+from headway.sim.tune import tune
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 from headway.workload.step import Step

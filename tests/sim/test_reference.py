@@ -72,6 +72,7 @@ class ByDue(ByNumber):
     """Due dates that a test makes up, beside the keys: 4 ms apart, work of 3 ms."""
 
     late_share: float = 0.0
+    name: str = "due"
 
     def keys(self, view: View) -> Keys:
         numbers = np.array(self.given, dtype=np.float64)
@@ -81,6 +82,19 @@ class ByDue(ByNumber):
         work_s = np.rint(1e6 * (1 + view.prompt_tokens % 4)) / 1e9
         dues = Dues(due_s, work_s, 1.0 + numbers % 2, self.late_share)
         return Keys(-view.prompt_tokens, None, dues)
+
+
+@dataclass(frozen=True)
+class ByAge(ByNumber):
+    """Keys that grow and fall with the tokens that are out; whoever has the largest makes way."""
+
+    name: str = "aging"
+    preempts: bool = True
+    quantum_tokens: int = 2
+
+    def keys(self, view: View) -> Keys:
+        ages = view.produced_tokens // 32
+        return Keys((np.array(self.given, dtype=np.float64) * 7 + ages * 5) % 11)
 
 
 request = st.tuples(st.integers(0, 40), st.integers(1, 30), st.integers(1, 25), st.integers(0, 5))
@@ -97,6 +111,7 @@ def held_to_the_reference(
     placement: Placement | None = None,
     outages: tuple[tuple[int, int, int], ...] = (),
     late_share: float | None = None,
+    quantum: int = 0,
 ) -> None:
     """Serve ``requests`` both ways and compare every event."""
     gaps, prompts, outputs, keys = map(list, zip(*requests, strict=True))
@@ -128,7 +143,11 @@ def held_to_the_reference(
     view = blind(trace)
     policy: OrderPolicy = ByNumber(tuple(keys)) if by_key else Fcfs()
     if late_share is not None:
-        policy = ByDue(tuple(keys), late_share=late_share)
+        policy = ByDue(
+            tuple(keys), preempts=quantum > 0, quantum_tokens=max(quantum, 1), late_share=late_share
+        )
+    elif quantum:
+        policy = ByAge(tuple(keys), quantum_tokens=quantum)
     got = simulate_trace(trace, cluster, policy, view)
     check(got)
     jobs = [
@@ -138,6 +157,13 @@ def held_to_the_reference(
         )
         if -(-(p + o - 1) // engine.kv_block_tokens) <= engine.num_kv_blocks
     ]
+    for job in jobs if isinstance(policy, ByAge) else ():
+        job.keys = tuple(
+            float(policy.keys(view.after(np.full(len(trace), float(age)))).key[job.number])
+            for age in (0, *(32 << k for k in range(11)))
+        )
+    for job in jobs:
+        job.predicted = 1
     if late_share is not None:
         given = policy.keys(view)
         assert given.dues is not None
@@ -168,9 +194,12 @@ def held_to_the_reference(
             Replica(
                 engine,
                 step_ns,
-                by_key,
+                by_key or isinstance(policy, ByAge),
                 by_due=late_share is not None,
                 late_every=math.ceil(1 / late_share) if late_share else 0,
+                quantum=quantum,
+                token_work=round(view.service.output_token_s * 1e9),
+                swap_ps=None if engine.swap_token_s is None else round(engine.swap_token_s * 1e12),
                 hash_tokens=hash_tokens,
                 hands_over=split and k < replicas,
             )
@@ -232,6 +261,50 @@ def test_due_dates_are_those_of_the_reference(
 ) -> None:
     engine = replace(engine, asynchronous=asynchronous)
     held_to_the_reference(requests, engine, late_share=late_share)
+
+
+long_request = st.tuples(
+    st.integers(0, 40), st.integers(1, 30), st.integers(1, 80), st.integers(0, 5)
+)
+
+
+@pytest.mark.parametrize("late_share", [None, 0.2])
+@pytest.mark.parametrize("asynchronous", [False, True])
+@settings(max_examples=300, deadline=None)
+@given(
+    requests=st.lists(long_request, min_size=1, max_size=25),
+    engine=st.sampled_from(ENGINES),
+    blocks=st.integers(28, 60),
+    quantum=st.sampled_from([2, 3, 8]),
+    prefixes=st.booleans(),
+    cached=st.booleans(),
+    swaps=st.booleans(),
+)
+def test_whoever_makes_way_is_that_of_the_reference(
+    engine: Engine,
+    asynchronous: bool,
+    late_share: float | None,
+    requests: Requests,
+    blocks: int,
+    quantum: int,
+    prefixes: bool,
+    cached: bool,
+    swaps: bool,
+) -> None:
+    engine = replace(
+        engine,
+        num_kv_blocks=blocks,
+        asynchronous=asynchronous,
+        prefix_cache=prefixes or cached,
+        swap_token_s=2e-6 if swaps else None,
+    )
+    held_to_the_reference(
+        requests,
+        engine,
+        hash_tokens=engine.kv_block_tokens if prefixes else 0,
+        late_share=late_share,
+        quantum=quantum,
+    )
 
 
 def test_requests_that_end_in_one_step_leave_their_prefixes_in_order_of_number() -> None:

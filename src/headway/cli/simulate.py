@@ -30,6 +30,7 @@ from headway.sim.scenario_file import read_scenario
 from headway.sim.simulate import simulate_scenario
 from headway.sim.site import PLACEMENTS, Disaggregation, find_placement
 from headway.sim.source import Workload
+from headway.sim.tune import GOALS
 from headway.steptime.calibration import read_calibration
 from headway.steptime.deployment_name import parse_deployment, split_names
 from headway.workload.objective import parse_slo
@@ -38,7 +39,7 @@ from headway.workload.profile import profile_names
 # What a scenario file says itself; the other options say how to run it and what to show.
 IN_A_SCENARIO = (
     "on", "precision", "engine", "operators", "calibration", "price", "policy", "predictor",
-    "seeds", "rate", "load", "num_requests", "slo", "replicas", "disaggregate", "route",
+    "seeds", "rate", "load", "num_requests", "slo", "goal", "replicas", "disaggregate", "route",
     "max_num_seqs", "max_num_batched_tokens", "kv_blocks", "prefix_cache", "async_scheduling",
 )  # fmt: skip
 
@@ -75,6 +76,11 @@ IN_A_SCENARIO = (
 @click.option("--load", type=NUMBER, help="Rate as a fraction of saturation, instead of --rate.")
 @click.option("--num-requests", type=COUNT, help="Of a profile or a trace.")
 @slo_option
+@click.option(
+    "--goal",
+    type=click.Choice(GOALS),
+    help="What headway is chosen for; default: attainment with --slo, else the mean.",
+)
 @click.option(
     "--disaggregate",
     is_flag=True,
@@ -123,6 +129,7 @@ def simulate(
     load: float | None,
     num_requests: int | None,
     slo: str | None,
+    goal: str | None,
     disaggregate: bool,
     route: str,
     max_num_seqs: int | None,
@@ -176,6 +183,7 @@ def simulate(
             predictions=parse_predictions(predictor),
             placement=find_placement(route),
             slo=parse_slo(slo),
+            goal=goal,
             features=EngineFeatures(asynchronous=async_scheduling, prefix_cache=prefix_cache),
             disaggregation=Disaggregation() if disaggregate else None,
         )

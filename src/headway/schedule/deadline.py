@@ -53,24 +53,21 @@ class Moore(Policy):
     Attributes:
         rest: order of those that cannot be in time, and of those without objectives.
         late_share: of the starts that they get in any case, so that nobody starves.
-        output_share: how much of the predicted answer counts as work; the prompt always does.
         sheds: whether those that cannot be in time are refused.
 
     """
 
     rest: OrderPolicy = SHORTEST_FIRST
     late_share: float = 0.0
-    output_share: float = 1.0
     sheds: bool = False
     name: str = "moore"
 
     def keys(self, view: View) -> Keys:
         """Return the keys of ``rest``, with due dates."""
         rest = self.rest.keys(view)
-        work_s = view.service.of(view.prompt_tokens, self.output_share * view.mean_tokens)
         dues = Dues(
             due_s=view.start_by_s,
-            work_s=work_s,
+            work_s=view.service_s,
             value=view.value,
             late_share=self.late_share,
             sheds=self.sheds,

@@ -122,7 +122,10 @@ class Gittins(Policy):
     def keys(self, view: View) -> Keys:
         """Return the index; of a request that has begun, the index of what remains of it."""
         remaining_tokens = np.maximum(view.quantiles - view.produced_tokens[:, None], 0.0)
-        service_s = _service_quantiles(view, remaining_tokens)
+        service_s = view.service.output_token_s * remaining_tokens
+        not_begun_s = view.service.fixed_s + view.service.prompt_token_s * view.prompt_tokens
+        service_s += np.where(view.produced_tokens == 0, not_begun_s, 0.0)[:, None]
+        service_s = np.maximum(service_s, 1e-12)
 
         below = np.cumsum(_PROBABILITY)
         expected_s = np.cumsum(_PROBABILITY * service_s, axis=1) + (1 - below) * service_s

@@ -132,6 +132,16 @@ class View:
         """Return the view of ``rows``."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
 
+    def arriving(self, arrival_s: Floats) -> View:
+        """Return the same requests at other times, (requests,); deadlines move with arrivals."""
+        moved_s = arrival_s - self.arrival_s
+        return replace(
+            self,
+            arrival_s=arrival_s,
+            deadline_s=self.deadline_s + moved_s,
+            first_deadline_s=self.first_deadline_s + moved_s,
+        )
+
     def after(self, produced_tokens: Floats) -> View:
         """Return what is known of the same requests once they produced so much and go on.
 

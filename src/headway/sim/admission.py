@@ -7,14 +7,18 @@ from headway.sim.memory import (
     blocks_of,
     cached_prefix,
     evict,
+    forget_kept,
     hashed_blocks,
     hold,
+    kept_blocks,
     unused_blocks,
 )
 from headway.sim.preemption import place_to_preempt, preempt, take_back_block
 from headway.sim.queue import remove
 from headway.sim.steps import start_decoding
 from headway.sim.world import NEVER, NONE, PREFILLED, ReplicaState, World
+
+NO_BLOCKS, NO_TOKENS = -1, -2  # why a request does not start
 
 
 @compiled
@@ -34,7 +38,7 @@ def continue_prefill(
     need = blocks_of(w.rules, start + chunk) - blocks_of(w.rules, start)
     preempted = False
     while need > replica.free_blocks:
-        place = place_to_preempt(w, replica)
+        place = place_to_preempt(w, replica, 0)
         j = w.stack[replica.number, place]
         preempted = True
         take_back_block(w, replica, j)
@@ -49,7 +53,7 @@ def continue_prefill(
 
 @compiled
 def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tuple[int, int]:
-    """Start request ``i`` if it fits; return its tokens of this step, or -1, and scored pairs."""
+    """Start request ``i`` if it fits; return its tokens of this step, or why not, and pairs."""
     rules, request = w.rules, w.requests[i]
 
     # What is in the cache already: carried from the prefill pool, or a prefix that others left.
@@ -58,12 +62,18 @@ def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tup
         hits = cached_prefix(w, replica, i)
         start = hits * rules.hash_tokens
         reused = unused_blocks(w, replica, i, hits) * rules.hash_blocks
+    if rules.keeps_cache and request.carried_tokens == 0:
+        own = kept_blocks(w, i, hits)
+        start += own << rules.block_shift
+        reused += own
+    if request.carried_tokens > 0:  # it brings its cache, for which there must be room as well
+        reused = blocks_of(rules, start)
 
     # How much of the rest is prefilled in this step.
     chunk = min(todo - start, budget)
     if not rules.chunked_prefill:
         if chunk < todo - start and replica.num_finishing > 0:
-            return -1, 0
+            return NO_TOKENS, 0
         chunk = todo - start
 
     # Whether there is memory for it.
@@ -74,9 +84,13 @@ def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tup
         need = blocks_of(rules, start + chunk) - blocks_of(rules, start) + reused
         need_whole = blocks_of(rules, todo) - blocks_of(rules, start) + reused
     if (need_whole if rules.reserve_full_prompt else need) > replica.free_blocks:
-        return -1, 0
+        return NO_BLOCKS, 0
 
     remove(w, replica, i)
+    if rules.keeps_cache:
+        forget_kept(w, replica, i)
+    if rules.swap_token_ps != NONE and request.num_preemptions > 0:
+        replica.swap_ns += request.carried_tokens * rules.swap_token_ps // 1000
     replica.num_running += 1
     replica.free_blocks -= need
     _push_to_stack(w, replica, i)
@@ -89,12 +103,16 @@ def admit(w: World, replica: ReplicaState, i: int, budget: int, now: int) -> tup
         replica.prompt_tokens -= start
     if hits > 0:
         hold(w, replica, i, 0, hits)
+    if rules.prefix_cache and chunk > 0 and request.carried_tokens > 0:
+        count = hashed_blocks(rules, request, start)
+        replica.free_blocks += hold(w, replica, i, 0, count)
     request.computed_tokens = start
 
     if chunk == 0:
         if rules.prefix_cache:
             count = hashed_blocks(rules, request, todo)
             replica.free_blocks += hold(w, replica, i, 0, count)
+        if rules.keeps_cache:
             evict(w, replica)
         start_decoding(w, replica, i)
         w.joined[replica.number, replica.num_joined] = i
@@ -112,6 +130,7 @@ def _extend_prefill(w: World, replica: ReplicaState, i: int, tokens: int) -> Non
         start = hashed_blocks(w.rules, request, request.computed_tokens)
         stop = hashed_blocks(w.rules, request, tokens)
         replica.free_blocks += hold(w, replica, i, start, stop)
+    if w.rules.keeps_cache:
         evict(w, replica)
 
     replica.prefill_tokens += tokens - request.computed_tokens

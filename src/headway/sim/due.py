@@ -47,7 +47,7 @@ def insert_due(w: World, replica: ReplicaState, i: int) -> None:
         replica.due_tail = i
     else:
         requests[after].previous = i
-    replica.recheck_ns = 0
+    replica.recheck_ns = NONE
 
 
 @compiled

@@ -25,7 +25,10 @@ class Engine:
             ``scheduler_reserve_full_isl``).
         asynchronous: plan a step while the one before it executes (vLLM's ``async_scheduling``):
             a request that arrives during a step waits for the end of the next one.
-        prefix_cache: whether blocks of finished prompts are kept and shared.
+        prefix_cache: whether blocks of finished prompts are kept and shared; a preempted request
+            finds its own again, too, unless they were needed.
+        swap_token_s: of moving a token of a preempted request's cache to the host, or back, while
+            nothing is computed; ``None`` where caches do not go there.
 
     """
 
@@ -37,6 +40,7 @@ class Engine:
     reserve_full_prompt: bool = True
     asynchronous: bool = False
     prefix_cache: bool = False
+    swap_token_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "num_kv_blocks", "kv_block_tokens"):

@@ -23,8 +23,9 @@ from headway.sim.predictions import Predictions, Skill, shuffled, view_of
 from headway.sim.site import Site, alone_ns
 from headway.sim.static_batch import Second, batch_time, serve_batches
 from headway.sim.world import Floats, Ints
+from headway.workload.aggregate import meets
 from headway.workload.oracle import Trace
-from headway.workload.record import Records
+from headway.workload.record import Bools, Records
 from headway.workload.request import Slo
 
 NO_OBJECTIVES = Slo()
@@ -69,27 +70,54 @@ class Experiment:
     offload_share: float | None = None
     offload_level: float = 0.9
     batch: Consolidation | None = None
-    _quantiles: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
+    _views: dict[tuple[int, bool], View] = field(default_factory=dict, init=False, repr=False)
 
     def rows(self, case: Case) -> tuple[PolicyRow, ...]:
         """Return the row of one run, and those of its tenants and pools."""
-        return self._run(case).rows(self.traces[case.seed], self.tenants)
+        return self.run(case).rows(self.traces[case.seed], self.tenants)
 
     def outcome(self, case: Case) -> Outcome:
         """Return one run of continuous batching in full."""
-        trace, placement = self.traces[case.seed], self.site.placement
-        routed_by_work = isinstance(placement, LowestScore) and placement.per_output_token != 0
-        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed_by_work:
-            outcome = simulate_trace(trace, self.site, case.policy)
-        else:
-            view = self._view(case)
-            outcome = simulate_trace(trace, self.site, case.policy, view, self._bound(view))
-
+        outcome = self._serve(case, self.traces[case.seed])
         if self.lawful:
             check(outcome)
         return outcome
 
-    def _run(self, case: Case) -> Run:
+    def _serve(self, case: Case, trace: Trace) -> Outcome:
+        """Return what becomes of ``trace``, the case's own or the same at another rate."""
+        placement = self.site.placement
+        routed_by_work = isinstance(placement, LowestScore) and placement.per_output_token != 0
+        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed_by_work:
+            return simulate_trace(trace, self.site, case.policy)
+
+        view = self._view(case)
+        if trace is not self.traces[case.seed]:
+            view = view.arriving(trace.arrival_s)
+        return simulate_trace(trace, self.site, case.policy, view, self._bound(view))
+
+    @property
+    def has_objectives(self) -> bool:
+        """Whether any request has an objective."""
+        slos = [slo for _, slo in self.tenants] or [self.slo]
+        return any(slo.ttft_s or slo.tpot_s or slo.e2e_s for slo in slos)
+
+    def good(self, records: Records, seed: int) -> Bools:
+        """Return which requests of the trace of ``seed`` met all their objectives."""
+        tenants = self.traces[seed].tenants
+        if not self.tenants or tenants is None:
+            return meets(records, self.slo)
+        good = np.zeros(len(records), dtype=np.bool_)
+        for number, (_, slo) in enumerate(self.tenants):
+            good |= meets(records, slo) & (tenants == number)
+        return good
+
+    def attainment(self, case: Case, rate_rps: float) -> float:
+        """Return the share of requests that meet their objectives at another rate."""
+        trace = self.traces[case.seed].at_rate(rate_rps)
+        return float(self.good(self._serve(case, trace).records, case.seed).mean())
+
+    def run(self, case: Case) -> Run:
+        """Return one run, for its rows."""
         trace = self.traces[case.seed]
         label = self.predictions.label
         if not case.policy.uses_predictions:
@@ -142,14 +170,15 @@ class Experiment:
 
     def _view(self, case: Case) -> View:
         """Return what the policy may know."""
-        trace, quantiles = self.traces[case.seed], self._quantiles.get(case.seed)
-        if quantiles is None:  # once: every policy gets the same
+        key = (case.seed, case.control)
+        if key not in self._views:  # once: every policy gets the same
+            trace = self.traces[case.seed]
             quantiles = self.predictions.quantiles(trace, case.seed)
-            self._quantiles[case.seed] = quantiles
-        if case.control:
-            quantiles = shuffled(quantiles, case.seed)
-        slos = [slo for _, slo in self.tenants] or [self.slo]
-        return view_of(trace, quantiles, self.service, slos)
+            if case.control:
+                quantiles = shuffled(quantiles, case.seed)
+            slos = [slo for _, slo in self.tenants] or [self.slo]
+            self._views[key] = view_of(trace, quantiles, self.service, slos)
+        return self._views[key]
 
     def _alone_s(self, trace: Trace) -> Floats:
         """Return the e2e of every request on an empty site."""
@@ -172,12 +201,7 @@ def compare(
     Behind each are the rows of its tenants and pools. Figures are means over seeds; differences
     are relative to first come first served, paired by seed, with 95% intervals.
     """
-    orders: list[tuple[OrderPolicy, bool]] = [(Fcfs(), False)]
-    for policy in policies:
-        if policy.name != "fcfs":
-            orders += [(policy, False)]
-            orders += [(policy, True)] if policy.uses_predictions else []
-
+    orders = with_controls(policies)
     seeds = range(len(experiment.traces))
     cases = [Case(policy, seed, control) for policy, control in orders for seed in seeds]
     runs = run_all(experiment.rows, cases, executor=executor, workers=workers)
@@ -191,6 +215,16 @@ def compare(
             row = mean_row(by_seed)
             rows.append(row if number == 0 else difference_row(row, by_seed, base_by_seed))
     return tuple(rows)
+
+
+def with_controls(policies: Sequence[OrderPolicy]) -> list[tuple[OrderPolicy, bool]]:
+    """Return first come first served, then all orders, and a control of each that predicts."""
+    orders: list[tuple[OrderPolicy, bool]] = [(Fcfs(), False)]
+    for policy in policies:
+        if policy.name != "fcfs":
+            orders += [(policy, False)]
+            orders += [(policy, True)] if policy.uses_predictions else []
+    return orders
 
 
 Task = TypeVar("Task")

@@ -73,6 +73,7 @@ def fail(w: World, replica: ReplicaState, now: int, lost: int) -> int:
         if request.computed_tokens == DECODING:
             request.produced_tokens += tokens - 1
             request.lost_ns -= now
+            request.is_paused = 1
             note_pause(w, replica, stack[k])
         request.num_preemptions += 1
         request.base = NEVER
@@ -94,6 +95,7 @@ def _drop(w: World, i: int, lost: int) -> int:
     request = w.requests[i]
     request.computed_tokens = 0
     request.carried_tokens = 0
+    w.kept[i].holders = NONE
     request.todo_tokens = request.prompt_tokens + request.produced_tokens
     request.next = lost
     return i
@@ -112,6 +114,7 @@ def _clear(w: World, replica: ReplicaState) -> None:
     replica.num_joined = 0
     replica.stack_size = 0
     replica.partial = NONE
+    replica.swap_ns = 0
     replica.output_tokens = 0
     replica.prompt_tokens = 0
 

@@ -12,6 +12,7 @@ from headway.schedule.due import Dues
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import LowestScore, Placement, TwoChoices
 from headway.schedule.view import View
+from headway.sim.age import keys_by_age
 from headway.sim.gaps import BINS
 from headway.sim.site import Site
 from headway.sim.times import nanoseconds, stack
@@ -88,7 +89,12 @@ def prepare(
     times = stack([pool.table for pool in site.pools])
     replicas["context_shift"] = times.shift[replicas["pool"]]
     blocks = np.zeros((count, max(num_hashes, 1)), dtype=dtype_of(BlockState))
-    blocks[:] = (NONE, NONE, NONE)
+    kept = np.zeros(len(numbers), dtype=dtype_of(BlockState))
+    blocks[:] = kept[:] = (NONE, NONE, NONE)
+    by_age = policy.preempts and policy.progress == 0.0 and order == BY_KEY and view is not None
+    age_keys = (
+        keys_by_age(policy, view)[numbers] if by_age and view is not None else np.zeros((1, 1))
+    )
 
     def lists(length: int) -> Ints:
         return np.zeros((count, length), dtype=np.int64)
@@ -97,11 +103,20 @@ def prepare(
         "requests": requests[numbers],
         "replicas": replicas,
         "blocks": blocks,
+        "kept": kept,
         "outages": _outages(site),
     }
     world = World(
         **structured,
-        rules=_rules(site, policy, order, keys.dues, prefixes),
+        rules=_rules(
+            site,
+            policy,
+            order,
+            dues=keys.dues,
+            by_age=by_age,
+            output_token_s=0.0 if view is None else view.service.output_token_s,
+            prefixes=prefixes,
+        ),
         completions=lists(slots + 1),
         stack=lists(2 * slots + 2),
         finishing=lists(slots + 1),
@@ -110,6 +125,7 @@ def prepare(
         phases=lists(engine.kv_block_tokens),
         hashes=np.zeros(1, dtype=np.int64) if prefixes is None else prefixes.hashes,
         transfers=np.zeros(n + 2 if site.disaggregation else 2, dtype=np.int64),
+        age_keys=age_keys,
         decode_table=times.decode_ns,
         mixed_table=times.mixed_ns,
         gaps=np.zeros(BINS + 1, dtype=np.int64),
@@ -189,7 +205,14 @@ def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
 
 
 def _rules(
-    site: Site, policy: OrderPolicy, order: int, dues: Dues | None, prefixes: BlockHashes | None
+    site: Site,
+    policy: OrderPolicy,
+    order: int,
+    *,
+    dues: Dues | None,
+    by_age: bool,
+    output_token_s: float,
+    prefixes: BlockHashes | None,
 ) -> Rules:
     engine, split = site.pools[0].engine, site.disaggregation
     score = site.placement if isinstance(site.placement, LowestScore) else None
@@ -199,6 +222,13 @@ def _rules(
         sheds=dues is not None and dues.sheds,
         key_per_token=float(policy.progress),
         overtakes=bool(policy.preempts),
+        quantum=policy.quantum_tokens,
+        by_age=by_age,
+        output_token_ns=round(output_token_s * 1e9),
+        keeps_cache=engine.prefix_cache,
+        swap_token_ps=(
+            NONE if engine.swap_token_s is None else math.ceil(engine.swap_token_s * 1e12)
+        ),
         asynchronous=engine.asynchronous,
         chunked_prefill=engine.chunked_prefill,
         reserve_full_prompt=engine.reserve_full_prompt,

@@ -3,13 +3,14 @@
 The prefix cache holds whole hashed blocks, the least recently used leave first. A block that a
 running sequence uses is held; one that nobody uses stays cached and counts as free until the memory
 is needed. Of a prompt only its leading blocks can be found, and at least one token is computed
-anew, as in vLLM.
+anew, as in vLLM. What a preempted request had beyond its hashed blocks stays cached in the same
+way, as one entry that loses its last blocks first.
 """
 
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.world import NONE, ReplicaState, RequestState, Rules, World
+from headway.sim.world import NONE, BlockState, ReplicaState, RequestState, Rules, World
 
 
 @compiled
@@ -113,30 +114,78 @@ def _release(w: World, replica: ReplicaState, i: int, count: int) -> int:
 
         # Nobody uses it any more: it becomes the newest of the cached blocks.
         replica.cached_blocks += w.rules.hash_blocks
-        newest = replica.newest_block
-        block.older = newest
-        block.newer = NONE
-        if newest == NONE:
-            replica.oldest_block = hashes[k]
-        else:
-            blocks[newest].newer = hashes[k]
-        replica.newest_block = hashes[k]
+        _link(w, replica, hashes[k])
     return shared
+
+
+@compiled
+def keep(w: World, replica: ReplicaState, i: int, tokens: int) -> None:
+    """Leave what request ``i`` has beyond its hashed blocks in the cache, until it is needed."""
+    count = tokens >> w.rules.block_shift
+    if w.rules.prefix_cache:
+        count -= hashed_blocks(w.rules, w.requests[i], tokens) * w.rules.hash_blocks
+    if count > 0:
+        w.kept[i].holders = count
+        replica.cached_blocks += count
+        _link(w, replica, len(w.blocks[replica.number]) + i)
+
+
+@compiled
+def kept_blocks(w: World, i: int, hits: int) -> int:
+    """Return how many blocks of its own request ``i`` finds behind ``hits`` hashed ones."""
+    count, request = w.kept[i].holders, w.requests[i]
+    if count == NONE:
+        return 0
+    hashed = hits * w.rules.hash_blocks
+    if w.rules.prefix_cache and hits < hashed_blocks(w.rules, request, request.todo_tokens):
+        return 0
+    return min(count, ((request.todo_tokens - 1) >> w.rules.block_shift) - hashed)
+
+
+@compiled
+def forget_kept(w: World, replica: ReplicaState, i: int) -> None:
+    """Let the entry of request ``i`` go: it holds the blocks itself, or they are free."""
+    if w.kept[i].holders != NONE:
+        _unlink(w, replica, len(w.blocks[replica.number]) + i)
+        replica.cached_blocks -= w.kept[i].holders
+        w.kept[i].holders = NONE
+
+
+@compiled
+def _block(w: World, replica: ReplicaState, h: int) -> BlockState:
+    """Return entry ``h`` of the list of cached blocks."""
+    blocks = w.blocks[replica.number]
+    if h < len(blocks):
+        return blocks[h]
+    return w.kept[h - len(blocks)]
+
+
+@compiled
+def _link(w: World, replica: ReplicaState, h: int) -> None:
+    """Make block ``h`` the newest of the list of cached blocks."""
+    block, newest = _block(w, replica, h), replica.newest_block
+    block.older = newest
+    block.newer = NONE
+    if newest == NONE:
+        replica.oldest_block = h
+    else:
+        _block(w, replica, newest).newer = h
+    replica.newest_block = h
 
 
 @compiled
 def _unlink(w: World, replica: ReplicaState, h: int) -> None:
     """Take block ``h`` out of the list of cached blocks."""
-    blocks = w.blocks[replica.number]
-    older, newer = blocks[h].older, blocks[h].newer
+    block = _block(w, replica, h)
+    older, newer = block.older, block.newer
     if older == NONE:
         replica.oldest_block = newer
     else:
-        blocks[older].newer = newer
+        _block(w, replica, older).newer = newer
     if newer == NONE:
         replica.newest_block = older
     else:
-        blocks[newer].older = older
+        _block(w, replica, newer).older = older
 
 
 @compiled
@@ -144,6 +193,12 @@ def evict(w: World, replica: ReplicaState) -> None:
     """Drop the least recently used blocks until no more are cached than are free."""
     while replica.cached_blocks > replica.free_blocks:
         h = replica.oldest_block
+        block = _block(w, replica, h)
+        if h >= len(w.blocks[replica.number]) and block.holders > 1:
+            block.holders -= 1
+            replica.cached_blocks -= 1
+            continue
+
         _unlink(w, replica, h)
-        w.blocks[replica.number][h].holders = NONE
-        replica.cached_blocks -= w.rules.hash_blocks
+        replica.cached_blocks -= w.rules.hash_blocks if h < len(w.blocks[replica.number]) else 1
+        block.holders = NONE

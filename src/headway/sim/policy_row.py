@@ -73,6 +73,9 @@ class PolicyRow(RequestSummary, OrderOfService):
     ttft_p99_vs_fcfs: Difference = column("p99 vs fcfs", "P99 of TTFT", **RELATIVE, **HIDDEN)
     slowdown_mean_vs_fcfs: Difference = column("slowdown vs fcfs", "mean", **RELATIVE, **HIDDEN)
 
+    capacity_rps: Figure = column(
+        "capacity", "requests/s at which 90% meet every objective, first seed", **OPTIONAL
+    )
     itl_mean_s: Figure = column("ITL", "gaps between tokens, mean", **MS, **HIDDEN)
     itl_p50_s: Figure = column("ITL p50", "median gap between tokens", **MS, **HIDDEN)
     itl_p90_s: Figure = column("ITL p90", "90% of gaps between tokens below", **MS, **HIDDEN)

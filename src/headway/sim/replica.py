@@ -2,8 +2,9 @@
 
 Per step: every decoding sequence gets a token, then the prefill that was cut off continues, then
 waiting requests are admitted while slots, tokens and blocks last. When the decodes need more
-blocks than are free, the latest admission (or, by key, the largest key) is preempted: its cache is
-dropped and recomputed later. Nothing is admitted in a step that preempted.
+blocks than are free, the latest admission (or, by key, the largest key) is preempted. Of its cache
+it finds again what is not needed in between, or all on the host. Nothing is admitted in a step that
+preempted for memory.
 
 No loop runs over the batch: `kv_tokens` is the sum of the caches, `phases` counts the decodes by
 the step at which each fills its block, completions wait in a heap under the number of their last
@@ -12,10 +13,10 @@ step. Steps that only decode and cost the same are planned together.
 
 from __future__ import annotations
 
-from headway.sim.admission import admit, continue_prefill
+from headway.sim.admission import NO_TOKENS, admit, continue_prefill
 from headway.sim.compile import compiled
 from headway.sim.memory import blocks_needed, evict
-from headway.sim.preemption import place_to_preempt, preempt, running_key, take_back_block
+from headway.sim.preemption import place_for, place_to_preempt, preempt, take_back_block
 from headway.sim.queue import peek
 from headway.sim.steps import settle
 from headway.sim.times import decode_ns, mixed_ns
@@ -57,14 +58,14 @@ def plan(w: World, replica: ReplicaState, now: int) -> None:
                     budget -= max(chunk, 1)
                     continue
                 blocked = True
+                if chunk == NO_TOKENS:
+                    break
 
             # No room: only a running request with a larger key makes way.
-            if not w.rules.overtakes:
+            place = place_for(w, replica, i, now)
+            if place == NONE:
                 break
-            place = place_to_preempt(w, replica)
             j = w.stack[replica.number, place]
-            if place == NONE or w.requests[i].key >= running_key(w, replica, j):
-                break
             take_back_block(w, replica, j)
             budget += w.requests[j].computed_tokens == DECODING
             preempt(w, replica, place, now)
@@ -77,12 +78,12 @@ def _make_room_for_decodes(w: World, replica: ReplicaState, now: int) -> bool:
     preempted = False
     need = blocks_needed(w, replica, replica.step, 1)
     while need > replica.free_blocks:
-        preempt(w, replica, place_to_preempt(w, replica), now)
+        preempt(w, replica, place_to_preempt(w, replica, 0), now)
         preempted = True
         need = blocks_needed(w, replica, replica.step, 1)
 
     replica.free_blocks -= need
-    if w.rules.prefix_cache:
+    if w.rules.keeps_cache:
         evict(w, replica)
     return preempted
 
@@ -109,6 +110,9 @@ def _launch(w: World, replica: ReplicaState, now: int, new: int, pairs: int, blo
     else:
         step_ns = decode_ns(w.decode_table[replica.pool], replica.context_shift, decodes, kv_tokens)
         steps = _equal_steps(w, replica, blocked)
+    if replica.swap_ns > 0:
+        step_ns, steps = step_ns + replica.swap_ns, 1
+        replica.swap_ns = 0
 
     replica.start_ns = start_ns
     replica.step_ns = step_ns
@@ -124,11 +128,17 @@ def _equal_steps(w: World, replica: ReplicaState, blocked: bool) -> int:
     if blocked and (w.rules.order == BY_LINE or w.rules.order == BY_DUE):
         return 1
 
+    # Until the next look at who makes way for whom, if anybody waits.
+    quantum = w.rules.quantum
+    to_next_look = NEVER
+    if w.rules.overtakes and quantum > 1 and replica.num_waiting > 0:
+        to_next_look = quantum - replica.step % quantum
+
     # Until the first of them ends, and until their cache outgrows its bucket of the table.
     decodes, kv_tokens = replica.num_decodes, replica.kv_tokens
     steps = (w.completions[replica.number, 0] >> 32) - replica.step
     edge = ((kv_tokens >> replica.context_shift) + 1) << replica.context_shift
-    steps = min(steps, (edge - kv_tokens + decodes - 1) // decodes)
+    steps = min(min(steps, to_next_look), (edge - kv_tokens + decodes - 1) // decodes)
 
     # And only if there are blocks for all of them.
     if steps > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headway.errors import InputError
 from headway.schedule.consolidate import Consolidation
@@ -32,6 +32,7 @@ class EngineFeatures:
     reserve_full_prompt: bool = True
     asynchronous: bool = True
     prefix_cache: bool = True
+    swap_token_s: float | None = None
 
 
 VLLM = EngineFeatures()
@@ -89,6 +90,7 @@ class PoolSpec:
             reserve_full_prompt=features.reserve_full_prompt,
             asynchronous=features.asynchronous,
             prefix_cache=features.prefix_cache,
+            swap_token_s=features.swap_token_s,
         )
         model = self.step_times or deployment.step_time_model
         name = f"{deployment.model.name} on {deployment.cluster.name}"
@@ -123,6 +125,8 @@ class Tenant:
         share: of the requests of a profile; a trace says itself whose its requests are.
         weight: in fair shares.
         ttft_s, tpot_s, e2e_s: its objectives; those of everybody where not given.
+        tier: class of service for the order ``strict``, the smallest goes first.
+        value: what it is worth to meet the objectives of a request.
 
     """
 
@@ -131,16 +135,23 @@ class Tenant:
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
+    tier: int = 0
+    value: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("share", "weight", "ttft_s", "tpot_s", "e2e_s"):
+        for name in ("share", "weight", "ttft_s", "tpot_s", "e2e_s", "value"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
 
     def slo(self, common: Slo) -> Slo:
         """Return its objectives beside those of everybody."""
-        return Slo(
-            self.ttft_s or common.ttft_s, self.tpot_s or common.tpot_s, self.e2e_s or common.e2e_s
+        return replace(
+            common,
+            ttft_s=self.ttft_s or common.ttft_s,
+            tpot_s=self.tpot_s or common.tpot_s,
+            e2e_s=self.e2e_s or common.e2e_s,
+            tier=self.tier,
+            value=self.value,
         )
 
 
@@ -164,6 +175,8 @@ class Scenario:
         offload: of long answers to the second pool.
         batch: static batches instead of continuous batching.
         tenants: by name.
+        goal: what the order ``headway`` is chosen for, `headway.sim.tune`; attainment where there
+            are objectives, else the mean within a bound on the tail.
 
     """
 
@@ -182,6 +195,7 @@ class Scenario:
     offload: OffloadRule | None = None
     batch: Consolidation | None = None
     tenants: tuple[tuple[str, Tenant], ...] = ()
+    goal: str | None = None
 
     def __post_init__(self) -> None:
         if not self.pools:

@@ -80,6 +80,7 @@ class _TopTable:
     predictor: str = "tau=0.4"
     route: str = "least-loaded"
     slo: str | None = None
+    goal: str | None = None
 
 
 _SINGLE: dict[str, type] = {
@@ -144,6 +145,7 @@ def _scenario(tables: dict[str, Any]) -> Scenario:
         offload=parts.get("offload"),
         batch=parts.get("batch"),
         tenants=tenants,
+        goal=top.goal,
     )
 
 

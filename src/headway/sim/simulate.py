@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from headway.errors import InputError
@@ -13,8 +14,9 @@ from headway.report.column import Value
 from headway.report.report import Report
 from headway.schedule.order import OrderPolicy
 from headway.schedule.route import Placement
+from headway.sim.capacity import capacity_rps
 from headway.sim.cost import PoolCost, with_cost
-from headway.sim.experiment import compare
+from headway.sim.experiment import Case, compare, run_all, with_controls
 from headway.sim.policy_row import PolicyRow, expected
 from headway.sim.predictions import FromPrompts, Predictions, parse_predictions
 from headway.sim.scenario import VLLM, EngineFeatures, PoolSpec, Scenario
@@ -43,6 +45,7 @@ def simulate(
     load: float | None = None,
     num_requests: int | None = None,
     slo: str | Slo | None = None,
+    goal: str | None = None,
     route: str | Placement = "least-loaded",
     disaggregation: Disaggregation | None = None,
     features: EngineFeatures = VLLM,
@@ -68,7 +71,9 @@ def simulate(
         rate: requests per second, instead of the original's.
         load: the rate as a fraction of saturation, instead of ``rate``.
         num_requests: of a profile or a trace.
-        slo: objectives, such as ``ttft < 500ms, tpot < 50ms``, for the goodput.
+        slo: objectives, such as ``ttft < 500ms, tpot < 50ms``; orders see them, and rows show who
+            met them.
+        goal: what the order ``headway`` is chosen for among all, `headway.sim.tune`.
         route: how a replica is chosen.
         disaggregation: prefill on the first deployment and decode on the second.
         features: of the engines.
@@ -102,6 +107,7 @@ def simulate(
             parse_predictions(predictor) if isinstance(predictor, str) else FromPrompts(predictor)
         ),
         slo=parse_slo(slo) if isinstance(slo, str) else slo or Slo(),
+        goal=goal,
         placement=find_placement(route) if isinstance(route, str) else route,
         features=features,
         disaggregation=disaggregation,
@@ -123,6 +129,8 @@ def simulate_scenario(
     study = prepare_study(scenario, laws)
     rows = compare(study.experiment, study.policies, executor=executor, workers=workers)
     _check_any_done(rows)
+    if study.experiment.has_objectives and scenario.batch is None and study.trace.rate_rps > 0:
+        rows = _with_capacity(rows, study, executor, workers)
 
     rows = _priced(rows, study)
     first_rows = [number for number, row in enumerate(rows) if row.scope is None]
@@ -135,6 +143,19 @@ def simulate_scenario(
         marks={"lowest mean": lowest},
         notes=(*_notes(study), *_prices(scenario), *_unfinished(rows)),
         sources={"workload": scenario.workload.citation},
+    )
+
+
+def _with_capacity(
+    rows: Sequence[PolicyRow], study: Study, executor: str, workers: int
+) -> tuple[PolicyRow, ...]:
+    """Return the rows, those of all requests with the rate that their order can take."""
+    cases = [Case(policy, 0, control) for policy, control in with_controls(study.policies)]
+    rates = iter(
+        run_all(partial(capacity_rps, study.experiment), cases, executor=executor, workers=workers)
+    )
+    return tuple(
+        replace(row, capacity_rps=next(rates)) if row.scope is None else row for row in rows
     )
 
 
@@ -184,6 +205,7 @@ def question_of(study: Study) -> dict[str, Value]:
         "num_requests": scenario.workload.num_requests,
         "replicas": ",".join(str(pool.replicas) for pool in scenario.pools),
         "route": scenario.placement.name,
+        "goal": scenario.goal,
         **asdict(scenario.slo),
         **asdict(study.experiment.site.pools[0].engine),
     }

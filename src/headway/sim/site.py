@@ -102,6 +102,8 @@ class Site:
             raise InputError("a site needs at least one pool")
         if self.disaggregation is not None and len(self.pools) != 2:
             raise InputError("disaggregation needs two pools: prefill first, then decode")
+        if self.disaggregation is not None and self.pools[0].engine.swap_token_s is not None:
+            raise InputError("disaggregation and swapping to the host exclude each other")
 
         shared = {
             (
@@ -110,13 +112,15 @@ class Site:
                 engine.reserve_full_prompt,
                 engine.asynchronous,
                 engine.prefix_cache,
+                engine.swap_token_s,
             )
             for engine in (pool.engine for pool in self.pools)
         }
         if len(shared) > 1:
             raise InputError(
                 "pools may differ in slots, token budget, blocks and step times, but must share "
-                "block size, chunked prefill, reservation, asynchronous planning and prefix cache"
+                "block size, chunked prefill, reservation, asynchronous planning, prefix cache and "
+                "swapping"
             )
 
         for outage in self.outages:

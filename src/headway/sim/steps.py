@@ -26,7 +26,7 @@ def apply(w: World, replica: ReplicaState) -> None:
         if steps > 1:
             replica.free_blocks -= blocks_needed(w, replica, replica.step + 1, steps - 1)
             replica.min_free_blocks = min(replica.min_free_blocks, replica.free_blocks)
-            if w.rules.prefix_cache:
+            if w.rules.keeps_cache:
                 evict(w, replica)
         replica.kv_tokens += tokens
         replica.decode_tokens += tokens
@@ -38,6 +38,7 @@ def apply(w: World, replica: ReplicaState) -> None:
     joined = w.joined[replica.number]
     for k in range(replica.num_joined):
         move_gap(w.gaps, replica.step_ns, first_end_ns - w.requests[joined[k]].pause_ns)
+        _resume(w.requests[joined[k]], first_end_ns)
     replica.num_joined = 0
 
     replica.step += steps
@@ -74,14 +75,21 @@ def _finish_prefills(w: World, replica: ReplicaState) -> None:
             request.first_ns = replica.end_ns
         else:
             count_gaps(w.gaps, replica.end_ns - request.pause_ns, 1)
-            if request.num_preemptions > 0:
-                request.lost_ns += replica.end_ns
+            _resume(request, replica.end_ns)
 
         if request.produced_tokens >= request.output_tokens or hands_over:
             _end(w, replica, i)
         else:
             start_decoding(w, replica, i)
     replica.num_finishing = 0
+
+
+@compiled
+def _resume(request: RequestState, now: int) -> None:
+    """Note that a request has a token again, if it had lost its place."""
+    if request.is_paused:
+        request.lost_ns += now
+        request.is_paused = 0
 
 
 @compiled

@@ -9,8 +9,8 @@ import numpy as np
 from headway.errors import InputError
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
-from headway.schedule.policies import find_policy
-from headway.schedule.uncertain import Shift, WaitOverWork
+from headway.schedule.policies import HEADWAY, find_policy
+from headway.schedule.route import WORK_LEFT_NAME, work_left
 from headway.schedule.view import ServiceTime
 from headway.sim.experiment import Case, Experiment
 from headway.sim.outcome import simulate_trace
@@ -18,12 +18,12 @@ from headway.sim.policy_row import expected
 from headway.sim.scenario import OffloadRule, Scenario
 from headway.sim.site import Site, share_of_work
 from headway.sim.static_batch import batch_time
+from headway.sim.tune import tune
 from headway.units import check_positive
 from headway.workload.oracle import Trace
 from headway.workload.request import Slo
 
 OFFLOAD_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # of requests, to choose from
-HEADWAY = "headway"  # the order that is tuned by simulation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +73,13 @@ def prepare_study(scenario: Scenario, laws: bool = False) -> Study:
     if scenario.load is not None:
         rate_rps = scenario.load * _saturation_rps(scenario, workload.draw(0), site)
     traces = tuple(workload.draw(seed, rate_rps) for seed in range(scenario.seeds))
+    service = _service(scenario, site, traces[0])
+    if site.placement.name == WORK_LEFT_NAME:
+        site = replace(site, placement=work_left(service))
     experiment = Experiment(
         traces=traces,
         site=site,
-        service=_service(scenario, site, traces[0]),
+        service=service,
         predictions=scenario.predictions,
         slo=scenario.slo,
         lawful=laws and scenario.batch is None,
@@ -93,10 +96,12 @@ def prepare_study(scenario: Scenario, laws: bool = False) -> Study:
         remarks.append(remark)
     policies = _policies(scenario, experiment)
     if HEADWAY in scenario.policies and scenario.batch is None:
-        tuned = tune(replace(experiment, traces=training, lawful=False)).policy
-        policies[scenario.policies.index(HEADWAY)] = tuned
+        goal = scenario.goal or ("attainment" if experiment.has_objectives else "mean")
+        tuned = tune(replace(experiment, traces=training, lawful=False), goal)
+        policies[scenario.policies.index(HEADWAY)] = tuned.policy
         source = workload.training_source
-        remarks.append(f"headway: {tuned.setting}, chosen by simulation on {source}")
+        remarks.append(f"headway is {tuned.setting}; chosen for {goal} by simulation on {source}")
+        remarks.append(f"there, against fcfs: {tuned.gain}")
     return Study(scenario, experiment, tuple(policies), tuple(remarks))
 
 
@@ -201,62 +206,3 @@ def _policies(scenario: Scenario, experiment: Experiment) -> list[OrderPolicy]:
         if name in tenants
     )
     return [FairShares(weights) if p.name == "fair" and weights else p for p in policies]
-
-
-POWERS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-EXPONENTS = (0.3, 0.5, 0.7, 1.0, 1.4)
-WINDOWS = (0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """An order, and what it did on the traces that it was tuned on."""
-
-    policy: Shift | WaitOverWork
-    mean_vs_fcfs: float
-    p99_vs_fcfs: float
-
-
-def tune(experiment: Experiment, p99_bound: float = 0.02, max_bound: float = 0.5) -> Tuned:
-    """Return the best `Shift` for the traces of ``experiment``.
-
-    Args:
-        experiment: traces for training, site, work, skill of predictions.
-        p99_bound: by how much the P99 of e2e may exceed first come first served here; on fresh
-            traces it came out up to 3 points higher.
-        max_bound: the same for the largest e2e.
-
-    """
-    # The scales: the usual wait of a request, and its usual work.
-    seeds = range(len(experiment.traces))
-    outcomes = [experiment.outcome(Case(Fcfs(), seed)) for seed in seeds]
-    waits_s = [float(np.nanmean(outcome.records.ttft_s)) for outcome in outcomes]
-    wait_s = max(float(np.mean(waits_s)), 1e-3)
-    trace = experiment.traces[0]
-    work_s = experiment.service.of(trace.prompt_tokens, trace.output_tokens)
-    usual_s = float(np.median(work_s))
-
-    family: list[Shift | WaitOverWork] = [
-        Shift(factor * wait_s, usual_s, power) for power in POWERS for factor in WINDOWS
-    ]
-    family += [WaitOverWork(exponent, usual_s) for exponent in EXPONENTS]
-
-    best = Tuned(Shift(wait_s * 1e-3, usual_s), 0.0, 0.0)
-    base = _tails(experiment, Fcfs())
-    for policy in family:
-        mean, p99, largest = (_tails(experiment, policy) / base - 1).mean(axis=0).tolist()
-        if p99 <= p99_bound and largest <= max_bound and mean < best.mean_vs_fcfs:
-            best = Tuned(policy, mean, p99)
-    return best
-
-
-def _tails(
-    experiment: Experiment, policy: OrderPolicy
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Return mean, P99 and maximum of e2e, one row per seed."""
-    rows = []
-    for seed in range(len(experiment.traces)):
-        e2e_s = experiment.outcome(Case(policy, seed)).records.e2e_s
-        e2e_s = e2e_s[np.isfinite(e2e_s)]
-        rows.append((e2e_s.mean(), np.percentile(e2e_s, 99), e2e_s.max()))
-    return np.array(rows)

@@ -63,6 +63,7 @@ class RequestState:
     is_due: int  # whether it waits among those who are to start in time
     is_shed: int  # whether it was refused, because it could not
     tpot_ns: int  # that each token after its first may take, NEVER where nobody minds
+    is_paused: int  # whether it lost its place while it decoded
 
 
 class ReplicaState:
@@ -103,6 +104,7 @@ class ReplicaState:
     due_tail: int
     recheck_ns: int  # when they must be looked through again
     num_starts: int
+    swap_ns: int  # caches on their way to the host and back, before the next step
     # What laws and reports read afterwards.
     num_routed: int
     steps_done: int
@@ -117,9 +119,12 @@ class ReplicaState:
 
 
 class BlockState:
-    """One hashed block on one replica."""
+    """One hashed block on one replica, or what is left of the cache of a preempted request.
 
-    holders: int  # sequences that use it, NONE where it is not cached
+    The cache of request i, where it waits, is block ``len(blocks) + i`` of the replica.
+    """
+
+    holders: int  # sequences that use it, NONE where it is not cached; of a request, its blocks
     older: int  # neighbours in the list of cached blocks by use
     newer: int
 
@@ -164,6 +169,11 @@ class Rules(NamedTuple):
         sheds: whether those are refused.
         key_per_token: by how much a running request's key falls with every token.
         overtakes: whether a waiting request may preempt a running one with a larger key.
+        quantum: tokens that a running request produces before that, and steps between two looks.
+        by_age: whether keys are those of the tokens that are out, `World.age_keys`.
+        output_token_ns: work of a token of an answer.
+        keeps_cache: whether blocks that nobody uses stay until they are needed.
+        swap_token_ps: of moving a token of it to the host, or back; NONE where it does not go.
         asynchronous: plan a step while the one before it executes.
         chunked_prefill: prefills may be cut off by the token budget.
         reserve_full_prompt: admit only where the whole prompt fits.
@@ -181,6 +191,11 @@ class Rules(NamedTuple):
     sheds: bool
     key_per_token: float
     overtakes: bool
+    quantum: int
+    by_age: bool
+    output_token_ns: int
+    keeps_cache: bool
+    swap_token_ps: int
     asynchronous: bool
     chunked_prefill: bool
     reserve_full_prompt: bool
@@ -216,6 +231,8 @@ class World(NamedTuple):
         phases: ``(replicas, tokens of a block)``, decodes by the step at which they fill a block.
         hashes: of all requests' prompts, one after the other.
         blocks: ``(replicas, hashed blocks)``.
+        kept: ``(requests,)``, what is left of the caches of preempted requests.
+        age_keys: ``(requests, ages)``, keys by the tokens that are out, `headway.sim.age`.
         transfers: the number of requests in transfer, then a heap of them.
         decode_table: ``(pools, sequences, buckets)``, nanoseconds.
         mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
@@ -235,6 +252,8 @@ class World(NamedTuple):
     phases: Ints
     hashes: Ints
     blocks: Grid[BlockState]
+    kept: Table[BlockState]
+    age_keys: Floats
     transfers: Ints
     decode_table: Ints
     mixed_table: Floats
