@@ -73,10 +73,9 @@ class Tuned:
         bought = f"mean e2e {self.mean_vs_fcfs:+.0%}"
         if self.goal in ("attainment", "capacity"):
             bought = f"{fcfs.attainment:.0%} -> {own.attainment:.0%} in time, {bought}"
-        tail = "the tail, of those that are late, pays" if self.p99_vs_fcfs > 0.05 else "the tail"
-        return (
-            f"{bought}; {tail}: P99 {self.p99_vs_fcfs:+.0%}, max {own.max_s / fcfs.max_s - 1:+.0%}"
-        )
+        payers = "those that are late pay for it" if self.p99_vs_fcfs > 0.05 else "the tail"
+        max_vs_fcfs = own.max_s / fcfs.max_s - 1
+        return f"{bought}; {payers}: P99 {self.p99_vs_fcfs:+.0%}, max {max_vs_fcfs:+.0%}"
 
 
 def tune(
