@@ -14,7 +14,7 @@ from headway.report.estimate import Estimate
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.offload import Offload
 from headway.schedule.order import Fcfs, HighestResponseRatio, ShortestJob
-from headway.schedule.route import WORK_LEFT
+from headway.schedule.route import work_left
 from headway.schedule.view import ServiceTime
 from headway.sim.breakdown import time_parts
 from headway.sim.engine import Engine
@@ -124,7 +124,8 @@ def test_a_comparison_has_a_shuffled_control_for_every_order_that_predicts() -> 
 def test_routing_by_predicted_work_is_given_predictions_under_every_order() -> None:
     """First come first served too: else all replicas look equally free to it."""
     cluster = replace(world(Engine(max_num_seqs=8, num_kv_blocks=3000), MODEL))
-    two = replace(cluster, pools=(replace(cluster.pools[0], replicas=2),), placement=WORK_LEFT)
+    rule = work_left(ServiceTime(0.0, 1.0, 4.0), 1.0)
+    two = replace(cluster, pools=(replace(cluster.pools[0], replicas=2),), placement=rule)
     trace = Trace(np.zeros(9), np.full(9, 10), np.array([900, *[30] * 8]))
     service = share_of_work(cluster.pools[0], trace)
     outcome = Experiment((trace,), two, service, Skill(1.0)).outcome(Case(Fcfs(), 0))

@@ -23,8 +23,9 @@ from headway.schedule.route import (
     Placement,
     ReplicaView,
     RoundRobin,
+    work_left,
 )
-from headway.schedule.view import View
+from headway.schedule.view import ServiceTime, View
 from headway.sim.engine import Engine
 from headway.sim.gaps import BINS, count_gaps
 from headway.sim.laws import check
@@ -329,7 +330,9 @@ outage = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(0, 3))
     by_key=st.booleans(),
     prefixes=st.booleans(),
     replicas=st.integers(1, 3),
-    placement=st.sampled_from([RoundRobin(), LEAST_LOADED, WORK_LEFT]),
+    placement=st.sampled_from(
+        [RoundRobin(), LEAST_LOADED, WORK_LEFT, work_left(ServiceTime(0.0, 1.0, 4.0), 1.0)]
+    ),
     outages=st.lists(outage, max_size=3),
 )
 def test_separate_pools_routes_and_failures_are_those_of_the_reference(

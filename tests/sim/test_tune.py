@@ -12,7 +12,7 @@ from headway.errors import InputError, UnknownNameError
 from headway.schedule.deadline import Moore, Slack
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.policies import HEADWAY
-from headway.schedule.route import ReplicaView, TwoChoices, two_places, work_left
+from headway.schedule.route import WORK_LEFT, ReplicaView, TwoChoices, two_places, work_left
 from headway.schedule.uncertain import Gittins
 from headway.schedule.view import ServiceTime
 from headway.sim import kernel
@@ -130,12 +130,13 @@ def test_two_choices_are_two_and_the_same_in_both_worlds() -> None:
 
 
 def test_work_that_is_left_counts_prompts_answers_and_hits() -> None:
-    rule = work_left(ServiceTime(0.0, 1e-5, 1e-4))
+    rule = work_left(ServiceTime(0.0, 1e-5, 1e-4), 1.0)
     busy_prompt = ReplicaView(1, output_tokens=10, prompt_tokens=5000)
     busy_answer = ReplicaView(9, output_tokens=400)
     assert rule.choose([busy_prompt, busy_answer], 0) == 1
     assert rule.choose([replace(busy_prompt, cached_tokens=2000), busy_answer], 0) == 0
-    assert work_left(ServiceTime(0.0, 1e-5, 1e-4), 0.0).per_output_token == 0
+    assert work_left(ServiceTime(0.0, 1e-5, 1e-4)).choose([busy_prompt, busy_answer], 0) == 1
+    assert WORK_LEFT.choose([ReplicaView(5), ReplicaView(4, output_tokens=900)], 0) == 1
 
 
 def test_classes_of_a_scenario_and_what_does_not_go_together() -> None:

@@ -125,15 +125,17 @@ WORK_LEFT_NAME = "work-left"
 
 def work_left(
     service: ServiceTime,
-    output_share: float = 1.0,
+    output_share: float = 0.0,
     *,
     hit_weight: float = 1.0,
     name: str = WORK_LEFT_NAME,
 ) -> LowestScore:
     """Return the rule that counts the seconds of work that are left on a replica.
 
-    They are those of prompts that are not prefilled yet and of answers that are predicted, less
-    what this request's cached prefix saves there.
+    They are those of prompts that are not prefilled yet, and a share of answers that are predicted,
+    less what this request's cached prefix saves there. A request counts as a prompt token, so that
+    ties go to the replica with fewer of them. The first token waits for prompts: answers that run
+    delay it little, and counting them lost in every cell that was tried (`docs/policies.md`).
 
     Args:
         service: what tokens cost a replica that is shared, `headway.sim.site.share_of_work`.
@@ -144,7 +146,7 @@ def work_left(
 
     """
     return LowestScore(
-        per_request=service.fixed_s,
+        per_request=service.fixed_s + service.prompt_token_s,
         per_prompt_token=service.prompt_token_s,
         per_output_token=output_share * service.output_token_s,
         per_hit=hit_weight * service.prompt_token_s,
@@ -155,5 +157,6 @@ def work_left(
 Placement = RoundRobin | TwoChoices | LowestScore
 LEAST_LOADED = LowestScore()
 PREFIX_AFFINE = LowestScore(per_hit=1 / 512, name="prefix-affine")
-WORK_LEFT = work_left(ServiceTime(0.0, 1.0, 4.0))  # in prompt tokens; an output token is about four
-PREFIX_WORK_LEFT = work_left(ServiceTime(0.0, 1.0, 4.0), hit_weight=4.0, name="prefix-work-left")
+_TOKENS = ServiceTime(0.0, 1.0, 4.0)  # in prompt tokens; an output token is about four
+WORK_LEFT = work_left(_TOKENS)
+PREFIX_WORK_LEFT = work_left(_TOKENS, 1.0, hit_weight=4.0, name="prefix-work-left")
