@@ -34,13 +34,13 @@ def running_key(w: World, replica: ReplicaState, i: int) -> float:
     per_token = w.rules.key_per_token
     if per_token == 0.0:
         return w.requests[i].key
-    return w.requests[i].key - per_token * tokens_since(w, replica, i)
+    return float(w.requests[i].key - per_token * tokens_since(w, replica, i))
 
 
 @compiled
 def _tokens_out(w: World, replica: ReplicaState, i: int) -> int:
     """Return the tokens of its answer that a running request has produced in all."""
-    return w.requests[i].produced_tokens + max(tokens_since(w, replica, i) - 1, 0)
+    return int(w.requests[i].produced_tokens + max(tokens_since(w, replica, i) - 1, 0))
 
 
 @compiled
@@ -48,7 +48,7 @@ def _paused_end_ns(w: World, replica: ReplicaState, i: int) -> int:
     """Return when the rest of a running answer would be due if it paused now."""
     out = _tokens_out(w, replica, i)
     due_ns = pace_due_ns(w.requests[i], out)
-    return due_ns if due_ns == NEVER else due_ns + work_left_ns(w, i, out)
+    return int(due_ns if due_ns == NEVER else due_ns + work_left_ns(w, i, out))
 
 
 @compiled
