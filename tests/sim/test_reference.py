@@ -271,7 +271,7 @@ long_request = st.tuples(
 
 @pytest.mark.parametrize("late_share", [None, 0.2])
 @pytest.mark.parametrize("asynchronous", [False, True])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     requests=st.lists(long_request, min_size=1, max_size=25),
     engine=st.sampled_from(ENGINES),
