@@ -28,6 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headway needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	# xds-protos (Envoy) overwrites a file of opentelemetry-proto with an older one; the newer serves both.
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps opentelemetry-proto --constraint constraints.txt
 	mkdir -p out
 	touch $@
 

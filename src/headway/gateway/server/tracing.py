@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headway.errors import need
+from headway.errors import MissingError, need
 from headway.http.message import HttpRequest
 from headway.http.openai import CHAT, COMPLETIONS, RESPONSES
 from headway.record.entry import Entry
@@ -27,10 +27,18 @@ def exporting(endpoint: str) -> TracerProvider:
 
     Raises:
         MissingExtraError: the SDK or its exporter is not installed.
+        MissingError: the exporter's messages were overwritten.
 
     """
     need("opentelemetry.exporter.otlp.proto.http", "traces", "otel")
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError as error:
+        raise MissingError(
+            "traces need opentelemetry-proto as it was published, and another package, such as "
+            "xds-protos, has overwritten it: "
+            "pip install --force-reinstall --no-deps opentelemetry-proto"
+        ) from error
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
