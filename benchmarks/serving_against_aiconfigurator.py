@@ -30,11 +30,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tools.held_out import fit_points
 from tools.published_points import ML_ENERGY, read_points
-from tools.serving_coefficients import pooled, predict, take
+from tools.serving_coefficients import take
 
-from headway.measure.serving_point import ServingPoint, stack_points
 from headway.model.ffn import MoeFfn
+from headway.serving.serving_point import ServingPoint, stack_points
 
 WANTED, SEED = 200, 20261120
 DRIVER = Path(__file__).with_name("aiconfigurator_driver.py")
@@ -254,9 +255,9 @@ def held_out(
     }
     for left in dict.fromkeys(apart.values()):
         rows = np.setdiff1d(np.arange(len(points), dtype=np.int64), np.array(left, dtype=np.int64))
-        fit = pooled([points[int(i)] for i in rows], take(table, rows))
+        fit = fit_points([points[int(i)] for i in rows], take(table, rows))
         asked = np.array([i for i, found in apart.items() if found == left], dtype=np.int64)
-        times = predict(fit, [chosen[int(i)] for i in asked], take(asked_table, asked))
+        times = fit.times([chosen[int(i)] for i in asked], take(asked_table, asked))
         made["tpot"][asked] = times.tpot_s
         made["ttft"][asked] = times.ttft_s
         made["mean_ttft"][asked] = times.mean_ttft_s

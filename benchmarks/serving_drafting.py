@@ -18,12 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tools.serving_coefficients import pooled, predict, take
+from tools.held_out import fit_points
+from tools.serving_coefficients import take
 
 from headway.errors import InputError
-from headway.measure.serving_point import ServingPoint, stack_points, subject
 from headway.serving.estimate import serve
-from headway.serving.tabulated import serving_times
+from headway.serving.serving_point import (
+    ServingPoint,
+    corrected_times,
+    stack_points,
+    subject,
+)
 from headway.steptime.acceptance import Acceptance, acceptance_of
 from headway.steptime.calibration import shipped
 from headway.steptime.placed_model import Drafting
@@ -83,9 +88,9 @@ def held_out(
     tpot, rate = np.zeros(len(asked)), np.zeros(len(asked))
     for name in sorted(set(names)):
         rows = np.array([i for i, p in enumerate(points) if group(p) != name], dtype=np.int64)
-        fit = pooled([points[int(i)] for i in rows], take(table, rows))
+        fit = fit_points([points[int(i)] for i in rows], take(table, rows))
         here = np.flatnonzero(names == name).astype(np.int64)
-        times = predict(fit, [asked[int(i)] for i in here], take(asked_table, here))
+        times = fit.times([asked[int(i)] for i in here], take(asked_table, here))
         tpot[here] = times.tpot_s
         rate[here] = times.requests_per_s * asked_table.shape.total_tokens[here]
     return tpot, rate
@@ -145,9 +150,8 @@ def grid(asked: Sequence[ServingPoint]) -> None:
     """Print errors with the two constants chosen on a grid, each group by the others."""
     table = stack_points(asked)
     calibration = shipped()
-    found = [calibration.logs(subject(p)) for p in asked]
-    theta = np.exp(np.stack([logs for logs, _ in found]))
-    stretch = np.exp(np.array([stretch for _, stretch in found]))
+    theta = np.exp(np.stack([calibration.logs(subject(p)) for p in asked]))
+    weights = [calibration.weights(subject(p)) for p in asked]
     tpot = np.array([p.tpot_s for p in asked])
     drafted = np.array([drafted_tokens(p) for p in asked])
     errors: dict[tuple[float, float], Array] = {}
@@ -157,7 +161,7 @@ def grid(asked: Sequence[ServingPoint]) -> None:
             more = drafted * added_s
             decode = replace(table.decode, waiting_s=table.decode.waiting_s + more)
             mixed = replace(table.mixed, waiting_s=table.mixed.waiting_s + more * table.shape.mixes)
-            times = serving_times(replace(table, decode=decode, mixed=mixed), theta, stretch)
+            times = corrected_times(replace(table, decode=decode, mixed=mixed), theta, weights)
             errors[step_s, sequence_s] = np.abs(times.tpot_s / tpot - 1)
     for name, group in {"accelerator": _hardware, "model": _model, "engine": _engine}.items():
         names = np.array([group(p) for p in asked])

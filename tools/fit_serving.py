@@ -2,7 +2,9 @@
 
 Needs the measured points, which are not part of the repository: give their path.
 
-    python -m tools.fit_serving ../shared/data/measured/measured.csv.gz
+    python -m tools.fit_serving ../shared/data/measured/measured.csv.gz [--no-scores]
+
+The scores take minutes, the fit that ships seconds.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import time
 from datetime import date
 from pathlib import Path
 
-from headway.measure.serving_point import stack_points
+from headway.serving.serving_point import stack_points
 from headway.steptime.calibration import to_json
-from tools.held_out import centers, quantiles, report, score_all, serving_rows
+from tools.held_out import fit_points, report, score_all
 from tools.published_points import read_points
-from tools.serving_coefficients import assemble, pooled
+from tools.serving_errors import assemble
 from tools.static_batches import read_static
 
 SHIPPED = Path(__file__).parents[1] / "src" / "headway" / "steptime" / "coefficients"
@@ -38,16 +40,12 @@ def main() -> None:
     for reason, count in left_out.most_common():
         print(f"  {count:5d} {reason}")
 
-    # Intervals come from held-out errors of serving; the fit that ships has seen all points.
+    # The fit that ships has seen all points.
     table = stack_points(points)
-    scored = list(score_all(points))
-    serving = serving_rows(points)
     calibration = assemble(
-        pooled(points, table),
+        fit_points(points, table),
         points,
         table,
-        quantiles=quantiles([scores.take(serving) for scores in scored]),
-        centers=centers(scored),
         provenance={
             "fitted_by": "tools/fit_serving.py",
             "fitted_on": date.today().isoformat(),
@@ -55,10 +53,14 @@ def main() -> None:
             "sources": SOURCES,
         },
     )
-    accuracy = report(points, scored)
-
     SHIPPED.mkdir(exist_ok=True)
     (SHIPPED / "serving.json").write_text(to_json(calibration))
+    if "--no-scores" in sys.argv:
+        return
+
+    scored = list(score_all(points))
+    accuracy = report(points, scored)
+
     (SHIPPED / "accuracy.json").write_text(accuracy.to_json())
     print(accuracy.text([i for i, row in enumerate(accuracy.rows) if row.by == "all"]))
     print(f"{time.process_time() - began:.0f} CPU seconds; power {calibration.power}")

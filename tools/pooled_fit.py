@@ -11,7 +11,7 @@ their square (pseudo-Huber).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from headway.steptime.work import Array
 
 Column = tuple[str, str]  # level, group
 FIRST_SPREAD = 0.4
+IS_FIRST = np.array([name in FIRST_TOKEN for name in NAMES])
 MEAN_PER_MEDIAN = 4.0  # a mean over a run, its start included, says less than a median
 
 
@@ -73,40 +74,64 @@ class PooledFit:
     def fit(
         self, table: ServingTable, groups: Mapping[str, Sequence[str]], observed: Observed
     ) -> PooledFit:
-        """Fit to the points of ``table``; ``groups`` names the group of each point by level.
+        """Fit all but the coefficients of the first token, to times per output token.
 
-        First all but the coefficients of the first token, to times per output token; then those,
-        to times to first token, which are noisier and must not bend the others.
+        ``groups`` names the group of each point of ``table`` by level.
         """
         columns = _columns(self.levels, groups)
         stretch_columns = _columns(self.stretches, groups)
         problem = self._problem(table, groups, observed, columns, stretch_columns)
-
-        is_first = np.array([name in FIRST_TOKEN for name in NAMES])
         x = descend(
             problem,
             np.zeros(len(problem.spread)),
-            free=~is_first,
+            free=~IS_FIRST,
             stretching=True,
             weights=(1.0, 0.0, 0.0),
             max_steps=self.max_steps,
         )
-        if np.any(np.isfinite(observed.ttft) | np.isfinite(observed.mean_ttft)):
-            x = descend(
-                problem,
-                x,
-                free=is_first,
-                stretching=False,
-                weights=(0.0, self.ttft_weight, self.ttft_weight / MEAN_PER_MEDIAN),
-                max_steps=self.max_steps,
-            )
 
+        self._keep(columns, x)
+        for i, column in enumerate(stretch_columns):
+            self.stretches_[column] = float(x[len(columns) * len(NAMES) + i])
+        return self
+
+    def fit_first_token(
+        self,
+        table: ServingTable,
+        groups: Mapping[str, Sequence[str]],
+        observed: Observed,
+        *,
+        stretch: Array,
+        prompt_stretch: Array,
+    ) -> PooledFit:
+        """Fit what only times to first token show, with steps as they are.
+
+        ``stretch`` and ``prompt_stretch`` are the log-stretches of all steps of a point, and once
+        more of those with prompts. These times are noisier, and must not bend the others.
+        """
+        if not np.any(np.isfinite(observed.ttft) | np.isfinite(observed.mean_ttft)):
+            return self
+        columns = _columns(self.levels, groups)
+        problem = replace(
+            self._problem(table, groups, observed, columns, []),
+            base_stretch=stretch,
+            base_prompt_stretch=prompt_stretch,
+        )
+        x = descend(
+            problem,
+            np.concatenate([self.coefficients_[column] for column in columns]),
+            free=IS_FIRST,
+            stretching=False,
+            weights=(0.0, self.ttft_weight, self.ttft_weight / MEAN_PER_MEDIAN),
+            max_steps=self.max_steps,
+        )
+        self._keep(columns, x)
+        return self
+
+    def _keep(self, columns: Sequence[Column], x: Array) -> None:
         size = len(NAMES)
         for i, column in enumerate(columns):
             self.coefficients_[column] = x[i * size : (i + 1) * size]
-        for i, column in enumerate(stretch_columns):
-            self.stretches_[column] = float(x[len(columns) * size + i])
-        return self
 
     def _problem(
         self,
@@ -128,11 +153,11 @@ class PooledFit:
             observed=observed,
             start=self._start(groups, count),
             member=np.stack(member, 1),
-            stretch=np.stack(stretch, 1),
+            stretch=np.stack(stretch, 1) if stretch else np.zeros((count, 0)),
             spread=np.concatenate(
                 [
                     *(spreads[level] for level, _ in columns),
-                    [stretch_spreads[level] for level, _ in stretch_columns],
+                    np.array([stretch_spreads[level] for level, _ in stretch_columns]),
                 ]
             ),
             noise=self.noise,

@@ -18,11 +18,11 @@ import numpy as np
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
-from headway.measure.serving_point import ServingPoint
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.serving_point import ServingPoint
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.forward import useful_flops
 from headway.steptime.parallelism import Parallelism
@@ -81,6 +81,8 @@ SERVING_SOURCES = (
     "aiconfigurator_silicon_sample",
 )
 ML_ENERGY = "mlenergy_v3"
+# NVIDIA's own runs in aiconfigurator's sample, beside copies of InferenceX's.
+NVIDIA_OWN = "aiconfigurator_own_runs"
 # Median prompts of the two text tasks in tokens; the collection does not publish them. Answers are
 # twice to thirty times as long, so an error of a factor 2 here moves the time per token by 1 to 5%.
 PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 300.0}
@@ -211,8 +213,9 @@ def _point(row: Row) -> ServingPoint:
     notes = dict(n.split("=", 1) for n in row["notes"].split(";") if "=" in n)
     mean_ttft = ttft if mean else _number(notes.get("mean_ttft_ms", ""))
 
+    is_own = "nvidia-internal" in row["source_detail"]
     return ServingPoint(
-        source=row["source"],
+        source=NVIDIA_OWN if is_own else row["source"],
         deployment=Deployment(
             model, cluster, parallelism=layout, precision=precision, engine=engine
         ),

@@ -1,10 +1,10 @@
-"""The shipped calibration from measured points: groups, weights, power, intervals."""
+"""The coefficients and the power model from measured points: groups, weights, copies."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import TypeVar
 
@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.measure.coefficient_fit import Observed
-from headway.measure.serving_point import ServingPoint, logs, subject
-from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes
-from headway.serving.doubt import extent
-from headway.serving.tabulated import ServingTable, serving_times
-from headway.steptime.calibration import Calibration
+from headway.serving.closed_loop import LoadShape, LoadTimes
+from headway.serving.serving_point import ServingPoint, logs, subject
+from headway.serving.tabulated import ServingTable
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
@@ -128,36 +126,54 @@ def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
     return fit.fit(take(table, rows), groups(configurations), merged_times)
 
 
-def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
-    """Return one row of every configuration, and the geometric means of its copies' times."""
-    times = observed(points)
-    first: dict[tuple[object, ...], int] = {}
-    of = np.array([first.setdefault(_configuration(point), len(first)) for point in points])
-    rows = np.unique(of, return_index=True)[1].astype(np.int64)
+@dataclass(frozen=True, slots=True, eq=False)
+class Configurations:
+    """Points of one configuration are copies, and count as one.
 
-    def mean(values: Array) -> Array:
+    Attributes:
+        rows: the first point of each.
+        member: of every point, the place of its configuration in ``rows``.
+
+    """
+
+    rows: Rows
+    member: Rows
+
+    @classmethod
+    def of(cls, points: Sequence[ServingPoint]) -> Configurations:
+        """Return the configurations of ``points``."""
+        first: dict[tuple[object, ...], int] = {}
+        member = np.array([first.setdefault(_configuration(p), len(first)) for p in points])
+        rows = np.unique(member, return_index=True)[1]
+        return cls(rows.astype(np.int64), member.astype(np.int64))
+
+    def mean(self, values: Array) -> Array:
+        """Return the mean of the copies' ``values``; ``nan`` where none was measured."""
         is_measured = np.isfinite(values)
-        count = np.bincount(of, is_measured, len(first))
-        total = np.bincount(of, np.where(is_measured, values, 0.0), len(first))
+        count = np.bincount(self.member, is_measured, len(self.rows))
+        total = np.bincount(self.member, np.where(is_measured, values, 0.0), len(self.rows))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    return rows, Observed(
-        tpot=mean(times.tpot),
-        ttft=mean(times.ttft),
-        mean_ttft=mean(times.mean_ttft),
-        weight=np.bincount(of, times.weight, len(first)).astype(np.float64),
+
+def merged(points: Sequence[ServingPoint]) -> tuple[Rows, Observed]:
+    """Return one row of every configuration, and the geometric means of its copies' times."""
+    times, configurations = observed(points), Configurations.of(points)
+    weight = np.bincount(configurations.member, times.weight, len(configurations.rows))
+    return configurations.rows, Observed(
+        tpot=configurations.mean(times.tpot),
+        ttft=configurations.mean(times.ttft),
+        mean_ttft=configurations.mean(times.mean_ttft),
+        weight=weight.astype(np.float64),
     )
 
 
-def predict(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> LoadTimes:
-    """Return what a fit says of ``points``."""
-    return serving_times(table, *coefficients(fit, points))
+def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> Array:
+    """Return the coefficients of each point, under nobody's harness in particular.
 
-
-def coefficients(fit: PooledFit, points: Sequence[ServingPoint]) -> tuple[Array, Array]:
-    """Return coefficients and stretch of each point, under nobody's harness in particular."""
+    Its stretches only kept the coefficients from bending; the error model takes their place.
+    """
     harness = [_harness(point) if point.source in OLD else "" for point in points]
-    return fit.theta({**groups(points), "harness": harness}, len(points))
+    return fit.theta({**groups(points), "harness": harness}, len(points))[0]
 
 
 def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTimes) -> PowerModel:
@@ -214,45 +230,3 @@ def measured_power(points: Sequence[ServingPoint], table: ServingTable) -> Array
 
 def _tdp(point: ServingPoint) -> float:
     return point.deployment.cluster.accelerator.tdp_w or np.nan
-
-
-def assemble(
-    fit: PooledFit,
-    points: Sequence[ServingPoint],
-    table: ServingTable,
-    *,
-    quantiles: Mapping[str, Mapping[str, tuple[float, float]]],
-    centers: Mapping[str, float],
-    provenance: Mapping[str, object],
-) -> Calibration:
-    """The calibration that ships: a fit to all points, with the intervals of held-out ones."""
-    times = predict(fit, points, table)
-    # What only old static batches show is still new to a question about serving.
-    rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
-    serving, served = [points[i] for i in rows], take(table, rows)
-    load = ClosedLoop(
-        [float(point.load.prompt_tokens) for point in serving],
-        [float(point.load.output_tokens) for point in serving],
-        served.shape.concurrency,
-    )
-    ranges = {
-        name: (float(values.min()), float(values.max()))
-        for name, values in extent(load, served.shape).items()
-    }
-    return Calibration(
-        prior=fit.prior,
-        factors={
-            **{key: v for key, v in fit.coefficients_.items() if key[0] != "harness"},
-            **fit.fixed,
-        },
-        stretches={key: v for key, v in fit.stretches_.items() if key[0] != "harness"},
-        hardware=frozenset(point.hardware for point in serving),
-        models=frozenset(point.model for point in serving),
-        engines=frozenset(point.engine for point in serving),
-        vendors=frozenset(point.vendor for point in serving),
-        ranges=ranges,
-        quantiles=quantiles,
-        centers=centers,
-        power=fit_power(points, table, times),
-        provenance=provenance,
-    )

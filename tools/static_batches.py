@@ -11,9 +11,9 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
-from headway.measure.serving_point import ServingPoint
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop
+from headway.serving.serving_point import ServingPoint
 from headway.steptime.deployment import Deployment
 from tools.published_points import HARDWARE, MS, Row, find_measured, impossible, rows_of
 from tools.serving_coefficients import OLD

@@ -55,7 +55,7 @@ def test_frontier_prints_a_table_with_the_three_marks(run: Run) -> None:
         "fastest",
     ):
         assert word in out
-    assert max(map(len, out.splitlines())) < 190
+    assert max(map(len, out.splitlines())) < 200
 
 
 def test_frontier_writes_what_it_prints(run: Run, tmp_path: Path) -> None:

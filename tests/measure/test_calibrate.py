@@ -13,13 +13,13 @@ from headway.dtypes import DType
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster
 from headway.measure.benchmark_files import Bench, read_bench
-from headway.measure.calibrate import fit_own
-from headway.measure.serving_point import ServingPoint, stack_points, subject
+from headway.measure.calibrate import fit_own, tpot_by
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop
+from headway.serving.serving_point import ServingPoint, stack_points, subject
 from headway.serving.tabulated import serving_times
-from headway.steptime.calibration import shipped
+from headway.steptime.calibration import Subject, shipped
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT
 from headway.steptime.work import Array
@@ -53,23 +53,48 @@ def test_a_users_own_points_are_met_afterwards(points: list[ServingPoint]) -> No
     calibration = shipped()
     one_layout = points[:8]
     asked = subject(one_layout[0])  # a chip that is in no catalogue
-    logs, stretch = calibration.logs(asked)
-    theta = np.exp(logs + stretch)
+    theta = np.exp(calibration.logs(asked))
     theta[AT["bandwidth_16"]] *= 0.7
     theta[AT["kernel_s"]] *= 2
     measured = _measured(one_layout, np.tile(theta, (8, 1)))
+
     own = fit_own(measured, calibration)
     assert own.points == 8
-    assert own.error < 0.05
-    adapted = calibration.with_own(own).logs(asked)
-    times = serving_times(stack_points(one_layout), np.exp(adapted[0]), np.exp(adapted[1]))
+    adapted = calibration.with_own(own)
     wanted = np.array([point.tpot_s for point in measured])
-    assert np.mean(np.abs(times.tpot_s / wanted - 1)) < 0.05
+    before, after = (
+        np.mean(np.abs(np.array(tpot_by(one, measured)) / wanted - 1))
+        for one in (calibration, adapted)
+    )
+    assert after < 0.06
+    assert after < before
 
 
-def test_two_points_are_too_few(points: list[ServingPoint]) -> None:
-    with pytest.raises(InputError, match="at least 3 points"):
-        fit_own([replace(point, tpot_s=0.01) for point in points[:2]], shipped())
+def test_points_narrow_what_they_measured_and_less_what_is_like_it(
+    points: list[ServingPoint],
+) -> None:
+    calibration, asked = shipped(), subject(points[0])
+    theta = np.exp(calibration.logs(asked))
+    adapted = calibration.with_own(
+        fit_own(_measured(points[:5], np.tile(theta, (5, 1))), calibration)
+    )
+
+    def width(of: Subject) -> float:
+        low, high = adapted.error_factors(of, "tpot")
+        before = calibration.error_factors(of, "tpot")
+        return float(np.log(high / low) / np.log(before[1] / before[0]))
+
+    other_model = replace(asked, model="another")
+    elsewhere = Subject("intel", "another-chip", "sglang", "another", "int4", "latent attention")
+    assert width(asked) < width(other_model) < width(elsewhere) <= 1
+
+
+def test_points_of_two_subjects_are_refused(points: list[ServingPoint]) -> None:
+    other = replace(points[1], deployment=replace(points[1].deployment, engine="sglang"))
+    with pytest.raises(InputError, match="one model on one accelerator"):
+        fit_own([replace(points[0], tpot_s=0.01), replace(other, tpot_s=0.01)], shipped())
+    with pytest.raises(InputError, match="time per output token"):
+        fit_own(points[:2], shipped())
 
 
 VLLM = {

@@ -15,10 +15,6 @@ from headway.money.tariff import Tariff
 from headway.serving.closed_loop import ClosedLoop
 from headway.serving.estimate import ServingEstimate, serve
 from headway.steptime.calibration import (
-    BOTH,
-    CELL,
-    HARDWARE,
-    NOVELTIES,
     QUANTITIES,
     Own,
     Subject,
@@ -29,7 +25,8 @@ from headway.steptime.calibration import (
     to_json,
 )
 from headway.steptime.deployment import Deployment
-from headway.steptime.kernel_coefficients import NAMES
+from headway.steptime.error_model import FEATURES
+from headway.steptime.kernel_coefficients import AT
 from headway.steptime.power import PowerModel
 from headway.steptime.time_estimate import Basis
 
@@ -67,25 +64,29 @@ def test_it_says_where_it_comes_from() -> None:
 
 def test_what_was_never_measured_falls_back_and_says_so() -> None:
     calibration = shipped()
-    assert calibration.novelty(KNOWN) == CELL
-    assert calibration.novelty(replace(KNOWN, hardware="my-chip")) == HARDWARE
-    assert calibration.novelty(replace(KNOWN, hardware="my-chip", model="mine")) == BOTH
+    assert calibration.has_measured_of(KNOWN) == (True, True)
+    assert calibration.has_measured_of(replace(KNOWN, hardware="my-chip")) == (False, True)
+    assert calibration.has_measured_of(replace(KNOWN, model="mine")) == (True, False)
     for subject in (KNOWN, replace(KNOWN, hardware="my-chip"), replace(KNOWN, vendor="google")):
-        logs, stretch = calibration.logs(subject)
-        assert np.all(np.isfinite(logs))
-        assert abs(stretch) < 1
+        assert np.all(np.isfinite(calibration.logs(subject)))
+        assert np.all(np.abs(calibration.weights(subject).mean) < 1)
     assert calibration.basis(KNOWN, 0.0) is Basis.FITTED
     assert calibration.basis(KNOWN, 4.0) is Basis.ANALYTIC
     assert calibration.basis(replace(KNOWN, vendor="google"), 0.0) is Basis.ANALYTIC
 
 
-def test_intervals_straddle_and_widen_with_novelty() -> None:
-    kept = shipped().quantiles
-    for novelty in NOVELTIES:
-        for quantity in QUANTITIES:
-            low, high = kept[novelty][quantity]
-            assert low < 0 < high
-    assert kept[BOTH]["tpot"][1] > kept[HARDWARE]["tpot"][1]
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_intervals_straddle_and_widen_with_novelty(quantity: str) -> None:
+    def width(subject: Subject) -> float:
+        low, high = shipped().error_factors(subject, quantity)
+        assert low < 1 < high
+        return high / low
+
+    new_chip, new_model = replace(KNOWN, hardware="my-chip"), replace(KNOWN, model="mine")
+    both = replace(new_chip, model="mine")
+    foreign = replace(both, vendor="google", family="tpu", kind="another kind")
+    assert width(KNOWN) < width(new_chip) <= width(both) <= width(foreign)
+    assert width(KNOWN) <= width(new_model) <= width(both)
 
 
 def test_an_interval_widens_outside_the_measured_range() -> None:
@@ -136,12 +137,16 @@ def test_money_counts_empty_hours_and_the_building() -> None:
 
 
 def test_an_own_file_is_read_back(tmp_path: Path) -> None:
-    own = Own((0.1, *[0.0] * (len(NAMES) - 1)), -0.2, 6, 0.03)
+    rows = {"tpot": np.array([[*np.eye(len(FEATURES))[0], -0.2]] * 6)}
+    own = Own(subject=KNOWN, rows=rows, first_token=(0.1, 0.0, 0.0), points=6)
     path = tmp_path / "own.json"
     path.write_text(own_to_json(own))
     read = read_calibration(path)
-    assert read.own == own
-    assert read.logs(KNOWN)[1] == pytest.approx(shipped().logs(KNOWN)[1] - 0.2)
+    assert read.own is not None
+    assert (read.own.subject, read.own.first_token, read.own.points) == (KNOWN, (0.1, 0, 0), 6)
+    assert np.array_equal(read.own.rows["tpot"], rows["tpot"])
+    assert read.weights(KNOWN).mean[0] < shipped().weights(KNOWN).mean[0]
+    assert read.logs(KNOWN)[AT["request_s"]] == shipped().logs(KNOWN)[AT["request_s"]] + 0.1
 
 
 @pytest.mark.parametrize(
@@ -152,8 +157,10 @@ def test_an_own_file_is_read_back(tmp_path: Path) -> None:
         "{}",
         '{"headway_own_calibration": 1}',
         "\x00",
-        '{"headway_own_calibration": 1, '
-        '"log_factors": {"link": 1e9}, "log_stretch": 0, "points": 3, "mean_error": 0}',
+        '{"headway_own_calibration": 3, "subject": {"vendor": "nvidia"}, "points": 3}',
+        '{"headway_own_calibration": 3, "subject": {"vendor": "a", "hardware": "b", "engine": "c", '
+        '"model": "d", "weights": "e"}, "log_first_token": {"request_s": 1e9, "prompt_token_s": 0, '
+        '"held_steps": 0}, "rows": {}, "points": 3}',
     ],
 )
 def test_a_damaged_own_file_is_refused(tmp_path: Path, text: str) -> None:

@@ -13,10 +13,10 @@ from tools.serving_coefficients import fit_power
 from headway.dtypes import DType
 from headway.hardware.cluster import Cluster
 from headway.measure.coefficient_fit import Observed
-from headway.measure.serving_point import ServingPoint, stack_points
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop
+from headway.serving.serving_point import ServingPoint, stack_points
 from headway.serving.tabulated import serving_times
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT, Coefficients
@@ -49,7 +49,12 @@ def test_the_fit_predicts_what_it_was_made_of(points: list[ServingPoint]) -> Non
     )
     groups = {"engine": ["vllm"] * len(points), "hardware": ["test"] * len(points)}
     fit = PooledFit([Level("engine", 0.3)], [Level("hardware", 0.05)], max_steps=20)
-    theta, stretch = fit.fit(table, groups, observed).theta(groups, len(points))
+    _, stretch = fit.fit(table, groups, observed).theta(groups, len(points))
+    nothing_more = np.zeros(len(points))
+    fit.fit_first_token(
+        table, groups, observed, stretch=np.log(stretch), prompt_stretch=nothing_more
+    )
+    theta, _ = fit.theta(groups, len(points))
     found = serving_times(table, theta, stretch)
     assert np.max(np.abs(found.tpot_s / times.tpot_s - 1)) < 0.05
     assert np.max(np.abs(found.ttft_s / times.ttft_s - 1)) < 0.15

@@ -59,8 +59,7 @@ class PassEnergy:
         """By what joules may be off, 10% and 90% quantile."""
         d, calibration = self.deployment, self.calibration
         subject = Subject.of(d.cluster.accelerator, ANY_ENGINE, d.model, d.precision.weights.value)
-        low, high = calibration.quantiles[calibration.novelty(subject)]["energy"]
-        return float(np.exp(low)), float(np.exp(high))
+        return calibration.error_factors(subject, "energy")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

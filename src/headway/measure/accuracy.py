@@ -13,10 +13,10 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-from headway.measure.serving_point import ServingPoint
 from headway.report.column import column
 from headway.report.report import Report
 from headway.serving.estimate import ServingEstimate, serve
+from headway.serving.serving_point import ServingPoint
 from headway.steptime.calibration import Calibration, shipped
 from headway.steptime.work import Array
 

@@ -1,10 +1,10 @@
-"""A user's own points on top of the shipped calibration: one factor for all, and a few more."""
+"""A user's own points on top of the shipped calibration: the error model, given what they say."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +12,25 @@ import numpy as np
 from headway.errors import InputError
 from headway.measure.benchmark_files import read_bench
 from headway.measure.coefficient_fit import Observed, Problem, descend
-from headway.measure.serving_point import ServingPoint, logs, stack_points, subject
 from headway.report.column import column
 from headway.report.report import Report
-from headway.serving.closed_loop import ClosedLoop
-from headway.serving.tabulated import serving_times
+from headway.serving.closed_loop import ClosedLoop, serve_loop
+from headway.serving.serving_point import (
+    ServingPoint,
+    corrected_times,
+    logs,
+    own_rows,
+    stack_points,
+    step_features,
+    subject,
+)
 from headway.steptime.calibration import Calibration, Own, shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.kernel_coefficients import FIRST_TOKEN, NAMES
+from headway.steptime.kernel_coefficients import AT, FIRST_TOKEN, NAMES
 from headway.steptime.work import Array
 
 NOISE = 0.05  # the same configuration measured again differs by 0.5 to 5%
-FACTOR_SPREAD, STRETCH_SPREAD = 0.25, 0.5
-MIN_POINTS, MAX_STEPS = 3, 20
+FACTOR_SPREAD, MAX_STEPS = 1.0, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ def calibrate(
     bench_serving, InferenceX, guidellm or aiperf. Loads at 5 to 10 concurrencies are enough.
 
     Raises:
-        InputError: a file holds no result, or there are fewer than three with a time per token.
+        InputError: a file holds no result, or none has a time per token.
+
     """
     calibration = calibration or shipped()
     points = read_serving_points(files, deployment=deployment)
@@ -100,52 +107,81 @@ def _paths(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def fit_own(points: Sequence[ServingPoint], calibration: Calibration) -> Own:
-    """Return the factors that make ``calibration`` meet ``points``; those it meets change nothing.
+    """Return ``points`` as evidence on top of ``calibration``.
+
+    The error model takes the time per token (`headway.steptime.error_model`); how the first token
+    is handled has coefficients of its own, which are fitted to the times to first token.
 
     Raises:
-        InputError: fewer than three points have a time per output token.
+        InputError: the points are not of one deployment's model, engine and hardware, or none has
+            a time per output token.
+
     """
-    if sum(point.tpot_s is not None for point in points) < MIN_POINTS:
+    subjects = {subject(point) for point in points}
+    if len(subjects) != 1:
+        raise InputError("a calibration is of one model on one accelerator with one engine")
+    if all(point.tpot_s is None for point in points):
         raise InputError(
-            f"a calibration needs at least {MIN_POINTS} points with a time per output token, and "
-            "5 to 10 that span the concurrencies of interest are better; given were "
-            f"{len(points)}"
+            "a calibration needs a time per output token; 5 loads that span the concurrencies of "
+            "interest are good, and none of the results has one"
         )
 
-    # One group for all points: a factor for each coefficient, and a stretch of the whole.
-    base = [calibration.logs(subject(point)) for point in points]
+    # Steps first, then how the first token is handled by what they are now, then what is left.
+    own = Own(
+        subject=subjects.pop(),
+        rows={"tpot": own_rows(points, calibration)["tpot"]},
+        first_token=tuple(0.0 for _ in FIRST_TOKEN),
+        points=len(points),
+    )
+    own = replace(own, first_token=_first_token(points, calibration.with_own(own)))
+    return replace(own, rows=own_rows(points, calibration.with_own(own)))
+
+
+def _first_token(points: Sequence[ServingPoint], calibration: Calibration) -> tuple[float, ...]:
+    """Return log-factors of the coefficients of the first token."""
+    table, one = stack_points(points), calibration.weights(subject(points[0]))
+    logs_of_subject = calibration.logs(subject(points[0]))
+    tabulated = corrected_times(
+        table, np.exp(np.tile(logs_of_subject, (len(points), 1))), [one] * len(points)
+    )
+
+    # Held against answers, which know more than the table does: no step is shorter than measured.
+    answers = [
+        serve_loop(replace(p.deployment, calibration=calibration), p.load).times for p in points
+    ]
     observed = Observed(
-        tpot=logs([point.tpot_s for point in points]),
-        ttft=logs([point.ttft_s for point in points]),
-        mean_ttft=logs([point.mean_ttft_s for point in points]),
+        tpot=np.full(len(points), np.nan),
+        ttft=logs([point.ttft_s for point in points])
+        + np.log(tabulated.ttft_s / np.array([float(times.ttft_s) for times in answers])),
+        mean_ttft=logs([point.mean_ttft_s for point in points])
+        + np.log(tabulated.mean_ttft_s / np.array([float(times.mean_ttft_s) for times in answers])),
         weight=np.ones(len(points)),
     )
+    if not np.any(np.isfinite(observed.ttft) | np.isfinite(observed.mean_ttft)):
+        return tuple(0.0 for _ in FIRST_TOKEN)
+
+    # One group for all points, whose steps stay as they are.
+    decode, mixed = (one.expected(features) for features in step_features(table.shape))
     problem = Problem(
-        table=stack_points(points),
+        table=table,
         observed=observed,
-        start=np.stack([coefficients for coefficients, _ in base]),
-        base_stretch=np.array([stretch for _, stretch in base]),
+        start=np.tile(logs_of_subject, (len(points), 1)),
+        base_stretch=decode,
+        base_prompt_stretch=mixed - decode,
         member=np.ones((len(points), 1)),
-        stretch=np.ones((len(points), 1)),
-        spread=np.array([FACTOR_SPREAD] * len(NAMES) + [STRETCH_SPREAD]),
+        stretch=np.zeros((len(points), 0)),
+        spread=np.full(len(NAMES), FACTOR_SPREAD),
         noise=NOISE,
     )
-
-    # First what the time per token shows, then how the first token is handled.
-    is_first = np.array([name in FIRST_TOKEN for name in NAMES])
-    x = np.zeros(len(NAMES) + 1)
     x = descend(
-        problem, x, free=~is_first, stretching=True, weights=(1.0, 0.0, 0.0), max_steps=MAX_STEPS
+        problem,
+        np.zeros(len(NAMES)),
+        free=np.array([name in FIRST_TOKEN for name in NAMES]),
+        stretching=False,
+        weights=(0.0, 1.0, 0.1),
+        max_steps=MAX_STEPS,
     )
-    if np.any(np.isfinite(observed.ttft) | np.isfinite(observed.mean_ttft)):
-        x = descend(
-            problem, x, free=is_first, stretching=False, weights=(0.0, 1.0, 0.1),
-            max_steps=MAX_STEPS,
-        )  # fmt: skip
-
-    tpot_s = serving_times(problem.table, *map(np.exp, problem.logs(x))).tpot_s
-    error = float(np.nanmean(np.abs(tpot_s / np.exp(observed.tpot) - 1)))
-    return Own(tuple(float(v) for v in x[:-1]), float(x[-1]), len(points), error)
+    return tuple(float(x[AT[name]]) for name in FIRST_TOKEN)
 
 
 def calibration_report(
@@ -166,11 +202,15 @@ def calibration_report(
         for point, shipped_s, calibrated_s in zip(points, before_s, after_s, strict=True)
     ]
 
-    error = after.own.error if after.own is not None else 0.0
+    measured = np.exp(logs([point.tpot_s for point in points]))
+    error_before, error_after = (
+        float(np.nanmean(np.abs(np.array(seconds) / measured - 1)))
+        for seconds in (before_s, after_s)
+    )
     return Report(
         kind="calibrate",
-        title=f"{len(points)} points; mean error of the time per output token after the fit "
-        f"{error:.1%}",
+        title=f"{len(points)} points; mean error of the time per output token {error_before:.1%} "
+        f"before, {error_after:.1%} after",
         question={"engine": points[0].engine, "deployment": str(points[0].deployment)},
         rows=tuple(rows),
     )
@@ -178,8 +218,7 @@ def calibration_report(
 
 def tpot_by(calibration: Calibration, points: Sequence[ServingPoint]) -> list[float]:
     """Return the seconds per output token of each point, as ``calibration`` expects them."""
-    base = [calibration.logs(subject(point)) for point in points]
-    coefficients: Array = np.exp(np.stack([logs for logs, _ in base]))
-    stretch: Array = np.exp(np.array([stretch for _, stretch in base]))
-    times = serving_times(stack_points(points), coefficients, stretch)
+    theta: Array = np.exp(np.stack([calibration.logs(subject(point)) for point in points]))
+    weights = [calibration.weights(subject(point)) for point in points]
+    times = corrected_times(stack_points(points), theta, weights)
     return [float(seconds) for seconds in times.tpot_s]

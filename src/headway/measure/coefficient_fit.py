@@ -44,7 +44,8 @@ class Problem:
         member, stretch: which group's factors, and which stretches, a point takes; ``(n, groups)``.
         spread: how far each unknown may stray.
         noise: how far points lie from any such model, as a log-deviation.
-        base_stretch: log-stretch of each point before the fit.
+        base_stretch, base_prompt_stretch: log-stretch of each point before the fit, of all its
+            steps, and once more of those with prompts.
 
     """
 
@@ -56,6 +57,7 @@ class Problem:
     spread: Array
     noise: float
     base_stretch: Array | float = 0.0
+    base_prompt_stretch: Array | float = 0.0
 
     @property
     def bend(self) -> float:
@@ -70,7 +72,9 @@ class Problem:
 
     def residuals(self, logs: Array, scale: Array, weights: tuple[float, ...]) -> Array:
         """Return weighted log-errors of the three times, one after the other; 0 if not measured."""
-        times = serving_times(self.table, np.exp(logs), np.exp(scale))
+        times = serving_times(
+            self.table, np.exp(logs), np.exp(scale), np.exp(self.base_prompt_stretch)
+        )
         pairs = (
             (times.tpot_s, self.observed.tpot),
             (times.ttft_s, self.observed.ttft),

@@ -375,6 +375,20 @@ class ServedLoad:
         """The times where every step takes the upper end of its own."""
         return self._times(self.decode.upper_s, self.mixed.upper_s)
 
+    @cached_property
+    def perfect(self) -> LoadTimes | None:
+        """The times that no machine with this data sheet can beat; ``None`` if uncounted.
+
+        Every step takes its bound, the engine adds nothing to a request.
+        """
+        decode, mixed = self.decode.bound, self.mixed.bound
+        if decode is None or mixed is None:
+            return None
+        if self.prefilled:
+            return decode_times(self.shape, decode.total_s)
+        mixed_s = np.maximum(mixed.total_s, np.where(self.shape.mixes > 0, decode.total_s, 0.0))
+        return load_times(self.shape, decode.total_s, mixed_s, RequestOverhead())
+
     @property
     def peak_use(self) -> tuple[Array, Array] | None:
         """Fractions of dense peak and memory bandwidth in use; ``None`` where nobody counted.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.errors import InputError
+from headway.serving.answer_doubt import AnswerDoubt
 from headway.serving.closed_loop import ClosedLoop, LoadTimes, peak_use
 from headway.serving.disaggregated import PREFILL, DisaggregatedTimes, disaggregated_times
-from headway.serving.doubt import Doubt
 from headway.serving.quantity import Quantity
 from headway.serving.two_stages import (
     StageTimes,
@@ -23,13 +23,12 @@ from headway.serving.two_stages import (
     decode_times,
     prefill_times,
 )
-from headway.steptime.calibration import NOVELTIES
 from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 
-# Added to the distance of the time to first token, in doublings, which needs it: the mean of the
+# By which the interval of the time to first token is wider, which needs it: the mean of the
 # measured ones is the mean of a run with its warm-up. The other intervals hold as they are.
-FIRST_TOKEN_OCTAVES = 8.0
+FIRST_TOKEN_WIDENING = 2.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +40,7 @@ class DisaggregatedEstimate:
         power_w: of all accelerators; ``None`` where a TDP is not published.
         joules_per_token: of all accelerators per output token; ``None`` with the power.
         octaves: how far outside the measured range the question lies, in doublings.
+        words: what of it was measured.
 
     """
 
@@ -55,7 +55,7 @@ class DisaggregatedEstimate:
     power_w: float | None
     joules_per_token: Quantity | None
     octaves: float
-    novelty: str
+    words: str
 
     @property
     def prompt_share(self) -> float:
@@ -83,19 +83,17 @@ def serve_disaggregated(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedEst
     decode = decode_times(stages, loop, np.asarray(max(times.sequences, 1.0)))
     doubt = _doubt(stages, loop, prefill, decode)
 
-    def estimate(quantity: str, value: float, further: float = 0.0) -> Quantity:
+    def estimate(quantity: str, value: float) -> Quantity:
         array = np.asarray(value)
-        wider = replace(doubt, octaves=doubt.octaves + further)
-        return wider.around(quantity, array, array, array)
+        return doubt.around(quantity, array, array, array)
 
     # No machine with this data sheet is faster, whatever the quantile says.
     tpot_s = estimate("tpot", times.tpot_s)
     assert decode.decode.bound is not None  # a measured engine counts its work
     bound_s = decode.decode.bound.total_s / decode.shape.tokens_per_pass
-    lower_s = np.maximum(tpot_s.lower, np.minimum(bound_s, times.tpot_s))
-    tpot_s = replace(tpot_s, lower=lower_s)
+    tpot_s = tpot_s.at_least(bound_s)
 
-    ttft_s = estimate("ttft", times.ttft_s, FIRST_TOKEN_OCTAVES)
+    ttft_s = estimate("ttft", times.ttft_s)
     output_tok_per_s = times.requests_per_s * float(loop.output_tokens)
     gaps = float(loop.output_tokens) - 1
     power_w = _power_w(stages, times, prefill, decode)
@@ -120,30 +118,38 @@ def serve_disaggregated(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedEst
         power_w=power_w,
         joules_per_token=joules,
         octaves=float(doubt.octaves),
-        novelty=str(doubt.novelty),
+        words=doubt.words,
     )
 
 
-def _doubt(stages: TwoStages, loop: ClosedLoop, prefill: StageTimes, decode: StageTimes) -> Doubt:
+def _doubt(
+    stages: TwoStages, loop: ClosedLoop, prefill: StageTimes, decode: StageTimes
+) -> AnswerDoubt:
     """The doubt of the stage that is further from what was measured, in each respect."""
     doubts = [
         _stage_doubt(loop, workers, stage)
         for workers, stage in ((stages.prefill, prefill), (stages.decode, decode))
     ]
-    newest = max(doubts, key=lambda doubt: NOVELTIES.index(str(doubt.novelty)))
+    newest = max(doubts, key=lambda doubt: doubt.half_width("tpot"))
     return replace(
-        newest,
+        newest.wider("ttft", FIRST_TOKEN_WIDENING),
         octaves=np.asarray(max(float(np.max(doubt.octaves)) for doubt in doubts)),
         draft_spread=doubts[1].draft_spread,
         bases=np.asarray(Basis.weakest(*(doubt.basis for doubt in doubts)), dtype=object),
+        ttft_bases=np.asarray(
+            Basis.weakest(*(b for doubt in doubts for b in doubt.ttft_bases.ravel().tolist())),
+            dtype=object,
+        ),
     )
 
 
-def _stage_doubt(loop: ClosedLoop, workers: Workers, stage: StageTimes) -> Doubt:
-    """The doubt of one engine of a stage with its share of the users."""
+def _stage_doubt(loop: ClosedLoop, workers: Workers, stage: StageTimes) -> AnswerDoubt:
+    """The doubt of one engine of a stage with its share of the users, where it is largest."""
     share = np.maximum(loop.concurrency / workers.count, 1.0)
     each = ClosedLoop(loop.prompt_tokens, loop.output_tokens, share)
-    return Doubt.of(workers.deployment, each, stage.shape, stage.decode)
+    return AnswerDoubt.of(
+        workers.deployment, each, shape=stage.shape, times=stage.times, step=stage.decode
+    ).largest()
 
 
 def _power_w(

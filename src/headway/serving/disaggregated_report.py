@@ -18,7 +18,6 @@ from headway.report.report import Report
 from headway.serving.closed_loop import ClosedLoop, seats
 from headway.serving.disaggregated import DisaggregatedTimes, disaggregated_times
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, serve_disaggregated
-from headway.serving.doubt import NOVELTY_IN_WORDS
 from headway.serving.estimate import serve
 from headway.serving.explain import ExplainedRow
 from headway.serving.load import Load
@@ -360,14 +359,13 @@ def _report(
     stages: TwoStages, load: Load, rows: Sequence[DisaggregatedRow], marks: dict[str, int]
 ) -> Report[DisaggregatedRow]:
     served: DisaggregatedEstimate = serve_disaggregated(stages, _loop(load))
-    words = NOVELTY_IN_WORDS[served.novelty]
     return Report(
         kind="estimate",
         title=_title(stages, load),
         question=_question(stages, load),
         rows=tuple(rows),
         marks=marks,
-        notes=(*NOTES, *_prices(stages), f"basis {served.basis.value}: {words}"),
+        notes=(*NOTES, *_prices(stages), f"basis {served.basis.value}: {served.words}"),
         sources=sources_of(stages.decode.deployment),
     )
 

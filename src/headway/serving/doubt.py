@@ -1,144 +1,189 @@
-"""How sure an answer is: quantiles of what a calibration missed, or the interval of the steps.
+"""The joint error model of all answers: drawn from, and narrowed by measurements.
 
-Quantiles are of points that the calibration had not seen (split conformal, by group: Vovk et al.
-2005, section 4.5; Angelopoulos and Bates 2021), taken from the kind of novelty the question has,
-and widened with its distance from the measured range.
+Errors of two questions are correlated as far as they share hardware, engine, model and so on, so
+a ratio of two deployments is surer than either. See `headway.steptime.error_model`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from headway.serving.closed_loop import ClosedLoop, LoadShape
-from headway.serving.quantity import Quantity
-from headway.steptime.calibrated import CalibratedStepTime
-from headway.steptime.calibration import FITTED_OCTAVES
+from headway.errors import InputError
+from headway.serving.answer_doubt import WIDENING_PER_OCTAVE, distance, load_features
+from headway.serving.closed_loop import ClosedLoop, ServedLoad, serve_loop
+from headway.serving.serving_point import ServingPoint, own_rows
+from headway.steptime.calibration import Calibration, Subject, own_evidence, shipped
 from headway.steptime.deployment import Deployment
-from headway.steptime.time_estimate import Basis, TimeEstimate
+from headway.steptime.error_model import NORMAL_80, ErrorModel
 from headway.steptime.work import Array
 
-WIDENING_PER_OCTAVE = 0.15
-LEVEL = 0.8  # of the quantiles that a calibration holds
-NOVELTY_IN_WORDS = {
-    "cell": "hardware and model were measured",
-    "hardware": "this hardware was never measured",
-    "model": "this model was never measured",
-    "both": "neither this hardware nor this model was measured",
-}
+QUANTITIES = ("tpot", "ttft", "throughput", "power")
+NO_ENGINE = "none"
+Question = tuple[Deployment, ClosedLoop]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogErrors:
+    """Errors of ``n`` questions: log of what will be measured over what is answered.
+
+    Attributes:
+        mean: by quantity, ``(n,)``; 0 where the answers know all that the errors do.
+        covariance: by quantity, ``(n, n)``. Throughput is what times per token leave it, and more:
+            its errors are those of ``run`` less those of ``tpot``.
+
+    """
+
+    mean: Mapping[str, Array]
+    covariance: Mapping[str, Array]
+    run: tuple[Array, Array]
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Array]:
+        """Return ``size`` draws by quantity, ``(size, n)``.
+
+        In one draw all questions are of one world, and throughput goes with time per token.
+        """
+        draws = {
+            quantity: _draw(rng, self.mean[quantity], self.covariance[quantity], size)
+            for quantity in ("tpot", "ttft", "power")
+        }
+        draws["throughput"] = _draw(rng, *self.run, size) - draws["tpot"]
+        return draws
+
+    def interval(self, level: float = 0.8) -> dict[str, tuple[Array, Array]]:
+        """Return by quantity the factors on the answers between which ``level`` of truths lie."""
+        return {
+            quantity: _factors(self.mean[quantity], np.diag(self.covariance[quantity]), level)
+            for quantity in QUANTITIES
+        }
+
+    def ratio(self, one: int, other: int, level: float = 0.8) -> dict[str, tuple[float, float]]:
+        """Return by quantity the factors on the ratio of the answers to two of the questions."""
+        ends = {}
+        for quantity in QUANTITIES:
+            mean, covariance = self.mean[quantity], self.covariance[quantity]
+            variance = covariance[one, one] + covariance[other, other] - 2 * covariance[one, other]
+            low, high = _factors(mean[one] - mean[other], variance, level)
+            ends[quantity] = float(low), float(high)
+        return ends
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Doubt:
-    """The doubt of one load on one deployment.
+    """What is known of the errors of all answers.
 
     Attributes:
-        log_quantiles: 10% and 90% quantile of log(measured / predicted) by quantity; ``None``
-            where no engine was measured.
-        octaves: how far outside the measured range the question lies, in doublings.
-        draft_spread: 80% half-width of the logarithm of the tokens per pass, where drafts are
-            accepted at an assumed rate.
-        novelty: what of the question was never measured, as `calibration.NOVELTIES` names it;
-            ``None`` without a measured engine.
-        bases: for each question the weakest `Basis` of what its answer rests on.
+        errors: by quantity.
 
     """
 
-    log_quantiles: Mapping[str, tuple[float, float]] | None
-    octaves: Array
-    draft_spread: float
-    novelty: str | None
-    bases: npt.NDArray[np.object_]
+    errors: Mapping[str, ErrorModel]
 
     @classmethod
-    def of(
-        cls, deployment: Deployment, loop: ClosedLoop, shape: LoadShape, step: TimeEstimate
-    ) -> Doubt:
-        """Return the doubt of ``loop`` on ``deployment``, whose steps are like ``step``."""
-        drafting, model = deployment.drafting, deployment.step_time_model
-        spread = 0.0 if drafting is None else drafting.speculation.spread
-        acceptance = Basis.ASSUMED if spread else Basis.MEASURED
-        if not isinstance(model, CalibratedStepTime):
-            return cls(
-                log_quantiles=None,
-                octaves=np.zeros(()),
-                draft_spread=spread,
-                novelty=None,
-                bases=np.asarray(Basis.weakest(step.basis, acceptance), dtype=object),
-            )
+    def shipped(cls) -> Doubt:
+        """Return what the measurements that ship with Headway say."""
+        return cls.of_calibration(shipped())
 
-        octaves, calibration = distance(deployment, loop, shape), deployment.calibration
-        novelty = calibration.novelty(model.subject)
-        near_and_far = [
-            Basis.weakest(calibration.basis(model.subject, value), acceptance)
-            for value in (0.0, math.inf)
-        ]
-        is_far = np.asarray(octaves > FITTED_OCTAVES, dtype=np.intp)
-        return cls(
-            log_quantiles=calibration.quantiles[novelty],
-            octaves=octaves,
-            draft_spread=spread,
-            novelty=novelty,
-            bases=np.asarray(np.array(near_and_far, dtype=object)[is_far], dtype=object),
-        )
+    @classmethod
+    def of_calibration(cls, calibration: Calibration) -> Doubt:
+        """Return what a calibration says, the user's own points included."""
+        return cls(calibration.errors)
 
-    @property
-    def basis(self) -> Basis:
-        """The weakest of what any of the answers rests on."""
-        return Basis.weakest(*self.bases.flat)
+    def of(self, questions: Sequence[Question]) -> LogErrors:
+        """Return the errors of answers to ``questions``: deployments, each with a load.
 
-    def around(self, quantity: str, expected: Array, lower: Array, upper: Array) -> Quantity:
-        """Return ``expected`` with its interval.
+        Raises:
+            InputError: a question holds arrays.
 
-        ``lower`` and ``upper`` follow from those of the steps; they count where no engine was
-        measured.
         """
-        spread = 0.0 if quantity == "ttft" else self.draft_spread
-        if self.log_quantiles is None:
-            lower, upper = lower * np.exp(-spread), upper * np.exp(spread)
-            return Quantity(expected, lower, upper, level=None, bases=self.bases)
+        if not questions:
+            raise InputError("doubt needs at least one question")
+        served = [serve_loop(deployment, loop) for deployment, loop in questions]
+        features = np.stack([_features(one) for one in served])
+        subjects = [_subject(deployment) for deployment, _ in questions]
 
-        low, high = self.log_quantiles[quantity]
-        widening = 1 + WIDENING_PER_OCTAVE * self.octaves
-        return Quantity(
-            expected,
-            expected * np.exp(-np.hypot(low * widening, spread)),
-            expected * np.exp(np.hypot(high * widening, spread)),
-            level=LEVEL,
-            bases=self.bases,
+        groups = [subject.groups for subject in subjects]
+        joint = {name: model.joint(groups, features) for name, model in self.errors.items()}
+
+        # Outside the measured range all is less sure than its features say.
+        wider = np.array(
+            [
+                1 + WIDENING_PER_OCTAVE * float(distance(deployment, loop, one.shape))
+                for (deployment, loop), one in zip(questions, served, strict=True)
+            ]
+        )
+        covariance = {name: joint[name][1] * np.outer(wider, wider) for name in joint}
+
+        # Times per token are answered with what the deployment's calibration expects of them;
+        # of an engine that nobody measured, errors have no direction.
+        is_measured = np.array([subject.engine != NO_ENGINE for subject in subjects])
+        expected = [
+            deployment.calibration.weights(subject).expected(row)
+            for (deployment, _), subject, row in zip(questions, subjects, features, strict=True)
+        ]
+        mean = {name: np.where(is_measured, joint[name][0], 0.0) for name in joint}
+        mean["tpot"] = np.where(is_measured, mean["tpot"] - expected, 0.0)
+
+        drafts = np.diag([_draft_variance(deployment) for deployment, _ in questions])
+        tpot, run = covariance["tpot"] + drafts, covariance["run"]
+        return LogErrors(
+            mean={
+                "tpot": mean["tpot"],
+                "ttft": mean["ttft"],
+                "throughput": mean["run"] - mean["tpot"],
+                "power": mean["power"],
+            },
+            covariance={
+                "tpot": tpot,
+                "ttft": covariance["ttft"],
+                "throughput": run + tpot,
+                "power": covariance["power"],
+            },
+            run=(mean["run"], run),
         )
 
-    @property
-    def words(self) -> str:
-        """What of the question was measured, and how far outside the measured range it lies."""
-        if self.novelty is None:
-            return "from the data sheet alone: no engine is named, or none was measured"
-        octaves = float(np.max(self.octaves))
-        words = NOVELTY_IN_WORDS[self.novelty]
-        doublings = "doubling" if octaves == 1 else "doublings"
-        return words if octaves == 0 else f"{words}; {octaves:.2g} {doublings} outside the range"
+    def given(self, points: Sequence[ServingPoint]) -> Doubt:
+        """Return the doubt that knows measured ``points``, too; it never widens."""
+        errors = dict(self.errors)
+        for point in points:
+            subject = _subject(point.deployment)
+            for quantity, rows in own_rows([point], point.deployment.calibration).items():
+                if len(rows):
+                    evidence = own_evidence(errors[quantity], subject, rows)
+                    errors[quantity] = errors[quantity].given(evidence)
+        return Doubt(errors)
 
 
-def distance(deployment: Deployment, loop: ClosedLoop, shape: LoadShape) -> Array:
-    """Return by how many doublings the question leaves the measured range, all quantities added."""
-    octaves = np.zeros(())
-    for name, values in extent(loop, shape).items():
-        low, high = deployment.calibration.ranges[name]
-        below = np.maximum(np.log2(low / values), 0)
-        above = np.maximum(np.log2(values / high), 0)
-        octaves = octaves + below + above
-    return np.asarray(octaves)
+def _features(served: ServedLoad) -> Array:
+    features = load_features(served.shape, served.times)
+    if features.ndim != 1:
+        raise InputError("doubt takes questions of one layout and one load, not arrays of them")
+    return features
 
 
-def extent(loop: ClosedLoop, shape: LoadShape) -> dict[str, Array]:
-    """Return the quantities whose measured range a calibration keeps."""
-    return {
-        "prompt_tokens": np.maximum(loop.prompt_tokens, 1.0),
-        "output_tokens": loop.output_tokens,
-        "concurrency": loop.concurrency,
-        "num_accelerators": shape.num_accelerators,
-    }
+def _subject(deployment: Deployment) -> Subject:
+    """Return the names of a deployment; without an engine, one that nobody measured."""
+    return Subject.of(
+        deployment.cluster.accelerator,
+        deployment.engine or NO_ENGINE,
+        deployment.model,
+        deployment.precision.weights.value,
+    )
+
+
+def _draft_variance(deployment: Deployment) -> float:
+    spread = 0.0 if deployment.drafting is None else deployment.drafting.speculation.spread
+    return float((spread / NORMAL_80) ** 2)
+
+
+def _draw(rng: np.random.Generator, mean: Array, covariance: Array, size: int) -> Array:
+    root = np.linalg.cholesky(covariance)
+    return np.asarray(mean + rng.standard_normal((size, len(mean))) @ root.T)
+
+
+def _factors(mean: Array, variance: Array, level: float) -> tuple[Array, Array]:
+    half_width = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance)
+    return np.asarray(np.exp(mean - half_width)), np.asarray(np.exp(mean + half_width))

@@ -9,8 +9,8 @@ import numpy as np
 from headway.errors import DoesNotFitError
 from headway.money.tariff import Tariff
 from headway.report.report import Report
+from headway.serving.answer_doubt import AnswerDoubt
 from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes, ServedLoad, serve_loop
-from headway.serving.doubt import Doubt
 from headway.serving.explain import ExplainedRow, explain
 from headway.serving.quantity import Quantity
 from headway.steptime.deployment import Deployment
@@ -45,7 +45,7 @@ class ServingEstimate:
     output_tok_per_s: Quantity
     power_w: Array | None
     joules_per_token: Quantity | None
-    doubt: Doubt
+    doubt: AnswerDoubt
     tariff: Tariff | None
 
     @property
@@ -135,26 +135,25 @@ def serve(
         deployment.check_fit(int(np.max(deployment.parallelism.dp)), longest)
         raise DoesNotFitError(f"{deployment} does not fit", 0.0)
 
-    # Times, from which the rates follow.
-    doubt = Doubt.of(deployment, loop, shape, served.decode)
+    # Times, from which the rates follow; no machine with this data sheet is faster.
+    doubt = AnswerDoubt.of(deployment, loop, shape=shape, times=times, step=served.decode)
     ttft_s = doubt.around("ttft", times.ttft_s, fastest.ttft_s, slowest.ttft_s)
     tpot_s = doubt.around("tpot", times.tpot_s, fastest.tpot_s, slowest.tpot_s)
-    if served.decode.bound is not None:
-        # No machine with this data sheet is faster, whatever the quantile says.
-        bound_s = served.decode.bound.total_s / shape.tokens_per_pass
-        lower_s = np.maximum(tpot_s.lower, np.minimum(bound_s, times.tpot_s))
-        tpot_s = replace(tpot_s, lower=lower_s)
-    e2e_s = replace(
-        tpot_s,
-        expected=times.e2e_s,
-        lower=ttft_s.lower + tpot_s.lower * shape.gaps,
-        upper=ttft_s.upper + tpot_s.upper * shape.gaps,
-    )
     output_tok_per_s = doubt.around(
         "throughput",
         times.requests_per_s * shape.output_tokens,
         slowest.requests_per_s * shape.output_tokens,
         fastest.requests_per_s * shape.output_tokens,
+    )
+    perfect = served.perfect
+    if perfect is not None:
+        ttft_s, tpot_s = ttft_s.at_least(perfect.ttft_s), tpot_s.at_least(perfect.tpot_s)
+        output_tok_per_s = output_tok_per_s.at_most(perfect.requests_per_s * shape.output_tokens)
+    e2e_s = replace(
+        tpot_s,
+        expected=times.e2e_s,
+        lower=ttft_s.lower + tpot_s.lower * shape.gaps,
+        upper=ttft_s.upper + tpot_s.upper * shape.gaps,
     )
 
     # Joules: power of the steady state, over a run with its start and its end.

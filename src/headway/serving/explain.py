@@ -10,8 +10,8 @@ from headway.errors import InputError
 from headway.hardware.cluster import Cluster
 from headway.report.column import column
 from headway.report.report import Report
+from headway.serving.answer_doubt import AnswerDoubt
 from headway.serving.closed_loop import ClosedLoop, load_steps, load_times, serve_loop
-from headway.serving.doubt import Doubt
 from headway.serving.quantity import Quantity
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.deployment import Deployment
@@ -42,7 +42,7 @@ class ExplainedRow:
 
 
 def explain(
-    deployment: Deployment, loop: ClosedLoop, tpot_s: Quantity, doubt: Doubt
+    deployment: Deployment, loop: ClosedLoop, tpot_s: Quantity, doubt: AnswerDoubt
 ) -> Report[ExplainedRow]:
     """Return where the time of a token goes, and what would change it.
 
@@ -80,7 +80,8 @@ def parts_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:
     one part.
     """
     served, model = serve_loop(deployment, loop), _calibrated(deployment)
-    (theta, stretch), step = model.coefficients, load_steps(deployment, loop).decode
+    theta, step = model.coefficients, load_steps(deployment, loop).decode
+    stretch = float(model.stretch(step))
     table = tabulate(deployment, step)
     priced = price(table, theta, stretch).at_least(fastest_step_s(model.engine))
 
@@ -126,11 +127,11 @@ def changes_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:
     }
 
     # All launches and engine overheads halved: these are the coefficients in seconds.
-    theta, stretch = _calibrated(deployment).coefficients
-    halved = theta * np.array([0.5 if name.endswith("_s") else 1.0 for name in NAMES])
+    model = _calibrated(deployment)
+    halved = model.coefficients * np.array([0.5 if name.endswith("_s") else 1.0 for name in NAMES])
     steps = load_steps(deployment, loop)
     decode_s, mixed_s = (
-        price(tabulate(deployment, step), halved, stretch).total_s
+        price(tabulate(deployment, step), halved, model.stretch(step)).total_s
         for step in (steps.decode, steps.mixed)
     )
     overhead = RequestOverhead(

@@ -59,6 +59,14 @@ class Quantity:
             upper=np.asarray(self.upper * factor),
         )
 
+    def at_least(self, floor: Array) -> Quantity:
+        """Return the same with a lower end of ``floor`` or more, and never above the value."""
+        return replace(self, lower=np.maximum(self.lower, np.minimum(floor, self.expected)))
+
+    def at_most(self, ceiling: Array) -> Quantity:
+        """Return the same with an upper end of ``ceiling`` or less, and never below the value."""
+        return replace(self, upper=np.minimum(self.upper, np.maximum(ceiling, self.expected)))
+
     def inverse(self, numerator: Array | float = 1.0) -> Quantity:
         """Return ``numerator`` over the value: its lower end is that of the upper one."""
         return replace(

@@ -1,19 +1,21 @@
-"""Step times of a measured engine: counted work, priced by the coefficients that were fitted."""
+"""Step times of a measured engine: counted work, priced by what was fitted, corrected by errors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from headway.steptime.calibration import Calibration, Subject, shipped
 from headway.steptime.engine_version import fastest_step_s
+from headway.steptime.error_model import NORMAL_80, Weights, features_of
 from headway.steptime.kernel_coefficients import AT
 from headway.steptime.placed_model import PlacedModel
 from headway.steptime.step_time import RequestOverhead
-from headway.steptime.time_estimate import ComponentTimes, TimeEstimate
+from headway.steptime.time_estimate import Basis, Bound, ComponentTimes, TimeEstimate
 from headway.steptime.work import Array
-from headway.steptime.worktable import price, tabulate
+from headway.steptime.worktable import StepParts, price, tabulate
 from headway.workload.step import Step
 
 
@@ -37,20 +39,30 @@ class CalibratedStepTime:
         )
 
     @property
-    def coefficients(self) -> tuple[Array, float]:
-        """The coefficients of the subject, and the factor by which the whole is stretched."""
-        logs, stretch = self.calibration.logs(self.subject)
-        return np.exp(logs), float(np.exp(stretch))
+    def coefficients(self) -> Array:
+        """The coefficients of the subject."""
+        return np.asarray(np.exp(self.calibration.logs(self.subject)))
 
     @property
     def request_overhead(self) -> RequestOverhead:
         """As it was fitted to measured times to first token."""
-        theta, _ = self.coefficients
+        theta = self.coefficients
         return RequestOverhead(
             fixed_s=float(theta[AT["request_s"]]),
             prompt_token_s=float(theta[AT["prompt_token_s"]]),
             held_steps=float(theta[AT["held_steps"]]),
         )
+
+    def features(self, step: Step) -> Array:
+        """Return what the errors of ``step`` go with, shape ``(..., features)``."""
+        is_prompt = step.scheduled_tokens > step.sampled_tokens
+        prompt_tokens = (step.num_sequences * step.scheduled_tokens * is_prompt).sum(axis=-1)
+        return features_of(step.total_sequences, self.placed.num_accelerators, prompt_tokens)
+
+    def stretch(self, step: Step) -> Array:
+        """Return the factor by which what was measured corrects the priced ``step``."""
+        weights = self.calibration.weights(self.subject)
+        return np.asarray(np.exp(weights.expected(self.features(step))))
 
     def step_time(self, step: Step) -> TimeEstimate:
         """Return the time of ``step``, what the engine adds to it included, with 80% interval.
@@ -58,25 +70,67 @@ class CalibratedStepTime:
         A step with prompt tokens (more than one scheduled per sequence, none of them drafted)
         takes what the engine adds to mixed steps too.
         """
-        theta, scale = self.coefficients
-        table = tabulate(self.placed, step)
-        parts = price(table, theta, scale).at_least(fastest_step_s(self.engine))
+        table, features = tabulate(self.placed, step), self.features(step)
+        weights = self.calibration.weights(self.subject)
+        stretch = np.exp(weights.expected(features))
+        parts = price(table, self.coefficients, stretch).at_least(fastest_step_s(self.engine))
+        return CalibratedTime(
+            parts,
+            table.bound,
+            self.calibration.basis(self.subject, 0.0),
+            weights=weights,
+            features=features,
+            rest=self.calibration.errors["tpot"].rest,
+        )
 
-        # No machine with this data sheet is faster, whatever the quantile says.
-        low, high = self.calibration.quantiles[self.calibration.novelty(self.subject)]["tpot"]
-        total_s, bound = parts.total_s, table.bound
-        lower_s = np.maximum(total_s * np.exp(low), np.minimum(bound.total_s, total_s))
-        return TimeEstimate(
-            expected_s=total_s,
-            lower_s=lower_s,
-            upper_s=total_s * np.exp(high),
-            basis=self.calibration.basis(self.subject, 0.0),
-            components=ComponentTimes(
+
+class CalibratedTime(TimeEstimate):
+    """The time of priced work, whose interval is computed when it is asked for."""
+
+    weights: Weights
+    features: Array
+    rest: float
+
+    def __init__(
+        self,
+        parts: StepParts,
+        bound: Bound,
+        basis: Basis,
+        *,
+        weights: Weights,
+        features: Array,
+        rest: float,
+    ) -> None:
+        values = {
+            "expected_s": parts.total_s,
+            "basis": basis,
+            "components": ComponentTimes(
                 arithmetic_s=parts.arithmetic_s,
                 memory_s=parts.memory_s,
                 network_s=parts.network_s,
                 latency_s=parts.latency_s + parts.engine_s,
-                total_s=total_s,
+                total_s=parts.total_s,
             ),
-            bound=bound,
-        )
+            "bound": bound,
+            "weights": weights,
+            "features": features,
+            "rest": rest,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def lower_s(self) -> Array:
+        """The lower end; no machine with this data sheet is faster, whatever the errors say."""
+        assert self.bound is not None
+        low_s = self.expected_s * np.exp(-self._half_width)
+        return np.maximum(low_s, np.minimum(self.bound.total_s, self.expected_s))
+
+    @cached_property
+    def upper_s(self) -> Array:
+        """The upper end."""
+        return np.asarray(self.expected_s * np.exp(self._half_width))
+
+    @property
+    def _half_width(self) -> Array:
+        return np.asarray(NORMAL_80 * np.sqrt(self.weights.variance(self.features) + self.rest))

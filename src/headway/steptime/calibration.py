@@ -1,8 +1,9 @@
-"""What was fitted, as it ships: coefficients by group, intervals by novelty, and their origin.
+"""What was fitted, as it ships: coefficients by group, errors by group, and their origin.
 
 A question belongs to groups (vendor, engine, family of chips, ...). Every group that was measured
 contributes a factor to each coefficient, and one that was not contributes none: an unseen chip
-falls back on its family, a family on its vendor.
+falls back on its family, a family on its vendor. What the coefficients leave open is the error
+model's (`headway.steptime.error_model`), of each quantity its own.
 """
 
 from __future__ import annotations
@@ -22,22 +23,31 @@ from headway.hardware.stacks import engine_runs
 from headway.model.architecture import ModelArchitecture
 from headway.model.attention import LatentAttention, LinearAttention, StateSpace
 from headway.model.ffn import MoeFfn
-from headway.steptime.kernel_coefficients import NAMES, Coefficients
+from headway.steptime.error_file import errors_from_tree, errors_to_tree
+from headway.steptime.error_model import (
+    FEATURES,
+    NORMAL_80,
+    ErrorModel,
+    Evidence,
+    Groups,
+    Weights,
+)
+from headway.steptime.kernel_coefficients import AT, FIRST_TOKEN, NAMES, Coefficients
 from headway.steptime.power import PowerModel
 from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 from headway.user_file import read_json
 
-VERSION = 2
+VERSION = 3
 DEFAULT_ENGINE = "vllm"  # measured on most vendors
 NO_ENGINE = "none"  # the data sheet alone
 FITTED_OCTAVES = 1.0  # doublings outside the measured range up to which an answer is called fitted
 MAX_FILE_BYTES = 2_000_000
-QUANTITIES = ("tpot", "ttft", "throughput", "energy")
-# How a question may differ from what was measured, nearest first.
-CELL, HARDWARE, MODEL, BOTH = "cell", "hardware", "model", "both"
-NOVELTIES = (CELL, HARDWARE, MODEL, BOTH)
-Groups = Mapping[str, str]
+MAX_LOG = 20.0  # of a number in a user's file
+OWN_NOISE = 0.02  # the same configuration measured again differs by 0.5 to 5%
+# Of what the errors are: a time per output token (and so of steps), a median time to first token,
+# the tokens per second of a run beyond what its time per token says, watts, joules per token.
+QUANTITIES = ("tpot", "ttft", "run", "power", "energy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class Subject:
     def groups(self) -> Groups:
         """The group of every level."""
         return {
+            "all": "all",
             "vendor": self.vendor,
             "engine": self.engine,
             "family": self.family or f"family of {self.hardware}",
@@ -86,6 +97,7 @@ class Subject:
             "model": self.model,
             "model, engine": f"{self.model}, {self.engine}",
             "model, weights": f"{self.model}, {self.weights}",
+            "cell": f"{self.hardware}, {self.model}, {self.engine}, {self.weights}",
         }
 
 
@@ -98,14 +110,22 @@ def kind_of(model: ModelArchitecture) -> str:
     return f"{attention} attention{' with experts' if experts else ''}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Own:
-    """A user's own calibration: log-factors on every coefficient, and on the whole."""
+    """What a user measured of one subject: evidence on top of what ships.
 
-    factors: tuple[float, ...]
-    stretch: float
+    Attributes:
+        subject: who was measured.
+        rows: by quantity, features and log-error of each point, ``(points, features + 1)``.
+        first_token: log-factors of the coefficients in `FIRST_TOKEN`.
+        points: how many loads were measured.
+
+    """
+
+    subject: Subject
+    rows: Mapping[str, Array]
+    first_token: tuple[float, ...]
     points: int
-    error: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,46 +135,48 @@ class Calibration:
     Attributes:
         prior: coefficients of nobody in particular.
         factors: log-factors of the coefficients by level and group.
-        stretches: log-factors of the whole by level and group.
-        hardware, models, engines, vendors: what was measured.
+        errors: by quantity, what the coefficients leave open.
+        engines, vendors: what was measured.
         ranges: minimum and maximum of every quantity in the measurements, for distances.
-        quantiles: by novelty and quantity, the 10% and 90% quantile of log(measured/predicted).
-        centers: by novelty, the log-factor by which held-out times per token were off in the
-            median; it belongs to the stretch.
         power: of one accelerator.
-        own: the user's own points, if any.
+        own: the user's own points, if any; the errors know them.
         provenance: sources, licences, dates, numbers of points, and the script that fitted.
 
     """
 
     prior: Coefficients
     factors: Mapping[tuple[str, str], Array]
-    stretches: Mapping[tuple[str, str], float]
-    hardware: frozenset[str]
-    models: frozenset[str]
+    errors: Mapping[str, ErrorModel]
     engines: frozenset[str]
     vendors: frozenset[str]
     ranges: Mapping[str, tuple[float, float]]
-    quantiles: Mapping[str, Mapping[str, tuple[float, float]]]
-    centers: Mapping[str, float]
     power: PowerModel
     provenance: Mapping[str, Any]
     own: Own | None = None
 
-    def logs(self, subject: Subject) -> tuple[Array, float]:
-        """Return the logarithms of the coefficients and of the stretch of a subject."""
+    def logs(self, subject: Subject) -> Array:
+        """Return the logarithms of the coefficients of a subject."""
         self.check_engine(subject.engine)
 
         # Every measured group that the subject belongs to contributes a factor.
         logs = np.log(self.prior.vector())
-        stretch = self.centers.get(self.novelty(subject), 0.0)
         for level_and_group in (("global", ""), *subject.groups.items()):
             logs = logs + self.factors.get(level_and_group, 0.0)
-            stretch += self.stretches.get(level_and_group, 0.0)
 
-        if self.own is not None:
-            logs, stretch = logs + np.array(self.own.factors), stretch + self.own.stretch
-        return logs, stretch
+        if self.own is not None and subject == self.own.subject:
+            logs[[AT[name] for name in FIRST_TOKEN]] += self.own.first_token
+        return logs
+
+    def weights(self, subject: Subject, quantity: str = "tpot") -> Weights:
+        """Return what is known of the errors of a subject."""
+        return self.errors[quantity].weights(subject.groups)
+
+    def error_factors(self, subject: Subject, quantity: str) -> tuple[float, float]:
+        """Return the factors between which 80% of a quantity lie at a typical load."""
+        typical = np.eye(len(FEATURES))[0]
+        variance = self.weights(subject, quantity).variance(typical) + self.errors[quantity].rest
+        half_width = float(NORMAL_80 * np.sqrt(variance))
+        return float(np.exp(-half_width)), float(np.exp(half_width))
 
     def check_engine(self, engine: str) -> None:
         """Raise `UnknownNameError` for an engine that was never measured."""
@@ -165,13 +187,13 @@ class Calibration:
         """Return whether points of ``engine`` on hardware of ``vendor`` are in the fit."""
         return ("vendor, engine", f"{vendor}, {engine}") in self.factors
 
-    def novelty(self, subject: Subject) -> str:
-        """Return which of `NOVELTIES` a subject is."""
-        new_hardware = subject.hardware not in self.hardware
-        new_model = subject.model not in self.models
-        if new_hardware and new_model:
-            return BOTH
-        return HARDWARE if new_hardware else MODEL if new_model else CELL
+    def has_measured_of(self, subject: Subject, quantity: str = "tpot") -> tuple[bool, bool]:
+        """Return whether ``quantity`` was measured on the subject's hardware, and of its model."""
+        errors = self.errors[quantity]
+        return (
+            errors.has_measured("hardware", subject.hardware),
+            errors.has_measured("model", subject.model),
+        )
 
     def basis(self, subject: Subject, octaves: float) -> Basis:
         """Return fitted for a measured vendor within the measured range, analytic elsewhere."""
@@ -187,7 +209,23 @@ class Calibration:
 
     def with_own(self, own: Own) -> Calibration:
         """Return the same with a user's own points on top."""
-        return replace(self, own=own)
+        errors = dict(self.errors)
+        for quantity, rows in own.rows.items():
+            if len(rows):
+                evidence = own_evidence(errors[quantity], own.subject, rows)
+                errors[quantity] = errors[quantity].given(evidence)
+        return replace(self, errors=errors, own=own)
+
+
+def own_evidence(errors: ErrorModel, subject: Subject, rows: Array) -> Evidence:
+    """Return ``rows`` of features and log-error, measured of one subject, as evidence."""
+    names = errors.names(subject.groups)
+    return Evidence(
+        groups=np.tile(np.array(names), (len(rows), 1)),
+        features=rows[:, :-1],
+        error=rows[:, -1],
+        noise=np.full(len(rows), OWN_NOISE**2),
+    )
 
 
 @cache
@@ -211,18 +249,23 @@ def read_calibration(path: Path) -> Calibration:
         )
 
     try:
-        factors = {str(name): float(value) for name, value in tree["log_factors"].items()}
         own = Own(
-            factors=tuple(factors.get(name, 0.0) for name in NAMES),
-            stretch=float(tree["log_stretch"]),
+            subject=Subject(**{str(name): str(text) for name, text in tree["subject"].items()}),
+            rows={
+                quantity: np.array(tree["rows"].get(quantity, []), dtype=np.float64).reshape(
+                    -1, len(FEATURES) + 1
+                )
+                for quantity in QUANTITIES
+            },
+            first_token=tuple(float(tree["log_first_token"][name]) for name in FIRST_TOKEN),
             points=int(tree["points"]),
-            error=float(tree["mean_error"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"damaged calibration file {path.name[:80]!r}: {error!r}") from None
 
-    if not np.all(np.isfinite([*own.factors, own.stretch])) or max(map(abs, own.factors)) > 20:
-        raise InputError(f"damaged calibration file {path.name[:80]!r}: factors out of range")
+    numbers = np.concatenate([*(rows.ravel() for rows in own.rows.values()), own.first_token])
+    if not np.all(np.isfinite(numbers)) or np.max(np.abs(numbers), initial=0.0) > MAX_LOG:
+        raise InputError(f"damaged calibration file {path.name[:80]!r}: numbers out of range")
     return shipped().with_own(own)
 
 
@@ -230,10 +273,17 @@ def own_to_json(own: Own) -> str:
     """Return the text of a user's own calibration file."""
     tree = {
         "headway_own_calibration": VERSION,
-        "log_stretch": own.stretch,
-        "log_factors": {n: round(f, 6) for n, f in zip(NAMES, own.factors, strict=True) if f},
+        "subject": asdict(own.subject),
         "points": own.points,
-        "mean_error": own.error,
+        "log_first_token": {
+            name: round(value, 6) for name, value in zip(FIRST_TOKEN, own.first_token, strict=True)
+        },
+        "features": [*FEATURES, "log_error"],
+        "rows": {
+            quantity: [[round(float(value), 6) for value in row] for row in rows]
+            for quantity, rows in own.rows.items()
+            if len(rows)
+        },
     }
     return json.dumps(tree, indent=1) + "\n"
 
@@ -245,29 +295,22 @@ def to_json(calibration: Calibration) -> str:
     for (level, group), values in sorted(calibration.factors.items()):
         by_name = {n: round(float(v), 4) for n, v in zip(NAMES, values, strict=True)}
         factors.setdefault(level, {})[group] = {n: v for n, v in by_name.items() if v}
-    stretches: dict[str, dict[str, float]] = {}
-    for (level, group), stretch in sorted(calibration.stretches.items()):
-        stretches.setdefault(level, {})[group] = round(stretch, 4)
 
     tree = {
         "headway_calibration": VERSION,
         "provenance": dict(calibration.provenance),
-        "hardware": sorted(calibration.hardware),
-        "models": sorted(calibration.models),
         "engines": sorted(calibration.engines),
         "vendors": sorted(calibration.vendors),
         "ranges": {k: list(v) for k, v in calibration.ranges.items()},
-        "log_quantiles": {
-            novelty: {k: [round(x, 4) for x in pair] for k, pair in pairs.items()}
-            for novelty, pairs in calibration.quantiles.items()
-        },
-        "log_centers": {k: round(v, 4) for k, v in calibration.centers.items()},
         "power": asdict(calibration.power),
         "prior": {n: getattr(calibration.prior, n) for n in NAMES},
         "log_factors": factors,
-        "log_stretches": stretches,
     }
-    return json.dumps(tree, indent=1) + "\n"
+    text = json.dumps(tree, indent=1)
+    # Thousands of numbers, one line for each subject.
+    errors = {name: errors_to_tree(model) for name, model in calibration.errors.items()}
+    lines = json.dumps(errors, separators=(",", ":")).replace('{"groups"', '\n{"groups"')
+    return text.removesuffix("\n}") + f',\n "errors": {lines}\n}}\n'
 
 
 def from_json(text: str, where: str) -> Calibration:
@@ -284,21 +327,10 @@ def from_json(text: str, where: str) -> Calibration:
                 for level, groups in tree["log_factors"].items()
                 for group, values in groups.items()
             },
-            stretches={
-                (level, group): float(value)
-                for level, groups in tree["log_stretches"].items()
-                for group, value in groups.items()
-            },
-            hardware=frozenset(tree["hardware"]),
-            models=frozenset(tree["models"]),
+            errors={name: errors_from_tree(tree["errors"][name]) for name in QUANTITIES},
             engines=frozenset(tree["engines"]),
             vendors=frozenset(tree["vendors"]),
             ranges={k: (float(v[0]), float(v[1])) for k, v in tree["ranges"].items()},
-            quantiles={
-                novelty: {k: (float(v[0]), float(v[1])) for k, v in pairs.items()}
-                for novelty, pairs in tree["log_quantiles"].items()
-            },
-            centers={k: float(v) for k, v in tree["log_centers"].items()},
             power=PowerModel(**tree["power"]),
             provenance=tree["provenance"],
         )

@@ -187,7 +187,7 @@ def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepPar
         table: counted steps, shape ``(...)``.
         theta: coefficients in the order of `kernel_coefficients.NAMES`, shape
             ``(..., coefficients)``.
-        scale: stretches all but what the engine adds; nothing is faster than the table's bound.
+        scale: stretches the whole; nothing is faster than the table's bound.
 
     """
     theta = np.minimum(theta, MAX)
@@ -245,9 +245,9 @@ def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepPar
         memory_s=memory_s.sum(axis=-1) * scale,
         network_s=network_s * scale,
         latency_s=latency_s * scale,
-        engine_s=engine_s,
+        engine_s=engine_s * scale,
         operators_s=operators_s * np.asarray(scale)[..., None],
-        total_s=np.maximum(pass_s, table.bound.total_s) + engine_s,
+        total_s=np.maximum(pass_s, table.bound.total_s) + engine_s * scale,
     )
 
 

@@ -1,0 +1,210 @@
+"""What counted work leaves open: log-errors that groups share, learned from measured points.
+
+The logarithm of measured over predicted time is
+
+    features . (sum over levels of the weights of the group at that level)  +  rest
+
+Every group of a level (a vendor, an engine, a model, a pair of both, ...) has weights of its own,
+normal around 0 with the variances of its level: a constant, and slopes on what a step holds.
+Groups that were measured narrow the weights of whoever shares them; one that was not keeps the
+variance of its level. So an answer is wide where nothing like it was measured, and two answers are
+correlated as far as they share groups. This is a Gaussian process in its weight space (Rasmussen
+and Williams 2006, section 2.1); its variances are those of greatest marginal likelihood
+(`tools/error_fit.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from headway.errors import InputError
+from headway.steptime.work import Array, Number
+
+# What a weight goes with; the constants are of typical points, where all features are near 0.
+FEATURES = ("constant", "sequences", "accelerators", "prompts")
+TYPICAL_SEQUENCES, TYPICAL_ACCELERATORS = 32.0, 4.0
+# Below so many sequences, and so many tokens of prompts, a feature flattens: a step with more in
+# it must never come out shorter for its correction.
+FEW_SEQUENCES, FEW_PROMPT_TOKENS = 4.0, 512.0
+NORMAL_80 = 1.2815515655446004  # 80% of a normal distribution lie within so many deviations
+# What was measured of each feature: a correction is never carried further, a variance is.
+LOWEST = np.array([1.0, np.log(5 / 36), np.log(1 / 4), 0.0])
+HIGHEST = np.array([1.0, np.log(4100 / 36), np.log(8 / 4), 1.0])
+Groups = Mapping[str, str]
+Names = npt.NDArray[np.str_]
+
+
+def features_of(
+    sequences: Number, accelerators: Number, prompt_tokens: Number, prompt_share: Number = 1.0
+) -> Array:
+    """Return the features of steps, shape ``(..., features)``.
+
+    Args:
+        sequences: running sequences of the whole engine.
+        accelerators: of the engine.
+        prompt_tokens: of all prompts in one step.
+        prompt_share: the share of time of steps with prompts, where steps of both kinds follow
+            one another.
+
+    """
+    prompts = np.asarray(prompt_tokens, dtype=np.float64)
+    columns = np.broadcast_arrays(
+        1.0,
+        np.log((sequences + FEW_SEQUENCES) / (TYPICAL_SEQUENCES + FEW_SEQUENCES)),
+        np.log(np.asarray(accelerators) / TYPICAL_ACCELERATORS),
+        prompt_share * prompts / (prompts + FEW_PROMPT_TOKENS),
+    )
+    return np.stack(columns, axis=-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Measured log-errors.
+
+    Attributes:
+        groups: the group of each at every level, "" where the level adds nothing; shape
+            ``(n, levels)``.
+        features: shape ``(n, features)``.
+        error: log of measured over predicted, ``(n,)``.
+        noise: variance of each around what its groups share, ``(n,)``.
+
+    """
+
+    groups: Names
+    features: Array
+    error: Array
+    noise: Array
+
+    def __post_init__(self) -> None:
+        if not (len(self.groups) == len(self.features) == len(self.error) == len(self.noise)):
+            raise InputError("evidence needs one row of groups and features for every error")
+        if not (np.all(np.isfinite(self.error)) and np.all(self.noise > 0)):
+            raise InputError("errors of evidence must be finite, and their noise above 0")
+
+    def with_more(self, other: Evidence) -> Evidence:
+        """Return this evidence and ``other``."""
+        return Evidence(
+            groups=np.concatenate([self.groups, other.groups]),
+            features=np.concatenate([self.features, other.features]),
+            error=np.concatenate([self.error, other.error]),
+            noise=np.concatenate([self.noise, other.noise]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """What is expected of the errors of one subject: ``mean (features,)`` and ``covariance``."""
+
+    mean: Array
+    covariance: Array
+
+    def expected(self, features: Array) -> Array:
+        """Return the log-error that is expected at ``features``, shape ``(...)``."""
+        return _sum_of_products(np.clip(features, LOWEST, HIGHEST), self.mean)
+
+    def variance(self, features: Array) -> Array:
+        """Return the variance of the log-error at ``features``, without the rest."""
+        columns = [_sum_of_products(features, column) for column in self.covariance]
+        return _sum_of_products(features, columns)
+
+
+def _sum_of_products(features: Array, factors: Sequence[Array] | Array) -> Array:
+    """Return the sum over features, to the last digit the same for one question as for many."""
+    products = [features[..., k] * factor for k, factor in enumerate(factors)]
+    return np.asarray(sum(products[1:], products[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorModel:
+    """The joint distribution of log-errors of all subjects, given what was measured.
+
+    Attributes:
+        levels: in the order of the columns of `Evidence.groups`.
+        variances: of the weights of each level, ``(levels, features)``.
+        rest: variance of a point around what its groups share.
+        evidence: what was measured.
+
+    """
+
+    levels: tuple[str, ...]
+    variances: Array
+    rest: float
+    evidence: Evidence
+    _weights: dict[tuple[str, ...], Weights] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.variances.shape != (len(self.levels), len(FEATURES)):
+            raise InputError("an error model needs a variance for every level and feature")
+        if not (np.all(self.variances >= 0) and self.rest > 0):
+            raise InputError("variances of an error model must not be negative, its rest above 0")
+
+    def names(self, groups: Groups) -> tuple[str, ...]:
+        """Return the group of every level; a level that ``groups`` lacks adds nothing."""
+        return tuple(groups.get(level, "") for level in self.levels)
+
+    def has_measured(self, level: str, group: str) -> bool:
+        """Return whether the evidence holds points of ``group``."""
+        return bool(np.any(self.evidence.groups[:, self.levels.index(level)] == group))
+
+    def weights(self, groups: Groups) -> Weights:
+        """Return what the evidence says of a subject in ``groups``."""
+        names = self.names(groups)
+        if names not in self._weights:
+            shared = self._shared(names)
+            told = self._inverse_root @ shared
+            is_grouped = np.array([name != "" for name in names])
+            self._weights[names] = Weights(
+                mean=np.asarray(shared.T @ self._solved_errors),
+                covariance=np.asarray(np.diag(is_grouped @ self.variances) - told.T @ told),
+            )
+        return self._weights[names]
+
+    def joint(self, groups: Sequence[Groups], features: Array) -> tuple[Array, Array]:
+        """Return mean ``(n,)`` and covariance ``(n, n)`` of the errors of ``n`` questions.
+
+        ``features`` has shape ``(n, features)``; the rest of each is on the diagonal.
+        """
+        names = [self.names(one) for one in groups]
+        covariance = _shared_covariance(np.array(names), features, self.variances)
+        roots = {one: self._inverse_root @ self._shared(one) for one in set(names)}
+        told = np.stack([roots[one] @ row for one, row in zip(names, features, strict=True)])
+        covariance += self.rest * np.eye(len(names)) - told @ told.T
+        mean = [self.weights(one).expected(row) for one, row in zip(groups, features, strict=True)]
+        return np.array(mean), covariance
+
+    def given(self, evidence: Evidence) -> ErrorModel:
+        """Return the model that knows ``evidence``, too."""
+        return replace(self, evidence=self.evidence.with_more(evidence))
+
+    def _shared(self, names: Sequence[str]) -> Array:
+        """Covariance of each measured error with the weights of a subject, ``(n, features)``."""
+        same = (self.evidence.groups == np.array(names)) & (self.evidence.groups != "")
+        return np.asarray((same @ self.variances) * self.evidence.features)
+
+    @cached_property
+    def _inverse_root(self) -> Array:
+        """The inverse of the lower Cholesky factor of the covariance of the evidence."""
+        evidence = self.evidence
+        covariance = _shared_covariance(evidence.groups, evidence.features, self.variances)
+        covariance += np.diag(evidence.noise)
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)))
+
+    @cached_property
+    def _solved_errors(self) -> Array:
+        root = self._inverse_root
+        return np.asarray(root.T @ (root @ self.evidence.error))
+
+
+def _shared_covariance(groups: Names, features: Array, variances: Array) -> Array:
+    """Return the covariance that shared groups give errors, before anything is measured."""
+    covariance = np.zeros((len(groups), len(groups)))
+    for names, of_level in zip(groups.T, variances, strict=True):
+        _, codes = np.unique(names, return_inverse=True)
+        same = (codes[:, None] == codes) & (names != "")
+        covariance += same * ((features * of_level) @ features.T)
+    return covariance

@@ -1,0 +1,209 @@
+"""The error models of all quantities, and the calibration that ships, from measured points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headway.serving.answer_doubt import extent, load_features
+from headway.serving.closed_loop import ClosedLoop, LoadTimes
+from headway.serving.serving_point import (
+    ServingPoint,
+    corrected_times,
+    logs,
+    step_features,
+    subject,
+)
+from headway.serving.tabulated import ServingTable, serving_times
+from headway.steptime.calibration import QUANTITIES, Calibration
+from headway.steptime.error_model import FEATURES, ErrorModel, Names
+from headway.steptime.power import PowerModel
+from headway.steptime.work import Array
+from tools.error_fit import fit_error_model, summarise
+from tools.pooled_fit import PooledFit
+from tools.published_points import ML_ENERGY, NVIDIA_OWN
+from tools.serving_coefficients import (
+    OLD,
+    Configurations,
+    Rows,
+    coefficients,
+    fit_power,
+    groups,
+    measured_power,
+    merged,
+    take,
+)
+
+# What points share beyond the groups of their subject: who measured, learned and left out of
+# answers. InferenceX, whose way is that of the engines' own benchmarks, is what others differ from.
+HARNESSES = (ML_ENERGY, NVIDIA_OWN)
+HARNESS_LEVELS = ("harness", "harness, engine", "harness, hardware", "harness, small")
+LEVELS = (
+    "all",
+    "vendor",
+    "engine",
+    "vendor, engine",
+    "hardware",
+    "kind",
+    "weights, kind",
+    "model",
+    "model, engine",
+    "model, weights",
+    "cell",
+    *HARNESS_LEVELS,
+)
+# How far a group may stray, as a log-deviation: where variances start, and one group's worth of
+# evidence for them. Slopes are given as shares of the constant's.
+SPREADS = {"tpot": 0.08, "ttft": 0.25, "run": 0.04, "power": 0.1, "energy": 0.12}
+SLOPES = np.array([1.0, 0.4, 0.4, 1.0])
+HARNESS_SPREAD, ALL_SPREAD = 0.25, 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServingFit:
+    """Coefficients, errors and power, fitted to the same points."""
+
+    coefficients: PooledFit
+    errors: Mapping[str, ErrorModel]
+    power: PowerModel
+
+    def times(self, points: Sequence[ServingPoint], table: ServingTable) -> LoadTimes:
+        """Return the answers for ``points``, corrected by what is known of their errors."""
+        weights = [self.errors["tpot"].weights(subject(point).groups) for point in points]
+        return corrected_times(table, coefficients(self.coefficients, points), weights)
+
+
+def fit_errors(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> ServingFit:
+    """Return the error models of all that ``fit`` leaves open of serving ``points``."""
+    rows = np.array([i for i, p in enumerate(points) if p.source not in OLD], np.int64)
+    serving, served = [points[i] for i in rows], take(table, rows)
+    priced = serving_times(served, coefficients(fit, serving))
+    features = load_features(served.shape, priced)
+    names = group_names(serving)
+
+    # Times per token are held against what the coefficients say.
+    tpot = logs([point.tpot_s for point in serving])
+    errors = {"tpot": _fit("tpot", serving, names, features, tpot - np.log(priced.tpot_s))}
+
+    # All else is held against answers, which the first model corrects.
+    _fit_first_token(fit, points, table, errors["tpot"])
+    weights = [errors["tpot"].weights(subject(point).groups) for point in serving]
+    answered = corrected_times(served, coefficients(fit, serving), weights)
+    power = fit_power(serving, served, answered)
+    for quantity, error in quantity_errors(serving, served, answered, power).items():
+        if quantity in QUANTITIES and quantity != "tpot":
+            errors[quantity] = _fit(quantity, serving, names, features, error)
+    return ServingFit(fit, errors, power)
+
+
+def _fit_first_token(
+    fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable, errors: ErrorModel
+) -> None:
+    """Fit how the first token is handled, after steps that ``errors`` correct."""
+    rows, times = merged(points)
+    configurations, counted = [points[i] for i in rows], take(table, rows)
+    weights = [errors.weights(subject(point).groups) for point in configurations]
+    decode, mixed = (
+        np.array([one.expected(row) for one, row in zip(weights, features, strict=True)])
+        for features in step_features(counted.shape)
+    )
+    fit.fit_first_token(
+        counted, groups(configurations), times, stretch=decode, prompt_stretch=mixed - decode
+    )
+
+
+def quantity_errors(
+    points: Sequence[ServingPoint], table: ServingTable, times: LoadTimes, power: PowerModel
+) -> dict[str, Array]:
+    """Return log of measured over answered by quantity, ``nan`` where not measured."""
+    output = times.requests_per_s * table.shape.output_tokens
+    total = times.requests_per_s * table.shape.total_tokens
+    use = zip(points, *table.peak_use(times), strict=True)
+    watts = np.array([float(power.power_w(p.deployment.cluster.accelerator, *u)) for p, *u in use])
+    joules = power.run * watts * table.shape.num_accelerators / output
+
+    tpot = logs([p.tpot_s for p in points]) - np.log(times.tpot_s)
+    throughput = logs([p.total_tok_per_s for p in points]) - np.log(total)
+    return {
+        "tpot": tpot,
+        "ttft": logs([p.ttft_s for p in points]) - np.log(times.ttft_s),
+        "mean_ttft": logs([p.mean_ttft_s for p in points]) - np.log(times.mean_ttft_s),
+        "throughput": throughput,
+        "run": throughput + tpot,
+        "energy": logs([p.energy_j for p in points]) - np.log(joules),
+        "power": np.log(measured_power(points, table)) - np.log(watts),
+    }
+
+
+def group_names(points: Sequence[ServingPoint]) -> Names:
+    """Return the group of every point at every level, ``(n, levels)``."""
+    rows = []
+    for point in points:
+        own = dict(subject(point).groups)
+        if point.source in HARNESSES:
+            own["harness"] = point.source
+            own["harness, engine"] = f"{point.source}, {point.engine}"
+            own["harness, hardware"] = f"{point.source}, {point.hardware}"
+            if float(point.deployment.parallelism.num_accelerators) == 1:
+                own["harness, small"] = f"{point.source}, one {point.hardware}"
+        rows.append([own.get(level, "") for level in LEVELS])
+    return np.array(rows, dtype=np.str_)
+
+
+def _fit(
+    quantity: str, points: Sequence[ServingPoint], names: Names, features: Array, error: Array
+) -> ErrorModel:
+    """Fit the errors of one quantity; copies of a configuration count as one."""
+    configurations = Configurations.of(points)
+    first, mean = configurations.rows, configurations.mean(error)
+    rows: Rows = np.flatnonzero(np.isfinite(mean)).astype(np.int64)
+    places = first[rows]
+    summary = summarise(names[places], features[places], mean[rows])
+    return fit_error_model(LEVELS, _typical(quantity), summary)
+
+
+def _typical(quantity: str) -> Array:
+    """Return the variances that levels start from, ``(levels, features)``."""
+    typical = np.tile((SPREADS[quantity] * SLOPES) ** 2, (len(LEVELS), 1))
+    for level in HARNESS_LEVELS:
+        typical[LEVELS.index(level), 0] = HARNESS_SPREAD**2
+    typical[0] = [ALL_SPREAD**2, *[1e-8] * (len(FEATURES) - 1)]
+    return typical
+
+
+def assemble(
+    fit: ServingFit,
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    *,
+    provenance: Mapping[str, object],
+) -> Calibration:
+    """Return the calibration that ships, from a fit to all points."""
+    # What only old static batches show is still new to a question about serving.
+    rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
+    serving, served = [points[i] for i in rows], take(table, rows)
+    load = ClosedLoop(
+        [float(point.load.prompt_tokens) for point in serving],
+        [float(point.load.output_tokens) for point in serving],
+        served.shape.concurrency,
+    )
+    ranges = {
+        name: (float(values.min()), float(values.max()))
+        for name, values in extent(load, served.shape).items()
+    }
+    pooled = fit.coefficients
+    return Calibration(
+        prior=pooled.prior,
+        factors={
+            **{key: v for key, v in pooled.coefficients_.items() if key[0] != "harness"},
+            **pooled.fixed,
+        },
+        errors=fit.errors,
+        engines=frozenset(point.engine for point in serving),
+        vendors=frozenset(point.vendor for point in serving),
+        ranges=ranges,
+        power=fit.power,
+        provenance=provenance,
+    )
