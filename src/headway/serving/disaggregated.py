@@ -21,6 +21,7 @@ from headway.serving.two_stages import (
     TwoStages,
     decode_times,
     decoding,
+    max_sequences,
     prefilling,
     transfer_bytes,
 )
@@ -130,7 +131,7 @@ def disaggregated_times(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedTim
         tpot_s=stay / gaps if gaps else _one_token_s(stages, loop),
         e2e_s=e2e_s,
         requests_per_s=rate,
-        sequences=rate * stay / decoders,
+        sequences=min(rate * stay / decoders, max_sequences(stages, loop)),
         use=use,
         binds=max(use, key=lambda name: use[name]) if rate >= full else USERS,
     )
