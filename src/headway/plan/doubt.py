@@ -14,10 +14,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from headway.plan.bounds import Z_90, Candidate
+from headway.plan.bounds import Candidate
 from headway.plan.fleet import Curve
 from headway.plan.problem import Problem
-from headway.serving.estimate import serve
+from headway.serving.doubt import Doubt
 from headway.sim.world import Floats
 from headway.steptime.work import Array
 
@@ -55,22 +55,14 @@ class Errors:
 
 
 def errors_of(problem: Problem, points: Sequence[tuple[Candidate, float]]) -> Errors:
-    """Return the errors of candidates at so many requests at once."""
-    means: dict[str, list[float]] = {"tpot": [], "ttft": []}
-    spreads: dict[str, list[float]] = {"tpot": [], "ttft": []}
-    for candidate, concurrency in points:
-        served = serve(candidate.deployment, problem.loop(concurrency))
-        for quantity in ("tpot", "ttft"):
-            estimate = getattr(served, f"{quantity}_s")
-            low = float(np.log(estimate.lower / estimate.expected))
-            high = float(np.log(estimate.upper / estimate.expected))
-            means[quantity].append((low + high) / 2)
-            spreads[quantity].append((high - low) / (2 * Z_90))
+    """Return the errors of candidates at so many requests at once, from one joint model."""
+    questions = [(one.deployment, problem.loop(concurrency)) for one, concurrency in points]
+    errors = Doubt.of_calibration(problem.calibration).of(questions)
     return Errors(
-        np.array(means["tpot"]),
-        np.diag(np.square(spreads["tpot"])),
-        np.array(means["ttft"]),
-        np.diag(np.square(spreads["ttft"])),
+        errors.mean["tpot"],
+        errors.covariance["tpot"],
+        errors.mean["ttft"],
+        errors.covariance["ttft"],
     )
 
 
