@@ -93,7 +93,7 @@ def test_a_chip_shares_what_was_measured_of_its_family_and_vendor(tmp_path: Path
     assert subject(find_cluster("h800")).groups["family"] == "hopper"
 
     # Nobody measured this vendor: only the engine's and the model's factors remain.
-    log_factors, _ = shipped().logs(new)
+    log_factors = shipped().logs(new)
     of_engine = np.log(shipped().prior.vector())
     for group in (("global", ""), *new.groups.items()):
         if group[0] not in ("vendor", "family", "hardware", "kernels"):
