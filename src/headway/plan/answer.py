@@ -112,9 +112,9 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         return _infeasible(problem, reaches, besides)
 
     # The best of each kind, and the bounds of accelerators that were never simulated.
-    shown = _best_of_each_kind(offers.offers)
-    best = shown[0]
-    rows = [offer_row(offer, verdict(offer, best)) for offer in shown]
+    ranked = _best_of_each_kind(offers.offers)
+    best = ranked[0]
+    rows = [offer_row(offer, verdict(offer, best)) for offer in ranked]
     rows += _bounded_rows(problem, options, {row.accelerator for row in rows})
 
     # The doubt, and what a measurement would take from it.
@@ -131,19 +131,19 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         title=sentence(best, rows[0], doubt_usd, first, besides),
         question=_question(problem),
         rows=tuple(rows),
-        marks={"buy": 0} | ({"runner-up": 1} if len(shown) > 1 else {}),
+        marks={"buy": 0} | ({"runner-up": 1} if len(ranked) > 1 else {}),
         notes=tuple(notes(best, first, reaches, besides)),
         sources=sources_of(best.candidate.deployment),
     )
     return Plan(
         problem=problem,
         best=rows[0],
-        runner_up=rows[1] if len(shown) > 1 else None,
+        runner_up=rows[1] if len(ranked) > 1 else None,
         cost_of_doubt=doubt_usd,
         measure_first=first,
         benchmarks=tuple(weighed),
         report=report,
-        offers=tuple(shown),
+        offers=tuple(ranked),
     )
 
 
@@ -155,12 +155,14 @@ def _best_of_each_kind(offers: Sequence[Offer]) -> list[Offer]:
     return list(first.values())
 
 
-def _bounded_rows(problem: Problem, options: Sequence[Candidate], shown: set[str]) -> list[PlanRow]:
+def _bounded_rows(
+    problem: Problem, options: Sequence[Candidate], accelerators: set[str]
+) -> list[PlanRow]:
     """Return the cheapest bound of every accelerator of which nothing was simulated."""
     rows: dict[str, PlanRow] = {}
     for candidate in options:
         name = candidate.deployment.cluster.name
-        if name not in shown and math.isfinite(candidate.surely_least):
+        if name not in accelerators and math.isfinite(candidate.surely_least):
             rows.setdefault(name, bounded_row(candidate, problem))
     return list(rows.values())
 

@@ -56,10 +56,10 @@ def within_budget(problem: Problem, usd_per_hour: float) -> Affordable:
     names = {candidate.deployment.cluster.name for candidate in kinds}
     near = tuple(cluster for cluster in problem.clusters if cluster.name in names)
     for _ in range(MAX_STEPS if volume > 0 else 0):
-        asked = replace(problem, demand=problem.demand.scaled(volume), clusters=near)
-        offers = search(asked, candidates(asked)[0]).offers
+        part = replace(problem, demand=problem.demand.scaled(volume), clusters=near)
+        offers = search(part, candidates(part)[0]).offers
         if offers and offers[0].is_sure and offers[0].usd_per_hour <= usd_per_hour + 1e-9:
-            return Affordable(asked, volume)
+            return Affordable(part, volume)
         volume *= SMALLER
     raise InputError(
         f"no replica that meets the objectives is to be had for ${usd_per_hour:g}/h; raise the "
@@ -87,12 +87,12 @@ def _volume(problem: Problem, candidate: Candidate, usd_per_hour: float) -> floa
     if replicas < 1:
         return 0.0
     steady = replicas * candidate.share
-    asked = replace(problem, demand=problem.demand.scaled(steady))
-    fleet = Fleet(asked, replace(candidate, likely_replicas=replicas))
+    part = replace(problem, demand=problem.demand.scaled(steady))
+    fleet = Fleet(part, replace(candidate, likely_replicas=replicas))
     if not may_be_sure(fleet):
         return 0.0
 
     curve = fleet.curve(min(replicas, MAX_SIMULATED))
-    outlook = Outlook.of(asked, candidate, curve, counts=replicas * FRACTIONS)
-    needed = quantile(outlook.needed(*drawn_errors(asked, candidate)), problem.sure)
+    outlook = Outlook.of(part, candidate, curve, counts=replicas * FRACTIONS)
+    needed = quantile(outlook.needed(*drawn_errors(part, candidate)), problem.sure)
     return steady * replicas / needed if np.isfinite(needed) else 0.0

@@ -110,8 +110,8 @@ class Outlook:
         row = np.searchsorted(STRETCHES - 0.015, tpot_errors, side="right") - 1
         place = np.searchsorted(EXCESSES - 0.04, ttft_errors - tpot_errors, side="right") - 1
         last_row, last_place = len(STRETCHES) - 1, len(EXCESSES) - 1
-        found: Floats = self.replicas[np.clip(row, 0, last_row), np.clip(place, 0, last_place)]
-        return np.where((tpot_errors > STRETCHES[-1] + 0.015), NEVER, found)
+        replicas: Floats = self.replicas[np.clip(row, 0, last_row), np.clip(place, 0, last_place)]
+        return np.where((tpot_errors > STRETCHES[-1] + 0.015), NEVER, replicas)
 
 
 def _counts(around: int, maximum: int) -> Floats:
@@ -131,8 +131,8 @@ def _stretched(problem: Problem, curve: Curve, counts: Floats, stretch: float) -
     """
     # The load of each replica is the one at which as many requests come as are asked: of a closed
     # loop fewer, the longer answers take.
-    asked = problem.demand.requests_per_s(np.exp(stretch) * curve.e2e_s)
-    surplus = np.maximum.accumulate(np.log(curve.requests_per_s) - np.log(asked))
+    arrivals_per_s = problem.demand.requests_per_s(np.exp(stretch) * curve.e2e_s)
+    surplus = np.maximum.accumulate(np.log(curve.requests_per_s) - np.log(arrivals_per_s))
     target = stretch + np.log(curve.replicas / counts)
     log_volumes = np.interp(target, surplus, np.log(curve.volumes))
 

@@ -155,8 +155,8 @@ class _Conditional:
 def _conditional(covariance: Array, number: int, noise: float) -> _Conditional:
     column_of = covariance[:, number]
     total = float(covariance[number, number]) + noise**2
-    left = np.diag(covariance) - column_of**2 / total
-    return _Conditional(column_of / math.sqrt(total), np.sqrt(np.maximum(left, 0.0)))
+    variances = np.diag(covariance) - column_of**2 / total
+    return _Conditional(column_of / math.sqrt(total), np.sqrt(np.maximum(variances, 0.0)))
 
 
 def bench_command(

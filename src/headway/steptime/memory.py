@@ -55,9 +55,9 @@ def kv_bytes(
     All ``sequences`` of the engine count, those of every micro-batch in flight included; each
     holds ``context_tokens``, or what its windows still see.
     """
-    held = np.ceil(np.asarray(sequences) / parallelism.dp)
+    share = np.ceil(np.asarray(sequences) / parallelism.dp)
     per_layer = sum(
-        group.count * _cache_bytes(group.attention, precision, parallelism, held, context_tokens)
+        group.count * _cache_bytes(group.attention, precision, parallelism, share, context_tokens)
         for group in model.layers
     )
     return np.asarray(np.ceil(model.num_layers / parallelism.pp) * per_layer / model.num_layers)
@@ -106,7 +106,7 @@ def _cache_bytes(
     context_tokens: Number,
 ) -> Number:
     """Bytes of one layer's cache for the sequences of a data-parallel group, per accelerator."""
-    held = np.ceil(np.asarray(sequences) / parallelism.rows)
+    share = np.ceil(np.asarray(sequences) / parallelism.rows)
     match attention:
         case GroupedQueryAttention():
             tokens = context_tokens
@@ -114,9 +114,9 @@ def _cache_bytes(
                 tokens = np.minimum(context_tokens, attention.window_tokens)
             heads = np.ceil(attention.num_kv_heads / parallelism.columns)
             width = attention.kv_elements_per_token // attention.num_kv_heads
-            return held * tokens * heads * width * precision.kv_cache.bytes
+            return share * tokens * heads * width * precision.kv_cache.bytes
         case LatentAttention():  # one latent for all heads: every tensor-parallel rank holds it
             width = attention.kv_elements_per_token
-            return held * context_tokens * width * precision.kv_cache.bytes
+            return share * context_tokens * width * precision.kv_cache.bytes
         case LinearAttention() | StateSpace():
-            return held * attention.state_elements / parallelism.columns * STATE_BYTES
+            return share * attention.state_elements / parallelism.columns * STATE_BYTES

@@ -86,14 +86,14 @@ class Collective:
         alone = ranks <= 1
         match self.pattern:
             case Pattern.ALL_REDUCE:
-                sent = 2 * (ranks - 1) / ranks * self.message_bytes
+                outgoing_bytes = 2 * (ranks - 1) / ranks * self.message_bytes
             case Pattern.ALL_GATHER:
-                sent = (ranks - 1) / ranks * self.message_bytes
+                outgoing_bytes = (ranks - 1) / ranks * self.message_bytes
             case Pattern.ALL_TO_ALL:
-                sent = 1.0 * self.message_bytes
+                outgoing_bytes = 1.0 * self.message_bytes
             case Pattern.POINT_TO_POINT:
-                sent = (ranks - 1) * self.message_bytes
-        return np.where(alone, 0.0, sent) * self.count
+                outgoing_bytes = (ranks - 1) * self.message_bytes
+        return np.where(alone, 0.0, outgoing_bytes) * self.count
 
 
 class Kind(Enum):

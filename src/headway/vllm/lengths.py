@@ -43,14 +43,14 @@ class Lengths:
 
     def of(self, extra: Mapping[str, Any], max_tokens: int) -> Floats:
         """Return the quantiles of a request with the arguments ``extra``, none over the limit."""
-        given = extra.get(QUANTILES)
-        quantiles = self._history if given is None else self._read(given)
+        own = extra.get(QUANTILES)
+        quantiles = self._history if own is None else self._read(own)
         return np.minimum(quantiles, float(max_tokens))
 
-    def _read(self, given: Any) -> Floats:
+    def _read(self, own: Any) -> Floats:
         """Return the quantiles that a request brings; the history where they make no sense."""
         try:
-            values = np.asarray(given, dtype=np.float64)
+            values = np.asarray(own, dtype=np.float64)
         except (TypeError, ValueError):
             values = np.empty(0)
         if values.shape == (len(LEVELS),) and values[0] >= 0 and np.all(np.diff(values) >= 0):

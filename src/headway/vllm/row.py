@@ -73,9 +73,9 @@ class Rows:
         )
 
 
-def _positive(given: Any, default: float | None) -> float:
-    """Return ``given`` where it is a number above 0, else ``default``; infinite for ``None``."""
+def _positive(value: Any, default: float | None) -> float:
+    """Return ``value`` where it is a number above 0, else ``default``; infinite for ``None``."""
     fallback = math.inf if default is None else default
-    if isinstance(given, int | float) and given > 0 and math.isfinite(given):
-        return float(given)
+    if isinstance(value, int | float) and value > 0 and math.isfinite(value):
+        return float(value)
     return fallback

@@ -136,12 +136,12 @@ class Budgets:
             if allowance is None:
                 continue
             allowance.refill(now_s)
-            left = max(0.0, allowance.level)
+            remaining = max(0.0, allowance.level)
             reset_s = max(0.0, (allowance.size - allowance.level) / allowance.rate)
             digits = 4 if kind == USD else 0
             lines += [
                 f"x-ratelimit-limit-{kind}: {allowance.limit:.{digits}f}",
-                f"x-ratelimit-remaining-{kind}: {left:.{digits}f}",
+                f"x-ratelimit-remaining-{kind}: {remaining:.{digits}f}",
                 f"x-ratelimit-reset-{kind}: {reset_s:.1f}s",
             ]
         return "".join(f"{line}\r\n" for line in lines).encode()

@@ -117,12 +117,12 @@ class Scheduler:
 
     def _name_model(self, queued: QueuedRequest) -> None:
         """Call the model of ``queued`` as engines do, or that which stands in for it."""
-        asked, names = queued.request.model, self.config.model_names
-        if asked not in names:
+        public_name, names = queued.request.model, self.config.model_names
+        if public_name not in names:
             return
         now_s = monotonic()
-        model = engine_name(names, asked, lambda name: self.fleet.has_up(name, now_s))
-        if model != asked:
+        model = engine_name(names, public_name, lambda name: self.fleet.has_up(name, now_s))
+        if model != public_name:
             queued.request = replace(queued.request, model=model)
             queued.is_renamed = True
 
