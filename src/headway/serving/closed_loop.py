@@ -337,7 +337,7 @@ def _cycle_times(
         e2e_s=e2e_s,
         decode_step_s=decode_step_s,
         mixed_step_s=mixed_step_s,
-        queue_s=e2e_s - cycle_s,
+        queue_s=cycle_s * (shape.concurrency - shape.seats) / shape.seats,
         requests_per_s=requests_per_s,
         mixed_share=mixed_share,
     )

@@ -62,6 +62,9 @@ def features_of(
     return np.stack(columns, axis=-1)
 
 
+DIGITS = 12  # of what the evidence says
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Measured log-errors.
@@ -158,9 +161,13 @@ class ErrorModel:
             shared = self._shared(names)
             told = self._inverse_root @ shared
             is_grouped = np.array([name != "" for name in names])
+
+            # The last digits of a matrix product hang on where its arrays lie in memory; answers
+            # must repeat.
+            mean = shared.T @ self._solved_errors
+            covariance = np.diag(is_grouped @ self.variances) - told.T @ told
             self._weights[names] = Weights(
-                mean=np.asarray(shared.T @ self._solved_errors),
-                covariance=np.asarray(np.diag(is_grouped @ self.variances) - told.T @ told),
+                mean=np.round(mean, DIGITS), covariance=np.round(covariance, DIGITS)
             )
         return self._weights[names]
 
