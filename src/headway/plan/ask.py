@@ -96,6 +96,8 @@ def plan(
         raise InputError(f"growth must be a fraction per month, such as 0.08, not {growth:g}")
     if budget is not None and users is None and rate is None and trace is None:
         users = USUAL_USERS if workload is None else None
+
+    # Text becomes objects, once.
     architecture = find_model(model) if isinstance(model, str) else model
     objectives = parse_objectives(slo) if isinstance(slo, str) else tuple(slo)
     if isinstance(precision, str):
@@ -103,6 +105,7 @@ def plan(
     elif precision is None and isinstance(model, str):
         precision = find_precision(model)
     clusters, unpriced = _priced(on, price, prices)
+
     problem = Problem(
         model=architecture,
         demand=demand_of(

@@ -44,15 +44,6 @@ class Errors:
     ttft_mean: Array
     ttft_covariance: Array
 
-    def scaled(self, factor: float) -> Errors:
-        """Return the same errors with ``factor`` times the standard deviation."""
-        return Errors(
-            self.tpot_mean,
-            self.tpot_covariance * factor**2,
-            self.ttft_mean,
-            self.ttft_covariance * factor**2,
-        )
-
 
 def errors_of(problem: Problem, points: Sequence[tuple[Candidate, float]]) -> Errors:
     """Return the errors of candidates at so many requests at once, from one joint model."""

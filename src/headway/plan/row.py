@@ -73,11 +73,14 @@ def offer_row(offer: Offer, verdict: str) -> PlanRow:
     problem, candidate = offer.fleet.problem, offer.candidate
     run = offer.fleet.run(offer.replicas, exact=True)
     served = policy_row(problem, candidate, offer.fleet.site(len(run.outcome.replicas)), run)
+
+    # How near each objective comes to its bound; the nearest binds.
     margins = {
         str(objective): (objective.statistic_of(quantity_of(objective, run.outcome.records)) or 0.0)
         / objective.bound_s
         for objective in problem.objectives
     }
+
     ttft, tpot, e2e = (
         percentiles(getattr(run.outcome.records, name)) for name in ("ttft_s", "tpot_s", "e2e_s")
     )

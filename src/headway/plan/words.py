@@ -55,6 +55,8 @@ def sentence(
     start = "Buy" if best.is_sure else f"No fleet is {problem.sure:.0%} sure; at even odds buy"
     if besides.budget_volume is not None:
         start = f"The budget serves {problem.demand.words}: buy"
+
+    # What to buy, and what the doubt costs.
     parts = [
         f"{start} {row.num_accelerators} x {row.accelerator} ({row.replicas} x {row.layout}, "
         f"{row.engine or 'data sheet'}) for ${row.usd_per_hour:,.2f}/h, "
@@ -65,6 +67,8 @@ def sentence(
         parts.append(
             f"being {problem.sure:.0%} sure instead of even odds costs ${doubt_usd:,.0f} of it"
         )
+
+    # What to measure before, what else would serve, and until when it is enough.
     if first is not None:
         parts.append(
             f"measure {first.num_accelerators} x {first.accelerator} ({first.layout}, "
@@ -96,18 +100,21 @@ def notes(
         "may be off; 'at least' is a bound, not simulated",
         f"start with max_num_seqs {best.candidate.deployment.limits.max_num_seqs}",
     ]
+
+    # What it costs, and which of one's own accelerators it leaves unused.
     cluster = best.candidate.deployment.cluster
     lines.append(f"{cluster.name}: {cluster.price}")
     unlike = unlike_kinds({one.name: one.price for one in best.fleet.problem.clusters})
     if unlike is not None:
         lines.append(unlike)
-    cluster, needed = best.candidate.deployment.cluster, best.replicas
-    spare = cluster.num_accelerators - needed * best.candidate.num_accelerators
+    spare = cluster.num_accelerators - best.replicas * best.candidate.num_accelerators
     if cluster.num_accelerators < cluster.links[-1].domain_size and spare > 0:
         lines.append(
             f"of the {cluster.num_accelerators} {cluster.name} that there are, {spare} are not "
             "needed: the objectives hold without them"
         )
+
+    # How it was found, and what to do next.
     if best.replicas > MAX_SIMULATED:
         lines.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
     if first is not None:

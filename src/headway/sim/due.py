@@ -51,19 +51,26 @@ def insert_due(w: World, replica: ReplicaState, i: int) -> None:
 
 
 @compiled
+def unlink(requests: Table[RequestState], i: int) -> tuple[int, int]:
+    """Take ``i`` out of a doubly linked list; return its neighbours, NONE where there is none."""
+    before, after = requests[i].previous, requests[i].next
+    if before != NONE:
+        requests[before].next = after
+    if after != NONE:
+        requests[after].previous = before
+    return before, after
+
+
+@compiled
 def remove_due(w: World, replica: ReplicaState, i: int) -> None:
     """Take ``i`` out of those who are to start in time."""
     requests = w.requests
     requests[i].is_due = 0
-    before, after = requests[i].previous, requests[i].next
+    before, after = unlink(requests, i)
     if before == NONE:
         replica.due_head = after
-    else:
-        requests[before].next = after
     if after == NONE:
         replica.due_tail = before
-    else:
-        requests[after].previous = before
 
 
 @compiled

@@ -9,7 +9,7 @@ earlier arrival, whose number is smaller.
 from __future__ import annotations
 
 from headway.sim.compile import compiled
-from headway.sim.due import choose_in_time, insert_due, meld, remove_due
+from headway.sim.due import choose_in_time, insert_due, meld, remove_due, unlink
 from headway.sim.world import (
     BY_DUE,
     BY_KEY,
@@ -90,15 +90,11 @@ def remove(w: World, replica: ReplicaState, i: int) -> None:
         replica.head = _meld_siblings(requests, requests[i].next)
         return
 
-    before, after = requests[i].previous, requests[i].next
+    before, after = unlink(requests, i)
     if before == NONE:
         replica.head = after
-    else:
-        requests[before].next = after
     if after == NONE:
         replica.tail = before
-    else:
-        requests[after].previous = before
 
 
 @compiled

@@ -51,17 +51,6 @@ class PolicyQueue:
         """Let the next look sort anew: time has passed."""
         self._line = None
 
-    def keys(self, places: slice) -> Keys:
-        """Return the keys of the requests at ``places`` of the table."""
-        columns = self._table[:, places]
-        dues = self._dues and Dues(
-            due_s=columns[DUE],
-            work_s=columns[WORK],
-            value=columns[VALUE],
-            late_share=self._dues.late_share,
-        )
-        return Keys(columns[KEY], columns[SLOPE], dues)
-
     def add_request(self, request: Any) -> None:
         """Let ``request`` wait."""
         self._places[request.request_id] = len(self._requests)
@@ -116,7 +105,7 @@ class PolicyQueue:
         if self._line is None:
             self._take_in()
             n, now_s = len(self._requests), self._clock()
-            rows, self._num_in_time = rank(self.keys(slice(n)), self._table[ARRIVAL, :n], now_s)
+            rows, self._num_in_time = rank(self._keys(n), self._table[ARRIVAL, :n], now_s)
 
             # Who has waited too long goes first.
             arrival_s = self._table[ARRIVAL, rows]
@@ -126,6 +115,17 @@ class PolicyQueue:
                 self._num_in_time = n
             self._line = [self._requests[row] for row in rows[::-1].tolist()]
         return self._line
+
+    def _keys(self, num_requests: int) -> Keys:
+        """Return the keys of the first ``num_requests`` of the table."""
+        columns = self._table[:, :num_requests]
+        dues = self._dues and Dues(
+            due_s=columns[DUE],
+            work_s=columns[WORK],
+            value=columns[VALUE],
+            late_share=self._dues.late_share,
+        )
+        return Keys(columns[KEY], columns[SLOPE], dues)
 
     def _next_place(self, line: list[Any]) -> int:
         """Return where in ``line`` the next one stands: at its end, or the first of the late."""
