@@ -377,14 +377,17 @@ class Replica:
             self.end = self.start
         self.planned, self.steps, self.clock, self.up = [], False, FOREVER, False
         elsewhere = self.settle(FOREVER)
-        lost = [*self.running, *self.waiting]
-        for job in self.running:
+        lost = list(self.running)
+        for job in lost:
             restart(job)
-        for job in self.waiting:
+        while self.waiting:  # in the order in which they would have started
+            lost.append(job := self.next(now))
+            self.waiting.remove(job)
+            self.starts += 1
             job.carried, job.todo = 0, job.prompt + len(job.tokens)
             job.kept, job.swapped = 0, False
         self.swap = 0
-        self.running, self.waiting, self.unheld = [], [], []
+        self.running, self.unheld = [], []
         return elsewhere, lost
 
 
