@@ -157,10 +157,9 @@ def _points(question: Question, deployment: Deployment, sizes: Array, fits: Bool
     output_tok_per_s = times.requests_per_s * question.output_tokens
     usd_per_s = deployment.num_accelerators * (cluster.usd_per_accelerator_s * HOUR_S / 3600)
 
-    # Keep what fits with its draft, and what can be sold.
+    # Keep what drafts, which it does where its draft fits, and what can be sold.
     if drafting is not None:
-        drafts = np.asarray(drafting.tokens) > 0
-        fits = fits & drafts & deployment.fits(sizes, loop.mean_context_tokens)
+        fits = fits & (np.asarray(drafting.tokens) > 0)
     if question.demand_tok_per_s is not None:
         fits = fits & (output_tok_per_s <= question.demand_tok_per_s)
 
