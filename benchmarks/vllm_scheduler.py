@@ -31,8 +31,7 @@ for variable, value in {
 import numpy as np  # noqa: E402  vLLM reads its environment when it is imported
 
 from headway.predict.prediction import LEVELS  # noqa: E402  as above
-from headway.vllm.lengths import QUANTILES  # noqa: E402  as above
-from headway.vllm.row import TTFT  # noqa: E402  as above
+from headway.schedule.hints import QUANTILES, TTFT  # noqa: E402  as above
 
 SLOTS, STEP_S, TTFT_S = 8, 0.012, 0.5
 MEDIAN_TOKENS, SIGMA, NOISE = 40.0, 1.0, 0.6

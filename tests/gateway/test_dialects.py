@@ -20,7 +20,7 @@ vllm:num_requests_waiting_by_reason{reason="capacity"} 9
 
 
 def test_the_queue_of_an_engine_is_the_sum_of_its_parts() -> None:
-    assert queue_of(VLLM) == EngineQueue(running=7, waiting=2)
+    assert queue_of(VLLM) == EngineQueue(7, 2, extra_arguments="vllm_xargs")
     sglang = b'sglang:num_running_reqs{tp="0"} 5.0\nsglang:num_queue_reqs 1e1\n'
     assert queue_of(sglang) == EngineQueue(running=5, waiting=10)
 
@@ -44,7 +44,7 @@ def test_a_new_dialect_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     try:
         acme = b"acme:active 8\nacme:queued_new 1\nacme:queued_old 2\n"
         assert queue_of(acme) == EngineQueue(running=8, waiting=3)
-        assert queue_of(VLLM) == EngineQueue(running=7, waiting=2)
+        assert queue_of(VLLM) == EngineQueue(7, 2, extra_arguments="vllm_xargs")
     finally:
         shipped_dialects.cache_clear()
 

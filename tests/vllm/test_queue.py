@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from headway.errors import InputError
 from headway.predict.prediction import LEVELS
+from headway.schedule.hints import QUANTILES, TTFT
 from headway.schedule.order import order
-from headway.vllm.lengths import QUANTILES, Lengths
+from headway.vllm.lengths import Lengths
 from headway.vllm.preemption import Preemption
 from headway.vllm.queue import PolicyQueue
-from headway.vllm.row import TTFT, Rows
+from headway.vllm.row import Rows
 from headway.vllm.settings import Settings
 
 

@@ -206,10 +206,37 @@ def with_priority(body: bytes, priority: int) -> bytes:
 
     It goes last: where a client set one too, JSON readers keep the last.
     """
+    return _with_last(body, "priority", b"%d" % priority)
+
+
+def with_arguments(body: bytes, name: str, own: Mapping[str, str | float], prefix: str) -> bytes:
+    """Return ``body`` with ``own`` among the engine's extra arguments; every other byte is kept.
+
+    Args:
+        body: a JSON object.
+        name: of the field that holds extra arguments.
+        own: what is added; it goes last, as a priority does.
+        prefix: of names that are ours: a client's arguments with such a name do not go on, its
+            other ones do.
+
+    """
+    theirs = (json.loads(body).get(name) or {}) if f'"{name}"'.encode() in body else {}
+    if not isinstance(theirs, dict):
+        return body  # the engine tells what is wrong with it
+
+    arguments = {key: value for key, value in theirs.items() if not key.startswith(prefix)}
+    arguments.update(own)
+    if arguments == theirs:
+        return body
+    return _with_last(body, name, json.dumps(arguments, separators=(",", ":")).encode())
+
+
+def _with_last(body: bytes, name: str, value: bytes) -> bytes:
+    """Return ``body``, a JSON object, with one more field at its end."""
     end = body.rindex(b"}")
     inside = body[:end].rstrip()
     comma = b"" if inside.endswith(b"{") else b","
-    return b'%b%b"priority":%d%b' % (inside, comma, priority, body[end:])
+    return b'%b%b"%b":%b%b' % (inside, comma, name.encode(), value, body[end:])
 
 
 def streaming_body(

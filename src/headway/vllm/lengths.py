@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from headway.predict.prediction import LEVELS
+from headway.schedule.hints import QUANTILES
 from headway.schedule.view import Floats
 
-QUANTILES = "headway_quantiles"  # in a request's extra arguments: output tokens at `LEVELS`
 WINDOW = 1024  # answers that are remembered
 MIN_ANSWERS = 16  # before the history counts
 REFRESH = 32  # answers between two looks at the history
@@ -50,7 +50,7 @@ class Lengths:
     def _read(self, own: Any) -> Floats:
         """Return the quantiles that a request brings; the history where they make no sense."""
         try:
-            values = np.asarray(own, dtype=np.float64)
+            values = np.asarray(own.split(",") if isinstance(own, str) else own, dtype=np.float64)
         except (TypeError, ValueError):
             values = np.empty(0)
         if values.shape == (len(LEVELS),) and values[0] >= 0 and np.all(np.diff(values) >= 0):
@@ -58,7 +58,8 @@ class Lengths:
 
         if not self._warned:
             _log.warning(
-                "%s must be %d numbers that rise from 0 on; such requests are taken as unknown",
+                "%s must be %d numbers that rise from 0 on, as a list or with commas between them; "
+                "other requests are taken as unknown",
                 QUANTILES,
                 len(LEVELS),
             )

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from headway.schedule.hints import TENANT, TIER, TPOT, TTFT, VALUE
 from headway.schedule.view import View
 from headway.vllm.lengths import Lengths
 from headway.vllm.settings import Settings
-
-# What a request may bring in its extra arguments, beside the quantiles of its length.
-TTFT, TPOT = "headway_ttft_s", "headway_tpot_s"
-TIER, VALUE, TENANT = "headway_tier", "headway_value", "headway_tenant"
 
 
 class Rows:

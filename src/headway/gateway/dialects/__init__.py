@@ -1,7 +1,8 @@
 """The names under which engines publish their queue: one TOML file for each dialect.
 
-A file names the gauges of requests that run and of requests that wait; several are summed. A new
-dialect is a new file in this folder.
+A file names the gauges of requests that run and of requests that wait; several are summed. It may
+name the field in which requests bring what the engine's API does not know. A new dialect is a new
+file in this folder.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Dialect:
         waiting: gauges of requests that wait in it.
         looked_up: counters of tokens of prompts, looked for in its prefix cache; may be none.
         cached: counters of those that it found there.
+        extra_arguments: field of a request for what the engine's API does not know; may be none.
 
     """
 
@@ -36,6 +38,7 @@ class Dialect:
     waiting: tuple[str, ...]
     looked_up: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
+    extra_arguments: str = ""
 
     def __post_init__(self) -> None:
         for name in (*self.running, *self.waiting, *self.looked_up, *self.cached):
@@ -54,6 +57,7 @@ class Dialect:
             waiting=tuple(tree["waiting"]),
             looked_up=tuple(tree.get("looked_up", ())),
             cached=tuple(tree.get("cached", ())),
+            extra_arguments=tree.get("extra_arguments", ""),
         )
 
 
@@ -62,13 +66,14 @@ class EngineQueue:
     """Requests that an engine works on, and requests that wait in it.
 
     ``prompt_tokens`` were looked for in its prefix cache so far, and ``cached_tokens`` of them
-    found; ``None`` if it does not say.
+    found; ``None`` if it does not say. ``extra_arguments`` is the field of its dialect.
     """
 
     running: float
     waiting: float
     prompt_tokens: float | None = None
     cached_tokens: float | None = None
+    extra_arguments: str = ""
 
 
 @cache
@@ -89,7 +94,7 @@ def queue_of(text: bytes, dialects: Sequence[Dialect] = ()) -> EngineQueue | Non
         if running is not None and waiting is not None:
             looked_up = _sum(text, dialect.looked_up) if dialect.looked_up else None
             cached = _sum(text, dialect.cached) if dialect.cached else None
-            return EngineQueue(running, waiting, looked_up, cached)
+            return EngineQueue(running, waiting, looked_up, cached, dialect.extra_arguments)
     return None
 
 

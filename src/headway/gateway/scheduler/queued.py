@@ -96,7 +96,7 @@ class QueuedRequest(Ticket):
         cached_tokens: of its prompt that the last engine was believed to hold.
         prefill_tokens: of its prompt that are to be computed, as far as that is trusted.
         expected_tokens: the mean of its prediction; a guess until there is one.
-        p50_tokens, p90_tokens: quantiles of it; ``None`` until there is one.
+        quantiles: of it, at `LEVELS`; ``None`` until there is one.
         predicted_s: when the predictor began and ended with it, on the loop's clock.
 
     """
@@ -104,9 +104,9 @@ class QueuedRequest(Ticket):
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
         "engine_url", "expected_tokens", "generates", "hint_tokens", "home", "is_renamed",
-        "limit_lines", "p50_tokens", "p90_tokens", "pinned", "pool", "predicted_s",
-        "prefill_tokens", "priority", "request", "reservation", "sent_s", "service_class",
-        "session", "stream", "text_characters", "tried",
+        "limit_lines", "pinned", "pool", "predicted_s", "prefill_tokens", "priority", "quantiles",
+        "request", "reservation", "sent_s", "service_class", "session", "stream",
+        "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -152,8 +152,7 @@ class QueuedRequest(Ticket):
         self.prefill_tokens = float(request.prompt_tokens)
 
         self.expected_tokens = min(UNKNOWN_TOKENS, request.max_tokens or UNKNOWN_TOKENS)
-        self.p50_tokens: float | None = None
-        self.p90_tokens: float | None = None
+        self.quantiles: list[float] | None = None
         self.predicted_s: tuple[float, float] | None = None
 
     def has_outlived(self, now_s: float) -> bool:
@@ -165,6 +164,16 @@ class QueuedRequest(Ticket):
     def ended(self) -> bool:
         """Whether nobody carries it any more."""
         return self.carrier is None
+
+    @property
+    def p50_tokens(self) -> float | None:
+        """The median of its prediction; ``None`` until there is one."""
+        return None if self.quantiles is None else self.quantiles[_P50]
+
+    @property
+    def p90_tokens(self) -> float | None:
+        """What 9 of 10 such answers are shorter than; ``None`` until there is a prediction."""
+        return None if self.quantiles is None else self.quantiles[_P90]
 
     def note_attempt(self, engine: EngineState, now_s: float) -> None:
         """It goes to ``engine`` now."""
@@ -236,7 +245,7 @@ def predict(waiters: Sequence[QueuedRequest], predictor: LengthPredictor) -> Flo
     for waiter, mean, row in zip(waiters, means, quantiles.tolist(), strict=True):
         waiter.expected_tokens = mean
         waiter.predicted_s = predicted_s
-        waiter.p50_tokens, waiter.p90_tokens = row[_P50], row[_P90]
+        waiter.quantiles = row
     return quantiles
 
 

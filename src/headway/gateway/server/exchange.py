@@ -26,8 +26,15 @@ from headway.gateway.server.tracing import Trace
 from headway.http.bounds import BOUNDS
 from headway.http.client import ClientConnection
 from headway.http.message import JSON_HEADERS, HttpRequest
-from headway.http.openai import error_body, error_event, with_model, with_priority
+from headway.http.openai import (
+    error_body,
+    error_event,
+    with_arguments,
+    with_model,
+    with_priority,
+)
 from headway.http.server import Reply, ServerConnection
+from headway.schedule.hints import PREFIX, hints_of
 from headway.workload.record import DONE, FAILED, REJECTED
 
 QUEUED, CONNECTING, SENT, ANSWERING, ENDED = range(5)
@@ -223,17 +230,28 @@ class Exchange:
         self.phase = SENT
         http = self.received.http
 
-        body = http.body
-        if self.queued.is_renamed:
-            body = with_model(body, self.queued.request.model)
-        if self.queued.priority is not None:
-            body = with_priority(body, self.queued.priority)
+        body = self._body(attempt.backend)
         path = f"{http.path}?{http.query}" if http.query else http.path
         lines = self.received.forward
         if self.trace is not None:
             lines += self.trace.attempt(attempt.backend.state.url, self.active_s)
         head = attempt.backend.head(path, len(body), lines, method=http.method)
         connection.send(head, body, attempt.answer)
+
+    def _body(self, backend: Backend) -> bytes:
+        """Return the body as ``backend`` is sent it: the client's, with what is ours at its end."""
+        queued, body = self.queued, self.received.http.body
+        if queued.is_renamed:
+            body = with_model(body, queued.request.model)
+        if queued.priority is not None:
+            body = with_priority(body, queued.priority)
+
+        # An engine may order by what is known of a request, if its API has room for that.
+        field = backend.queue.extra_arguments if backend.queue is not None else ""
+        if field and queued.generates:
+            hints = hints_of(queued.request, queued.quantiles, monotonic() - queued.arrival_s)
+            body = with_arguments(body, field, hints, PREFIX)
+        return body
 
     # what comes of it
 
