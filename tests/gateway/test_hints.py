@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ from headway.workload.request import Request, Slo
 SLO = Slo(ttft_s=2.0, tpot_s=0.05, tier=1, value=3.0)
 
 
-def waits_then_runs(live: Live, body: bytes, **settings: object) -> bytes:
+def waits_then_runs(live: Live, body: bytes, **settings: Any) -> bytes:
     """Send ``body`` while the only place is taken; return it as the engine got it."""
     interactive = ServiceClass("interactive", SLO)
     url = live.engine(FakeSpeed(ttft_s=0.01), **settings)
