@@ -59,7 +59,7 @@ def test_vllm_is_told_what_is_predicted_and_promised(live: Live) -> None:
     quantiles = [float(tokens) for tokens in hints[QUANTILES].split(",")]
     assert quantiles == sorted(quantiles)
     assert quantiles[LEVELS.index(0.5)] == 100
-    assert 0 < hints[TTFT] < SLO.ttft_s  # type: ignore[operator]  # what is left of it
+    assert 0 < hints[TTFT] < SLO.ttft_s  # what is left of it
     assert (hints[TPOT], hints[TIER], hints[VALUE]) == (0.05, 1, 3.0)
 
 
