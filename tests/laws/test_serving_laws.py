@@ -140,7 +140,7 @@ def test_a_smaller_precision_never_needs_more_memory(question: Question, precisi
 
 
 @given(questions())
-@settings(max_examples=12)
+@settings(max_examples=5)
 def test_calibrating_on_its_own_answers_changes_nothing(question: Question) -> None:
     d = question.deployment
     points = []

@@ -37,7 +37,7 @@ def test_tokens_lie_between_one_and_all(acceptance: float, drafted: int) -> None
         assert tokens == pytest.approx((1 - acceptance**drafted) / (1 - acceptance))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     names,
     st.floats(0.0, 1.0),
