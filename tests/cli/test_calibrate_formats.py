@@ -31,7 +31,7 @@ def vllm(users: int, tpot_ms: float, ttft_ms: float) -> dict[str, object]:
 
 def sglang(users: int, tpot_ms: float, ttft_ms: float) -> dict[str, object]:
     return {
-        "tag": None, "backend": "sglang", "dataset_name": "random", "request_rate": float("inf"),
+        "tag": None, "backend": "vllm", "dataset_name": "random", "request_rate": float("inf"),
         "max_concurrency": users, "sharegpt_output_len": None, "random_input_len": PROMPT,
         "completed": 10 * users, "total_input_tokens": 10 * users * PROMPT,
         "total_output_tokens": 10 * users * OUTPUT, "mean_e2e_latency_ms": OUTPUT * tpot_ms,

@@ -11,7 +11,8 @@ import click
 from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import FILE, degree_options, find_clusters, only, precision_option
 from headway.cli.show import show
-from headway.measure.calibrate import calibration_report, fit_own, read_serving_points
+from headway.measure.benchmark_names import names_note
+from headway.measure.calibrate import calibration_report, fit_own, read_results, serving_points
 from headway.model.catalogue import find_model, find_precision
 from headway.report.files import write_atomically
 from headway.steptime.calibration import own_to_json, shipped
@@ -79,8 +80,10 @@ def calibrate(
     """
     calibration = shipped()
     deployment = served(model, on, engine, precision, degrees)
-    points = read_serving_points(benchmarks, deployment=deployment)
+    results = read_results(benchmarks)
+    points = serving_points(results, deployment=deployment)
     own = fit_own(points, calibration)
     write_atomically(output, own_to_json(own))
-    show(calibration_report(points, calibration, calibration.with_own(own)), files)
+    notes = (names_note([bench for _, bench in results]),)
+    show(calibration_report(points, calibration, own, notes), files)
     click.echo(f"wrote {output}", err=True)

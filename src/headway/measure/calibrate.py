@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from headway.errors import InputError
-from headway.measure.benchmark_files import read_bench
+from headway.measure.benchmark_files import Bench, read_bench
+from headway.measure.benchmark_names import check_names
 from headway.measure.coefficient_fit import Observed, Problem, descend
-from headway.report.column import column
+from headway.report.column import UNKNOWN, column
 from headway.report.report import Report
 from headway.serving.closed_loop import ClosedLoop, serve_loop
 from headway.serving.serving_point import (
@@ -50,6 +51,19 @@ class CalibratedRow:
     tpot_calibrated_s: float = column(
         "yours", "time per output token by the calibration after", unit="ms", scale=1e3
     )
+    error_before: float | None = column(
+        "error", "of the calibration before; above 0: too slow", unit="%", digits=2, scale=100
+    )
+    error_after: float | None = column(
+        "after", "error of yours, which knows this file", unit="%", digits=2, scale=100
+    )
+    error_left_out: float | None = column(
+        "left out",
+        "error of yours without this file; of a single file, without this point",
+        unit="%",
+        digits=2,
+        scale=100,
+    )
 
 
 def calibrate(
@@ -78,23 +92,39 @@ def read_serving_points(
     """Return the loads that were measured on ``deployment``, one for each result in ``files``.
 
     Raises:
-        InputError: the deployment names no engine, or a file holds no result.
+        InputError: the deployment names no engine, a file holds no result, or says that something
+            else was measured.
 
     """
+    return serving_points(read_results(files), deployment=deployment)
+
+
+def read_results(files: str | Path | Sequence[str | Path]) -> list[tuple[str, Bench]]:
+    """Return the results in ``files``, each with the name of its file."""
+    return [(path.name, bench) for path in _paths(files) for bench in read_bench(path)]
+
+
+def serving_points(
+    results: Sequence[tuple[str, Bench]], *, deployment: Deployment
+) -> list[ServingPoint]:
+    """Return ``results`` as loads that were measured on ``deployment``; see the function above."""
     if deployment.engine is None:
         raise InputError("a calibration is of an engine; name the one that was measured, as vllm")
-    return [
-        ServingPoint(
-            source=path.name,
-            deployment=deployment,
-            load=ClosedLoop(result.prompt_tokens, result.output_tokens, result.concurrency),
-            tpot_s=result.tpot_s,
-            ttft_s=result.ttft_s,
-            mean_ttft_s=result.mean_ttft_s,
+
+    points = []
+    for source, bench in results:
+        check_names(bench, source, deployment)
+        points.append(
+            ServingPoint(
+                source=source,
+                deployment=deployment,
+                load=ClosedLoop(bench.prompt_tokens, bench.output_tokens, bench.concurrency),
+                tpot_s=bench.tpot_s,
+                ttft_s=bench.ttft_s,
+                mean_ttft_s=bench.mean_ttft_s,
+            )
         )
-        for path in _paths(files)
-        for result in read_bench(path)
-    ]
+    return points
 
 
 def _paths(files: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -185,10 +215,17 @@ def _first_token(points: Sequence[ServingPoint], calibration: Calibration) -> tu
 
 
 def calibration_report(
-    points: Sequence[ServingPoint], before: Calibration, after: Calibration
+    points: Sequence[ServingPoint], before: Calibration, own: Own, notes: Sequence[str] = ()
 ) -> Report[CalibratedRow]:
-    """Return what ``before`` and ``after`` say of each of the measured ``points``."""
-    before_s, after_s = tpot_by(before, points), tpot_by(after, points)
+    """Return what is said of each of the measured ``points``.
+
+    By ``before``, by the same with ``own`` points on top, and by that with all but one file's.
+    """
+    measured = np.exp(logs([point.tpot_s for point in points]))
+    before_s, after_s = tpot_by(before, points), tpot_by(before.with_own(own), points)
+    errors = [seconds / measured - 1 for seconds in (before_s, after_s)]
+    errors.append(_tpot_left_out(points, before, own) / measured - 1)
+
     rows = [
         CalibratedRow(
             source=point.source,
@@ -196,29 +233,55 @@ def calibration_report(
             output_tokens=float(point.load.output_tokens),
             concurrency=float(point.load.concurrency),
             tpot_s=point.tpot_s,
-            tpot_shipped_s=shipped_s,
-            tpot_calibrated_s=calibrated_s,
+            tpot_shipped_s=float(before_s[i]),
+            tpot_calibrated_s=float(after_s[i]),
+            error_before=_finite(errors[0][i]),
+            error_after=_finite(errors[1][i]),
+            error_left_out=_finite(errors[2][i]),
         )
-        for point, shipped_s, calibrated_s in zip(points, before_s, after_s, strict=True)
+        for i, point in enumerate(points)
     ]
 
-    measured = np.exp(logs([point.tpot_s for point in points]))
-    error_before, error_after = (
-        float(np.nanmean(np.abs(np.array(seconds) / measured - 1)))
-        for seconds in (before_s, after_s)
-    )
+    means = [_finite(np.abs(error[np.isfinite(error)]).mean()) for error in errors]
+    said = [UNKNOWN if mean is None else f"{mean:.1%}" for mean in means]
     return Report(
         kind="calibrate",
-        title=f"{len(points)} points; mean error of the time per output token {error_before:.1%} "
-        f"before, {error_after:.1%} after",
+        title=f"{_your(len(points))}; mean error of the time per output token {said[0]} before, "
+        f"{said[1]} after, {said[2]} where each is left out",
         question={"engine": points[0].engine, "deployment": str(points[0].deployment)},
         rows=tuple(rows),
+        notes=tuple(notes),
     )
 
 
-def tpot_by(calibration: Calibration, points: Sequence[ServingPoint]) -> list[float]:
+def _tpot_left_out(points: Sequence[ServingPoint], before: Calibration, own: Own) -> Array:
+    """Return the seconds per output token of each point by all others; ``nan`` without others."""
+    sources = np.array([point.source for point in points])
+    if len(set(sources)) == 1:
+        sources = np.arange(len(points)).astype(str)
+
+    # The evidence has a row of every point that has a time per output token.
+    has_row = np.array([point.tpot_s is not None for point in points])
+    left_out_s = np.full(len(points), np.nan)
+    for source in dict.fromkeys(sources):
+        others = own.rows["tpot"][sources[has_row] != source]
+        if len(others):
+            by_others = before.with_own(replace(own, rows={"tpot": others}))
+            here = np.flatnonzero(sources == source)
+            left_out_s[here] = tpot_by(by_others, [points[i] for i in here])
+    return left_out_s
+
+
+def _finite(error: float) -> float | None:
+    return float(error) if np.isfinite(error) else None
+
+
+def _your(num_points: int) -> str:
+    return "your 1 point" if num_points == 1 else f"your {num_points} points"
+
+
+def tpot_by(calibration: Calibration, points: Sequence[ServingPoint]) -> Array:
     """Return the seconds per output token of each point, as ``calibration`` expects them."""
     theta: Array = np.exp(np.stack([calibration.logs(subject(point)) for point in points]))
     weights = [calibration.weights(subject(point)) for point in points]
-    times = corrected_times(stack_points(points), theta, weights)
-    return [float(seconds) for seconds in times.tpot_s]
+    return corrected_times(stack_points(points), theta, weights).tpot_s
