@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from headway.cli.options import calibration_option
 from headway.engines.local import EngineOptions, build_server, vllm_command
 from headway.errors import need
 
@@ -24,6 +25,7 @@ from headway.errors import need
     metavar="MODEL@HARDWARE",
     help="timed: whose step times to keep, such as llama-3.1-8b@h100:tp1.",
 )
+@calibration_option
 @click.option(
     "--model",
     default="tiny-random",
@@ -56,6 +58,9 @@ def engine(host: str, port: int, **options: Any) -> None:
     need("httptools", "the engine's server", "openvino")
     from headway.engines.server import serve
 
+    deployment = settings.timed_deployment
+    if deployment is not None and deployment.own_words is not None:
+        click.echo(f"headway: {deployment.own_words}", err=True)
     server, name = build_server(settings)
     serve(
         server,

@@ -13,6 +13,7 @@ from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import (
     COUNT,
     FILE,
+    calibration_option,
     engine_option,
     find_clusters,
     length_options,
@@ -24,6 +25,7 @@ from headway.cli.options import (
 from headway.cli.show import show
 from headway.hardware.price import find_prices
 from headway.ideal.compare import Footing, RequestLengths, ideal_report, read_requests
+from headway.steptime.calibration import Calibration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 REQUESTS_HELP = (
@@ -37,6 +39,7 @@ OPTIONS: list[Callable[[Any], Any]] = [
     price_option,
     prices_option,
     engine_option(),
+    calibration_option,
     click.option("--lengths", "path", type=FILE, metavar="FILE", help=REQUESTS_HELP),
     length_options(prompt="512", output="64"),
     click.option("--each", is_flag=True, help="One row per request, not one per scenario."),
@@ -55,6 +58,7 @@ def footing_options(command: Command) -> Command:
         price: float | None,
         prices: str | None,
         engine: str | None,
+        calibration: Calibration | None,
         path: Path | None,
         prompt: int,
         output: int,
@@ -65,6 +69,7 @@ def footing_options(command: Command) -> Command:
             clusters=find_clusters(on, price, find_prices(prices)),
             requests=read_requests(path) if path else (RequestLengths(prompt, output),),
             engine=engine,
+            calibration=calibration,
             precision=precision,
             num_accelerators=accelerators,
             each=each,

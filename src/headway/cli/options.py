@@ -50,6 +50,16 @@ class Parsed(ParamType):
         return self.parse(value, what) if isinstance(value, str) else value
 
 
+class CalibrationFile(click.Path):
+    """The type of --calibration: the file of `headway calibrate` becomes a calibration, once."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the calibration in the file, on top of what ships."""
+        from headway.steptime.calibration import read_calibration  # NumPy, for who asks for it
+
+        return read_calibration(Path(str(super().convert(value, param, ctx))))
+
+
 NUMBER = Parsed("number", parse_positive)  # above 0: 2.5, 1e6
 NUMBER_OR_ZERO = Parsed("number", partial(parse_positive, zero=True))
 NUMBERS = Parsed("numbers", parse_numbers)  # 0.7,1.3
@@ -85,7 +95,10 @@ prices_option = click.option(
     help="A file of quotes on those that ship, or a kind: on-demand, reserved, spot, owned.",
 )
 calibration_option = click.option(
-    "--calibration", type=FILE, metavar="FILE", help="A file of headway calibrate, on what ships."
+    "--calibration",
+    type=CalibrationFile(dir_okay=False),
+    metavar="FILE",
+    help="A file of headway calibrate, on what ships.",
 )
 slo_option = click.option(
     "--slo",

@@ -33,7 +33,7 @@ from headway.plan.emit import TARGETS
 from headway.plan.problem import DEFAULT_SLO
 from headway.report.files import write_together
 from headway.report.report import Report
-from headway.steptime.calibration import read_calibration
+from headway.steptime.calibration import Calibration
 
 
 @click.command()
@@ -107,7 +107,7 @@ def plan(
     on: str | None,
     precision: str | None,
     engine: str | None,
-    calibration: Path | None,
+    calibration: Calibration | None,
     price: float | None,
     prices: str | None,
     slo: str | None,
@@ -152,7 +152,7 @@ def plan(
         growth=growth,
         or_api=or_api,
         seeds=seeds,
-        calibration=None if calibration is None else read_calibration(calibration),
+        calibration=calibration,
     )
     if answer.best is None:
         show(answer.report, files)

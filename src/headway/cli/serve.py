@@ -43,6 +43,12 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
 @click.option(
     "--engine", metavar="NAME", help="Serving engine of --on, or none. Default: vllm if measured."
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A file of headway calibrate, on what ships; for --on.",
+)
 @click.option("--policy", metavar="NAME", help="In what order requests wait. Default: headway.")
 @click.option(
     "--mode",
@@ -93,6 +99,7 @@ def serve(
     file: Path | None,
     on: str | None,
     engine: str | None,
+    calibration: Path | None,
     policy: str | None,
     mode: str | None,
     host: str | None,
@@ -129,6 +136,7 @@ def serve(
             policy=policy,
             on=on,
             engine=engine,
+            calibration=calibration,
             mode=mode,
             host=host,
             port=port,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
@@ -38,7 +37,7 @@ from headway.model.precision import Precision
 from headway.serving.load import Load
 from headway.serving.token_prices import ApiPrices
 from headway.steptime.acceptance import speculation_by
-from headway.steptime.calibration import Calibration, engine_named, read_calibration, shipped
+from headway.steptime.calibration import Calibration, engine_named, shipped
 from headway.steptime.deployment import Deployment, EngineLimits, default_limits
 from headway.steptime.layouts import fastest_deployment
 from headway.steptime.parallelism import Parallelism
@@ -54,7 +53,7 @@ class PlaceOptions:
     on: str
     precision: str | None
     engine: str | None
-    calibration: Path | None
+    calibration: Calibration | None
     price: float | None
     prices: str | None
     speculate: str | None
@@ -89,7 +88,7 @@ class PlaceOptions:
     @property
     def measurements(self) -> Calibration:
         """What was measured of engines: what ships, and the user's own file on top."""
-        return shipped() if self.calibration is None else read_calibration(self.calibration)
+        return shipped() if self.calibration is None else self.calibration
 
     def engine_on(self, cluster: Cluster) -> str | None:
         """The serving engine: as named; by default vllm where its step times were measured."""

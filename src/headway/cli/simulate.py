@@ -31,7 +31,7 @@ from headway.sim.simulate import simulate_scenario
 from headway.sim.site import PLACEMENTS, Disaggregation, find_placement
 from headway.sim.source import Workload
 from headway.sim.tune import GOALS
-from headway.steptime.calibration import read_calibration
+from headway.steptime.calibration import Calibration
 from headway.steptime.deployment_name import parse_deployment, split_names
 from headway.workload.objective import parse_slo
 from headway.workload.profile import profile_names
@@ -118,7 +118,7 @@ def simulate(
     precision: str | None,
     engine: str | None,
     operators: Path | None,
-    calibration: Path | None,
+    calibration: Calibration | None,
     price: float | None,
     prices: str | None,
     replicas: int,
@@ -160,7 +160,7 @@ def simulate(
                     name,
                     precision,
                     engine,
-                    calibration=None if calibration is None else read_calibration(calibration),
+                    calibration=calibration,
                     operators=operators,
                     usd_per_accelerator_hour=price,
                     prices=find_prices(prices),

@@ -8,17 +8,17 @@ import click
 
 from headway.cli.calibrate import served, served_options
 from headway.cli.files import AnswerFiles, answer_files
-from headway.cli.options import FILE
+from headway.cli.options import calibration_option
 from headway.cli.show import show
 from headway.errors import InputError
 from headway.measure.accuracy import score, shipped_accuracy
 from headway.measure.calibrate import read_serving_points
-from headway.steptime.calibration import read_calibration, shipped
+from headway.steptime.calibration import Calibration
 
 
 @click.command()
 @served_options(required=False)
-@click.option("--calibration", type=FILE, metavar="FILE", help="Yours, from headway calibrate.")
+@calibration_option
 @click.option("--by/--no-by", default=False, help="Also by group and old source.")
 @answer_files
 def validate(
@@ -27,7 +27,7 @@ def validate(
     on: str | None,
     engine: str | None,
     precision: str | None,
-    calibration: Path | None,
+    calibration: Calibration | None,
     by: bool,
     files: AnswerFiles,
     **degrees: int | None,
@@ -46,4 +46,4 @@ def validate(
         raise InputError("FILES need --model, --on and --engine: what they were measured on")
     deployment = served(model, on, engine, precision, degrees)
     points = read_serving_points(benchmarks, deployment=deployment)
-    show(score(points, read_calibration(calibration) if calibration else shipped()), files)
+    show(score(points, calibration), files)

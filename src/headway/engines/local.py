@@ -12,6 +12,8 @@ from headway.errors import InputError, UnknownNameError, need
 
 if TYPE_CHECKING:  # needs an extra
     from headway.engines.server import EngineServer
+    from headway.steptime.calibration import Calibration
+    from headway.steptime.deployment import Deployment
 
 OPENVINO, VLLM_CPU, TIMED = "openvino", "vllm-cpu", "timed"
 TIMED_CONTEXT_TOKENS = 1 << 20
@@ -25,6 +27,7 @@ class EngineOptions:
     Attributes:
         runtime: openvino, vllm-cpu or timed.
         deployment: timed: whose step times to keep, such as ``llama-3.1-8b@h100:tp1``.
+        calibration: timed: what was measured of engines; what ships with Headway by default.
         model: tiny-random, a name of the catalogue, or the path of a config.json.
         max_num_seqs: sequences that run at once.
         max_num_batched_tokens: tokens of one step.
@@ -35,6 +38,7 @@ class EngineOptions:
 
     runtime: str = OPENVINO
     deployment: str | None = None
+    calibration: Calibration | None = None
     model: str = "tiny-random"
     max_num_seqs: int = 16
     max_num_batched_tokens: int = 512
@@ -48,11 +52,24 @@ class EngineOptions:
             raise InputError(
                 "a deployment (--on) is what the runtime timed needs, and no other takes"
             )
+        if self.calibration is not None and self.runtime != TIMED:
+            raise InputError(
+                "a calibration is for the runtime timed; the others take their own time"
+            )
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise InputError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
                 f"max_num_seqs ({self.max_num_seqs}): every running sequence decodes in every step"
             )
+
+    @property
+    def timed_deployment(self) -> Deployment | None:
+        """Whose step times to keep."""
+        if self.deployment is None:
+            return None
+        from headway.steptime.deployment_name import parse_deployment
+
+        return parse_deployment(self.deployment, calibration=self.calibration)
 
 
 def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
@@ -66,12 +83,11 @@ def build_server(options: EngineOptions) -> tuple[EngineServer, str]:
     from headway.engines.batch import in_process, in_thread
     from headway.engines.server import EngineServer
 
-    if options.deployment is not None:
+    deployment = options.timed_deployment
+    if options.deployment is not None and deployment is not None:
         from headway.engines.cache import BLOCK_TOKENS, BlockCache
         from headway.engines.timed import TimedPipeline
-        from headway.steptime.deployment_name import parse_deployment
 
-        deployment = parse_deployment(options.deployment)
         num_blocks = int(deployment.max_sequences(BLOCK_TOKENS, max_sequences=MAX_BLOCKS))
         pipeline = TimedPipeline(
             deployment.step_time_model,

@@ -23,7 +23,7 @@ from headway.serving.estimate import serve
 from headway.serving.load import Load
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
 from headway.serving.row import FRONTIER_CHART, ServingRow
-from headway.steptime.calibration import NO_ENGINE, engine_named
+from headway.steptime.calibration import NO_ENGINE, Calibration, engine_named, shipped
 from headway.steptime.layouts import MAX_ACCELERATORS
 from headway.steptime.placed_model import native
 from headway.steptime.speculative import Speculation
@@ -60,6 +60,7 @@ def frontier(
     speculation: Speculation | None = None,
     prefilled: bool = False,
     max_accelerators: int = MAX_ACCELERATORS,
+    calibration: Calibration | None = None,
 ) -> Frontier:
     """Return speed per user against cost per token, over all layouts and requests at once.
 
@@ -74,6 +75,7 @@ def frontier(
         speculation: who drafts, ``None`` for nobody.
         prefilled: whether prompts are computed elsewhere: decoding alone is searched and billed.
         max_accelerators: largest engine considered.
+        calibration: what was measured of engines; what ships with Headway by default.
 
     Raises:
         DoesNotFitError: the model fits on none of the clusters.
@@ -90,6 +92,7 @@ def frontier(
         prefilled=prefilled,
         speculation=speculation,
         max_accelerators=max_accelerators,
+        calibration=shipped() if calibration is None else calibration,
     )
     clusters = clusters_of(on)
     engines = [engine_named(engine, cluster.accelerator) for cluster in clusters]

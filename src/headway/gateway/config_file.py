@@ -25,6 +25,7 @@ share = 0.2
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,7 @@ from headway.schedule.view import ServiceTime
 from headway.user_file import as_table, check_keys, from_table, read_toml, typed
 from headway.workload.request import Slo
 
+_log = logging.getLogger("headway.gateway")
 DEFAULT_POLICY = "headway"
 Settings = TypeVar("Settings")
 
@@ -60,7 +62,7 @@ _PLAIN = {
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "model", "discover", "offload", "timeouts", "limits",
-    "fairness", "policy", "record", "on", "engine", "web", "tls",
+    "fairness", "policy", "record", "on", "engine", "calibration", "web", "tls",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
     Endpoint: (("url",), "a backend needs a url"),
@@ -94,6 +96,7 @@ def load_config(
     policy: str | None = None,
     on: str | None = None,
     engine: str | None = None,
+    calibration: Path | None = None,
     **settings: Any,
 ) -> GatewayConfig:
     """Return the configuration in ``path``, if given, with what goes before it.
@@ -104,7 +107,8 @@ def load_config(
         policy: name of the order, in place of the file's.
         on: the deployment behind the gateway, such as llama-3.1-8b@h100:tp1, in place of the
             file's; its step times are expected until engines have been measured.
-        engine: the serving engine of that deployment; ``None`` for the data sheet.
+        engine: the serving engine of that deployment; by default vllm where it was measured.
+        calibration: a file of `headway calibrate`, on top of what ships.
         settings: fields of `GatewayConfig`; ``None`` leaves one as it is.
 
     Raises:
@@ -122,21 +126,28 @@ def load_config(
         own["policy"] = find_policy(policy)
 
     if on is not None:
-        own["expected"] = _expected(on, engine)
-    elif engine is not None:
-        raise InputError("--engine goes with --on, such as --on llama-3.1-8b@h100:tp1")
+        own["expected"] = _expected(on, engine, calibration)
+    elif engine is not None or calibration is not None:
+        raise InputError(
+            "--engine and --calibration go with --on, such as --on llama-3.1-8b@h100:tp1"
+        )
 
     if path is not None:
         return replace(read_config(path), **own)
     return GatewayConfig(**{"policy": find_policy(DEFAULT_POLICY), **own})
 
 
-def _expected(on: str, engine: str | None) -> ServiceTime:
+def _expected(on: str, engine: str | None, calibration: Path | None) -> ServiceTime:
     # Named rarely, and the cost model is more than all the rest that a gateway imports.
     from headway.gateway.expectation import expected_service
+    from headway.steptime.calibration import read_calibration
     from headway.steptime.deployment_name import parse_deployment
 
-    return expected_service(parse_deployment(on, engine=engine))
+    own = None if calibration is None else read_calibration(calibration)
+    deployment = parse_deployment(on, engine=engine, calibration=own)
+    if deployment.own_words is not None:
+        _log.info("expected times of %s: %s", on, deployment.own_words)
+    return expected_service(deployment)
 
 
 def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
@@ -157,9 +168,11 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
     # What requests are expected to cost, where a deployment is named.
     if "on" in tree:
         engine = typed(tree["engine"], str, "engine") if "engine" in tree else None
-        plain["expected"] = _expected(typed(tree["on"], str, "on"), engine)
-    elif "engine" in tree:
-        raise InputError('engine goes with on, such as on = "llama-3.1-8b@h100:tp1"')
+        own_file = tree.get("calibration")
+        path = None if own_file is None else folder / typed(own_file, str, "calibration")
+        plain["expected"] = _expected(typed(tree["on"], str, "on"), engine, path)
+    elif "engine" in tree or "calibration" in tree:
+        raise InputError('engine and calibration go with on, such as on = "llama-3.1-8b@h100:tp1"')
 
     pools = as_table(tree.get("pool", {}), "pool")
     classes = as_table(tree.get("class", {}), "class")

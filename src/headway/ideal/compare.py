@@ -24,7 +24,7 @@ from headway.report.chart import Chart
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.report.report import Report
-from headway.steptime.calibration import NO_ENGINE
+from headway.steptime.calibration import NO_ENGINE, Calibration
 
 MAX_REQUESTS = 5_000_000
 
@@ -62,6 +62,7 @@ class Footing:
         precision: of every model; ``None`` for what it was published in.
         num_accelerators: that each model has to itself; as few as hold it by default.
         each: one row per request instead of the mean of a scenario.
+        calibration: what was measured of engines; what ships with Headway by default.
 
     """
 
@@ -71,6 +72,7 @@ class Footing:
     precision: str | None = None
     num_accelerators: int | None = None
     each: bool = False
+    calibration: Calibration | None = None
 
     def references(self, models: Iterable[ModelArchitecture | str]) -> list[Reference]:
         """Return every model on every accelerator, with room for the longest request."""
@@ -82,6 +84,7 @@ class Footing:
                 precision=self.precision,
                 num_accelerators=self.num_accelerators,
                 context_tokens=max(r.prompt_tokens + r.output_tokens for r in self.requests),
+                calibration=self.calibration,
             )
             for model in models
             for cluster in self.clusters
@@ -326,9 +329,11 @@ def _notes(references: Sequence[Reference], profiles: Sized) -> tuple[str, ...]:
         notes.append("the range is from the hardware's bound to poor kernels")
     elif references:
         notes.append(
-            f"as {', '.join(engines)} runs it, by the shipped calibration; the range holds 90%. "
+            f"as {', '.join(engines)} runs it, by the calibration; the range holds 90%. "
             "An accelerator or model that was not measured borrows from its relatives"
         )
+    places = [reference.deployment for reference in references]
+    notes += [f"{p.model.name} on {p.cluster.name}: {p.own_words}" for p in places if p.own_words]
 
     if references:
         notes.append("joules are of all accelerators at modelled power; their range holds 80%")

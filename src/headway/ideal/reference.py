@@ -18,7 +18,7 @@ from headway.measure.trials import Interval
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
-from headway.steptime.calibration import engine_named
+from headway.steptime.calibration import Calibration, engine_named
 from headway.steptime.deployment import Deployment
 from headway.steptime.layouts import PROBE_TOKENS, fastest_deployment
 from headway.steptime.time_estimate import Basis
@@ -85,6 +85,7 @@ def idealize(
     precision: Precision | str | None = None,
     num_accelerators: int | None = None,
     context_tokens: float = 4096,
+    calibration: Calibration | None = None,
 ) -> Reference:
     """Return ``model`` in its fastest layout on reference accelerators, all to itself.
 
@@ -98,6 +99,7 @@ def idealize(
         precision: of the model; as it was published, where a name is given.
         num_accelerators: how many, or as few as hold the model, in powers of two.
         context_tokens: that one sequence must have room for.
+        calibration: what was measured of engines; what ships with Headway by default.
 
     Raises:
         UnknownNameError: nobody has measured that engine, or a name is unknown.
@@ -113,6 +115,7 @@ def idealize(
         engine=engine_named(engine, cluster.accelerator),
         num_accelerators=num_accelerators,
         context_tokens=context_tokens,
+        calibration=calibration,
     )
     return reference(deployment)
 

@@ -242,8 +242,7 @@ def calibration_report(
         for i, point in enumerate(points)
     ]
 
-    means = [_finite(np.abs(error[np.isfinite(error)]).mean()) for error in errors]
-    said = [UNKNOWN if mean is None else f"{mean:.1%}" for mean in means]
+    said = [_mean_size(error) for error in errors]
     return Report(
         kind="calibrate",
         title=f"{_your(len(points))}; mean error of the time per output token {said[0]} before, "
@@ -267,9 +266,15 @@ def _tpot_left_out(points: Sequence[ServingPoint], before: Calibration, own: Own
         others = own.rows["tpot"][sources[has_row] != source]
         if len(others):
             by_others = before.with_own(replace(own, rows={"tpot": others}))
-            here = np.flatnonzero(sources == source)
-            left_out_s[here] = tpot_by(by_others, [points[i] for i in here])
+            here = sources == source
+            own_points = [point for point, is_here in zip(points, here, strict=True) if is_here]
+            left_out_s[here] = tpot_by(by_others, own_points)
     return left_out_s
+
+
+def _mean_size(errors: Array) -> str:
+    sizes = np.abs(errors[np.isfinite(errors)])
+    return f"{sizes.mean():.1%}" if sizes.size else UNKNOWN
 
 
 def _finite(error: float) -> float | None:

@@ -114,7 +114,10 @@ def notes(
             "needed: the objectives hold without them"
         )
 
-    # How it was found, and what to do next.
+    # Whose step times these are, how the fleet was chosen, and what to do next.
+    own_words = best.candidate.deployment.own_words
+    if own_words is not None:
+        lines.append(f"{cluster.name}: {own_words}")
     if best.replicas > MAX_SIMULATED:
         lines.append(f"a part of {MAX_SIMULATED} replicas is simulated with its share")
     if first is not None:

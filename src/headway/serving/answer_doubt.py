@@ -70,6 +70,8 @@ class AnswerDoubt:
         if not isinstance(model, CalibratedStepTime):
             bases = np.asarray(Basis.weakest(step.basis, acceptance), dtype=object)
             words = "from the data sheet alone: no engine is named, or none was measured"
+            if deployment.own_words is not None:
+                words = f"{words}; {deployment.own_words}"
             return cls(None, np.zeros(()), spread, bases, bases, words)
 
         # What is known of the errors of this subject, at the features of this load.
@@ -198,16 +200,9 @@ def _words(calibration: Calibration, subject: Subject, octaves: float) -> str:
     ttft = _novelty(*calibration.has_measured_of(subject, "ttft"))
     if ttft != parts[0]:
         parts.append(f"of times to first token, {ttft}")
-    if calibration.own is not None:
-        own = calibration.own
-        points = "your 1 point" if own.points == 1 else f"your {own.points} points"
-        same = own.subject == subject
-        parts.append(
-            f"{points} count"
-            if same
-            else f"{points} are of {own.subject.model} on {own.subject.hardware} with "
-            f"{own.subject.engine} and tell of this as far as the two are alike"
-        )
+    own_words = calibration.own_words(subject)
+    if own_words is not None:
+        parts.append(own_words)
     if octaves > 0:
         doublings = "doubling" if octaves == 1 else "doublings"
         parts.append(f"{octaves:.2g} {doublings} outside the range")

@@ -13,7 +13,7 @@ from headway.report.report import Report
 from headway.sim.experiment import Case
 from headway.sim.outcome import Outcome
 from headway.sim.scenario import Scenario
-from headway.sim.simulate import question_of
+from headway.sim.simulate import own_notes, question_of
 from headway.sim.site import Site, alone_ns
 from headway.sim.study import prepare_study
 from headway.sim.world import NONE
@@ -60,6 +60,7 @@ def explain_request(scenario: Scenario, number: int, laws: bool = False) -> Repo
         notes=(
             f"{request['num_preemptions']} preemptions; it ended on replica {request['replica']}",
             "interference is what others cost that shared its steps",
+            *own_notes(scenario),
         ),
         charts=(CHART,),
     )

@@ -141,7 +141,7 @@ def simulate_scenario(
         question=question_of(study),
         rows=rows,
         marks={"lowest mean": lowest},
-        notes=(*_notes(study), *_prices(scenario), *_unfinished(rows)),
+        notes=(*_notes(study), *own_notes(scenario), *_prices(scenario), *_unfinished(rows)),
         sources={"workload": scenario.workload.citation},
     )
 
@@ -237,6 +237,14 @@ def _notes(study: Study) -> tuple[str, ...]:
     if experiment.batch is not None:
         notes.append("a static batch answers as a whole: its first token comes with its last")
     return (*notes, *study.remarks)
+
+
+def own_notes(scenario: Scenario) -> Iterator[str]:
+    """Say of every pool what the user's own points tell of it, where there are any."""
+    for pool in scenario.pools:
+        words = pool.deployment.own_words
+        if words is not None:
+            yield f"{deployment_name(pool.deployment)}: {words}"
 
 
 def _prices(scenario: Scenario) -> Iterator[str]:

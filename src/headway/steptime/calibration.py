@@ -207,6 +207,20 @@ class Calibration:
         text = f"{facts['points']} measured points, {facts['fitted_by']}, {facts['fitted_on']}"
         return text if self.own is None else f"{text}; {self.own.points} points of your own"
 
+    def own_words(self, subject: Subject) -> str | None:
+        """Return what the user's own points are of, seen from ``subject``; ``None`` without any."""
+        own = self.own
+        if own is None:
+            return None
+        points = "your 1 point" if own.points == 1 else f"your {own.points} points"
+        if own.subject == subject:
+            return f"{points} count"
+        measured = own.subject
+        return (
+            f"{points} are of {measured.model} in {measured.weights} on {measured.hardware} with "
+            f"{measured.engine} and tell of this as far as the two are alike"
+        )
+
     def with_own(self, own: Own) -> Calibration:
         """Return the same with a user's own points on top."""
         errors = dict(self.errors)

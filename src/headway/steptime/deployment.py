@@ -207,6 +207,16 @@ class Deployment(PlacedModel):
             return CalibratedStepTime(self, self.engine, at_version(self.calibration, engine))
         return AnalyticStepTime(self, self.efficiency)
 
+    @property
+    def own_words(self) -> str | None:
+        """What the user's own points in the calibration tell of it; ``None`` without any."""
+        model = self.step_time_model
+        if isinstance(model, CalibratedStepTime):
+            return self.calibration.own_words(model.subject)
+        if self.calibration.own is None:
+            return None
+        return "your points are of an engine, and these step times are of none: they do not count"
+
     def step_time(self, batch: npt.ArrayLike, context: npt.ArrayLike = 0) -> TimeEstimate:
         """Return the time of a step in which ``batch`` sequences of ``context`` tokens decode.
 
