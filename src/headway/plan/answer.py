@@ -12,15 +12,15 @@ import numpy as np
 from headway.errors import InputError
 from headway.plan.api import api_offers
 from headway.plan.bounds import Candidate, Reach, candidates
-from headway.plan.doubt import Outlook, errors_of, quantile
+from headway.plan.doubt import quantile
 from headway.plan.emit import emit
 from headway.plan.features import FeatureRow, features
-from headway.plan.fleet import MAX_SIMULATED, Fleet
+from headway.plan.fleet import Fleet
 from headway.plan.infeasible import nearest
-from headway.plan.measure_first import Benchmark, Rival, benchmarks
+from headway.plan.measure_first import Benchmark, benchmarks
 from headway.plan.problem import MONTH_H, Problem
 from headway.plan.row import PlanRow, bounded_row, offer_row
-from headway.plan.search import Found, Offer, drawn_errors, search
+from headway.plan.search import Found, Offer, search
 from headway.plan.words import Besides, asked, left_out, notes, sentence, verdict
 from headway.report.column import Value
 from headway.report.report import Report
@@ -120,7 +120,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     # The doubt, and what a measurement would take from it.
     rivals = _rivals(problem, offers, options, best)
     even_usd = min(map(_even_usd, rivals))
-    weighed = _weighed(problem, rivals, best, even_usd)
+    weighed = benchmarks(rivals, best.usd_per_hour, even_usd) if best.is_sure else []
     doubt_usd = max(best.usd_per_hour - even_usd, 0.0) * MONTH_H if best.is_sure else 0.0
     first = weighed[0] if weighed and weighed[0].saving_usd_per_month > weighed[0].usd else None
 
@@ -169,47 +169,23 @@ def _bounded_rows(
 
 def _rivals(
     problem: Problem, found: Found, options: Sequence[Candidate], best: Offer
-) -> list[Rival]:
-    """Return the best offer, and what may be cheaper once more is known: one of each kind."""
-    rivals, kinds = [Rival(best.outlook)], {best.candidate.kind}
-    offers = {id(offer.candidate): offer for offer in found.offers}
+) -> list[Fleet]:
+    """Return the best fleet, and what may be cheaper once more is known: one of each kind."""
+    rivals, kinds = [best.fleet], {best.candidate.kind}
+    simulated = {id(fleet.candidate): fleet for fleet in found.fleets}
     for candidate in sorted(options, key=lambda c: c.likely_usd_per_hour):
         if len(rivals) >= MAX_RIVALS or candidate.likely_usd_per_hour >= best.usd_per_hour:
             break
-        if candidate.kind in kinds:
-            continue
-
-        kinds.add(candidate.kind)
-        offer = offers.get(id(candidate))
-        if offer is not None:
-            rivals.append(Rival(offer.outlook))
-            continue
-        around = min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
-        curve = Fleet(problem, candidate).curve(around)
-        rivals.append(Rival(Outlook.of(problem, candidate, curve)))
+        if candidate.kind not in kinds:
+            kinds.add(candidate.kind)
+            rivals.append(simulated.get(id(candidate)) or Fleet(problem, candidate))
     return rivals
 
 
-def _even_usd(rival: Rival) -> float:
+def _even_usd(rival: Fleet) -> float:
     """Return the dollars per hour of a rival at even odds."""
-    problem, candidate = rival.outlook.problem, rival.candidate
-    needed = rival.outlook.needed(*drawn_errors(problem, candidate))
-    return (quantile(needed, 0.5) + problem.survive) * candidate.usd_per_hour
-
-
-def _weighed(
-    problem: Problem, rivals: Sequence[Rival], best: Offer, even_usd: float
-) -> list[Benchmark]:
-    if not best.is_sure:
-        return []
-    points = [(rival.candidate, rival.candidate.concurrency) for rival in rivals]
-    return benchmarks(
-        problem,
-        rivals,
-        errors_of(problem, points),
-        price_usd=best.usd_per_hour,
-        even_usd=even_usd,
-    )
+    replicas = float(quantile(rival.needed(), 0.5)) + rival.problem.survive
+    return replicas * rival.candidate.usd_per_hour
 
 
 def _with_api(besides: Besides, problem: Problem, row: PlanRow) -> Besides:

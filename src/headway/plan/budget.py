@@ -14,9 +14,9 @@ import numpy as np
 from headway.errors import InputError
 from headway.plan.bounds import Candidate, candidates
 from headway.plan.doubt import Outlook, quantile
-from headway.plan.fleet import MAX_SIMULATED, Fleet
+from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem
-from headway.plan.search import drawn_errors, may_be_sure, search
+from headway.plan.search import may_be_sure, search
 from headway.units import check_positive
 
 MAX_KINDS = 4  # accelerators, engines and formats of which a curve is made
@@ -92,7 +92,6 @@ def _volume(problem: Problem, candidate: Candidate, usd_per_hour: float) -> floa
     if not may_be_sure(fleet):
         return 0.0
 
-    curve = fleet.curve(min(replicas, MAX_SIMULATED))
-    outlook = Outlook.of(part, candidate, curve, counts=replicas * FRACTIONS)
-    needed = quantile(outlook.needed(*drawn_errors(part, candidate)), problem.sure)
+    outlook = Outlook.of(part, candidate, fleet.curve, counts=replicas * FRACTIONS)
+    needed = float(quantile(fleet.needed(outlook), problem.sure))
     return steady * replicas / needed if np.isfinite(needed) else 0.0

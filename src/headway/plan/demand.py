@@ -324,7 +324,7 @@ class Users:
             waited_s = np.nan_to_num(outcome.records.e2e_s, nan=self.duration_s)
             path_s = float(np.abs(waited_s - e2e_s.ravel()[order]).mean())
             change_s, mean_s = abs(float(waited_s.mean()) - mean_s), float(waited_s.mean())
-            e2e_s.ravel()[order] = waited_s
+            e2e_s.ravel()[order] = waited_s if exact else np.sqrt(waited_s * e2e_s.ravel()[order])
             settled = change_s < SETTLED * (self.think_s + mean_s)
             if path_s < EXACT_S or (settled and not exact):
                 break

@@ -15,9 +15,8 @@ from statistics import NormalDist
 import numpy as np
 
 from headway.plan.bounds import Candidate
-from headway.plan.fleet import Curve
 from headway.plan.problem import Problem
-from headway.serving.doubt import Doubt
+from headway.serving.doubt import Doubt, LogErrors
 from headway.sim.world import Floats
 from headway.steptime.work import Array
 
@@ -29,32 +28,52 @@ MAX_COUNTS = 120
 NEVER = np.inf
 
 
+def errors_of(problem: Problem, points: Sequence[Candidate]) -> LogErrors:
+    """Return the errors of candidates at their usual load, all from one joint model."""
+    questions = [(one.deployment, problem.loop(one.concurrency)) for one in points]
+    return Doubt.of_calibration(problem.calibration).of(questions)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Errors:
-    """Log-errors (true over predicted) of questions, jointly normal for each quantity.
+class Draws:
+    """Draws of one candidate's log-errors (true over predicted), shape ``(NUM_DRAWS,)``."""
+
+    tpot: Floats
+    ttft: Floats
+
+    @classmethod
+    def of(cls, problem: Problem, candidate: Candidate) -> Draws:
+        """Draw from the joint error model."""
+        errors = errors_of(problem, [candidate])
+        z_tpot, z_ttft = standard_draws()
+        return cls(
+            tpot=errors.mean["tpot"][0] + np.sqrt(errors.covariance["tpot"][0, 0]) * z_tpot,
+            ttft=errors.mean["ttft"][0] + np.sqrt(errors.covariance["ttft"][0, 0]) * z_ttft,
+        )
+
+    def of_quantity(self, quantity: str) -> Floats:
+        """Return the errors of a quantity that an objective bounds."""
+        return self.ttft if quantity == "ttft" else self.tpot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """What a fleet does under parts and multiples of its demand; arrays over volumes.
 
     Attributes:
-        tpot_mean, ttft_mean: shape ``(questions,)``.
-        tpot_covariance, ttft_covariance: shape ``(questions, questions)``.
+        replicas: of the fleet.
+        volumes: multiples of the demand.
+        requests_per_s: that came.
+        e2e_s: mean.
+        statistics_s: by objective, rising with the volume, shape ``(objectives, volumes)``.
 
     """
 
-    tpot_mean: Array
-    tpot_covariance: Array
-    ttft_mean: Array
-    ttft_covariance: Array
-
-
-def errors_of(problem: Problem, points: Sequence[tuple[Candidate, float]]) -> Errors:
-    """Return the errors of candidates at so many requests at once, from one joint model."""
-    questions = [(one.deployment, problem.loop(concurrency)) for one, concurrency in points]
-    errors = Doubt.of_calibration(problem.calibration).of(questions)
-    return Errors(
-        errors.mean["tpot"],
-        errors.covariance["tpot"],
-        errors.mean["ttft"],
-        errors.covariance["ttft"],
-    )
+    replicas: int
+    volumes: Array
+    requests_per_s: Array
+    e2e_s: Array
+    statistics_s: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +175,8 @@ def _normal_quantile(levels: Floats) -> Floats:
     return np.array([inverse(float(level)) for level in levels])
 
 
-def quantile(replicas: Floats, level: float) -> float:
-    """Return the number that is enough in ``level`` of the draws."""
-    place = min(int(np.ceil(level * len(replicas))), len(replicas)) - 1
-    return float(np.sort(replicas)[place])
+def quantile(replicas: Floats, level: float) -> Floats:
+    """Return the number that is enough in ``level`` of the draws, which lie on the last axis."""
+    count = replicas.shape[-1]
+    place = min(int(np.ceil(level * count)), count) - 1
+    return np.asarray(np.partition(replicas, place, axis=-1)[..., place])

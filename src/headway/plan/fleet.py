@@ -9,40 +9,24 @@ under a load that leaves each replica the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from headway.plan.bounds import Candidate
 from headway.plan.demand import Run
+from headway.plan.doubt import Curve, Draws, Outlook
 from headway.plan.problem import Problem, quantity_of
 from headway.sim.scenario import VLLM, PoolSpec
 from headway.sim.site import Pool, Site
+from headway.sim.world import Floats
 from headway.steptime.work import Array
 from headway.workload.objective import Objective
 
+HOPELESS = 4.0  # standard deviations of an error, beyond which no error makes up for a load
 VOLUMES = (0.08, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.45, 1.9)
 MAX_SIMULATED = 64  # replicas; a larger fleet is simulated as a part of it with its share
 UNSERVED_S = 1e6  # a quantity of requests of which too many never end
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """What a fleet does under parts and multiples of its demand; arrays over volumes.
-
-    Attributes:
-        replicas: of the fleet.
-        volumes: multiples of the demand.
-        requests_per_s: that came.
-        e2e_s: mean.
-        statistics_s: by objective, rising with the volume, shape ``(objectives, volumes)``.
-
-    """
-
-    replicas: int
-    volumes: Array
-    requests_per_s: Array
-    e2e_s: Array
-    statistics_s: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +55,10 @@ class Fleet:
             placement=self.problem.demand.placement,
         )
 
-    def run(self, replicas: int, seed: int = 0, volume: float = 1.0, *, exact: bool = False) -> Run:
+    def run(self, replicas: int, seed: int = 0, volume: float = 1.0) -> Run:
         """Return what becomes of ``volume`` times the demand on so many replicas."""
         simulated = min(replicas, MAX_SIMULATED)
-        return self.problem.demand.run(
-            self.site(simulated), seed, volume * simulated / replicas, exact
-        )
+        return self.problem.demand.run(self.site(simulated), seed, volume * simulated / replicas)
 
     def statistics_s(self, replicas: int, seed: int = 0, volume: float = 1.0) -> Array:
         """Return the statistic of every objective, shape ``(objectives,)``."""
@@ -95,18 +77,52 @@ class Fleet:
         bounds_s = np.array([objective.bound_s for objective in self.problem.objectives])
         return float(np.max(np.log(self.statistics_s(replicas, seed) / bounds_s)))
 
-    def curve(self, replicas: int) -> Curve:
-        """Return what ``replicas`` do under parts and multiples of the demand."""
-        volumes = np.array(VOLUMES)
-        statistics = np.array([self.statistics_s(replicas, 0, volume) for volume in VOLUMES])
-        rates, waits = zip(*(self._rates[replicas, 0, volume] for volume in VOLUMES), strict=True)
+    @property
+    def usual_replicas(self) -> int:
+        """As many as the steady state needs and are simulated: where curves are made."""
+        candidate = self.candidate
+        return min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
+
+    @cached_property
+    def draws(self) -> Draws:
+        """Errors of the candidate, drawn once."""
+        return Draws.of(self.problem, self.candidate)
+
+    @cached_property
+    def curve(self) -> Curve:
+        """What the usual replicas do under parts and multiples of the demand.
+
+        It ends where an objective is missed by more than any error makes up for.
+        """
+        replicas = self.usual_replicas
+        log_bounds = np.log([objective.bound_s for objective in self.problem.objectives])
+        errors = [self.draws.of_quantity(o.quantity) for o in self.problem.objectives]
+        room = np.array([HOPELESS * float(np.std(e)) - float(np.mean(e)) for e in errors])
+
+        statistics, rates, waits = [], [], []
+        for volume in VOLUMES:
+            statistics.append(self.statistics_s(replicas, 0, volume))
+            rate, wait = self._rates[replicas, 0, volume]
+            rates.append(rate)
+            waits.append(wait)
+            if volume > VOLUMES[0] and np.any(np.log(statistics[-1]) - log_bounds > room):
+                break
         return Curve(
             replicas=replicas,
-            volumes=volumes,
+            volumes=np.array(VOLUMES[: len(rates)]),
             requests_per_s=np.maximum.accumulate(np.array(rates)),
             e2e_s=np.maximum.accumulate(np.array(waits)),
-            statistics_s=np.maximum.accumulate(statistics, axis=0).T,
+            statistics_s=np.maximum.accumulate(np.array(statistics), axis=0).T,
         )
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        """How many replicas are needed, whatever the errors turn out to be."""
+        return Outlook.of(self.problem, self.candidate, self.curve)
+
+    def needed(self, outlook: Outlook | None = None) -> Floats:
+        """Return the replicas that each draw of the errors needs."""
+        return (outlook or self.outlook).needed(self.draws.tpot, self.draws.ttft)
 
 
 def statistic_s(objective: Objective, run: Run) -> float:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.plan.bounds import Candidate
-from headway.plan.doubt import Errors, Outlook, quantile, standard_draws
+from headway.plan.doubt import errors_of, quantile, standard_draws
+from headway.plan.fleet import Fleet
 from headway.plan.names import hub_name, layout_name
 from headway.plan.problem import MONTH_H, Problem
 from headway.report.column import column
 from headway.serving.closed_loop import serve_loop
+from headway.serving.doubt import LogErrors
 from headway.steptime.work import Array
 
 NUM_OUTCOMES = 40
@@ -47,54 +49,30 @@ class Benchmark:
     calibrate: str = column("then", "makes a --calibration of its result", detail=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rival:
-    """A candidate that might be bought, once more is known."""
-
-    outlook: Outlook
-
-    @property
-    def candidate(self) -> Candidate:
-        """What one replica is."""
-        return self.outlook.candidate
-
-
-def benchmarks(
-    problem: Problem, rivals: Sequence[Rival], errors: Errors, *, price_usd: float, even_usd: float
-) -> list[Benchmark]:
+def benchmarks(rivals: Sequence[Fleet], price_usd: float, even_usd: float) -> list[Benchmark]:
     """Return a benchmark of every rival at its usual load, the one that saves most first.
 
     Args:
-        problem: what is planned.
         rivals: what may be bought.
-        errors: of the rivals, in their order.
         price_usd: of the best fleet today, per hour, at the asked certainty.
         even_usd: of the best fleet today, per hour, at even odds.
 
     """
+    errors = errors_of(rivals[0].problem, [rival.candidate for rival in rivals])
     rows = []
-    for number in range(len(rivals)):
-        options = [
-            _benchmark(problem, rivals, errors, number, run, price_usd, even_usd) for run in RUNS
-        ]
+    for number, rival in enumerate(rivals):
+        options = []
+        for duration_s, noise in RUNS:
+            prices = prices_after(rivals, errors, number, noise)
+            usd = float(np.where(np.isfinite(prices), prices, price_usd).mean())
+            options.append(_benchmark(rival, duration_s, price_usd - usd, usd - even_usd))
         rows.append(max(options, key=lambda row: row.saving_usd_per_month - row.usd))
     return sorted(rows, key=lambda row: row.usd - row.saving_usd_per_month)
 
 
-def _benchmark(
-    problem: Problem,
-    rivals: Sequence[Rival],
-    errors: Errors,
-    number: int,
-    run: tuple[float, float],
-    price_usd: float,
-    even_usd: float,
-) -> Benchmark:
-    """Return what measuring rival ``number`` for so long, with so much noise, is worth."""
-    duration_s, noise = run
-    candidate = rivals[number].candidate
-    prices = prices_after(problem, rivals, errors, number, noise)
-    prices = np.where(np.isfinite(prices), prices, price_usd)
+def _benchmark(rival: Fleet, duration_s: float, saving_usd: float, left_usd: float) -> Benchmark:
+    """Return the row of measuring ``rival`` for so long; worths are in dollars per hour."""
+    problem, candidate = rival.problem, rival.candidate
     deployment = candidate.deployment
     concurrency = max(round(candidate.concurrency), 1)
     return Benchmark(
@@ -105,34 +83,32 @@ def _benchmark(
         concurrency=concurrency,
         duration_s=duration_s,
         usd=candidate.usd_per_hour * (duration_s + SETUP_S) / 3600,
-        saving_usd_per_month=(price_usd - float(prices.mean())) * MONTH_H,
-        doubt_usd_per_month=max(float(prices.mean()) - even_usd, 0.0) * MONTH_H,
+        saving_usd_per_month=saving_usd * MONTH_H,
+        doubt_usd_per_month=max(left_usd, 0.0) * MONTH_H,
         command=bench_command(problem, candidate, concurrency, duration_s),
         calibrate=calibrate_command(problem, candidate),
     )
 
 
-def prices_after(
-    problem: Problem, rivals: Sequence[Rival], errors: Errors, number: int, noise: float
-) -> Array:
+def prices_after(rivals: Sequence[Fleet], errors: LogErrors, number: int, noise: float) -> Array:
     """Return the dollars per hour of the best fleet after each outcome of measuring ``number``.
 
     Shape ``(outcomes,)``; infinite where no fleet is sure enough then.
     """
     tpot_outcome, ttft_outcome = standard_draws(NUM_OUTCOMES, seed=1)
     z_tpot, z_ttft = standard_draws(NUM_DRAWS, seed=2)
-    tpot = _conditional(errors.tpot_covariance, number, noise)
-    ttft = _conditional(errors.ttft_covariance, number, noise)
+    tpot = _conditional(errors.covariance["tpot"], number, noise)
+    ttft = _conditional(errors.covariance["ttft"], number, noise)
 
     best = np.full(NUM_OUTCOMES, np.inf)
     for k, rival in enumerate(rivals):
-        tpot_means = errors.tpot_mean[k] + tpot.shift[k] * tpot_outcome
-        ttft_means = errors.ttft_mean[k] + ttft.shift[k] * ttft_outcome
+        tpot_means = errors.mean["tpot"][k] + tpot.shift[k] * tpot_outcome
+        ttft_means = errors.mean["ttft"][k] + ttft.shift[k] * ttft_outcome
         needed = rival.outlook.needed(
             tpot_means[:, None] + tpot.spread[k] * z_tpot,
             ttft_means[:, None] + ttft.spread[k] * z_ttft,
         )
-        counts = np.array([quantile(row, problem.sure) for row in needed]) + problem.survive
+        counts = quantile(needed, rival.problem.sure) + rival.problem.survive
         counts = np.where(counts <= rival.candidate.max_replicas, counts, np.inf)
         best = np.minimum(best, counts * rival.candidate.usd_per_hour)
     return best

@@ -69,9 +69,9 @@ class PlanRow:
 
 
 def offer_row(offer: Offer, verdict: str) -> PlanRow:
-    """Return the row of an offer, simulated exactly with what is bought."""
+    """Return the row of an offer, simulated with what is bought."""
     problem, candidate = offer.fleet.problem, offer.candidate
-    run = offer.fleet.run(offer.replicas, exact=True)
+    run = offer.fleet.run(offer.replicas)
     served = policy_row(problem, candidate, offer.fleet.site(len(run.outcome.replicas)), run)
 
     # How near each objective comes to its bound; the nearest binds.

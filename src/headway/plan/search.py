@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.plan.bounds import Candidate, Kind
-from headway.plan.doubt import Outlook, errors_of, quantile, standard_draws
-from headway.plan.fleet import MAX_SIMULATED, VOLUMES, Curve, Fleet
+from headway.plan.doubt import quantile
+from headway.plan.fleet import VOLUMES, Fleet
 from headway.plan.problem import Problem
 from headway.serving.estimate import serve
-from headway.sim.world import Floats
 from headway.steptime.time_estimate import Basis
 
 CLEAR = 0.12  # a log-margin of one run that needs no second seed
@@ -38,8 +37,6 @@ class Offer:
         even_replicas: that are needed if the step times are as predicted.
         sure_replicas: that are needed with the asked probability; infinite where none are enough.
         probability: that the objectives are met with as many as are bought.
-        outlook: replicas needed by error.
-        curve: what the fleet does under parts and multiples of the demand.
         basis: the weakest of what the step times rest on.
 
     """
@@ -48,8 +45,6 @@ class Offer:
     even_replicas: int
     sure_replicas: float
     probability: float
-    outlook: Outlook
-    curve: Curve
     basis: Basis
 
     @property
@@ -83,9 +78,9 @@ class Offer:
     def headroom(self) -> float:
         """How much more of the demand all replicas take as predicted: 0.2 is a fifth more."""
         bounds_s = [objective.bound_s for objective in self.fleet.problem.objectives]
-        margins = np.max(np.log(self.curve.statistics_s.T / bounds_s), axis=1)
-        volume = float(np.exp(np.interp(0.0, margins, np.log(self.curve.volumes))))
-        return volume * self.replicas / self.curve.replicas - 1
+        margins = np.max(np.log(self.fleet.curve.statistics_s.T / bounds_s), axis=1)
+        volume = float(np.exp(np.interp(0.0, margins, np.log(self.fleet.curve.volumes))))
+        return volume * self.replicas / self.fleet.curve.replicas - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,36 +89,34 @@ class Found:
 
     Attributes:
         offers: simulated, the best first.
-        bounded: candidates that were dropped, by their bound or by the price of the best.
-        unsure: candidates of which no number meets the objectives with the asked probability.
+        fleets: all that were simulated, those that lost and those that are not sure included.
 
     """
 
     offers: tuple[Offer, ...]
-    bounded: tuple[Candidate, ...]
-    unsure: tuple[Candidate, ...]
+    fleets: tuple[Fleet, ...]
 
 
 def search(problem: Problem, options: Sequence[Candidate]) -> Found:
     """Return offers, cheapest at the asked probability first."""
     offers: list[Offer] = []
-    bounded: list[Candidate] = []
+    fleets: list[Fleet] = []
     unsure: list[Fleet] = []
     prices: dict[Kind, float] = {}
     for candidate in options:
         limit_usd = _limit_usd(prices, candidate)
         if candidate.least_usd_per_hour >= limit_usd:
-            bounded.append(candidate)
             continue
 
         fleet = Fleet(problem, candidate)
+        fleets.append(fleet)
         if not may_be_sure(fleet):
             unsure.append(fleet)
             continue
         offer = offer_of(fleet, limit_usd)
         if offer is None:
-            bounded.append(candidate)
-        elif offer.is_sure:
+            continue
+        if offer.is_sure:
             offers.append(offer)
             prices[candidate.kind] = min(prices.get(candidate.kind, math.inf), offer.usd_per_hour)
         else:
@@ -135,7 +128,7 @@ def search(problem: Problem, options: Sequence[Candidate]) -> Found:
         even = (offer_of(fleet, math.inf) for fleet in unsure[:MAX_UNSURE])
         offers = [offer for offer in even if offer is not None]
     offers.sort(key=lambda offer: (not offer.is_sure, offer.usd_per_hour, -offer.probability))
-    return Found(tuple(offers), tuple(bounded), tuple(fleet.candidate for fleet in unsure))
+    return Found(tuple(offers), tuple(fleets))
 
 
 def _limit_usd(prices: dict[Kind, float], candidate: Candidate) -> float:
@@ -156,12 +149,10 @@ def may_be_sure(fleet: Fleet) -> bool:
     problem, candidate = fleet.problem, fleet.candidate
     replicas = min(candidate.likely_replicas, candidate.max_replicas)
     statistics_s = fleet.statistics_s(replicas, 0, VOLUMES[0])
-    tpot_error, ttft_error = drawn_errors(problem, candidate)
-    errors = {"tpot": tpot_error, "ttft": ttft_error, "e2e": tpot_error}
 
-    meets_all = np.ones(len(tpot_error), dtype=np.bool_)
+    meets_all = np.ones(len(fleet.draws.tpot), dtype=np.bool_)
     for objective, statistic in zip(problem.objectives, statistics_s, strict=True):
-        error = errors[objective.quantity]
+        error = fleet.draws.of_quantity(objective.quantity)
         meets_all &= np.log(statistic) + error <= math.log(objective.bound_s * IDLE_SLACK)
     return float(meets_all.mean()) >= problem.sure
 
@@ -173,36 +164,21 @@ def offer_of(fleet: Fleet, limit_usd: float) -> Offer | None:
     with the step times as predicted.
     """
     problem, candidate = fleet.problem, fleet.candidate
-    around = min(candidate.likely_replicas, MAX_SIMULATED, candidate.max_replicas)
-    curve = fleet.curve(around)
-    outlook = Outlook.of(problem, candidate, curve)
-    even_guess = float(outlook.needed(np.zeros(1), np.zeros(1))[0])
+    even_guess = float(fleet.outlook.needed(np.zeros(1), np.zeros(1))[0])
     largest = min(limit_usd / candidate.usd_per_hour, candidate.max_replicas) - problem.survive
     even = _even_replicas(fleet, even_guess, largest)
     if even is None:
         return None
 
-    needed = outlook.needed(*drawn_errors(problem, candidate))
-    sure = max(quantile(needed, problem.sure), float(even))
+    needed = fleet.needed()
+    sure = max(float(quantile(needed, problem.sure)), float(even))
     bought = sure if sure + problem.survive <= candidate.max_replicas else float(even)
     return Offer(
         fleet=fleet,
         even_replicas=even,
         sure_replicas=sure,
         probability=float(np.mean(needed <= bought)),
-        outlook=outlook,
-        curve=curve,
         basis=serve(candidate.deployment, problem.loop(candidate.concurrency)).basis,
-    )
-
-
-def drawn_errors(problem: Problem, candidate: Candidate) -> tuple[Floats, Floats]:
-    """Return draws of the log-errors of time per token and to first token of one candidate."""
-    errors = errors_of(problem, [(candidate, candidate.concurrency)])
-    z_tpot, z_ttft = standard_draws()
-    return (
-        float(errors.tpot_mean[0]) + math.sqrt(float(errors.tpot_covariance[0, 0])) * z_tpot,
-        float(errors.ttft_mean[0]) + math.sqrt(float(errors.ttft_covariance[0, 0])) * z_ttft,
     )
 
 
