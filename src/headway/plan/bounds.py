@@ -47,7 +47,8 @@ class Candidate:
 
     Attributes:
         deployment: model, cluster, layout, formats, engine and its limits.
-        concurrency: requests at once in the steady state that carries most of the demand.
+        concurrency: requests at once in the steady state, where ``likely_replicas`` share the
+            demand.
         least_replicas: no fewer meet the objectives.
         likely_replicas: as many as the steady state needs; where a search starts.
         surely_least: no fewer meet them with the asked probability; infinite where none do.
@@ -175,8 +176,14 @@ def _screen(
     }
     demand = problem.demand
     shares = demand.share(sizes, times.requests_per_s)
-    likely, place = _largest(shares, fits & _meets(problem, times, 1.0))
+    meeting = fits & _meets(problem, times, 1.0)
+    likely, place = _largest(shares, meeting)
     most, _ = _largest(shares, fits & _meets(problem, times, SLACK))
+
+    # Where a whole number of replicas has less to do than it could, fewer are at work at once.
+    part = 1 / np.ceil(1 / np.maximum(likely, 0.5 * most).clip(min=1e-9) - 1e-9)
+    enough = meeting & (shares >= part[:, None])
+    place = np.where(enough.any(axis=1), enough.argmax(axis=1), place)
 
     # Each objective must hold at its own quantile of the error, and all of them together.
     z_sure = NormalDist().inv_cdf(problem.sure)
@@ -290,12 +297,12 @@ def _largest(shares: Array, possible: BoolArray) -> tuple[Array, Array]:
 
 
 def _limits(concurrency: float, groups: float) -> EngineLimits:
-    """Return engine limits: seats for twice the requests that are usual, in a power of two.
+    """Return engine limits: seats for four times the requests that are usual, in a power of two.
 
     Seats beyond that only let a burst slow down all who are being answered.
     """
     usual = max(concurrency / max(groups, 1.0), 1.0)
-    seats = 2 ** math.ceil(math.log2(2 * usual))
+    seats = 2 ** math.ceil(math.log2(4 * usual))
     return EngineLimits(max_num_seqs=int(np.clip(seats, MIN_SEQUENCES, MAX_SEQUENCES)))
 
 

@@ -8,7 +8,7 @@ under a load that leaves each replica the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,8 +17,7 @@ from headway.plan.bounds import Candidate
 from headway.plan.demand import Run
 from headway.plan.doubt import Curve, Draws, Outlook
 from headway.plan.problem import Problem, quantity_of
-from headway.sim.scenario import VLLM, PoolSpec
-from headway.sim.site import Pool, Site
+from headway.sim.site import Site
 from headway.sim.world import Floats
 from headway.steptime.work import Array
 from headway.workload.objective import Objective
@@ -39,21 +38,12 @@ class Fleet:
     _rates: dict[tuple[int, int, float], tuple[float, float]] = field(
         default_factory=dict, init=False
     )
-    _pools: list[Pool] = field(default_factory=list, init=False)
 
     def site(self, replicas: int) -> Site:
         """Return what serves; step times are tabulated once."""
-        if not self._pools:
-            spec = PoolSpec(
-                deployment=self.candidate.deployment,
-                max_context_tokens=self.problem.demand.longest_tokens,
-            )
-            self._pools.append(spec.pool(VLLM))
-        pool = self._pools[0]
-        return Site(
-            pools=(Pool(pool.engine, pool.table, replicas, pool.name),),
-            placement=self.problem.demand.placement,
-        )
+        demand = self.problem.demand
+        pool = self.problem.tables.pool(self.candidate.deployment, demand.longest_tokens)
+        return Site(pools=(replace(pool, replicas=replicas),), placement=demand.placement)
 
     def run(self, replicas: int, seed: int = 0, volume: float = 1.0) -> Run:
         """Return what becomes of ``volume`` times the demand on so many replicas."""

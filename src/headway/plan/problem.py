@@ -10,8 +10,11 @@ from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.plan.demand import Demand
 from headway.serving.closed_loop import ClosedLoop
+from headway.sim.scenario import VLLM, PoolSpec
+from headway.sim.site import Pool
 from headway.sim.world import Floats
 from headway.steptime.calibration import Calibration, shipped
+from headway.steptime.deployment import Deployment
 from headway.steptime.work import Array
 from headway.workload.objective import Objective
 from headway.workload.record import Records
@@ -19,6 +22,32 @@ from headway.workload.record import Records
 DEFAULT_SLO = "ttft p95 < 2s, tpot p95 < 50ms"
 MAX_REPLICA_ACCELERATORS = 64
 MONTH_H = 730.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """Engines with their step times, tabulated once for a question and all its variants."""
+
+    _pools: dict[object, tuple[object, Pool]] = field(default_factory=dict)
+
+    def pool(self, deployment: Deployment, longest_tokens: int) -> Pool:
+        """Return one replica of ``deployment`` whose requests have at most ``longest_tokens``."""
+        cluster, layout = deployment.cluster, deployment.parallelism
+        objects = (deployment.model, deployment.calibration, cluster.accelerator, *cluster.links)
+        degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
+        key = (
+            *map(id, objects),
+            *map(float, degrees),
+            str(deployment.precision),
+            deployment.engine,
+            deployment.engine_version,
+            deployment.limits,
+            longest_tokens,
+        )
+        if key not in self._pools:
+            spec = PoolSpec(deployment=deployment, max_context_tokens=longest_tokens)
+            self._pools[key] = objects, spec.pool(VLLM)  # whose identities stay taken
+        return self._pools[key][1]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -37,6 +66,7 @@ class Problem:
         max_replica_accelerators: largest engine considered.
         seeds: runs that decide between close calls.
         calibration: what was measured of engines.
+        tables: engines that were tabulated so far.
 
     """
 
@@ -51,6 +81,7 @@ class Problem:
     max_replica_accelerators: int = MAX_REPLICA_ACCELERATORS
     seeds: int = 5
     calibration: Calibration = field(default_factory=shipped)
+    tables: Tables = field(default_factory=Tables, repr=False)
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.sure < 1:
