@@ -10,7 +10,6 @@ from headway.plan.bounds import candidates
 from headway.plan.doubt import quantile, standard_draws
 from headway.plan.fleet import Fleet
 from headway.plan.measure_first import benchmarks, prices_after
-from headway.plan.problem import Problem
 from headway.serving.doubt import LogErrors
 
 
