@@ -18,7 +18,7 @@ from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.report.figure import LineFigure, figure_of
 from headway.report.labels import Box
-from headway.report.letters import printable
+from headway.report.letters import printable, text_width, wrapped
 from headway.report.report import Report
 from headway.report.svg import SERIES
 
@@ -179,10 +179,10 @@ def test_where_the_time_of_an_endpoint_goes_is_drawn_as_bars_that_add_up() -> No
         part("model and software", 0.7), part("contention <b>", 0.2), part("network", None),
         part("queue", 0.1),
     )  # fmt: skip
-    chart = Bars(name="part", value="value_s", total="is_total", legend="parts")
+    chart = Bars(names=("part",), value="value_s", total="is_total", legend="parts")
     report = Report(kind="endpoint", title="t", question={}, rows=rows, charts=(chart,))
     bars = bars_of(report.grid, chart)
-    parts = [bar for bar in bars if not bar.is_total]
+    parts = [bar for bar in bars if bar.is_part]
     assert [bar.name for bar in parts] == ["model and software", "contention <b>", "queue"]
     for before, after in pairwise(parts):
         assert after.start == pytest.approx(before.start + before.value)
@@ -230,3 +230,24 @@ def test_an_axis_keeps_the_order_of_its_values() -> None:
 
 def test_printable_text_stays_on_its_line() -> None:
     assert printable("a\x00b\n\tc \ud800 d\u202ee") == "a b c d e"
+
+
+def test_bars_without_a_total_begin_at_zero_and_the_first_mark_stands_out() -> None:
+    rows = tuple(
+        PartRow(part=f"fleet {k}", value_s=Estimate(k, k, k), is_total=False) for k in (1, 2)
+    )
+    chart = Bars(names=("part",), value="value_s", details=("part",))
+    made = Report(kind="plan", title="t", question={}, rows=rows, marks={"buy": 1}, charts=(chart,))
+    bars = bars_of(made.grid, chart)
+    assert [bar.start for bar in bars] == [0.0, 0.0]
+    assert [bar.role for bar in bars] == ["front", "s0"]
+    assert bars[1].words.endswith("fleet 2")
+
+
+def test_a_long_title_is_cut_where_its_lines_end() -> None:
+    lines = wrapped("word " * 100, 200.0, 16.0, max_lines=3, bold=True)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+    assert all(text_width(line, 16.0, bold=True) <= 200 for line in lines)
+    assert wrapped("", 200.0, 16.0, max_lines=3) == []
+    assert wrapped("x" * 200, 20.0, 16.0, max_lines=1) == ["x" * 200]

@@ -175,7 +175,7 @@ def test_a_chart_names_columns_of_the_row_type() -> None:
     with pytest.raises(InputError, match="names no column: 'speed'"):
         report(*TWO, charts=(Chart(x="speed", y="tpot_s", series="deployment"),))
     with pytest.raises(InputError, match="names no column"):
-        report(*TWO, charts=(Bars(name="deployment", value="tpot_s", total="whole"),))
+        report(*TWO, charts=(Bars(names=("deployment",), value="tpot_s", total="whole"),))
 
 
 @pytest.mark.parametrize(

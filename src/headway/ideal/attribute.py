@@ -165,7 +165,7 @@ class PartRow:
 
 
 PARTS = Bars(
-    name="part",
+    names=("part",),
     value="seconds",
     total="is_total",
     legend="the parts add up to raw  ·  lines: what they lie between (90%)",

@@ -19,7 +19,7 @@ from headway.plan.fleet import Fleet
 from headway.plan.infeasible import nearest
 from headway.plan.measure_first import Benchmark, benchmarks
 from headway.plan.problem import MONTH_H, Problem
-from headway.plan.row import PlanRow, bounded_row, offer_row
+from headway.plan.row import CHART, PlanRow, bounded_row, offer_row
 from headway.plan.search import Found, Offer, search
 from headway.plan.words import Besides, asked, left_out, notes, sentence, verdict
 from headway.report.column import Value
@@ -134,6 +134,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         marks={"buy": 0} | ({"runner-up": 1} if len(ranked) > 1 else {}),
         notes=tuple(notes(best, first, reaches, besides)),
         sources=sources_of(best.candidate.deployment),
+        charts=(CHART,),
     )
     return Plan(
         problem=problem,

@@ -12,6 +12,7 @@ from headway.plan.demand import Run
 from headway.plan.names import layout_name
 from headway.plan.problem import MONTH_H, Problem, quantity_of
 from headway.plan.search import Offer
+from headway.report.chart import Bars
 from headway.report.column import column
 from headway.schedule.order import Fcfs
 from headway.sim.cost import PoolCost, with_cost
@@ -66,6 +67,15 @@ class PlanRow:
         "basis", "the weakest of what the step times rest on", default=None, detail=True
     )
     verdict: str = column("verdict", "why it is or is not bought", default="")
+
+
+CHART = Bars(
+    names=("num_accelerators", "accelerator", "layout", "engine"),
+    value="usd_per_month",
+    details=("probability", "binds"),
+    legend="$ a month of each fleet, how sure it is to meet the objectives, and the one that "
+    "breaks first  ·  blue: what to buy",
+)
 
 
 def offer_row(offer: Offer, verdict: str) -> PlanRow:

@@ -1,4 +1,4 @@
-"""Parts of a whole as bars with their intervals: where the time of an endpoint goes."""
+"""Bars with their intervals: fleets side by side, or where the time of an endpoint goes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from headway.report.svg import coloured, element, path, text
 
 GAP = 10.0
 MAX_BAR = 54.0
-NAME_LETTERS = 28
+NAME_LETTERS = 32
+LEAST_HEIGHT = 13.0  # of a bar, so that words do not touch
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """A part from ``start`` on with the ends of its interval, on the shown scale."""
+    """A bar from ``start`` on with the ends of its interval, on the shown scale."""
 
     row: int
     name: str
@@ -27,38 +28,49 @@ class _Bar:
     value: float
     lower: float
     upper: float
-    is_total: bool
+    is_part: bool
+    role: str
     words: str
 
 
 def bars_of(grid: Grid, chart: Bars) -> list[_Bar]:
     """Return the rows that have a value; each part begins where the one before it ends."""
+    first_mark = next(iter(grid.marks.values()), None)
     bars, end = [], 0.0
     for number, row in enumerate(grid.rows):
         value = grid.number(number, chart.value)
         if value is None:
             continue
 
-        is_total = row[chart.total] is True
+        is_part = chart.total != "" and row[chart.total] is not True
+        stands_out = is_part if chart.total else number == first_mark
         lower, upper = grid.interval(number, chart.value) or (value, value)
         words = grid.text(number, chart.value)
         cell = row[chart.value]
         if isinstance(cell, Estimate) and lower < upper:
             words += f" ({grid.columns[chart.value].format_range(cell)})"
+        details = [grid.phrase(number, name) for name in chart.details if row[name] is not None]
+        names = [str(row[name]) for name in chart.names if row[name] not in (None, "-")]
         bars.append(
             _Bar(
                 row=number,
-                name=str(row[chart.name]),
-                start=0.0 if is_total else end,
+                name=" ".join(names),
+                start=end if is_part else 0.0,
                 value=value,
                 lower=lower,
                 upper=upper,
-                is_total=is_total,
-                words=words,
+                is_part=is_part,
+                role="s0" if stands_out else "front",
+                words=" · ".join([words, *details]),
             )
         )
-        end += 0.0 if is_total else value
+        end += value if is_part else 0.0
     return bars
+
+
+def height_of(grid: Grid, chart: Bars) -> float:
+    """Return the height that the bars of ``chart`` need at least."""
+    return 2.5 * SIZE + len(bars_of(grid, chart)) * LEAST_HEIGHT
 
 
 def draw_bars(grid: Grid, chart: Bars, *, box: Box) -> str:
@@ -73,8 +85,8 @@ def draw_bars(grid: Grid, chart: Bars, *, box: Box) -> str:
     longest = max(bar.start + max(bar.value, bar.upper, 0.0) for bar in bars) or 1.0
     scale = max(50.0, box.right - words_width - start) / longest
 
-    first = box.top + 2 * SIZE
-    height = min(MAX_BAR, (box.bottom - first) / len(bars))
+    first = box.top + 1.8 * SIZE
+    height = min(MAX_BAR, (box.bottom - 0.6 * SIZE - first) / len(bars))
     parts = [legend]
     for i, bar in enumerate(bars):
         middle = first + (i + 0.5) * height
@@ -92,9 +104,10 @@ def draw_bars(grid: Grid, chart: Bars, *, box: Box) -> str:
         )
         name_at, words_at = (start - GAP, middle + 4), (max(begin, end, high) + 8, middle + 4)
         name = text(shortened(bar.name, NAME_LETTERS), name_at, SIZE, anchor="end")
+        interval = path([(low, middle), (high, middle)], 1.5) if low < high else ""
         parts += [
-            coloured("front" if bar.is_total else "s0", rectangle),
-            coloured("ink", name + path([(low, middle), (high, middle)], 1.5)),
+            coloured(bar.role, rectangle),
+            coloured("ink", name + interval),
             coloured("quiet", text(bar.words, words_at, SIZE * 0.85)),
         ]
     return "".join(parts)

@@ -46,25 +46,28 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """Parts of a whole: each bar begins where the one before it ends.
+    """A bar for each row, from zero, or parts of a whole that begin where the one before ends.
 
     Attributes:
-        name: the column with the names of the parts.
-        value: the column with their sizes; a row without one is not drawn.
-        total: the column (true or false) of the rows that are no part: drawn from zero.
+        names: the columns that together name a row.
+        value: the column with the lengths; a row without one is not drawn.
+        total: the column (true or false) of the rows that are no part of the whole but drawn from
+            zero; without it all are, and the row of the first mark stands out.
+        details: the columns that are said beside a bar.
         legend: what the eye cannot guess.
 
     """
 
-    name: str
+    names: tuple[str, ...]
     value: str
-    total: str
+    total: str = ""
+    details: tuple[str, ...] = ()
     legend: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the chart needs."""
-        return (self.name, self.value, self.total)
+        return tuple(name for name in (*self.names, self.value, self.total, *self.details) if name)
 
 
 def chart_to_json(chart: Chart | Bars) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 # Advance widths of DejaVu Sans, thousandths of the font size, from the space to the tilde.
@@ -36,13 +35,28 @@ def shortened(text: str, max_letters: int) -> str:
     return line if len(line) <= max_letters else line[: max_letters - 1] + "…"
 
 
-def wrapped(text: str, width: float, size: float, max_lines: int) -> list[str]:
-    """Return ``text`` on lines about ``width`` wide, by the mean width of its letters."""
-    line = printable(text)
-    if not line:
-        return []
-    mean = text_width(line, size) / len(line)
-    return textwrap.wrap(line, max(10, int(width / mean)), max_lines=max_lines, placeholder=" …")
+def wrapped(
+    text: str, width: float, size: float, *, max_lines: int, bold: bool = False
+) -> list[str]:
+    """Return ``text`` on lines of at most ``width``; a longer word stands alone, and sticks out."""
+
+    def fits(line: str) -> bool:
+        return text_width(line, size, bold) <= width
+
+    lines: list[str] = []
+    for word in printable(text).split():
+        if lines and fits(f"{lines[-1]} {word}"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if len(lines) <= max_lines:
+        return lines
+
+    # What does not fit becomes an ellipsis.
+    last = lines[max_lines - 1].split()
+    while last and not fits(" ".join([*last, "…"])):
+        last.pop()
+    return [*lines[: max_lines - 1], " ".join([*last, "…"])]
 
 
 def joined(parts: Iterable[str], max_letters: int) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 
 from headway.errors import InputError, MissingExtraError
-from headway.report.bars import draw_bars
+from headway.report.bars import draw_bars, height_of
 from headway.report.chart import Bars, Chart
 from headway.report.figure import figure_of
 from headway.report.grid import Grid
@@ -54,7 +54,7 @@ class Picture:
         self, width: float, height: float, *, size: tuple[float, float], style: str = ""
     ) -> str:
         """Return the drawing of ``width`` by ``height``, shown at ``size``."""
-        title = wrapped(self.title, width - 2 * MARGIN, TITLE_SIZE * 1.08, max_lines=2)
+        title = wrapped(self.title, width - 2 * MARGIN, TITLE_SIZE, max_lines=3, bold=True)
         notes = self._notes(width)
         top = MARGIN + len(title) * TITLE_SIZE * LINE + 6
         bottom = height - MARGIN - len(notes) * NOTE_SIZE * LINE
@@ -115,10 +115,15 @@ class Picture:
         return wrapped(words, width - 2 * MARGIN, NOTE_SIZE, max_lines=3)
 
     def _panels(self, area: Box) -> Iterator[str]:
-        """Yield the charts in equal parts of the height, or the rows where none can be drawn."""
+        """Yield the charts in equal parts of the height, or the rows where none can be drawn.
+
+        Of bars, only as many charts are drawn as leave room for their words.
+        """
         panels = []
-        height = area.height / max(1, len(self.charts))
-        for i, chart in enumerate(self.charts):
+        heights = [height_of(self.grid, chart) for chart in self.charts if isinstance(chart, Bars)]
+        charts = self.charts[: max(1, int(area.height / max(heights, default=1.0)))]
+        height = area.height / max(1, len(charts))
+        for i, chart in enumerate(charts):
             top = area.top + i * height
             box = Box(left=area.left, top=top, right=area.right, bottom=top + height)
             if isinstance(chart, Bars):

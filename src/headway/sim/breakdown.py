@@ -19,7 +19,7 @@ from headway.sim.study import prepare_study
 from headway.sim.world import NONE
 from headway.workload.oracle import Trace
 
-CHART = Bars(name="part", value="time_s", total="is_total")
+CHART = Bars(names=("part",), value="time_s", total="is_total")
 
 
 @dataclass(frozen=True, slots=True)

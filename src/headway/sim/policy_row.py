@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headway.report.chart import Bars
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.sim.outcome import Outcome
@@ -102,6 +103,19 @@ class PolicyRow(RequestSummary, OrderOfService):
     steps: Figure = column("steps", "of all replicas", **OPTIONAL, **HIDDEN)
     decode_tokens: Figure = column("decoded", "tokens of decode steps", **OPTIONAL, **HIDDEN)
     prefill_tokens: Figure = column("prefilled", "prompt tokens computed", **OPTIONAL, **HIDDEN)
+
+
+def charts(has_objectives: bool) -> tuple[Bars, ...]:
+    """Return what is drawn of rows: who was in time where anybody asked, the mean and the tail."""
+    met = (("slo_attainment", "share of requests that met every objective"),)
+    times = (
+        ("e2e_mean_s", "mean time from arrival to last token"),
+        ("e2e_p99_s", "99% of requests end within this time"),
+    )
+    return tuple(
+        Bars(names=("policy", "predictions", "scope"), value=value, legend=legend)
+        for value, legend in (*(met if has_objectives else ()), *times)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from headway.schedule.route import Placement
 from headway.sim.capacity import capacity_rps
 from headway.sim.cost import PoolCost, with_cost
 from headway.sim.experiment import Case, compare, run_all, with_controls
-from headway.sim.policy_row import PolicyRow, expected
+from headway.sim.policy_row import PolicyRow, charts, expected
 from headway.sim.predictions import FromPrompts, Predictions, parse_predictions
 from headway.sim.scenario import VLLM, EngineFeatures, PoolSpec, Scenario
 from headway.sim.scenario_file import read_scenario
@@ -143,6 +143,7 @@ def simulate_scenario(
         marks={"lowest mean": lowest},
         notes=(*_notes(study), *own_notes(scenario), *_prices(scenario), *_unfinished(rows)),
         sources={"workload": scenario.workload.citation},
+        charts=charts(study.experiment.has_objectives),
     )
 
 
