@@ -29,6 +29,7 @@ def test_the_default_ranks_a_source_it_never_saw(alpaca: list[Observation]) -> N
     assert tau > 0.4
 
 
+@pytest.mark.slow  # 13 s; the made-up world proves the same of 400 rows
 def test_two_thousand_rows_beat_the_rules(alpaca: list[Observation]) -> None:
     rest, test = held_out(alpaca[:3000], 1 / 3, seed=0)
     ours = scores_by_source(train(rest, num_trees=120), test)["all"]

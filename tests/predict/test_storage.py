@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,17 @@ from headway.predict.storage import CARD, MAX_UNPACKED_BYTES, WEIGHTS, read_card
 MadeUp = Callable[..., list[Observation]]
 
 
+@pytest.fixture(scope="module")
+def saved(trained: TextPredictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "predictor"
+    save(trained, folder, {"data": "made up"})
+    return folder
+
+
 @pytest.fixture
-def folder(trained: TextPredictor, tmp_path: Path) -> Path:
-    save(trained, tmp_path / "predictor", {"data": "made up"})
-    return tmp_path / "predictor"
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of what was saved, to be damaged."""
+    return shutil.copytree(saved, tmp_path / "predictor")
 
 
 def test_what_was_saved_predicts_the_same(

@@ -231,7 +231,9 @@ class _Grower:
             early_stopping=False,
             random_state=self.seed,
         )
-        ensemble.fit(inputs, goal, sample_weight=weights)
+        # Equal weights are none, and weighted quantiles are what small fits wait for.
+        is_weighted = bool(np.any(weights != weights[0]))
+        ensemble.fit(inputs, goal, sample_weight=weights if is_weighted else None)
         # The library has no public way to its trees; a test holds ours against its predictions.
         trees = flat_trees([predictors[0].nodes for predictors in ensemble._predictors])
         return replace(trees, start=float(ensemble._baseline_prediction[0, 0]))
