@@ -21,10 +21,11 @@ import numpy as np
 from headway.hardware.catalogue import find_clusters
 from headway.model.catalogue import find_model
 from headway.plan.bounds import Candidate, candidates
-from headway.plan.demand import Stream, scaled_lengths, steady_profile
+from headway.plan.demand import scaled_lengths, steady_profile
 from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem
 from headway.plan.search import offer_of, search
+from headway.plan.stream import Stream
 from headway.workload.objective import parse_objectives
 from headway.workload.oracle import Trace
 from headway.workload.profile import find_profile

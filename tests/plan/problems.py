@@ -7,8 +7,10 @@ from typing import Any
 
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
-from headway.plan.demand import Stream, Users, scaled_lengths, steady_profile
+from headway.plan.demand import scaled_lengths, steady_profile
 from headway.plan.problem import Problem
+from headway.plan.stream import Stream
+from headway.plan.users import Users
 from headway.workload.objective import parse_objectives
 
 SLO = "ttft p95 < 1s, tpot p95 < 40ms"

@@ -7,7 +7,7 @@ import pytest
 from tests.plan.problems import crowd, problem
 
 from headway.errors import InputError
-from headway.plan.ask import demand_of
+from headway.plan.asked_demand import demand_of
 from headway.plan.bounds import candidates
 from headway.plan.demand import scaled_lengths
 from headway.plan.fleet import Fleet

@@ -13,25 +13,16 @@ from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
 from headway.plan.answer import Plan, solve
+from headway.plan.asked_demand import demand_of
 from headway.plan.budget import within_budget
-from headway.plan.demand import (
-    SHAPE,
-    Demand,
-    Stream,
-    Users,
-    scaled_lengths,
-    steady_profile,
-)
+from headway.plan.demand import SHAPE
 from headway.plan.problem import DEFAULT_SLO, Problem
 from headway.plan.words import Besides
-from headway.sim.source import Workload
 from headway.steptime.calibration import Calibration, shipped
 from headway.units import parse_time_s
 from headway.workload.objective import Objective, parse_objectives
 from headway.workload.oracle import Trace
-from headway.workload.profile import find_profile
 
-DEFAULT_PROMPT, DEFAULT_OUTPUT = 2000, 400
 USUAL_USERS = 100  # where only a budget says how many
 
 
@@ -136,67 +127,6 @@ def plan(
         problem, volume = affordable.problem, affordable.volume
     besides = Besides(unpriced=unpriced, growth=growth, budget_volume=volume)
     return solve(problem, besides, or_api=or_api)
-
-
-def demand_of(
-    *,
-    users: int | None,
-    think_s: float,
-    turns: int,
-    rate: float | None,
-    trace: str | Path | Trace | None,
-    workload: str | None,
-    prompt: float | None,
-    output: float | None,
-    lengths: str,
-    objectives: Sequence[Objective],
-    max_context_tokens: int | None,
-) -> Demand:
-    """Return who asks; raise `InputError` for arguments that do not go together."""
-    if sum(kind is not None for kind in (users, trace)) + (rate is not None) > 1 + (
-        trace is not None and rate is not None
-    ):
-        raise InputError("give one of users, rate and trace: each says how much is asked")
-    if users is None and turns != 1:
-        raise InputError("turns belong to users; give their number, too")
-    if (trace is not None or workload is not None) and not (prompt is None and output is None):
-        raise InputError("a trace or a workload has its own lengths: leave out prompt and output")
-
-    # Requests as they came, or as a profile has them.
-    if trace is not None:
-        recorded = Workload.of(trace).draw(0)
-        return Stream(recorded, rate or recorded.rate_rps, max_context_tokens=max_context_tokens)
-    if workload is not None and users is None:
-        profile = find_profile(workload)
-        return Stream(profile, rate or profile.rate_rps, max_context_tokens=max_context_tokens)
-
-    # Requests of stated means.
-    prompt, output = prompt or DEFAULT_PROMPT, output or DEFAULT_OUTPUT
-    if workload is not None:
-        table = find_profile(workload).lengths
-    else:
-        table = scaled_lengths(prompt, output, None if lengths == "fixed" else lengths)
-    if users is not None:
-        return Users(
-            users,
-            think_s,
-            table,
-            turns=turns,
-            e2e_guess_s=_longest_s(objectives, output),
-            max_context_tokens=max_context_tokens,
-        )
-    if rate is None:
-        raise InputError("say how much is asked: users, a rate in requests/s, or a trace")
-    profile = steady_profile(table, f"{prompt:g} tokens in, {output:g} out", rate)
-    return Stream(profile, rate, max_context_tokens=max_context_tokens)
-
-
-def _longest_s(objectives: Sequence[Objective], output_tokens: float) -> float:
-    """Return what an answer may take by the objectives, roughly."""
-    bounds_s = {objective.quantity: objective.bound_s for objective in objectives}
-    if "e2e" in bounds_s:
-        return bounds_s["e2e"]
-    return bounds_s.get("ttft", 1.0) + output_tokens * bounds_s.get("tpot", 0.03)
 
 
 def _priced(

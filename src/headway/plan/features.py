@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from headway.errors import InputError
 from headway.model.precision import Precision
-from headway.plan.demand import Users
 from headway.plan.fleet import Fleet
 from headway.plan.problem import MONTH_H
 from headway.plan.search import Offer, offer_of
+from headway.plan.users import Users
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.schedule.route import LEAST_LOADED
