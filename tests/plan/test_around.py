@@ -12,7 +12,8 @@ from headway.errors import InputError, UnknownNameError
 from headway.plan.api import api_offers
 from headway.plan.bounds import candidates
 from headway.plan.budget import within_budget
-from headway.plan.emit import emit, engine_arguments
+from headway.plan.emit import emit
+from headway.plan.engine_flags import engine_arguments
 from headway.plan.features import features
 from headway.plan.search import Offer, search
 

@@ -84,7 +84,9 @@ def test_lengths_have_the_means_that_were_asked_for() -> None:
     ],
 )
 def test_a_demand_that_makes_no_sense_is_refused(more: dict[str, object], words: str) -> None:
-    nothing = dict.fromkeys(("users", "rate", "trace", "workload", "prompt", "output"))
+    nothing = dict.fromkeys(
+        ("users", "rate", "trace", "prometheus", "workload", "prompt", "output")
+    )
     rest = {"think_s": 1.0, "turns": 1, "lengths": "fixed", "objectives": ()}
     with pytest.raises(InputError, match=words):
         demand_of(**(nothing | rest | {"max_context_tokens": None} | more))  # type: ignore[arg-type] # wrong on purpose

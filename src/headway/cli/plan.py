@@ -28,6 +28,7 @@ from headway.cli.options import (
 from headway.cli.show import show
 from headway.hardware.price import find_prices
 from headway.plan.ask import plan as plan_fleet
+from headway.plan.day import Day
 from headway.plan.diff import changes
 from headway.plan.emit import TARGETS
 from headway.plan.problem import DEFAULT_SLO
@@ -37,7 +38,7 @@ from headway.steptime.calibration import Calibration
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--users", type=COUNT, help="People who ask again and again (closed loop).")
 @click.option(
     "--think", type=TIME_OR_ZERO, default="30s", help="Between an answer and a user's next turn."
@@ -47,6 +48,9 @@ from headway.steptime.calibration import Calibration
 )
 @click.option("--rate", type=RATE, help="Requests per second, such as 2 or 90/min (open loop).")
 @click.option("--trace", metavar="FILE", help="Requests as they came: a trace or a record.")
+@click.option(
+    "--prometheus", metavar="FILE", help="What engines counted: an answer of query_range, as JSON."
+)
 @click.option("--workload", metavar="NAME", help="A profile that ships, such as azure-conv.")
 @length_options()
 @on_option(required=False)
@@ -69,6 +73,24 @@ from headway.steptime.calibration import Calibration
 @click.option(
     "--growth", type=FRACTION, default="0", help="Of the demand per month: when the fleet is full."
 )
+@click.option(
+    "--day",
+    metavar="DAY",
+    help="What scaling over a day saves: 'servegen', or 24 numbers (or a file of them), one for "
+    "each hour; the demand is that of the busiest.",
+)
+@click.option(
+    "--provision", type=TIME_OR_ZERO, default="3m", help="Until ordered accelerators are there."
+)
+@click.option(
+    "--lost", type=FRACTION, default="0", help="Of the replicas per hour (spot), with --day."
+)
+@click.option(
+    "--now",
+    metavar="FILE",
+    help="The command line that runs today on the first of --on: what it costs, what flags save.",
+)
+@click.option("--replicas", type=COUNT, default="1", help="Of what runs today, with --now.")
 @click.option("--or-api", is_flag=True, help="Compare with price lists of APIs (extra 'api').")
 @click.option("--features", is_flag=True, help="Show what each feature of the engine is worth.")
 @click.option("--benchmarks", is_flag=True, help="Show what each benchmark is worth beforehand.")
@@ -95,12 +117,13 @@ from headway.steptime.calibration import Calibration
 @click.option("--seeds", type=COUNT, default="5", help="Runs that decide close calls.")
 @answer_files
 def plan(
-    model: str,
+    model: str | None,
     users: int | None,
     think: float,
     turns: int,
     rate: float | None,
     trace: str | None,
+    prometheus: str | None,
     workload: str | None,
     prompt: int | None,
     output: int | None,
@@ -115,6 +138,11 @@ def plan(
     survive: int,
     budget: float | None,
     growth: float,
+    day: str | None,
+    provision: float,
+    lost: float,
+    now: str | None,
+    replicas: int,
     or_api: bool,
     features: bool,
     benchmarks: bool,
@@ -127,8 +155,9 @@ def plan(
     """Say what to buy to serve MODEL: the cheapest fleet that meets the objectives.
 
     The demand is a number of users (--users, --think, --turns), a rate (--rate), a profile
-    (--workload) or a trace (--trace). Without --prompt and --output, requests have 2,000 tokens in
-    and 400 out in the mean. All accelerators with a price are considered unless --on names some.
+    (--workload), a trace (--trace) or what engines counted (--prometheus). Without --prompt and
+    --output, requests have 2,000 tokens in and 400 out in the mean. All accelerators with a price
+    are considered unless --on names some.
     """
     answer = plan_fleet(
         model,
@@ -137,6 +166,7 @@ def plan(
         turns=turns,
         rate=rate,
         trace=trace,
+        prometheus=prometheus,
         workload=workload,
         prompt=prompt,
         output=output,
@@ -151,6 +181,8 @@ def plan(
         budget=budget,
         growth=growth,
         or_api=or_api,
+        now=now,
+        replicas=replicas,
         seeds=seeds,
         calibration=calibration,
     )
@@ -165,6 +197,9 @@ def plan(
             report, notes=(*(f"since {older.name}: {x}" for x in lines), *report.notes)
         )
     show(report, files)
+    if day is not None and files.json != "-":
+        hours = Day(Day.parse(day), provision_s=provision, loss_per_hour=lost)
+        show(answer.day(hours), AnswerFiles())
     for wanted, more in ((features, answer.features), (benchmarks, answer.measurements)):
         if wanted and files.json != "-":
             show(more(), AnswerFiles())

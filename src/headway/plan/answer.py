@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy as np
 from headway.errors import InputError
 from headway.plan.api import api_offers
 from headway.plan.bounds import Candidate, Reach, candidates
+from headway.plan.day import Day, DayRow, day_rows
 from headway.plan.doubt import quantile
 from headway.plan.emit import emit
 from headway.plan.features import FeatureRow, features
 from headway.plan.fleet import Fleet
 from headway.plan.infeasible import nearest
 from headway.plan.measure_first import Benchmark, benchmarks
+from headway.plan.now import flags_note, other_flags, today_words
+from headway.plan.price_doubt import price_notes, with_prices_to_win
 from headway.plan.problem import MONTH_H, Problem
 from headway.plan.row import CHART, PlanRow, bounded_row, offer_row
 from headway.plan.search import Found, Offer, search
@@ -75,6 +78,26 @@ class Plan:
             notes=(asked(self.problem),),
         )
 
+    def day(self, day: Day | None = None) -> Report[DayRow]:
+        """Return what scaling the fleet over a day saves, and what a perfect autoscaler costs."""
+        best, day = self._bought, day or Day()
+        rows = day_rows(best.fleet, best.replicas, day)
+        return Report(
+            kind="plan-day",
+            title=f"Scaled over the day the fleet costs ${rows[1].usd_per_month:,.0f} a month "
+            f"instead of ${rows[0].usd_per_month:,.0f}; a perfect autoscaler would cost "
+            f"${rows[2].usd_per_month:,.0f}",
+            question=dict(self.report.question),
+            rows=tuple(rows),
+            notes=(
+                asked(self.problem) + ", in the busiest hour",
+                f"a replica serves {day.cold_start_s(best.fleet) / 60:.1f} minutes after its order"
+                f" ({day.provision_s / 60:.1f} to be given accelerators, its weights at "
+                f"{day.load_bytes_per_s / 1e9:g} GB/s and node, {day.start_s:g} s to get ready)"
+                + (f", {day.loss_per_hour:.1%} of them lost an hour" if day.loss_per_hour else ""),
+            ),
+        )
+
     def emit(self, target: str) -> Mapping[str, str]:
         """Return files that start the fleet, by name, for ``vllm``, ``kubernetes`` and others."""
         return emit(target, self._bought.candidate, self._bought.replicas)
@@ -107,18 +130,25 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     """
     besides = besides or Besides()
     options, reaches = candidates(problem)
-    offers = search(problem, options)
-    if not offers.offers:
+    found = search(problem, options)
+    if not found.offers:
         return _infeasible(problem, reaches, besides)
 
     # The best of each kind, and the bounds of accelerators that were never simulated.
-    ranked = _best_of_each_kind(offers.offers)
+    ranked = _best_of_each_kind(found.offers)
     best = ranked[0]
     rows = [offer_row(offer, verdict(offer, best)) for offer in ranked]
     rows += _bounded_rows(problem, options, {row.accelerator for row in rows})
+    rows = with_prices_to_win(rows)
+
+    # What runs now, beside what could.
+    today = None if besides.today is None else besides.today.offer(problem)
+    flags = None if today is None else other_flags(today, found.offers)
+    if today is not None:
+        rows.append(offer_row(today, "today"))
 
     # The doubt, and what a measurement would take from it.
-    rivals = _rivals(problem, offers, options, best)
+    rivals = _rivals(problem, found, options, best)
     even_usd = min(map(_even_usd, rivals))
     weighed = benchmarks(rivals, best.usd_per_hour, even_usd) if best.is_sure else []
     doubt_usd = max(best.usd_per_hour - even_usd, 0.0) * MONTH_H if best.is_sure else 0.0
@@ -126,13 +156,19 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
 
     if or_api:
         besides = _with_api(besides, problem, rows[0])
+    title = sentence(best, rows[0], doubt_usd, first, besides)
     report = Report(
         kind="plan",
-        title=sentence(best, rows[0], doubt_usd, first, besides),
+        title=title if today is None else f"{title}; {today_words(today, flags)}",
         question=_question(problem),
         rows=tuple(rows),
         marks={"buy": 0} | ({"runner-up": 1} if len(ranked) > 1 else {}),
-        notes=tuple(notes(best, first, reaches, besides)),
+        notes=(
+            *notes(best, first, reaches, besides),
+            *price_notes(rows),
+            *(() if flags is None else (flags_note(flags),)),
+            *_unread(besides),
+        ),
         sources=sources_of(best.candidate.deployment),
         charts=(CHART,),
     )
@@ -189,6 +225,12 @@ def _even_usd(rival: Fleet) -> float:
     return replicas * rival.candidate.usd_per_hour
 
 
+def _unread(besides: Besides) -> list[str]:
+    """Say which options of what runs now were not read."""
+    unread = () if besides.today is None else besides.today.started.unread
+    return [f"not read of what runs now: {' '.join(unread)}"] if unread else []
+
+
 def _with_api(besides: Besides, problem: Problem, row: PlanRow) -> Besides:
     demand = problem.demand
     offers = api_offers(
@@ -197,13 +239,7 @@ def _with_api(besides: Besides, problem: Problem, row: PlanRow) -> Besides:
         demand.prompt_tokens,
         demand.output_tokens,
     )
-    return Besides(
-        unpriced=besides.unpriced,
-        growth=besides.growth,
-        api=offers,
-        has_api=True,
-        budget_volume=besides.budget_volume,
-    )
+    return replace(besides, api=offers, has_api=True)
 
 
 def _question(problem: Problem) -> dict[str, Value]:

@@ -16,10 +16,13 @@ from headway.plan.answer import Plan, solve
 from headway.plan.asked_demand import demand_of
 from headway.plan.budget import within_budget
 from headway.plan.demand import SHAPE
+from headway.plan.engine_flags import read_arguments
+from headway.plan.now import Today
 from headway.plan.problem import DEFAULT_SLO, Problem
 from headway.plan.words import Besides
 from headway.steptime.calibration import Calibration, shipped
-from headway.units import parse_time_s
+from headway.units import check_positive, parse_time_s
+from headway.user_file import read_text
 from headway.workload.objective import Objective, parse_objectives
 from headway.workload.oracle import Trace
 
@@ -27,13 +30,14 @@ USUAL_USERS = 100  # where only a budget says how many
 
 
 def plan(
-    model: str | ModelArchitecture,
+    model: str | ModelArchitecture | None = None,
     *,
     users: int | None = None,
     think: str | float = 30.0,
     turns: int = 1,
     rate: float | None = None,
     trace: str | Path | Trace | None = None,
+    prometheus: str | Path | None = None,
     workload: str | None = None,
     prompt: float | None = None,
     output: float | None = None,
@@ -49,18 +53,21 @@ def plan(
     budget: float | None = None,
     growth: float = 0.0,
     or_api: bool = False,
+    now: str | Path | None = None,
+    replicas: int = 1,
     seeds: int = 5,
     calibration: Calibration | None = None,
 ) -> Plan:
     """Return the cheapest fleet that meets the objectives with the asked probability.
 
     Args:
-        model: what is served: a name, a hub's name, or the object.
+        model: what is served: a name, a hub's name, or the object; that of ``now`` if not given.
         users: people in a closed loop, each of whom thinks between an answer and the next turn.
         think: seconds, in the mean, or text such as ``30s``.
         turns: of a conversation, which a prompt carries along.
         rate: requests per second, whatever becomes of them.
         trace: requests as they came: a file, a gateway's record, or the object.
+        prometheus: what engines counted: a file with an answer of Prometheus's query_range.
         workload: the name of a profile, for ``rate`` or at its own.
         prompt: tokens that a user sends, in the mean; 2000 where nothing is said.
         output: tokens of an answer, in the mean; 400 where nothing is said.
@@ -76,6 +83,8 @@ def plan(
         budget: dollars per hour: the answer is how much of the demand they serve.
         growth: of the demand, as a fraction per month: the answer says when the fleet is full.
         or_api: compare with the price lists of APIs (extra ``api``).
+        now: a file with the command line that runs today, on the first of ``on``.
+        replicas: of what runs today.
         seeds: runs that decide close calls.
         calibration: what was measured of engines; what ships with Headway by default.
 
@@ -85,17 +94,32 @@ def plan(
     """
     if not 0 <= growth <= 10:
         raise InputError(f"growth must be a fraction per month, such as 0.08, not {growth:g}")
-    if budget is not None and users is None and rate is None and trace is None:
+    if (
+        budget is not None
+        and users is None
+        and rate is None
+        and trace is None
+        and prometheus is None
+    ):
         users = USUAL_USERS if workload is None else None
 
     # Text becomes objects, once.
+    clusters, unpriced = _priced(on, price, prices)
+    today = None
+    if now is not None:
+        check_positive(replicas, "replicas of what runs today", maximum=100_000)
+        started = read_arguments(read_text(now, "a file with a command line"), clusters[0])
+        today = Today(started, replicas)
+        if model is None:
+            model, precision = started.deployment.model, precision or started.deployment.precision
+    if model is None:
+        raise InputError("say which model, such as llama-3.1-8b")
     architecture = find_model(model) if isinstance(model, str) else model
     objectives = parse_objectives(slo) if isinstance(slo, str) else tuple(slo)
     if isinstance(precision, str):
         precision = Precision.parse(precision)
     elif precision is None and isinstance(model, str):
         precision = find_precision(model)
-    clusters, unpriced = _priced(on, price, prices)
 
     problem = Problem(
         model=architecture,
@@ -105,6 +129,7 @@ def plan(
             turns=turns,
             rate=rate,
             trace=trace,
+            prometheus=prometheus,
             workload=workload,
             prompt=prompt,
             output=output,
@@ -125,7 +150,7 @@ def plan(
     if budget is not None:
         affordable = within_budget(problem, budget)
         problem, volume = affordable.problem, affordable.volume
-    besides = Besides(unpriced=unpriced, growth=growth, budget_volume=volume)
+    besides = Besides(unpriced=unpriced, growth=growth, budget_volume=volume, today=today)
     return solve(problem, besides, or_api=or_api)
 
 

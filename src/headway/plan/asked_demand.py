@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.plan.demand import Demand, scaled_lengths, steady_profile
+from headway.plan.prometheus import read_prometheus
 from headway.plan.stream import Stream
 from headway.plan.users import Users
 from headway.sim.source import Workload
@@ -24,6 +25,7 @@ def demand_of(
     turns: int,
     rate: float | None,
     trace: str | Path | Trace | None,
+    prometheus: str | Path | None,
     workload: str | None,
     prompt: float | None,
     output: float | None,
@@ -32,19 +34,23 @@ def demand_of(
     max_context_tokens: int | None,
 ) -> Demand:
     """Return who asks; raise `InputError` for arguments that do not go together."""
-    if sum(kind is not None for kind in (users, trace)) + (rate is not None) > 1 + (
-        trace is not None and rate is not None
-    ):
-        raise InputError("give one of users, rate and trace: each says how much is asked")
+    kinds = sum(kind is not None for kind in (users, trace, prometheus))
+    if kinds > 1 or (users is not None and rate is not None):
+        raise InputError(
+            "give one of users, rate, trace and prometheus: each says how much is asked"
+        )
     if users is None and turns != 1:
         raise InputError("turns belong to users; give their number, too")
-    if (trace is not None or workload is not None) and not (prompt is None and output is None):
+    recorded = (trace, prometheus, workload)
+    if any(kind is not None for kind in recorded) and not (prompt is None and output is None):
         raise InputError("a trace or a workload has its own lengths: leave out prompt and output")
 
     # Requests as they came, or as a profile has them.
+    if prometheus is not None:
+        return read_prometheus(prometheus, rate, max_context_tokens)
     if trace is not None:
-        recorded = Workload.of(trace).draw(0)
-        return Stream(recorded, rate or recorded.rate_rps, max_context_tokens=max_context_tokens)
+        requests = Workload.of(trace).draw(0)
+        return Stream(requests, rate or requests.rate_rps, max_context_tokens=max_context_tokens)
     if workload is not None and users is None:
         profile = find_profile(workload)
         return Stream(profile, rate or profile.rate_rps, max_context_tokens=max_context_tokens)
@@ -65,7 +71,9 @@ def demand_of(
             max_context_tokens=max_context_tokens,
         )
     if rate is None:
-        raise InputError("say how much is asked: users, a rate in requests/s, or a trace")
+        raise InputError(
+            "say how much is asked: users, a rate in requests/s, a trace, or what Prometheus says"
+        )
     profile = steady_profile(table, f"{prompt:g} tokens in, {output:g} out", rate)
     return Stream(profile, rate, max_context_tokens=max_context_tokens)
 

@@ -12,11 +12,9 @@ from typing import Any
 
 from headway.errors import InputError, UnknownNameError
 from headway.plan.bounds import Candidate
-from headway.plan.names import hub_name
-from headway.steptime.deployment import Deployment
+from headway.plan.engine_flags import PORT, engine_arguments
 
 TARGETS = ("vllm", "sglang", "kubernetes", "kserve")
-PORT = 8000
 IMAGES = {"vllm": "vllm/vllm-openai:latest", "sglang": "lmsysorg/sglang:latest"}
 GPU_RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "google": "google.com/tpu"}
 
@@ -38,11 +36,6 @@ def emit(target: str, candidate: Candidate, replicas: int) -> Mapping[str, str]:
     engine = candidate.deployment.engine
     if target in IMAGES and engine != target:
         raise InputError(f"the plan runs {engine}: emit that, kubernetes or kserve, not {target}")
-    if engine not in IMAGES:
-        raise InputError(
-            f"the start of {engine or 'an engine'} is not known; plan with --engine vllm or sglang"
-        )
-
     arguments = engine_arguments(candidate.deployment)
     if target in IMAGES:
         return {f"start-{target}.sh": "#!/bin/sh\nexec " + shlex.join(arguments) + "\n"}
@@ -52,41 +45,6 @@ def emit(target: str, candidate: Candidate, replicas: int) -> Mapping[str, str]:
         "deployment.json": _json(_deployment(candidate, replicas, arguments)),
         "service.json": _json(_service(candidate)),
     }
-
-
-def engine_arguments(deployment: Deployment) -> list[str]:
-    """Return the command line of the engine of ``deployment``.
-
-    Flags are those of vLLM 0.11 and of SGLang 0.5.
-    """
-    layout, limits = deployment.parallelism, deployment.limits
-    model = hub_name(deployment.model.name)
-    tp, pp, dp, ep = (int(d) for d in (layout.tp, layout.pp, layout.dp, layout.ep))
-    weights = deployment.precision.weights.value
-    stored = deployment.model.precision
-    quantize = weights == "fp8" and stored is not None and stored.weights.value != "fp8"
-    fp8_cache = deployment.precision.kv_cache.value == "fp8"
-
-    if deployment.engine == "vllm":
-        words = ["vllm", "serve", model, "--port", str(PORT)]
-        words += ["--tensor-parallel-size", str(tp)]
-        words += ["--pipeline-parallel-size", str(pp)] if pp > 1 else []
-        words += ["--data-parallel-size", str(dp)] if dp > 1 else []
-        words += ["--enable-expert-parallel"] if ep > 1 else []
-        words += ["--max-num-seqs", str(limits.max_num_seqs)]
-        words += ["--max-num-batched-tokens", str(limits.max_num_batched_tokens)]
-        words += ["--quantization", "fp8"] if quantize else []
-        return words + (["--kv-cache-dtype", "fp8"] if fp8_cache else [])
-
-    words = ["python", "-m", "sglang.launch_server", "--model-path", model, "--port", str(PORT)]
-    words += ["--tp-size", str(tp * dp)]
-    words += ["--pp-size", str(pp)] if pp > 1 else []
-    words += ["--dp-size", str(dp), "--enable-dp-attention"] if dp > 1 else []
-    words += ["--ep-size", str(ep)] if ep > 1 else []
-    words += ["--max-running-requests", str(limits.max_num_seqs * dp)]
-    words += ["--chunked-prefill-size", str(limits.max_num_batched_tokens)]
-    words += ["--quantization", "fp8"] if quantize else []
-    return words + (["--kv-cache-dtype", "fp8_e5m2"] if fp8_cache else [])
 
 
 def _name(candidate: Candidate) -> str:

@@ -66,6 +66,10 @@ class PlanRow:
     basis: str | None = column(
         "basis", "the weakest of what the step times rest on", default=None, detail=True
     )
+    usd_per_accelerator_hour_to_win: float | None = column(
+        "wins below", "$ per accelerator-hour below which it is the cheapest, other prices as they "
+        "are", default=None, detail=True,
+    )  # fmt: skip
     verdict: str = column("verdict", "why it is or is not bought", default="")
 
 

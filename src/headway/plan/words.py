@@ -12,6 +12,7 @@ from headway.plan.bounds import Reach
 from headway.plan.fleet import MAX_SIMULATED
 from headway.plan.infeasible import killed
 from headway.plan.measure_first import Benchmark
+from headway.plan.now import Today
 from headway.plan.problem import MONTH_H, Problem
 from headway.plan.row import PlanRow
 from headway.plan.search import Offer
@@ -27,6 +28,7 @@ class Besides:
         api: APIs for the same requests, cheapest first.
         budget_volume: of the demand that was asked, what a budget serves; ``None`` without one.
         has_api: whether APIs were asked about.
+        today: what runs now; ``None`` where that was not said.
 
     """
 
@@ -35,6 +37,7 @@ class Besides:
     api: Sequence[ApiOffer] = ()
     has_api: bool = False
     budget_volume: float | None = None
+    today: Today | None = None
 
 
 def verdict(offer: Offer, best: Offer) -> str:
