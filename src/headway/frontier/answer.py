@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headway.errors import DoesNotFitError, InputError, UnsupportedError
+from headway.errors import DoesNotFitError, UnsupportedError
 from headway.frontier.pareto import marks, pareto_front
 from headway.frontier.question import Question
 from headway.frontier.search import Points, front, search
@@ -22,7 +22,7 @@ from headway.report.report import Report
 from headway.serving.estimate import serve
 from headway.serving.load import Load
 from headway.serving.report import NOTES, notes_of, rows_of, sources_of
-from headway.serving.row import FRONTIER_CHART, ServingRow
+from headway.serving.row import FRONTIER_CHART, UNPRICED_CHART, ServingRow
 from headway.steptime.calibration import NO_ENGINE, Calibration, engine_named, shipped
 from headway.steptime.layouts import MAX_ACCELERATORS
 from headway.steptime.placed_model import native
@@ -79,7 +79,7 @@ def frontier(
 
     Raises:
         DoesNotFitError: the model fits on none of the clusters.
-        InputError: a name is unknown, or no cluster has a price.
+        InputError: a name is unknown.
 
     """
     lengths = Load(prompt=2000, output=400) if load is None else load
@@ -110,13 +110,12 @@ def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> F
     """Return the fronts of ``clusters``, with the preferred, cheapest and fastest point of all.
 
     Each cluster has its question; they differ in nothing but the engine. A cluster where the
-    engine does not run, on which the model does not fit, or that has no price, is left out; the
-    notes say so.
+    engine does not run, or on which the model does not fit, is left out; one without a price has
+    rows without dollars, its own front of speed against accelerator-hours. The notes say so.
 
     Raises:
         DoesNotFitError: the model fits on none; the one of the least short cluster.
         UnsupportedError: the engine runs on none of them.
-        InputError: no cluster has a price.
 
     """
     rows: list[ServingRow] = []
@@ -125,12 +124,8 @@ def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> F
     unsupported: list[UnsupportedError] = []
     sources: dict[str, str] = {}
     for question, cluster in zip(questions, clusters, strict=True):
-        if cluster.usd_per_accelerator_hour is None:
-            notes.append(f"{cluster.name} is left out: no price is known; give one with --price")
-            continue
-
         try:
-            points = front(search(question, cluster))
+            points = front(search(question, cluster.by_the_hour))
         except UnsupportedError as error:
             unsupported.append(error)
             notes.append(f"{cluster.name} is left out: {error}")
@@ -148,9 +143,7 @@ def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> F
     if not rows:
         if failures:
             raise min(failures, key=lambda error: error.missing_bytes)
-        if unsupported:
-            raise unsupported[0]
-        raise InputError(f"no price is known for {clusters[0].name}; give one with --price")
+        raise unsupported[0]
     marked_rows, marks = mark(rows)
     return Frontier(
         kind="frontier",
@@ -160,7 +153,7 @@ def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> F
         marks=marks,
         notes=(*NOTES, *dict.fromkeys(notes), *_price_notes(rows, clusters)),
         sources=sources,
-        charts=(FRONTIER_CHART,),
+        charts=(FRONTIER_CHART if any(row.usd_per_hour for row in rows) else UNPRICED_CHART,),
     )
 
 
@@ -184,12 +177,20 @@ def _describe(question: Question, cluster: Cluster, points: Points) -> _Answer:
 
 
 def mark(rows: Sequence[ServingRow]) -> tuple[list[ServingRow], Mapping[str, int]]:
-    """Flag the rows on the front over all accelerators, and name the three points to look at."""
-    speed = np.array([row.tok_per_s_per_user.expected for row in rows])
-    usd = np.array([_usd(row) for row in rows])
-    on_front = set(pareto_front(speed, usd).tolist())
-    flagged = [replace(row, on_front=place in on_front) for place, row in enumerate(rows)]
-    return flagged, marks([row.accelerator for row in rows], speed, usd)
+    """Flag the rows on the front over all accelerators, and name the three points to look at.
+
+    Of the rows with dollars, if there are any; else accelerator-hours are the cost.
+    """
+    usd = [row.usd_per_mtok_output for row in rows]
+    compared = [place for place, one in enumerate(usd) if one is not None] or [*range(len(rows))]
+    speed = np.array([rows[place].tok_per_s_per_user.expected for place in compared])
+    cost = np.array([_cost(rows[place]) for place in compared])
+
+    flags = dict.fromkeys(compared, False)
+    flags |= {compared[place]: True for place in pareto_front(speed, cost)}
+    flagged = [replace(row, on_front=flags.get(place)) for place, row in enumerate(rows)]
+    places = marks([rows[place].accelerator for place in compared], speed, cost)
+    return flagged, {name: compared[place] for name, place in places.items()}
 
 
 def question_of(question: Question, clusters: Sequence[Cluster]) -> dict[str, Value]:
@@ -215,9 +216,10 @@ def question_of(question: Question, clusters: Sequence[Cluster]) -> dict[str, Va
     }
 
 
-def _usd(row: ServingRow) -> float:
-    assert row.usd_per_mtok_output is not None  # clusters without a price were left out
-    return row.usd_per_mtok_output.expected
+def _cost(row: ServingRow) -> float:
+    if row.usd_per_mtok_output is not None:
+        return row.usd_per_mtok_output.expected
+    return 1 / row.output_tok_per_s_per_accelerator.expected
 
 
 def _precision_notes(question: Question, cluster: Cluster) -> Iterator[str]:
@@ -233,6 +235,12 @@ def _precision_notes(question: Question, cluster: Cluster) -> Iterator[str]:
 def _price_notes(rows: Sequence[ServingRow], clusters: Sequence[Cluster]) -> Iterator[str]:
     """Mark a comparison of, say, prices on demand with one of a rental for three years."""
     names = {row.accelerator for row in rows}
+    unpriced = [cluster.name for cluster in clusters if not cluster.is_priced]
+    if names & set(unpriced):
+        yield (
+            f"no price is known for {', '.join(unpriced)}: rows without dollars, of the front of "
+            "speed against accelerator-hours; give one with --price"
+        )
     sentence = unlike_kinds({c.name: c.price for c in clusters if c.name in names})
     if sentence is not None:
         yield sentence

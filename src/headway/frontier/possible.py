@@ -57,7 +57,13 @@ def possible_report(
     tok_per_s: float,
     usd_per_mtok_output: float | None = None,
 ) -> Report[Verdict]:
-    """Return the verdict of `possible` with the claim."""
+    """Return the verdict of `possible` with the claim; without a price, of its speed alone."""
+    notes = [f"{cluster.name}: {cluster.price}"] if cluster.is_priced else []
+    if usd_per_mtok_output is not None and not cluster.is_priced:
+        usd_per_mtok_output = None
+        notes.append(
+            f"no price is known for {cluster.name}: the cost was not judged; give one with --price"
+        )
     verdict = possible(
         question, cluster, tok_per_s=tok_per_s, usd_per_mtok_output=usd_per_mtok_output
     )
@@ -68,7 +74,7 @@ def possible_report(
         question=question_of(question, [cluster])
         | {"tok_per_s_per_user": tok_per_s, "usd_per_mtok_output": usd_per_mtok_output},
         rows=(verdict,),
-        notes=() if cluster.price is None else (f"{cluster.name}: {cluster.price}",),
+        notes=tuple(notes),
         sources=cluster.citations,
     )
 
@@ -110,7 +116,7 @@ def possible(
         (question, BEYOND_EXPECTED, expected),
     ):
         try:
-            points = search(case, cluster)
+            points = search(case, cluster.by_the_hour)
         except DoesNotFitError as error:
             return Verdict(verdict=verdict, bound="memory capacity", sentence=str(error))
 
@@ -137,10 +143,14 @@ def possible(
 
 
 def cheapest(points: Points, cluster: Cluster) -> str:
-    """Return the cheapest of ``points`` in words: cost, speed, size and requests at once."""
+    """Return the cheapest of ``points`` in words: cost, speed, size and requests at once.
+
+    Where ``cluster`` has no price, the cost is in accelerator-hours.
+    """
     point = points.take(np.array([np.argmin(points.usd_per_mtok_output)]))
+    cost = f"{float(point.usd_per_mtok_output[0]):.4g}"
     return (
-        f"${float(point.usd_per_mtok_output[0]):.4g}/Mtok at "
+        f"{f'${cost}' if cluster.is_priced else f'{cost} accelerator-hours'}/Mtok at "
         f"{float(point.tok_per_s_per_user[0]):.4g} tok/s/user with "
         f"{int(point.num_accelerators[0])} {cluster.name} and {int(point.concurrency[0])} at once"
     )

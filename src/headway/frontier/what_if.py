@@ -25,23 +25,25 @@ FACTOR_STEP = 1.01
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """At least ``tok_per_s`` for every user, at no more than ``usd_per_mtok_output``."""
+    """At least ``tok_per_s`` for every user, at no more than ``usd_per_mtok_output`` (or inf)."""
 
     tok_per_s: float
     usd_per_mtok_output: float
 
     def __post_init__(self) -> None:
         for value, what in ((self.tok_per_s, "speed"), (self.usd_per_mtok_output, "cost")):
-            if not 0 < value < 1e12:
+            if not (0 < value < 1e12 or (what == "cost" and value == math.inf)):
                 raise InputError(f"the target {what} must be above 0, not {value:g}")
 
     def __str__(self) -> str:
+        if self.usd_per_mtok_output == math.inf:
+            return f"{self.tok_per_s:g} tok/s/user"
         return f"{self.tok_per_s:g} tok/s/user at ${self.usd_per_mtok_output:g}/Mtok"
 
     def points(self, question: Question, cluster: Cluster) -> Points | None:
         """Return the deployments that meet the target, ``None`` where none does."""
         try:
-            points = search(question, cluster)
+            points = search(question, cluster.by_the_hour)
         except DoesNotFitError:
             return None
         enough = points.tok_per_s_per_user >= self.tok_per_s
@@ -69,17 +71,20 @@ class Change:
 def what_if(question: Question, cluster: Cluster, target: Target) -> Report[Change]:
     """Return, for each property alone, the change that reaches ``target``.
 
-    The last row is the model: the largest of its shape that reaches the target.
-
-    Raises:
-        InputError: no price is known.
-
+    The last row is the model: the largest of its shape that reaches the target. Where no price is
+    known, the target is the speed alone.
     """
+    notes = ["each row alone is enough; the model's shape stays, wider and deeper alike"]
+    if cluster.is_priced:
+        notes.append(f"{cluster.name}: {cluster.price}")
+    else:
+        notes.append(
+            f"no price is known for {cluster.name}: the target is its speed at any cost; give one "
+            "with --price"
+        )
+        target = replace(target, usd_per_mtok_output=math.inf)
     rows = list(changes(question, cluster, target))
-    notes = [
-        "each row alone is enough; the model's shape stays, wider and deeper alike",
-        f"{cluster.name}: {cluster.price}",
-    ]
+
     try:
         model = largest(question, cluster, target)
         rows.append(_model_change(question.model, model))
@@ -101,7 +106,9 @@ def what_if(question: Question, cluster: Cluster, target: Target) -> Report[Chan
         question=question_of(question, [cluster])
         | {
             "tok_per_s_per_user": target.tok_per_s,
-            "usd_per_mtok_output": target.usd_per_mtok_output,
+            "usd_per_mtok_output": (
+                target.usd_per_mtok_output if math.isfinite(target.usd_per_mtok_output) else None
+            ),
         },
         rows=tuple(rows),
         notes=tuple(notes),
@@ -114,6 +121,8 @@ def changes(question: Question, cluster: Cluster, target: Target) -> Iterator[Ch
     for knob in KNOBS:
         # Kernel launches are the data sheet's model's; an engine's are in its measured times.
         if knob is KERNEL_LATENCY and question.engine is not None:
+            continue
+        if knob is PRICE and not cluster.is_priced:
             continue
 
         today, strength = knob.value(question, cluster), _strength(knob, question, cluster, target)
@@ -222,6 +231,13 @@ KERNEL_LATENCY = Knob(
     turn=_kernel_latency,
     smaller_is_better=True,
 )
+PRICE = Knob(
+    what="price",
+    unit="$/h",
+    value=lambda question, cluster: cluster.usd_per_accelerator_s * HOUR_S,
+    turn=_price,
+    smaller_is_better=True,
+)
 KNOBS = (
     Knob(
         what="memory bandwidth",
@@ -257,13 +273,7 @@ KNOBS = (
         smaller_is_better=True,
     ),
     KERNEL_LATENCY,
-    Knob(
-        what="price",
-        unit="$/h",
-        value=lambda question, cluster: cluster.usd_per_accelerator_s * HOUR_S,
-        turn=_price,
-        smaller_is_better=True,
-    ),
+    PRICE,
 )
 
 

@@ -98,6 +98,16 @@ class Cluster:
         """How many accelerators the links connect, or ``num_accelerators`` if that is fewer."""
         return min(self.num_accelerators, self.links[-1].domain_size)
 
+    @property
+    def is_priced(self) -> bool:
+        """Whether a price is known."""
+        return self.price is not None
+
+    @property
+    def by_the_hour(self) -> Cluster:
+        """The same, or at $1 an hour where no price is known: dollars are accelerator-hours."""
+        return self if self.is_priced else self.at_price(1.0)
+
     def at_price(self, price: Price | float | None) -> Cluster:
         """Return the same cluster at another price, a quote or dollars per accelerator-hour."""
         return replace(self, price=Price(price) if isinstance(price, int | float) else price)

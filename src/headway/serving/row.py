@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headway.report.chart import Chart
 from headway.report.column import column
@@ -102,6 +102,12 @@ FRONTIER_CHART = Chart(
     legend="thick line: front over the accelerators shown  ·  "
     "★ preferred: largest speed³ / cost, with its interval",
     details=("num_accelerators", "accelerator", "layout", "concurrency", "draft"),
+)
+UNPRICED_CHART = replace(
+    FRONTIER_CHART,
+    y="output_tok_per_s_per_accelerator",
+    y_label="throughput, output tokens/s per accelerator",
+    legend="no price is known  ·  ★ preferred: largest speed³ / accelerator-hours",
 )
 CONCURRENCY_CHARTS = (
     Chart(
