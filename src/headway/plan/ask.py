@@ -16,6 +16,7 @@ from headway.plan.answer import Plan, solve
 from headway.plan.asked_demand import demand_of
 from headway.plan.budget import within_budget
 from headway.plan.demand import SHAPE
+from headway.plan.drafted import own_drafts
 from headway.plan.engine_flags import read_arguments
 from headway.plan.now import Today
 from headway.plan.problem import DEFAULT_SLO, Problem
@@ -140,6 +141,7 @@ def plan(
         objectives=objectives,
         clusters=clusters,
         precisions=(precision,),
+        drafts=tuple(own_drafts(architecture)),
         engine=engine,
         sure=sure,
         survive=survive,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import NormalDist
 from types import MappingProxyType
 
@@ -27,6 +28,7 @@ from headway.serving.estimate import ServingEstimate, serve
 from headway.serving.quantity import Quantity
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.layouts import layouts, single
+from headway.steptime.placed_model import Drafting
 from headway.steptime.work import Array, BoolArray
 from headway.units import HOUR_S
 from headway.workload.objective import Objective
@@ -119,8 +121,8 @@ def candidates(problem: Problem) -> tuple[list[Candidate], list[Reach]]:
     for cluster in problem.clusters:
         options, missed = [], []
         for engine in engines_on(problem, cluster):
-            for precision in problem.precisions:
-                of_kind, reach = _screen(problem, cluster, engine, precision)
+            for precision, drafting in product(problem.precisions, problem.drafts):
+                of_kind, reach = _screen(problem, cluster, engine, precision, drafting)
                 options += of_kind
                 missed.append(reach)
         chosen += options
@@ -144,7 +146,11 @@ def engines_on(problem: Problem, cluster: Cluster) -> list[str | None]:
 
 
 def _screen(
-    problem: Problem, cluster: Cluster, engine: str | None, precision: Precision | None
+    problem: Problem,
+    cluster: Cluster,
+    engine: str | None,
+    precision: Precision | None,
+    drafting: Drafting | None,
 ) -> tuple[list[Candidate], Reach]:
     """Return the layouts of one kind that may carry the demand."""
     out = Reach(accelerator=cluster.name, engine=engine, best_s={}, reason="")
@@ -157,6 +163,7 @@ def _screen(
             precision=precision,
             engine=engine,
             limits=EngineLimits(max_num_seqs=MAX_SEQUENCES),
+            drafting=drafting,
             calibration=problem.calibration,
         )
         sizes = concurrencies(MAX_SEQUENCES)

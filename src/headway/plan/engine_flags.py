@@ -5,19 +5,25 @@ Flags are those of vLLM 0.11 to 0.32 and of SGLang 0.5.
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 
 from headway.errors import InputError
 from headway.hardware.cluster import Cluster
+from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.ffn import MoeFfn
 from headway.model.precision import Precision
 from headway.plan.names import hub_name
+from headway.steptime.acceptance import OWN_HEADS, speculation_by
 from headway.steptime.deployment import Deployment, EngineLimits
+from headway.steptime.placed_model import Drafting
 
 PORT = 8000
 FP8 = "fp8"
+DRAFT = "--speculative-config"  # of vLLM
+SGLANG_DRAFTED = "--speculative-num-steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,39 @@ def engine_arguments(deployment: Deployment) -> list[str]:
     words += [flags.quantization[0], FP8] if is_quantized else []
     if deployment.precision.kv_cache.value == FP8:
         words += [flags.cache[0], flags.fp8_cache]
-    return words
+    return words + _drafting_words(deployment)
+
+
+def _drafting_words(deployment: Deployment) -> list[str]:
+    """Return the options with which an engine drafts by the model's own heads."""
+    if deployment.drafting is None:
+        return []
+    tokens = int(deployment.drafting.tokens)
+    if deployment.engine == "vllm":
+        return [DRAFT, json.dumps({"method": "mtp", "num_speculative_tokens": tokens})]
+    return [
+        "--speculative-algorithm",
+        "EAGLE",
+        SGLANG_DRAFTED,
+        str(tokens),
+        "--speculative-eagle-topk",
+        "1",
+        "--speculative-num-draft-tokens",
+        str(tokens + 1),
+    ]
+
+
+def _drafting(options: dict[str, str], model: ModelArchitecture) -> Drafting | None:
+    """Return how a command line drafts; its own draft model counts as the model's heads."""
+    tokens = options.get(SGLANG_DRAFTED)
+    if DRAFT in options:
+        try:
+            tokens = json.loads(options[DRAFT]).get("num_speculative_tokens")
+        except (ValueError, AttributeError):
+            raise InputError(f"{DRAFT} takes a JSON object, not {options[DRAFT][:40]!r}") from None
+    if tokens is None or not model.mtp_layers:
+        return None
+    return Drafting(speculation_by(OWN_HEADS, model), tokens=int(tokens))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +239,8 @@ def read_arguments(text: str, cluster: Cluster) -> Started:
 
     known = {spelling for field in Flags.__slots__ for spelling in _spellings(flags, field)}
     known |= {"--port", "--host", "--enable-dp-attention"}
+    if model.mtp_layers:
+        known |= {DRAFT, *(name for name in options if name.startswith("--speculative-"))}
     return Started(
         deployment=Deployment(
             model,
@@ -212,6 +252,7 @@ def read_arguments(text: str, cluster: Cluster) -> Started:
             precision=precision,
             engine=engine,
             limits=limits,
+            drafting=_drafting(options, model),
         ),
         replicas=replicas,
         unread=tuple(sorted({*options, *switches} - known)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from headway.errors import InputError
 from headway.model.precision import Precision
+from headway.plan.drafted import own_drafts
 from headway.plan.fleet import Fleet
 from headway.plan.problem import MONTH_H
 from headway.plan.search import Offer, offer_of
@@ -16,6 +17,7 @@ from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.schedule.route import LEAST_LOADED
 from headway.steptime.deployment import EngineLimits
+from headway.steptime.placed_model import Drafting
 
 SAME = 0.02  # relative difference of price and tails below which there is none
 
@@ -54,6 +56,13 @@ def _variants(best: Offer) -> Iterator[tuple[str, Fleet]]:
             f"chunks of {tokens:,} instead of {limits.max_num_batched_tokens:,} tokens",
             Fleet(problem, replace(candidate, deployment=deployment.with_limits(changed))),
         )
+    for drafting in own_drafts(deployment.model):
+        if _drafted(drafting) != _drafted(deployment.drafting):
+            other = deployment.with_drafting(drafting)
+            words = (
+                f"{_drafted(drafting)} tokens drafted instead of {_drafted(deployment.drafting)}"
+            )
+            yield words, Fleet(problem, replace(candidate, deployment=other))
     for text in ("fp8", "fp8/fp8/fp8"):
         try:
             precision = Precision.parse(text)
@@ -66,6 +75,10 @@ def _variants(best: Offer) -> Iterator[tuple[str, Fleet]]:
     if isinstance(problem.demand, Users) and problem.demand.turns > 1:
         plain = replace(problem.demand, placement_rule=LEAST_LOADED)
         yield "without prefix-affine routing", Fleet(replace(problem, demand=plain), candidate)
+
+
+def _drafted(drafting: Drafting | None) -> int:
+    return 0 if drafting is None else int(drafting.tokens)
 
 
 def _row(best: Offer, words: str, fleet: Fleet) -> FeatureRow:

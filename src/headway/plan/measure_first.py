@@ -17,7 +17,7 @@ import numpy as np
 from headway.plan.bounds import Candidate
 from headway.plan.doubt import errors_of, quantile, standard_draws
 from headway.plan.fleet import Fleet
-from headway.plan.names import hub_name, layout_name
+from headway.plan.names import deployment_layout, hub_name
 from headway.plan.problem import MONTH_H, Problem
 from headway.report.column import column
 from headway.serving.closed_loop import serve_loop
@@ -78,7 +78,7 @@ def _benchmark(rival: Fleet, duration_s: float, saving_usd: float, left_usd: flo
     return Benchmark(
         accelerator=deployment.cluster.name,
         num_accelerators=candidate.num_accelerators,
-        layout=layout_name(deployment.parallelism),
+        layout=deployment_layout(deployment),
         engine=deployment.engine,
         concurrency=concurrency,
         duration_s=duration_s,

@@ -6,6 +6,7 @@ import re
 
 from headway.errors import UnknownNameError
 from headway.model.catalogue import find_entry
+from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 
 _HUB = re.compile(r"huggingface\.co/([^/]+/[^/]+)")
@@ -18,6 +19,12 @@ def hub_name(model: str) -> str:
     except UnknownNameError:
         return model
     return match[1] if match else model
+
+
+def deployment_layout(deployment: Deployment) -> str:
+    """Return the layout, and the drafted tokens of a pass: ``tp8+mtp2``."""
+    layout, drafting = layout_name(deployment.parallelism), deployment.drafting
+    return layout if drafting is None else f"{layout}+mtp{float(drafting.tokens):g}"
 
 
 def layout_name(layout: Parallelism) -> str:

@@ -9,12 +9,14 @@ from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.precision import Precision
 from headway.plan.demand import Demand
+from headway.plan.drafted import OneTokenSteps
 from headway.serving.closed_loop import ClosedLoop
 from headway.sim.scenario import VLLM, PoolSpec
 from headway.sim.site import Pool
 from headway.sim.world import Floats
 from headway.steptime.calibration import Calibration, shipped
 from headway.steptime.deployment import Deployment
+from headway.steptime.placed_model import Drafting
 from headway.steptime.work import Array
 from headway.workload.objective import Objective
 from headway.workload.record import Records
@@ -33,6 +35,7 @@ class Tables:
     def pool(self, deployment: Deployment, longest_tokens: int) -> Pool:
         """Return one replica of ``deployment`` whose requests have at most ``longest_tokens``."""
         cluster, layout = deployment.cluster, deployment.parallelism
+        drafting = deployment.drafting
         objects = (deployment.model, deployment.calibration, cluster.accelerator, *cluster.links)
         degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
         key = (
@@ -42,11 +45,17 @@ class Tables:
             deployment.engine,
             deployment.engine_version,
             deployment.limits,
+            None if drafting is None else (id(drafting.speculation), float(drafting.tokens)),
             longest_tokens,
         )
         if key not in self._pools:
-            spec = PoolSpec(deployment=deployment, max_context_tokens=longest_tokens)
-            self._pools[key] = objects, spec.pool(VLLM)  # whose identities stay taken
+            spec = PoolSpec(
+                deployment=deployment,
+                step_times=None if drafting is None else OneTokenSteps(deployment, drafting),
+                max_context_tokens=longest_tokens,
+            )
+            kept = (*objects, drafting)  # whose identities stay taken
+            self._pools[key] = kept, spec.pool(VLLM)
         return self._pools[key][1]
 
 
@@ -60,6 +69,7 @@ class Problem:
         objectives: what must hold.
         clusters: what one can rent, each with its price and how many there are.
         precisions: number formats; ``None`` is the format in which the model was published.
+        drafts: ways to draft; ``None`` for not at all.
         engine: the only serving engine considered; ``None`` for all that were measured.
         sure: probability with which the objectives must be met.
         survive: replicas that may fail at once.
@@ -75,6 +85,7 @@ class Problem:
     objectives: tuple[Objective, ...]
     clusters: tuple[Cluster, ...]
     precisions: tuple[Precision | None, ...] = (None,)
+    drafts: tuple[Drafting | None, ...] = (None,)
     engine: str | None = None
     sure: float = 0.9
     survive: int = 0

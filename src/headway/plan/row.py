@@ -9,7 +9,7 @@ import numpy as np
 
 from headway.plan.bounds import Candidate
 from headway.plan.demand import Run
-from headway.plan.names import layout_name
+from headway.plan.names import deployment_layout
 from headway.plan.problem import MONTH_H, Problem, quantity_of
 from headway.plan.search import Offer
 from headway.report.chart import Bars
@@ -132,7 +132,7 @@ def _priced(candidate: Candidate, replicas: int, verdict: str) -> PlanRow:
     return PlanRow(
         accelerator=deployment.cluster.name,
         replicas=replicas,
-        layout=layout_name(deployment.parallelism),
+        layout=deployment_layout(deployment),
         engine=deployment.engine,
         precision=str(deployment.precision),
         num_accelerators=replicas * candidate.num_accelerators,
