@@ -16,8 +16,6 @@ import numpy as np
 from headway.steptime.error_model import ErrorModel, Evidence, Names
 from headway.steptime.work import Array
 
-# A level with few groups says little of the next: as if one more group had strayed as is typical.
-TYPICAL_GROUPS = 1.0
 FIRST_REST = 0.05**2
 STEPS = 40
 TINY = 1e-9
@@ -67,15 +65,26 @@ def summarise(groups: Names, features: Array, errors: Array) -> Summary:
     )
 
 
-def fit_error_model(levels: Sequence[str], typical: Array, summary: Summary) -> ErrorModel:
+def fit_error_model(
+    levels: Sequence[str], typical: Array, summary: Summary, *, typical_groups: float
+) -> ErrorModel:
     """Return the model whose variances make the summarised errors most likely.
 
-    ``typical`` are the variances to start from and to be pulled to, ``(levels, features)``.
+    ``typical`` are the variances to start from and to be pulled to, ``(levels, features)``: a level
+    with few groups says little of the next, so that it is as if ``typical_groups`` more groups had
+    strayed as is typical.
     """
     variances, rest = typical.copy(), FIRST_REST
     members = [_members(summary.groups[:, level]) for level in range(len(levels))]
     for _ in range(STEPS):
-        variances, rest = _climb(summary, members, typical, variances=variances, rest=rest)
+        variances, rest = _climb(
+            summary,
+            members,
+            typical,
+            typical_groups=typical_groups,
+            variances=variances,
+            rest=rest,
+        )
 
     noise = np.full(len(summary.errors), rest)
     evidence = Evidence(summary.groups, summary.features, summary.errors, noise)
@@ -89,7 +98,13 @@ def _members(names: Names) -> Array:
 
 
 def _climb(
-    summary: Summary, members: Sequence[Array], typical: Array, *, variances: Array, rest: float
+    summary: Summary,
+    members: Sequence[Array],
+    typical: Array,
+    *,
+    typical_groups: float,
+    variances: Array,
+    rest: float,
 ) -> tuple[Array, float]:
     """Return variances and rest after one step."""
     features, errors = summary.features, summary.errors
@@ -105,8 +120,8 @@ def _climb(
     for level, own in enumerate(members):
         explained[level] = ((own @ (features * solved[:, None])) ** 2).sum(axis=0)
         expected[level] = np.einsum("ik,ik->k", features, (same[level] * inverse) @ features)
-    explained += TYPICAL_GROUPS * typical / variances**2
-    expected += TYPICAL_GROUPS / variances
+    explained += typical_groups * typical / variances**2
+    expected += typical_groups / variances
 
     rest_explained = solved @ solved + summary.squares / rest**2
     rest_expected = np.trace(inverse) + summary.others / rest

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from headway.serving.serving_point import stack_points
 from headway.steptime.calibration import to_json
-from tools.held_out import fit_points, report, score_all
+from tools.held_out import HARDWARE, MODEL, fit_points, folds, report, score_all
+from tools.nested_choice import choose
 from tools.published_points import read_points
 from tools.serving_errors import assemble
 from tools.static_batches import read_static
@@ -42,8 +43,10 @@ def main() -> None:
 
     # The fit that ships has seen all points.
     table = stack_points(points)
+    choice = choose(points, table, folds(HARDWARE, points), folds(MODEL, points))
+    print(choice)
     calibration = assemble(
-        fit_points(points, table),
+        fit_points(points, table, choice),
         points,
         table,
         provenance={

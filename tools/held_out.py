@@ -22,10 +22,12 @@ from headway.serving.tabulated import ServingTable
 from headway.steptime.calibration import kind_of
 from headway.steptime.error_model import NORMAL_80
 from headway.steptime.work import Array
+from tools.nested_choice import choose
 from tools.serving_coefficients import OLD, Rows, pooled, take
-from tools.serving_errors import ServingFit, fit_errors, quantity_errors
+from tools.serving_errors import Choice, ServingFit, fit_errors, quantity_errors
 
 CELL_FOLDS = 12
+OLDER = "older"
 IN_SAMPLE, CELL, HARDWARE, MODEL = "in sample", "cell", "hardware", "model"
 ANSWERS = ("tpot", "ttft", "throughput", "energy", "mean_ttft", "power")
 SPLITS: Mapping[str, Callable[[ServingPoint], str]] = {
@@ -79,7 +81,9 @@ def folds(split: str, points: Sequence[ServingPoint]) -> list[str]:
     """What each point is left out with."""
     names = [SPLITS[split](point) for point in points]
     if split != CELL:
-        return names
+        # Groups that only old static batches know are left out together.
+        served = {name for name, p in zip(names, points, strict=True) if p.source not in OLD}
+        return [name if name in served else OLDER for name in names]
     order = {name: i for i, name in enumerate(sorted(set(names)))}
     return [str(order[name] % CELL_FOLDS) for name in names]
 
@@ -93,21 +97,48 @@ def score_split(
         {name: np.full(len(points), np.nan) for name in ANSWERS} for _ in range(3)
     )
     for group in dict.fromkeys(fold):
-        test: Rows = np.flatnonzero(labels == group).astype(np.int64)
-        others: Rows = np.flatnonzero(labels != group).astype(np.int64)
-        train = test if split == IN_SAMPLE else others
-        fit = fit_points([points[i] for i in train], take(table, train))
-
-        tested, test_table = [points[i] for i in test], take(table, test)
-        scores = answers_of(fit, tested, test_table)
+        test = np.flatnonzero(labels == group).astype(np.int64)
+        scores = score_fold(split, points, table, fold, group)
         for name in ANSWERS:
             errors[name][test], lower[name][test], upper[name][test] = scores[name]
     return Scored(split, tuple(fold), errors, lower, upper)
 
 
-def fit_points(points: Sequence[ServingPoint], table: ServingTable) -> ServingFit:
+def score_fold(
+    split: str,
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    fold: Sequence[str],
+    group: str,
+) -> dict[str, tuple[Array, Array, Array]]:
+    """Score the points of one group by what all others choose among themselves and are fitted."""
+    fit = fit_fold(split, points, table, fold, group)
+    test: Rows = np.flatnonzero(np.array(fold) == group).astype(np.int64)
+    return answers_of(fit, [points[i] for i in test], take(table, test))
+
+
+def fit_fold(
+    split: str,
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    fold: Sequence[str],
+    group: str,
+) -> ServingFit:
+    """Return what the points of all groups but one choose among themselves, fitted to them."""
+    if split == IN_SAMPLE:
+        return fit_points(points, table)
+    train: Rows = np.flatnonzero(np.array(fold) != group).astype(np.int64)
+    trained, trained_table = [points[i] for i in train], take(table, train)
+    choice = choose(trained, trained_table, [fold[i] for i in train])
+    return fit_points(trained, trained_table, choice)
+
+
+def fit_points(
+    points: Sequence[ServingPoint], table: ServingTable, choice: Choice | None = None
+) -> ServingFit:
     """Return all that is fitted to ``points``, whose stacked table is given."""
-    return fit_errors(pooled(points, table), points, table)
+    choice = choice or Choice()
+    return fit_errors(pooled(points, table, choice.form), points, table, choice)
 
 
 def answers_of(
@@ -121,7 +152,7 @@ def answers_of(
     for name, model in fit.errors.items():
         weights = [model.weights(subject(point).groups) for point in points]
         mean[name] = np.array([w.expected(row) for w, row in zip(weights, features, strict=True)])
-        variance[name] = model.rest + np.array(
+        variance[name] = np.array(
             [w.variance(row) for w, row in zip(weights, features, strict=True)]
         )
 

@@ -22,6 +22,7 @@ from headway.steptime.work import Array
 
 Column = tuple[str, str]  # level, group
 FIRST_SPREAD = 0.4
+FIXED_SPREAD = 1e-4  # of a coefficient that a level leaves as it is
 IS_FIRST = np.array([name in FIRST_TOKEN for name in NAMES])
 MEAN_PER_MEDIAN = 4.0  # a mean over a run, its start included, says less than a median
 
@@ -30,18 +31,19 @@ MEAN_PER_MEDIAN = 4.0  # a mean over a run, its start included, says less than a
 class Level:
     """One way to group points, and how far a group is expected to stray, as a log-deviation.
 
-    ``first_spread`` is that of how the first token is handled.
+    ``first_spread`` is that of how the first token is handled. Where ``only`` names coefficients,
+    all others are the same for all groups.
     """
 
     name: str
     spread: float
     first_spread: float = FIRST_SPREAD
+    only: Sequence[str] = NAMES
 
     def spreads(self) -> Array:
         """Return the deviation expected of each coefficient."""
-        return np.array(
-            [self.first_spread if name in FIRST_TOKEN else self.spread for name in NAMES]
-        )
+        free = [self.first_spread if name in FIRST_TOKEN else self.spread for name in NAMES]
+        return np.where([name in self.only for name in NAMES], free, FIXED_SPREAD)
 
 
 @dataclass(slots=True, eq=False)
@@ -173,12 +175,13 @@ class PooledFit:
         """Return coefficients and stretch of each point; groups without a fit add nothing."""
         logs = self._start(groups, count) + self.coefficients_["global", ""]
         scale = np.full(count, self.stretches_["global", ""])
-        for level in self.levels:
-            for i, group in enumerate(groups[level.name]):
-                logs[i] += self.coefficients_.get((level.name, group), 0.0)
-        for level in self.stretches:
-            for i, group in enumerate(groups[level.name]):
-                scale[i] += self.stretches_.get((level.name, group), 0.0)
+        names = {level: np.asarray(own) for level, own in groups.items()}
+        for (level, group), factors in self.coefficients_.items():
+            if group:
+                logs[names[level] == group] += factors
+        for (level, group), stretch in self.stretches_.items():
+            if group:
+                scale[names[level] == group] += stretch
         return np.exp(logs), np.exp(scale)
 
 
@@ -192,4 +195,4 @@ def _member(groups: Mapping[str, Sequence[str]], column: Column, count: int) -> 
     level, group = column
     if level == "global":
         return np.ones(count)
-    return np.array([float(own == group) for own in groups[level]])
+    return np.array(np.asarray(groups[level]) == group, dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from headway.serving.tabulated import ServingTable
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
+from tools.fit_form import FitForm
 from tools.kernel_factors import kernel_factors
 from tools.pooled_fit import Level, PooledFit
 
@@ -42,6 +44,8 @@ STRETCHES = (
     Level("model, engine", 0.1),
     Level("model, weights", 0.1),
 )
+# Kernels of a format are launched alike on all chips of a vendor: activations are quantized first.
+LAUNCHES = ("kernel_s", "expert_kernel_s")
 # ML.ENERGY's time per token is batch over throughput, waiting included, which the others do not
 # count: that difference is learned and left out of answers.
 OTHER_HARNESS = ("mlenergy_v3",)
@@ -86,10 +90,12 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
     )
 
 
+@cache
 def _cell(point: ServingPoint) -> tuple[str, ...]:
     return point.hardware, point.engine, point.model, point.weights
 
 
+@cache
 def _configuration(point: ServingPoint) -> tuple[object, ...]:
     load = point.load
     return (
@@ -117,12 +123,17 @@ def _take(columns: Columns, rows: Rows) -> Columns:
     return replace(columns, **values)
 
 
-def pooled(points: Sequence[ServingPoint], table: ServingTable) -> PooledFit:
+def pooled(
+    points: Sequence[ServingPoint], table: ServingTable, form: FitForm, max_steps: int = 10
+) -> PooledFit:
     """Fit coefficients to ``points``, whose stacked table is given; copies count as one."""
     kernels = {("kernels", name): factors for name, factors in kernel_factors().items()}
     rows, merged_times = merged(points)
     configurations = [points[i] for i in rows]
-    fit = PooledFit(LEVELS, STRETCHES, fixed=kernels)
+    levels = list(LEVELS)
+    if form.launches > 0:
+        levels.append(Level("vendor, weights", form.launches, only=LAUNCHES))
+    fit = PooledFit(levels, STRETCHES, noise=form.noise, max_steps=max_steps, fixed=kernels)
     return fit.fit(take(table, rows), groups(configurations), merged_times)
 
 
@@ -200,11 +211,12 @@ def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTi
     modelled = np.minimum(idle[rows] + (design * share[:, None]) @ weights, 1.0)
     spread = float(np.std(np.log(share / modelled)))
 
-    # A run costs more joules than its steady state does.
+    # A run costs more joules than its steady state does; another harness's times are not answers'.
     output = times.requests_per_s * table.shape.output_tokens
     joules = logs([point.energy_j for point in points])[rows]
     steady = np.log(modelled * tdp[rows] * table.shape.num_accelerators[rows] / output[rows])
-    is_measured = np.isfinite(joules)
+    is_other = np.array([points[i].source in OTHER_HARNESS for i in rows])
+    is_measured = np.isfinite(joules) & ~is_other
     off = (joules - steady)[is_measured]
     run = float(np.exp(np.median(off))) if is_measured.any() else 1.0
     running, arithmetic_share, memory_share = (round(float(v), 4) for v in weights)

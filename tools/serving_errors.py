@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from headway.steptime.error_model import FEATURES, ErrorModel, Names
 from headway.steptime.power import PowerModel
 from headway.steptime.work import Array
 from tools.error_fit import fit_error_model, summarise
+from tools.fit_form import FitForm
 from tools.pooled_fit import PooledFit
 from tools.published_points import ML_ENERGY, NVIDIA_OWN
 from tools.serving_coefficients import (
@@ -45,6 +46,7 @@ LEVELS = (
     "vendor",
     "engine",
     "vendor, engine",
+    "vendor, engine, kind",
     "hardware",
     "kind",
     "weights, kind",
@@ -61,6 +63,20 @@ SLOPES = np.array([1.0, 0.4, 0.4, 1.0])
 HARNESS_SPREAD, ALL_SPREAD = 0.25, 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a fit chooses beforehand, or is chosen for it (`tools/nested_choice.py`).
+
+    Attributes:
+        form: how coefficients and errors are fitted.
+        strays: factors on the deviations of errors of times per token, by level and group.
+
+    """
+
+    form: FitForm = field(default_factory=FitForm)
+    strays: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ServingFit:
     """Coefficients, errors and power, fitted to the same points."""
@@ -75,17 +91,27 @@ class ServingFit:
         return corrected_times(table, coefficients(self.coefficients, points), weights)
 
 
-def fit_errors(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable) -> ServingFit:
-    """Return the error models of all that ``fit`` leaves open of serving ``points``."""
-    rows = np.array([i for i, p in enumerate(points) if p.source not in OLD], np.int64)
-    serving, served = [points[i] for i in rows], take(table, rows)
+def fit_tpot_errors(
+    fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable, form: FitForm
+) -> ErrorModel:
+    """Return the error model of the times per token that ``fit`` leaves open of ``points``."""
+    serving, served = _serving(points, table)
     priced = serving_times(served, coefficients(fit, serving))
-    features = load_features(served.shape, priced)
-    names = group_names(serving)
+    error = logs([point.tpot_s for point in serving]) - np.log(priced.tpot_s)
+    return _fit("tpot", serving, load_features(served.shape, priced), error, form)
+
+
+def fit_errors(
+    fit: PooledFit, points: Sequence[ServingPoint], table: ServingTable, choice: Choice
+) -> ServingFit:
+    """Return the error models of all that ``fit`` leaves open of serving ``points``."""
+    form = choice.form
+    serving, served = _serving(points, table)
+    features = load_features(served.shape, serving_times(served, coefficients(fit, serving)))
 
     # Times per token are held against what the coefficients say.
-    tpot = logs([point.tpot_s for point in serving])
-    errors = {"tpot": _fit("tpot", serving, names, features, tpot - np.log(priced.tpot_s))}
+    tpot = fit_tpot_errors(fit, points, table, form)
+    errors = {"tpot": replace(tpot, strays=choice.strays)}
 
     # All else is held against answers, which the first model corrects.
     _fit_first_token(fit, points, table, errors["tpot"])
@@ -94,8 +120,16 @@ def fit_errors(fit: PooledFit, points: Sequence[ServingPoint], table: ServingTab
     power = fit_power(serving, served, answered)
     for quantity, error in quantity_errors(serving, served, answered, power).items():
         if quantity in QUANTITIES and quantity != "tpot":
-            errors[quantity] = _fit(quantity, serving, names, features, error)
+            errors[quantity] = _fit(quantity, serving, features, error, form)
     return ServingFit(fit, errors, power)
+
+
+def _serving(
+    points: Sequence[ServingPoint], table: ServingTable
+) -> tuple[list[ServingPoint], ServingTable]:
+    """Return the points that are not old static batches, and their table."""
+    rows = np.array([i for i, p in enumerate(points) if p.source not in OLD], np.int64)
+    return [points[i] for i in rows], take(table, rows)
 
 
 def _fit_first_token(
@@ -153,20 +187,29 @@ def group_names(points: Sequence[ServingPoint]) -> Names:
 
 
 def _fit(
-    quantity: str, points: Sequence[ServingPoint], names: Names, features: Array, error: Array
+    quantity: str,
+    points: Sequence[ServingPoint],
+    features: Array,
+    error: Array,
+    form: FitForm,
 ) -> ErrorModel:
     """Fit the errors of one quantity; copies of a configuration count as one."""
     configurations = Configurations.of(points)
     first, mean = configurations.rows, configurations.mean(error)
     rows: Rows = np.flatnonzero(np.isfinite(mean)).astype(np.int64)
     places = first[rows]
-    summary = summarise(names[places], features[places], mean[rows])
-    return fit_error_model(LEVELS, _typical(quantity), summary)
+    names = group_names([points[i] for i in places])
+    return fit_error_model(
+        LEVELS,
+        _typical(SPREADS[quantity]),
+        summarise(names, features[places], mean[rows]),
+        typical_groups=form.typical_groups,
+    )
 
 
-def _typical(quantity: str) -> Array:
+def _typical(spread: float) -> Array:
     """Return the variances that levels start from, ``(levels, features)``."""
-    typical = np.tile((SPREADS[quantity] * SLOPES) ** 2, (len(LEVELS), 1))
+    typical = np.tile((spread * SLOPES) ** 2, (len(LEVELS), 1))
     for level in HARNESS_LEVELS:
         typical[LEVELS.index(level), 0] = HARNESS_SPREAD**2
     typical[0] = [ALL_SPREAD**2, *[1e-8] * (len(FEATURES) - 1)]
@@ -182,8 +225,7 @@ def assemble(
 ) -> Calibration:
     """Return the calibration that ships, from a fit to all points."""
     # What only old static batches show is still new to a question about serving.
-    rows = np.array([i for i, point in enumerate(points) if point.source not in OLD], np.int64)
-    serving, served = [points[i] for i in rows], take(table, rows)
+    serving, served = _serving(points, table)
     load = ClosedLoop(
         [float(point.load.prompt_tokens) for point in serving],
         [float(point.load.output_tokens) for point in serving],

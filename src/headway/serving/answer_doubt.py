@@ -79,11 +79,11 @@ class AnswerDoubt:
         features, octaves = load_features(shape, times), distance(deployment, loop, shape)
         widening = (1 + WIDENING_PER_OCTAVE * octaves) ** 2
         errors = {}
-        for quantity, errors_of in calibration.errors.items():
+        for quantity in calibration.errors:
             weights = calibration.weights(subject, quantity)
             errors[quantity] = LogError(
                 weights.expected(features),
-                (weights.variance(features) + errors_of.rest) * widening,
+                weights.variance(features) * widening,
             )
 
         near_and_far = [

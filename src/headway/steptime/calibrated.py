@@ -80,7 +80,6 @@ class CalibratedStepTime:
             self.calibration.basis(self.subject, 0.0),
             weights=weights,
             features=features,
-            rest=self.calibration.errors["tpot"].rest,
         )
 
 
@@ -89,7 +88,6 @@ class CalibratedTime(TimeEstimate):
 
     weights: Weights
     features: Array
-    rest: float
 
     def __init__(
         self,
@@ -99,7 +97,6 @@ class CalibratedTime(TimeEstimate):
         *,
         weights: Weights,
         features: Array,
-        rest: float,
     ) -> None:
         values = {
             "expected_s": parts.total_s,
@@ -114,7 +111,6 @@ class CalibratedTime(TimeEstimate):
             "bound": bound,
             "weights": weights,
             "features": features,
-            "rest": rest,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -133,4 +129,4 @@ class CalibratedTime(TimeEstimate):
 
     @property
     def _half_width(self) -> Array:
-        return np.asarray(NORMAL_80 * np.sqrt(self.weights.variance(self.features) + self.rest))
+        return np.asarray(NORMAL_80 * np.sqrt(self.weights.variance(self.features)))

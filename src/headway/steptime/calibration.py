@@ -88,7 +88,10 @@ class Subject:
             "vendor": self.vendor,
             "engine": self.engine,
             "family": self.family or f"family of {self.hardware}",
+            "weights": self.weights,
             "vendor, engine": f"{self.vendor}, {self.engine}",
+            "vendor, weights": f"{self.vendor}, {self.weights}",
+            "vendor, engine, kind": f"{self.vendor}, {self.engine}, {self.kind}",
             "kernels": self.hardware,
             "hardware": self.hardware,
             "hardware, engine": f"{self.hardware}, {self.engine}",
@@ -174,7 +177,7 @@ class Calibration:
     def error_factors(self, subject: Subject, quantity: str) -> tuple[float, float]:
         """Return the factors between which 80% of a quantity lie at a typical load."""
         typical = np.eye(len(FEATURES))[0]
-        variance = self.weights(subject, quantity).variance(typical) + self.errors[quantity].rest
+        variance = self.weights(subject, quantity).variance(typical)
         half_width = float(NORMAL_80 * np.sqrt(variance))
         return float(np.exp(-half_width)), float(np.exp(half_width))
 

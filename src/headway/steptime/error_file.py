@@ -20,6 +20,7 @@ def errors_to_tree(errors: ErrorModel) -> dict[str, Any]:
     return {
         "features": list(FEATURES),
         "rest": round(errors.rest, 6),
+        "strays": [[*own, round(factor, 4)] for own, factor in sorted(errors.strays.items())],
         "variances": {
             level: [float(f"{value:.{DIGITS}g}") for value in variances]
             for level, variances in zip(errors.levels, errors.variances, strict=True)
@@ -54,4 +55,5 @@ def errors_from_tree(tree: Mapping[str, Any]) -> ErrorModel:
             error=table[:, size],
             noise=table[:, size + 1],
         ),
+        strays={(level, group): float(factor) for level, group, factor in tree["strays"]},
     )

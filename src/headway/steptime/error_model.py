@@ -15,6 +15,7 @@ and Williams 2006, section 2.1); its variances are those of greatest marginal li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -63,6 +64,7 @@ def features_of(
 
 
 DIGITS = 12  # of what the evidence says
+SMALL_MATRIX = 48  # inverted at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,19 +103,26 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """What is expected of the errors of one subject: ``mean (features,)`` and ``covariance``."""
+    """What is expected of the errors of one subject.
+
+    Attributes:
+        mean, covariance: of its weights, ``(features,)`` and ``(features, features)``.
+        rest: variance of a point around what its groups share.
+
+    """
 
     mean: Array
     covariance: Array
+    rest: float
 
     def expected(self, features: Array) -> Array:
         """Return the log-error that is expected at ``features``, shape ``(...)``."""
         return _sum_of_products(np.clip(features, LOWEST, HIGHEST), self.mean)
 
     def variance(self, features: Array) -> Array:
-        """Return the variance of the log-error at ``features``, without the rest."""
+        """Return the variance of the log-error of one point at ``features``."""
         columns = [_sum_of_products(features, column) for column in self.covariance]
-        return _sum_of_products(features, columns)
+        return _sum_of_products(features, columns) + self.rest
 
 
 def _sum_of_products(features: Array, factors: Sequence[Array] | Array) -> Array:
@@ -131,6 +140,8 @@ class ErrorModel:
         variances: of the weights of each level, ``(levels, features)``.
         rest: variance of a point around what its groups share.
         evidence: what was measured.
+        strays: of a level and a group, the factor on the deviation of its errors: how much
+            further from what was expected they lay where they were left out.
 
     """
 
@@ -138,6 +149,7 @@ class ErrorModel:
     variances: Array
     rest: float
     evidence: Evidence
+    strays: Mapping[tuple[str, str], float] = field(default_factory=dict)
     _weights: dict[tuple[str, ...], Weights] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -154,6 +166,10 @@ class ErrorModel:
         """Return whether the evidence holds points of ``group``."""
         return bool(np.any(self.evidence.groups[:, self.levels.index(level)] == group))
 
+    def stray(self, groups: Groups) -> float:
+        """Return the factor on the deviation of a subject's errors."""
+        return math.prod(self.strays.get(own, 1.0) for own in groups.items())
+
     def weights(self, groups: Groups) -> Weights:
         """Return what the evidence says of a subject in ``groups``."""
         names = self.names(groups)
@@ -166,8 +182,11 @@ class ErrorModel:
             # must repeat.
             mean = shared.T @ self._solved_errors
             covariance = np.diag(is_grouped @ self.variances) - told.T @ told
+            stray = self.stray(groups)
             self._weights[names] = Weights(
-                mean=np.round(mean, DIGITS), covariance=np.round(covariance, DIGITS)
+                mean=np.round(mean, DIGITS),
+                covariance=np.round(covariance * stray**2, DIGITS),
+                rest=self.rest * stray**2,
             )
         return self._weights[names]
 
@@ -181,6 +200,8 @@ class ErrorModel:
         roots = {one: self._inverse_root @ self._shared(one) for one in set(names)}
         told = np.stack([roots[one] @ row for one, row in zip(names, features, strict=True)])
         covariance += self.rest * np.eye(len(names)) - told @ told.T
+        strays = np.array([self.stray(one) for one in groups])
+        covariance *= np.outer(strays, strays)
         mean = [self.weights(one).expected(row) for one, row in zip(groups, features, strict=True)]
         return np.array(mean), covariance
 
@@ -199,7 +220,7 @@ class ErrorModel:
         evidence = self.evidence
         covariance = _shared_covariance(evidence.groups, evidence.features, self.variances)
         covariance += np.diag(evidence.noise)
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)))
+        return _triangular_inverse(np.asarray(np.linalg.cholesky(covariance)))
 
     @cached_property
     def _solved_errors(self) -> Array:
@@ -209,9 +230,33 @@ class ErrorModel:
 
 def _shared_covariance(groups: Names, features: Array, variances: Array) -> Array:
     """Return the covariance that shared groups give errors, before anything is measured."""
-    covariance = np.zeros((len(groups), len(groups)))
-    for names, of_level in zip(groups.T, variances, strict=True):
-        _, codes = np.unique(names, return_inverse=True)
-        same = (codes[:, None] == codes) & (names != "")
-        covariance += same * ((features * of_level) @ features.T)
+    # Rows of one subject share all their groups: what two subjects share is counted once.
+    subjects: dict[tuple[str, ...], int] = {}
+    member = np.array(
+        [subjects.setdefault(tuple(names), len(subjects)) for names in groups.tolist()]
+    )
+    codes: dict[str, int] = {"": -1}
+    code = np.array([[codes.setdefault(name, len(codes)) for name in names] for names in subjects])
+    same = ((code[:, None] == code) & (code >= 0)).astype(np.float64)
+
+    covariance, product = np.zeros((2, len(groups), len(groups)))
+    for column, of_feature in zip(features.T, variances.T, strict=True):
+        rows = (same @ of_feature).take(member, axis=0) * column[:, None]
+        np.take(rows, member, axis=1, out=product, mode="clip")
+        product *= column
+        covariance += product
     return covariance
+
+
+def _triangular_inverse(lower: Array) -> Array:
+    """Return the inverse of a lower triangular matrix, half by half: a third of the products."""
+    size = len(lower)
+    if size <= SMALL_MATRIX:
+        return np.asarray(np.linalg.inv(lower))
+
+    half = size // 2
+    inverse = np.zeros_like(lower)
+    inverse[:half, :half] = first = _triangular_inverse(lower[:half, :half])
+    inverse[half:, half:] = second = _triangular_inverse(lower[half:, half:])
+    inverse[half:, :half] = -second @ (lower[half:, :half] @ first)
+    return inverse

@@ -1,0 +1,214 @@
+"""What a fold chooses, and on what: splits inside the points that it trains on.
+
+The groups that are left out of a fold choose nothing. Those that it trains on are dealt out to a
+few inner folds, by the same kind of group (accelerators, models, pairs); every form is fitted
+without each inner fold and answers it. The form whose times per token are least off is fitted to
+all of them, and how far its errors strayed from their stated deviation says by how much the
+intervals of a vendor, an engine, a format and a kind are wider or narrower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from headway.serving.answer_doubt import load_features
+from headway.serving.serving_point import ServingPoint, corrected_times, logs, subject
+from headway.serving.tabulated import ServingTable
+from headway.steptime.error_model import NORMAL_80
+from headway.steptime.work import Array
+from tools.fit_form import FitForm
+from tools.pooled_fit import PooledFit
+from tools.serving_coefficients import OLD, Rows, coefficients, pooled, take
+from tools.serving_errors import Choice, fit_tpot_errors
+
+INNER_FOLDS = 3
+INNER_STEPS = 4  # of the descent: enough to compare forms
+COEFFICIENT_FORMS = (FitForm(), FitForm(noise=0.9), FitForm(noise=1.3))
+TYPICAL_GROUPS = (1.0, 4.0, 16.0)
+# Intervals are as wide as errors were, by one of these sets of levels; what few left-out groups
+# show hardly changes them.
+STRAY_LEVELS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("all",),
+    ("all", "kind"),
+    ("all", "weights"),
+    ("all", "vendor"),
+    ("all", "vendor", "engine", "weights", "kind"),
+)
+STRAY_GROUPS = 2.0
+STRAY_ROUNDS = 3
+TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InnerFold:
+    """Points to train on, points to answer, the groups of these, and coefficients by form."""
+
+    train: Rows
+    left_out: Rows
+    labels: tuple[str, ...]
+    fits: dict[FitForm, PooledFit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InnerErrors:
+    """Log-errors of serving points that were left out.
+
+    Attributes:
+        rows: which points, ``(n,)``.
+        labels: the group that each was left out with.
+        error, variance: log of measured over answered, and the variance stated of it, ``(n,)``.
+
+    """
+
+    rows: Rows
+    labels: tuple[str, ...]
+    error: Array
+    variance: Array
+
+    def take(self, places: Rows) -> InnerErrors:
+        """The errors at some places."""
+        labels = tuple(self.labels[i] for i in places)
+        return InnerErrors(self.rows[places], labels, self.error[places], self.variance[places])
+
+    @property
+    def mape(self) -> float:
+        """Mean of |predicted / measured - 1|."""
+        return float(np.abs(np.exp(-self.error) - 1).mean())
+
+
+def choose(
+    points: Sequence[ServingPoint], table: ServingTable, *labelings: Sequence[str]
+) -> Choice:
+    """Return what is chosen from ``points`` by answering the groups of all ``labelings``."""
+    folds = [fold for labels in labelings for fold in inner_folds(points, labels)]
+
+    # Coefficients first, then the errors that the best of them leave.
+    errors: dict[FitForm, InnerErrors] = {}
+    for form in COEFFICIENT_FORMS:
+        for fold in folds:
+            trained = [points[i] for i in fold.train]
+            fold.fits[form] = pooled(trained, take(table, fold.train), form, INNER_STEPS)
+        errors[form] = inner_errors(points, table, folds, coefficient_form=form, form=form)
+    best = min(errors, key=lambda form: errors[form].mape)
+    for typical_groups in TYPICAL_GROUPS:
+        form = replace(best, typical_groups=typical_groups)
+        if form not in errors:
+            errors[form] = inner_errors(points, table, folds, coefficient_form=best, form=form)
+
+    form = min(errors, key=lambda form: errors[form].mape)
+    return Choice(form, best_strays(points, errors[form]))
+
+
+def inner_folds(points: Sequence[ServingPoint], labels: Sequence[str]) -> list[InnerFold]:
+    """Deal the groups of ``labels`` out: large groups first, each to the smallest fold."""
+    sizes = Counter(labels)
+    total = np.zeros(min(INNER_FOLDS, len(sizes)))
+    place = {}
+    for label in sorted(sizes, key=lambda label: (-sizes[label], label)):
+        place[label] = int(np.argmin(total))
+        total[place[label]] += sizes[label]
+
+    # Old static batches are trained on, but nobody asks about them.
+    inner = np.array([place[label] for label in labels])
+    is_served = np.array([point.source not in OLD for point in points])
+    folds = []
+    for fold in range(len(total)):
+        train: Rows = np.flatnonzero(inner != fold).astype(np.int64)
+        left_out: Rows = np.flatnonzero((inner == fold) & is_served).astype(np.int64)
+        folds.append(InnerFold(train, left_out, tuple(labels[i] for i in left_out)))
+    return folds
+
+
+def inner_errors(
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    folds: Sequence[InnerFold],
+    *,
+    coefficient_form: FitForm,
+    form: FitForm,
+) -> InnerErrors:
+    """Return the errors of the points that each of ``folds`` left out."""
+    labels: list[str] = []
+    errors, variances = [], []
+    for fold in folds:
+        fit = fold.fits[coefficient_form]
+        trained = [points[i] for i in fold.train]
+        model = fit_tpot_errors(fit, trained, take(table, fold.train), form)
+
+        tested, tested_table = [points[i] for i in fold.left_out], take(table, fold.left_out)
+        weights = [model.weights(subject(point).groups) for point in tested]
+        times = corrected_times(tested_table, coefficients(fit, tested), weights)
+        features = load_features(tested_table.shape, times)
+
+        labels += fold.labels
+        errors.append(logs([point.tpot_s for point in tested]) - np.log(times.tpot_s))
+        variances += [one.variance(row) for one, row in zip(weights, features, strict=True)]
+    return InnerErrors(
+        rows=np.concatenate([fold.left_out for fold in folds]),
+        labels=tuple(labels),
+        error=np.concatenate(errors),
+        variance=np.array(variances),
+    )
+
+
+def best_strays(
+    points: Sequence[ServingPoint], left_out: InnerErrors
+) -> dict[tuple[str, str], float]:
+    """Return the factors by those levels that help intervals of groups that made none of them.
+
+    Intervals are scored as Gneiting and Raftery (2007, section 6.2) do: their width, and what lies
+    outside of them ten times.
+    """
+    labels = np.array(left_out.labels)
+    half_width = NORMAL_80 * np.sqrt(left_out.variance)
+    scores: dict[Sequence[str], float] = {}
+    for levels in STRAY_LEVELS:
+        wider = np.ones(len(labels))
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            others = left_out.take(np.flatnonzero(labels != label))
+            factors = strays(points, others, levels)
+            wider[own] = [stray_of(points[i], factors) for i in left_out.rows[own]]
+        outside = np.maximum(np.abs(left_out.error) - half_width * wider, 0.0)
+        scores[levels] = float(np.mean(2 * half_width * wider + 10 * outside))
+    return strays(points, left_out, min(scores, key=lambda levels: scores[levels]))
+
+
+def stray_of(point: ServingPoint, factors: Mapping[tuple[str, str], float]) -> float:
+    """Return the factor on the deviation of the errors of ``point``."""
+    return math.prod(factors.get(own, 1.0) for own in subject(point).groups.items())
+
+
+def strays(
+    points: Sequence[ServingPoint], left_out: InnerErrors, levels: Sequence[str]
+) -> dict[tuple[str, str], float]:
+    """Return by level and group how much further errors lay than their deviation says.
+
+    Of each group the 80% quantile counts, as the intervals are of 80%; levels take turns.
+    """
+    off = np.abs(left_out.error) / np.sqrt(left_out.variance) / NORMAL_80
+    log_off = np.log(np.maximum(off, TINY))
+    groups = [subject(points[i]).groups for i in left_out.rows]
+    labels = np.array(left_out.labels)
+
+    members = {}
+    for level in levels:
+        names = np.array([own[level] for own in groups])
+        for name in np.unique(names).tolist():
+            members[level, name] = np.flatnonzero(names == name)
+
+    log_factors = dict.fromkeys(members, 0.0)
+    for _ in range(STRAY_ROUNDS):
+        for own, rows in members.items():
+            num_labels = len(np.unique(labels[rows]))
+            shrunk = num_labels / (num_labels + STRAY_GROUPS)
+            log_factor = shrunk * float(np.quantile(log_off[rows], 0.8))
+            log_off[rows] -= log_factor
+            log_factors[own] += log_factor
+    return {own: float(np.exp(log_factor)) for own, log_factor in log_factors.items()}
