@@ -70,18 +70,44 @@ def test_what_is_emitted_starts_the_layout_of_the_plan(best: Offer) -> None:
     assert words[words.index("--tensor-parallel-size") + 1] == f"{float(layout.tp):g}"
     assert words[words.index("--max-num-seqs") + 1] == str(limits.max_num_seqs)
 
-    manifest = json.loads(emit("kubernetes", best.candidate, 3)["deployment.json"])
+    objectives = best.fleet.problem.objectives
+    manifest = json.loads(emit("kubernetes", best.candidate, 3, objectives)["deployment.json"])
     assert manifest["spec"]["replicas"] == 3
     container = manifest["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == str(
         best.candidate.num_accelerators
     )
-    service = json.loads(emit("kserve", best.candidate, 3)["inferenceservice.json"])
+    service = json.loads(emit("kserve", best.candidate, 3, objectives)["inferenceservice.json"])
     assert service["spec"]["predictor"]["minReplicas"] == 3
+
+    files = emit("llm-d", best.candidate, 3, objectives)
+    variant = json.loads(files["variantautoscaling.json"])["spec"]
+    assert variant["scaleTargetRef"]["name"] == manifest["metadata"]["name"]
+    assert float(variant["variantCost"]) == pytest.approx(best.candidate.usd_per_hour, abs=0.005)
+
+
+def test_a_dashboard_shows_every_objective_with_its_bound(best: Offer) -> None:
+    objectives = best.fleet.problem.objectives
+    board = json.loads(emit("grafana", best.candidate, 3, objectives)["dashboard.json"])
+    panels = {panel["title"]: panel for panel in board["panels"]}
+    for objective in objectives:
+        panel = panels[str(objective)]
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert steps[-1]["value"] == objective.bound_s
+        assert "histogram_quantile(0.95," in panel["targets"][0]["expr"]
+    assert len({(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]}) == len(panels)
+
+
+def test_manifests_are_kubernetes_own(best: Offer) -> None:
+    schemas = pytest.importorskip(
+        "kubernetes_validate", reason="pip install kubernetes-validate (108 MB of schemas)"
+    )
+    for text in emit("kubernetes", best.candidate, 3, ()).values():
+        schemas.validate(json.loads(text), "1.32", strict=True)
 
 
 def test_what_cannot_be_started_is_refused(best: Offer) -> None:
     with pytest.raises(InputError, match="kubernetes"):
-        emit("sglang", best.candidate, 1)
+        emit("sglang", best.candidate, 1, ())
     with pytest.raises(UnknownNameError):
-        emit("nomad", best.candidate, 1)
+        emit("nomad", best.candidate, 1, ())

@@ -100,7 +100,8 @@ class Plan:
 
     def emit(self, target: str) -> Mapping[str, str]:
         """Return files that start the fleet, by name, for ``vllm``, ``kubernetes`` and others."""
-        return emit(target, self._bought.candidate, self._bought.replicas)
+        best = self._bought
+        return emit(target, best.candidate, best.replicas, self.problem.objectives)
 
     def html(self, path: str | Path | None = None) -> str:
         """Return the report as a page; write it to ``path`` if given."""

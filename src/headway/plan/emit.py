@@ -1,4 +1,4 @@
-"""A plan as files that start it: an engine's command line, and manifests for Kubernetes.
+"""A plan as files: an engine's command line, manifests for Kubernetes, and a dashboard.
 
 Manifests are JSON, which ``kubectl apply -f`` takes like YAML.
 """
@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headway.errors import InputError, UnknownNameError
 from headway.plan.bounds import Candidate
+from headway.plan.dashboard import dashboard
 from headway.plan.engine_flags import PORT, engine_arguments
+from headway.plan.names import hub_name
+from headway.workload.objective import Objective
 
-TARGETS = ("vllm", "sglang", "kubernetes", "kserve")
+TARGETS = ("vllm", "sglang", "kubernetes", "kserve", "llm-d", "grafana")
 IMAGES = {"vllm": "vllm/vllm-openai:latest", "sglang": "lmsysorg/sglang:latest"}
 GPU_RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "google": "google.com/tpu"}
 
 
-def emit(target: str, candidate: Candidate, replicas: int) -> Mapping[str, str]:
+def emit(
+    target: str, candidate: Candidate, replicas: int, objectives: Sequence[Objective]
+) -> Mapping[str, str]:
     """Return the contents of files by name.
 
     Args:
         target: one of `TARGETS`.
         candidate: one replica.
         replicas: how many of it.
+        objectives: that a dashboard shows.
 
     Raises:
         InputError: an unknown target, or one that does not start this engine.
@@ -36,15 +42,22 @@ def emit(target: str, candidate: Candidate, replicas: int) -> Mapping[str, str]:
     engine = candidate.deployment.engine
     if target in IMAGES and engine != target:
         raise InputError(f"the plan runs {engine}: emit that, kubernetes or kserve, not {target}")
+    if target == "grafana":
+        title = f"{candidate.deployment.model.name} on {candidate.deployment.cluster.name}"
+        board = dashboard(str(engine), title, objectives, candidate.usd_per_hour)
+        return {"dashboard.json": _json(board)}
     arguments = engine_arguments(candidate.deployment)
     if target in IMAGES:
         return {f"start-{target}.sh": "#!/bin/sh\nexec " + shlex.join(arguments) + "\n"}
     if target == "kserve":
         return {"inferenceservice.json": _json(_kserve(candidate, replicas, arguments))}
-    return {
+    files = {
         "deployment.json": _json(_deployment(candidate, replicas, arguments)),
         "service.json": _json(_service(candidate)),
     }
+    if target == "llm-d":
+        files["variantautoscaling.json"] = _json(_variant(candidate))
+    return files
 
 
 def _name(candidate: Candidate) -> str:
@@ -102,20 +115,36 @@ def _service(candidate: Candidate) -> dict[str, Any]:
 
 
 def _kserve(candidate: Candidate, replicas: int, arguments: list[str]) -> dict[str, Any]:
-    """Return an InferenceService; its annotation is the cost that llm-d's autoscaler reads."""
+    """Return an InferenceService with the engine as a container of its own."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {
-            "name": _name(candidate),
-            "annotations": {"llm-d.ai/variantCost": f"{candidate.usd_per_hour:.2f}"},
-        },
+        "metadata": {"name": _name(candidate)},
         "spec": {
             "predictor": {
                 "minReplicas": replicas,
                 "maxReplicas": replicas,
                 **_pod(candidate, arguments),
             }
+        },
+    }
+
+
+def _variant(candidate: Candidate) -> dict[str, Any]:
+    """Return what llm-d's workload variant autoscaler scales, with the price of a replica."""
+    deployment = candidate.deployment
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": _name(candidate)}
+    return {
+        "apiVersion": "llmd.ai/v1alpha1",
+        "kind": "VariantAutoscaling",
+        "metadata": {
+            "name": _name(candidate),
+            "labels": {"inference.optimization/acceleratorName": deployment.cluster.name},
+        },
+        "spec": {
+            "scaleTargetRef": target,
+            "modelID": hub_name(deployment.model.name),
+            "variantCost": f"{candidate.usd_per_hour:.2f}",
         },
     }
 
