@@ -20,7 +20,8 @@ import numpy as np
 
 from headway.hardware.catalogue import find_clusters
 from headway.model.catalogue import find_model
-from headway.plan.bounds import Candidate, candidates
+from headway.plan.bounds import candidates
+from headway.plan.candidate import Candidate
 from headway.plan.demand import scaled_lengths, steady_profile
 from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem

@@ -86,6 +86,9 @@ from headway.steptime.calibration import Calibration
     "--lost", type=FRACTION, default="0", help="Of the replicas per hour (spot), with --day."
 )
 @click.option(
+    "--apart", is_flag=True, help="Consider prefill and decode on engines of their own, too."
+)
+@click.option(
     "--now",
     metavar="FILE",
     help="The command line that runs today on the first of --on: what it costs, what flags save.",
@@ -141,6 +144,7 @@ def plan(
     day: str | None,
     provision: float,
     lost: float,
+    apart: bool,
     now: str | None,
     replicas: int,
     or_api: bool,
@@ -181,6 +185,7 @@ def plan(
         budget=budget,
         growth=growth,
         or_api=or_api,
+        apart=apart,
         now=now,
         replicas=replicas,
         seeds=seeds,

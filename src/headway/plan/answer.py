@@ -11,7 +11,8 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.plan.api import api_offers
-from headway.plan.bounds import Candidate, Reach, candidates
+from headway.plan.bounds import candidates
+from headway.plan.candidate import Candidate, Reach
 from headway.plan.day import Day, DayRow, day_rows
 from headway.plan.doubt import quantile
 from headway.plan.emit import emit

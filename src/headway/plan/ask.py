@@ -56,6 +56,7 @@ def plan(
     or_api: bool = False,
     now: str | Path | None = None,
     replicas: int = 1,
+    apart: bool = False,
     seeds: int = 5,
     calibration: Calibration | None = None,
 ) -> Plan:
@@ -86,6 +87,7 @@ def plan(
         or_api: compare with the price lists of APIs (extra ``api``).
         now: a file with the command line that runs today, on the first of ``on``.
         replicas: of what runs today.
+        apart: consider prefill and decode on engines of their own, too.
         seeds: runs that decide close calls.
         calibration: what was measured of engines; what ships with Headway by default.
 
@@ -142,6 +144,7 @@ def plan(
         clusters=clusters,
         precisions=(precision,),
         drafts=tuple(own_drafts(architecture)),
+        apart=apart,
         engine=engine,
         sure=sure,
         survive=survive,

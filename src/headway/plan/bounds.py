@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from statistics import NormalDist
 from types import MappingProxyType
@@ -22,6 +22,8 @@ from headway.frontier.search import concurrencies
 from headway.hardware.cluster import Cluster
 from headway.hardware.stacks import engine_runs
 from headway.model.precision import Precision
+from headway.plan.apart import States, apart
+from headway.plan.candidate import Candidate, Reach
 from headway.plan.problem import Problem
 from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
 from headway.serving.estimate import ServingEstimate, serve
@@ -30,88 +32,15 @@ from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.layouts import layouts, single
 from headway.steptime.placed_model import Drafting
 from headway.steptime.work import Array, BoolArray
-from headway.units import HOUR_S
 from headway.workload.objective import Objective
 
 SLACK = 1.08
 MAX_SEQUENCES = 1024  # of one engine; what vLLM runs at once by default
 MIN_SEQUENCES = 32
-Kind = tuple[str, str | None, str]  # accelerator, engine and formats
 NO_ERRORS: Mapping[str, Array] = MappingProxyType({})
 _Z = np.linspace(-6.0, 6.0, 1201)
 _PHI = np.array([NormalDist().cdf(z) for z in _Z])
 Z_90 = NormalDist().inv_cdf(0.9)  # standard deviations from the median to the end of an interval
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """One replica that could be bought, and what the bound says of it.
-
-    Attributes:
-        deployment: model, cluster, layout, formats, engine and its limits.
-        concurrency: requests at once in the steady state, where ``likely_replicas`` share the
-            demand.
-        least_replicas: no fewer meet the objectives.
-        likely_replicas: as many as the steady state needs; where a search starts.
-        surely_least: no fewer meet them with the asked probability; infinite where none do.
-        share: of the demand that one replica carries in the steady state.
-
-    """
-
-    deployment: Deployment
-    concurrency: float
-    least_replicas: int
-    likely_replicas: int
-    surely_least: float
-    share: float
-
-    @property
-    def num_accelerators(self) -> int:
-        """Of one replica."""
-        return int(self.deployment.num_accelerators)
-
-    @property
-    def usd_per_hour(self) -> float:
-        """Of one replica."""
-        return self.deployment.cluster.usd_per_accelerator_s * HOUR_S * self.num_accelerators
-
-    @property
-    def least_usd_per_hour(self) -> float:
-        """What the demand costs at least with the asked probability."""
-        return self.surely_least * self.usd_per_hour
-
-    @property
-    def likely_usd_per_hour(self) -> float:
-        """What the steady state costs."""
-        return self.likely_replicas * self.usd_per_hour
-
-    @property
-    def max_replicas(self) -> int:
-        """As many as there are accelerators for."""
-        return self.deployment.cluster.num_accelerators // self.num_accelerators
-
-    @property
-    def kind(self) -> Kind:
-        """Accelerator, engine and formats: layouts of one kind compete for one row."""
-        deployment = self.deployment
-        return deployment.cluster.name, deployment.engine, str(deployment.precision)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """The best that any layout of one kind does for each quantity, whatever the rest.
-
-    Attributes:
-        accelerator, engine: which kind.
-        best_s: seconds by quantity; empty where the model does not fit.
-        reason: why it is out, where it is.
-
-    """
-
-    accelerator: str
-    engine: str | None
-    best_s: dict[str, float]
-    reason: str
 
 
 def candidates(problem: Problem) -> tuple[list[Candidate], list[Reach]]:
@@ -177,15 +106,25 @@ def _screen(
         return [], replace(out, reason=reason)
 
     times = with_long_prompts(problem, family, served.times)
+    both = States(family, served, sizes, times, fits)
     best_s = {
         objective.quantity: float(np.min(seconds_of(objective, times)[fits]))
         for objective in problem.objectives
     }
-    demand = problem.demand
-    shares = demand.share(sizes, times.requests_per_s)
-    meeting = fits & _meets(problem, times, 1.0)
+    chosen = _chosen(problem, both)
+    if problem.apart and engine is not None:
+        chosen += _chosen(problem, apart(problem, both))
+    return chosen, replace(out, best_s=best_s, reason=_miss(problem, best_s))
+
+
+def _chosen(problem: Problem, states: States) -> list[Candidate]:
+    """Return the layouts that may carry the demand in one of their states."""
+    demand, times, sizes = problem.demand, states.times, states.sizes
+    concurrency = sizes * states.cells[:, 1:]
+    shares = demand.share(concurrency, times.requests_per_s)
+    meeting = states.fits & _meets(problem, times, 1.0)
     likely, place = _largest(shares, meeting)
-    most, _ = _largest(shares, fits & _meets(problem, times, SLACK))
+    most, _ = _largest(shares, states.fits & _meets(problem, times, SLACK))
 
     # Where a whole number of replicas has less to do than it could, fewer are at work at once.
     part = 1 / np.ceil(1 / np.maximum(likely, 0.5 * most).clip(min=1e-9) - 1e-9)
@@ -194,32 +133,34 @@ def _screen(
 
     # Each objective must hold at its own quantile of the error, and all of them together.
     z_sure = NormalDist().inv_cdf(problem.sure)
+    served = states.served
     errors = {
         "tpot": _log_error(served.tpot_s, z_sure),
         "ttft": _log_error(served.ttft_s, z_sure),
     }
     slower = np.exp(np.maximum(errors["tpot"], 0.0))
-    sure_shares = demand.share(sizes, times.requests_per_s / slower)
-    is_sure = fits & _meets(problem, times, SLACK, errors)
+    sure_shares = demand.share(concurrency, times.requests_per_s / slower)
+    is_sure = states.fits & _meets(problem, times, SLACK, errors)
     is_sure &= _probability(problem, times, served) >= problem.sure
     surely, _ = _largest(sure_shares, is_sure)
 
     chosen = []
     for index in np.flatnonzero(most > 0):
-        concurrency = float(sizes[place[index]])
+        usual = float(sizes[place[index]])
+        layout = single(states.family.parallelism, int(index))
+        limits = _limits(usual, float(np.ravel(states.family.parallelism.dp)[index]))
         candidate = Candidate(
-            deployment=family.with_parallelism(single(family.parallelism, int(index))).with_limits(
-                _limits(concurrency, float(np.ravel(family.parallelism.dp)[index]))
-            ),
-            concurrency=concurrency,
+            deployment=states.family.with_parallelism(layout).with_limits(limits),
+            concurrency=usual,
             least_replicas=_count(most[index] * SLACK),
             likely_replicas=_count(max(likely[index], 0.5 * most[index])),
             surely_least=_count(surely[index] * SLACK) if surely[index] > 0 else math.inf,
             share=float(max(likely[index], 0.5 * most[index])),
+            cell=(int(states.cells[index, 0]), int(states.cells[index, 1])),
         )
         if candidate.least_replicas <= candidate.max_replicas:
             chosen.append(candidate)
-    return chosen, replace(out, best_s=best_s, reason=_miss(problem, best_s))
+    return chosen
 
 
 def with_long_prompts(problem: Problem, family: Deployment, times: LoadTimes) -> LoadTimes:

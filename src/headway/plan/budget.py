@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.errors import InputError
-from headway.plan.bounds import Candidate, candidates
+from headway.plan.bounds import candidates
+from headway.plan.candidate import Candidate
 from headway.plan.doubt import Outlook, quantile
 from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem

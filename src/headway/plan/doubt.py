@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from headway.plan.bounds import Candidate
+from headway.plan.candidate import Candidate
 from headway.plan.problem import Problem
 from headway.serving.doubt import Doubt, LogErrors
 from headway.sim.world import Floats

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headway.errors import InputError, UnknownNameError
-from headway.plan.bounds import Candidate
+from headway.plan.candidate import Candidate
 from headway.plan.dashboard import dashboard
-from headway.plan.engine_flags import PORT, engine_arguments
+from headway.plan.engine_flags import PORT, STAGES, engine_arguments, stage_arguments
 from headway.plan.names import hub_name
 from headway.workload.objective import Objective
 
@@ -47,8 +47,15 @@ def emit(
         board = dashboard(str(engine), title, objectives, candidate.usd_per_hour)
         return {"dashboard.json": _json(board)}
     arguments = engine_arguments(candidate.deployment)
+    if candidate.cell[0]:
+        if target not in IMAGES:
+            raise InputError(f"prefill apart from decode: emit {engine} or grafana, not {target}")
+        return {
+            f"start-{target}-{stage}.sh": _script(arguments + stage_arguments(target, stage))
+            for stage in STAGES
+        }
     if target in IMAGES:
-        return {f"start-{target}.sh": "#!/bin/sh\nexec " + shlex.join(arguments) + "\n"}
+        return {f"start-{target}.sh": _script(arguments)}
     if target == "kserve":
         return {"inferenceservice.json": _json(_kserve(candidate, replicas, arguments))}
     files = {
@@ -58,6 +65,10 @@ def emit(
     if target == "llm-d":
         files["variantautoscaling.json"] = _json(_variant(candidate))
     return files
+
+
+def _script(arguments: list[str]) -> str:
+    return f"#!/bin/sh\nexec {shlex.join(arguments)}\n"
 
 
 def _name(candidate: Candidate) -> str:

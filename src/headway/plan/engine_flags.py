@@ -22,6 +22,7 @@ from headway.steptime.placed_model import Drafting
 
 PORT = 8000
 FP8 = "fp8"
+STAGES = ("prefill", "decode")
 DRAFT = "--speculative-config"  # of vLLM
 SGLANG_DRAFTED = "--speculative-num-steps"
 
@@ -122,6 +123,17 @@ def engine_arguments(deployment: Deployment) -> list[str]:
     if deployment.precision.kv_cache.value == FP8:
         words += [flags.cache[0], flags.fp8_cache]
     return words + _drafting_words(deployment)
+
+
+def stage_arguments(engine: str, stage: str) -> list[str]:
+    """Return the options of an engine that does one of `STAGES` and hands the cache on by NIXL."""
+    if engine == "sglang":
+        return ["--disaggregation-mode", stage, "--disaggregation-transfer-backend", "nixl"]
+    transfer = {
+        "kv_connector": "NixlConnector",
+        "kv_role": "kv_both",
+    }  # the router tells them apart
+    return ["--kv-transfer-config", json.dumps(transfer)]
 
 
 def _drafting_words(deployment: Deployment) -> list[str]:

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from headway.plan.bounds import Candidate
+from headway.plan.apart import transfer
+from headway.plan.candidate import Candidate
 from headway.plan.demand import Run
 from headway.plan.doubt import Curve, Draws, Outlook
 from headway.plan.problem import Problem, quantity_of
@@ -41,9 +42,16 @@ class Fleet:
 
     def site(self, replicas: int) -> Site:
         """Return what serves; step times are tabulated once."""
-        demand = self.problem.demand
+        demand, (prefill, decode) = self.problem.demand, self.candidate.cell
         pool = self.problem.tables.pool(self.candidate.deployment, demand.longest_tokens)
-        return Site(pools=(replace(pool, replicas=replicas),), placement=demand.placement)
+        decoding = replace(pool, replicas=replicas * decode)
+        if not prefill:
+            return Site(pools=(decoding,), placement=demand.placement)
+        return Site(
+            pools=(replace(pool, replicas=replicas * prefill), decoding),
+            placement=demand.placement,
+            disaggregation=transfer(self.candidate.deployment),
+        )
 
     def run(self, replicas: int, seed: int = 0, volume: float = 1.0) -> Run:
         """Return what becomes of ``volume`` times the demand on so many replicas."""

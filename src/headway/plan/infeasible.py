@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from headway.plan.bounds import Candidate, Reach, candidates
+from headway.plan.bounds import candidates
+from headway.plan.candidate import Candidate, Reach
 from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem
 from headway.plan.search import may_be_sure, offer_of

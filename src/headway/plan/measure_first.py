@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.plan.bounds import Candidate
+from headway.plan.candidate import Candidate
 from headway.plan.doubt import errors_of, quantile, standard_draws
 from headway.plan.fleet import Fleet
 from headway.plan.names import deployment_layout, hub_name

@@ -10,7 +10,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.frontier.search import concurrencies
-from headway.plan.bounds import Candidate
+from headway.plan.candidate import Candidate
 from headway.plan.engine_flags import Started, engine_arguments
 from headway.plan.fleet import Fleet
 from headway.plan.problem import MONTH_H, Problem

@@ -70,6 +70,7 @@ class Problem:
         clusters: what one can rent, each with its price and how many there are.
         precisions: number formats; ``None`` is the format in which the model was published.
         drafts: ways to draft; ``None`` for not at all.
+        apart: whether prefill and decode on engines of their own are considered.
         engine: the only serving engine considered; ``None`` for all that were measured.
         sure: probability with which the objectives must be met.
         survive: replicas that may fail at once.
@@ -86,6 +87,7 @@ class Problem:
     clusters: tuple[Cluster, ...]
     precisions: tuple[Precision | None, ...] = (None,)
     drafts: tuple[Drafting | None, ...] = (None,)
+    apart: bool = False
     engine: str | None = None
     sure: float = 0.9
     survive: int = 0

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from headway.plan.bounds import Candidate
+from headway.plan.candidate import Candidate
 from headway.plan.demand import Run
-from headway.plan.names import deployment_layout
 from headway.plan.problem import MONTH_H, Problem, quantity_of
 from headway.plan.search import Offer
 from headway.report.chart import Bars
@@ -132,7 +131,7 @@ def _priced(candidate: Candidate, replicas: int, verdict: str) -> PlanRow:
     return PlanRow(
         accelerator=deployment.cluster.name,
         replicas=replicas,
-        layout=deployment_layout(deployment),
+        layout=candidate.layout,
         engine=deployment.engine,
         precision=str(deployment.precision),
         num_accelerators=replicas * candidate.num_accelerators,
@@ -152,13 +151,14 @@ def percentiles(values_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple
 
 def policy_row(problem: Problem, candidate: Candidate, site: Site, run: Run) -> PolicyRow:
     """Return the row that `headway simulate` has for the requests of ``run`` on ``site``."""
-    trace, pool = run.trace, site.pools[0]
+    trace = run.trace
     experiment = Experiment(
         traces=(trace,),
         site=site,
-        service=share_of_work(pool, trace),
+        service=share_of_work(site.pools[0], trace),
         slo=limits_of(problem.objectives),
     )
-    whole, own = experiment.rows(Case(Fcfs(), 0))
+    whole, *own = experiment.rows(Case(Fcfs(), 0))
     context = float(trace.prompt_tokens.mean() + trace.output_tokens.mean() / 2)
-    return with_cost(whole, [own], [PoolCost(candidate.deployment, pool.replicas, context)])
+    costs = [PoolCost(candidate.deployment, pool.replicas, context) for pool in site.pools]
+    return with_cost(whole, own, costs)

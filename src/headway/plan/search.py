@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headway.plan.bounds import Candidate, Kind
+from headway.plan.candidate import Candidate, Kind
 from headway.plan.doubt import quantile
 from headway.plan.fleet import VOLUMES, Fleet
 from headway.plan.problem import Problem

@@ -236,7 +236,7 @@ class _Crowd:
 def _alone_s(crowd: _Crowd, site: Site) -> Floats:
     """Return what every answer would take on an empty replica of ``site``."""
     pool, prompt = site.pools[0], crowd.prompt_tokens.ravel()
-    prefill_ns, decode_ns = alone_ns(prompt, crowd.output_tokens.ravel(), pool)
+    prefill_ns, decode_ns = alone_ns(prompt, crowd.output_tokens.ravel(), pool, site.pools[-1])
     total_ns = pool.table.overhead_ns(prompt) + prefill_ns + decode_ns
     return np.asarray(total_ns.reshape(crowd.prompt_tokens.shape) * 1e-9, dtype=np.float64)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headway.hardware.price import unlike_kinds
 from headway.plan.api import ApiOffer
-from headway.plan.bounds import Reach
+from headway.plan.candidate import Reach
 from headway.plan.fleet import MAX_SIMULATED
 from headway.plan.infeasible import killed
 from headway.plan.measure_first import Benchmark
