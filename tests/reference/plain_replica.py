@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from headway.sim.engine import Engine
 
-StepNs = Callable[[int, int, int, int], int]  # of decodes, their cache, prompt tokens, pairs
+StepNs = Callable[[Sequence[int], int, int], int]  # of decodes' caches, prompt tokens, pairs
 FOREVER = 1 << 62
 
 
@@ -355,7 +355,7 @@ class Replica:
             return
         new = sum(chunk for chunk, _ in chunks)
         pairs = sum(chunk * done + chunk * (chunk + 1) // 2 for chunk, done in chunks)
-        took = self.step_ns(len(decodes), sum(j.cache - 1 for j in decodes), new, pairs)
+        took = self.step_ns([j.cache - 1 for j in decodes], new, pairs)
         took, self.swap = took + self.swap, 0
         self.step_time = took
         # Of those that end in one step, decodes give back their blocks first, in order of number.

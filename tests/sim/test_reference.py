@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference.plain_replica import FOREVER, Job, Replica
 from tests.reference.plain_site import PlainSite, reference
-from tests.sim.worlds import pool
+from tests.sim.worlds import LinearStepTime, pool
 
 from headway.predict.prediction import LEVELS
 from headway.schedule.due import Dues
@@ -33,6 +34,7 @@ from headway.sim.outcome import simulate_trace
 from headway.sim.site import Disaggregation, Outage, Site
 from headway.workload.oracle import BlockHashes, Trace
 
+MODEL = LinearStepTime(uneven=0.7)
 ENGINES = [
     Engine(max_num_seqs=4, max_num_batched_tokens=16, num_kv_blocks=12, kv_block_tokens=4),
     Engine(max_num_seqs=8, max_num_batched_tokens=64, num_kv_blocks=10, kv_block_tokens=8),
@@ -126,7 +128,7 @@ def held_to_the_reference(
     ]
     prefixes = BlockHashes.of_lists(hashes, hash_tokens) if hash_tokens else None
     trace = Trace(arrivals, np.array(prompts), np.array(outputs), "made up", prefixes)
-    pools = (pool(engine, replicas=replicas), pool(engine))[: 2 if split else 1]
+    pools = (pool(engine, MODEL, replicas), pool(engine, MODEL))[: 2 if split else 1]
     number = sum(p.replicas for p in pools)
     cluster = Site(
         pools,
@@ -136,10 +138,11 @@ def held_to_the_reference(
     )
     table = cluster.pools[0].table
 
-    def step_ns(decodes: int, kv: int, new: int, pairs: int) -> int:
+    def step_ns(caches: Sequence[int], new: int, pairs: int) -> int:
         if new == 0:
-            return table.decode_step_ns(decodes, kv)
-        return table.mixed_step_ns(decodes, kv, new, pairs)
+            squares = sum(cache * cache for cache in caches)
+            return table.decode_step_ns(len(caches), sum(caches), squares)
+        return table.mixed_step_ns(len(caches), sum(caches), new, pairs)
 
     view = blind(trace)
     policy: OrderPolicy = ByNumber(tuple(keys)) if by_key else Fcfs()

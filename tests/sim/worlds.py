@@ -17,18 +17,23 @@ from headway.workload.step import Step
 
 @dataclass(frozen=True, slots=True)
 class LinearStepTime:
-    """Fixed cost, plus so much per token in the step and per token of cache that is read."""
+    """Fixed cost, plus so much per token in the step and per token of cache that is read.
+
+    ``uneven`` is the share of the last that a relative variance of 1 among the contexts adds.
+    """
 
     fixed_s: float = 5e-3
     token_s: float = 2e-5
     cached_s: float = 1e-8
     overhead_s: tuple[float, float] = (0.0, 0.0)  # of a request, of a prompt token
+    uneven: float = 0.0
 
     def step_time(self, step: Step) -> TimeEstimate:
         tokens = step.total_tokens
         cached = (step.num_sequences * step.cached_tokens()).sum(axis=-1)
         total = self.fixed_s + self.token_s * tokens + self.cached_s * cached
-        return TimeEstimate(total, total, total, Basis.ASSUMED)
+        spread_s = self.uneven * self.cached_s * cached if self.uneven else None
+        return TimeEstimate(total, total, total, Basis.ASSUMED, spread_s=spread_s)
 
     @property
     def request_overhead(self) -> RequestOverhead:

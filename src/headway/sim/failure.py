@@ -119,6 +119,7 @@ def _clear(w: World, replica: ReplicaState) -> None:
     replica.prompt_tokens = 0
 
     replica.kv_tokens = 0
+    replica.base_squares = 0
     replica.free_blocks = replica.num_blocks
     replica.cached_blocks = 0
     replica.oldest_block = NONE

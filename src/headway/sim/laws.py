@@ -52,7 +52,8 @@ def _conservation(outcome: Outcome) -> Law:
     ends = outcome.requests[records.done]
     wrong = int((ends["produced_tokens"] != ends["output_tokens"]).sum())
     inside = (
-        "num_decodes", "kv_tokens", "num_running", "num_waiting", "output_tokens", "prompt_tokens"
+        "num_decodes", "kv_tokens", "base_squares", "num_running", "num_waiting", "output_tokens",
+        "prompt_tokens",
     )  # fmt: skip
     rest = sum(int(np.abs(replicas[name]).sum()) for name in inside)
     return Law(

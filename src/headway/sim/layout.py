@@ -128,6 +128,7 @@ def prepare(
         age_keys=age_keys,
         decode_table=times.decode_ns,
         mixed_table=times.mixed_ns,
+        spread_table=times.spread_ns,
         gaps=np.zeros(BINS + 1, dtype=np.int64),
     )
     return world, numbers

@@ -142,6 +142,7 @@ def preempt(w: World, replica: ReplicaState, place: int, now: int) -> int:
         request.is_paused = 1
         replica.num_decodes -= 1
         replica.kv_tokens -= kv_tokens
+        replica.base_squares -= request.base * request.base
         w.phases[replica.number, phase_of(w.rules, request.base)] -= 1
         heap = w.completions[replica.number]
         for k in range(replica.num_completions):

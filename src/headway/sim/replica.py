@@ -19,7 +19,7 @@ from headway.sim.memory import blocks_needed, evict
 from headway.sim.preemption import place_for, place_to_preempt, preempt, take_back_block
 from headway.sim.queue import peek
 from headway.sim.steps import settle
-from headway.sim.times import decode_ns, mixed_ns
+from headway.sim.times import decode_ns, mixed_ns, spread_ns
 from headway.sim.world import BY_DUE, BY_LINE, DECODING, NEVER, NONE, ReplicaState, World
 
 
@@ -108,7 +108,15 @@ def _launch(w: World, replica: ReplicaState, now: int, new: int, pairs: int, blo
     if new > 0:
         step_ns = mixed_ns(w.mixed_table[replica.pool], decodes, kv_tokens, new, pairs)
     else:
-        step_ns = decode_ns(w.decode_table[replica.pool], replica.context_shift, decodes, kv_tokens)
+        shift = replica.context_shift
+        step_ns = decode_ns(w.decode_table[replica.pool], shift, decodes, kv_tokens) + spread_ns(
+            w.spread_table[replica.pool],
+            shift,
+            decodes,
+            kv_tokens,
+            replica.base_squares,
+            replica.step,
+        )
         steps = _equal_steps(w, replica, blocked)
     if replica.swap_ns > 0:
         step_ns, steps = step_ns + replica.swap_ns, 1

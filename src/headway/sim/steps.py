@@ -56,6 +56,7 @@ def _complete(w: World, replica: ReplicaState) -> None:
         remove_completion(heap, replica, 0)
         replica.num_decodes -= 1
         replica.kv_tokens -= request.base + replica.step
+        replica.base_squares -= request.base * request.base
         w.phases[replica.number, phase_of(w.rules, request.base)] -= 1
         request.produced_tokens = request.output_tokens
         _end(w, replica, i)
@@ -107,6 +108,7 @@ def start_decoding(w: World, replica: ReplicaState, i: int) -> None:
     request.base = request.todo_tokens - replica.step
     request.computed_tokens = DECODING
     replica.kv_tokens += request.todo_tokens
+    replica.base_squares += request.base * request.base
     replica.num_decodes += 1
     w.phases[replica.number, phase_of(w.rules, request.base)] += 1
 

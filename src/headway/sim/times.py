@@ -1,7 +1,8 @@
 """Step times as tables: a `StepTimeModel` is asked once on a grid, the simulation looks up.
 
 Steps that only decode are tabulated for every batch size and a few hundred sizes of the cache;
-each entry is the time in the middle of its interval, so errors have either sign. Steps with
+each entry is the time in the middle of its interval, so errors have either sign; where the model
+knows what uneven contexts cost, a second table holds that. Steps with
 prefill are interpolated in four coordinates: decoding sequences, their mean context, scheduled
 prompt tokens, and the mean number of tokens that each of those attends to.
 """
@@ -9,7 +10,7 @@ prompt tokens, and the mean number of tokens that each of those attends to.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from headway.sim.compile import compiled
 from headway.sim.engine import Engine
 from headway.sim.world import Floats, Ints
 from headway.steptime.step_time import RequestOverhead, StepTimeModel
+from headway.steptime.time_estimate import MAX_SPREAD
 from headway.workload.step import Step
 
 BUCKETS = 512
@@ -33,6 +35,7 @@ class Times(NamedTuple):
     decode_ns: Ints  # (pools, sequences + 1, BUCKETS)
     shift: Ints  # (pools,): cache tokens per bucket, as a power of two
     mixed_ns: Floats  # (pools, sequences, context, prompt tokens, attended)
+    spread_ns: Floats  # (pools, sequences + 1, BUCKETS), or (pools, 1, 1) where nobody knows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,8 @@ class StepTable:
         shift: a bucket is ``2**shift`` tokens of cache wide.
         mixed_ns: ``(sequences, context, prompt tokens, attended)``.
         overhead: what is added to a request before it can wait.
+        spread_ns: added to ``decode_ns`` for each unit of the relative variance of the contexts;
+            ``(1, 1)`` where the model of time knows their mean only.
 
     """
 
@@ -51,10 +56,19 @@ class StepTable:
     shift: int
     mixed_ns: Floats
     overhead: RequestOverhead = NO_OVERHEAD
+    spread_ns: Floats = field(default_factory=lambda: np.zeros((1, 1)))
 
-    def decode_step_ns(self, sequences: int, kv_tokens: int) -> int:
-        """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
-        return int(decode_ns(self.decode_ns, self.shift, sequences, kv_tokens))
+    def decode_step_ns(self, sequences: int, kv_tokens: int, squares: int | None = None) -> int:
+        """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all.
+
+        ``squares`` is the sum of the squares of the sequences' tokens; without it they are alike.
+        """
+        step_ns = int(decode_ns(self.decode_ns, self.shift, sequences, kv_tokens))
+        if squares is None:
+            return step_ns
+        return step_ns + int(
+            spread_ns(self.spread_ns, self.shift, sequences, kv_tokens, squares, 0)
+        )
 
     def mixed_step_ns(self, sequences: int, kv_tokens: int, new: int, pairs: int) -> int:
         """Return the nanoseconds of a step with ``new`` prompt tokens, which score ``pairs``."""
@@ -87,7 +101,7 @@ def tabulate(
 
     """
     shift = max(0, math.ceil(math.log2(max(engine.kv_tokens, 1) / BUCKETS)))
-    decode_s = _decode_s(model, engine, shift)
+    decode_s, spread_s = _decode_s(model, engine, shift)
     mixed_s = _mixed_s(model, engine, max_context_tokens)
     for times_s in (decode_s, mixed_s):
         if not (np.all(np.isfinite(times_s)) and np.all(times_s > 0)):
@@ -97,6 +111,7 @@ def tabulate(
         shift=shift,
         mixed_ns=np.ascontiguousarray(mixed_s * 1e9),
         overhead=model.request_overhead,
+        spread_ns=np.zeros((1, 1)) if spread_s is None else spread_s * 1e9,
     )
 
 
@@ -107,14 +122,15 @@ def nanoseconds(seconds: Floats) -> Ints:
     return np.where(np.abs(scaled - nearest) < 1e-3, nearest, np.ceil(scaled)).astype(np.int64)
 
 
-def _decode_s(model: StepTimeModel, engine: Engine, shift: int) -> Floats:
-    """Return seconds of pure decodes, by sequences and bucket of the cache."""
+def _decode_s(model: StepTimeModel, engine: Engine, shift: int) -> tuple[Floats, Floats | None]:
+    """Return seconds of pure decodes, and of their spread, by sequences and bucket of the cache."""
     sequences = np.arange(engine.max_num_seqs + 1, dtype=np.float64)[:, None]
     middle = (np.arange(BUCKETS) + 0.5)[None, :] * 2.0**shift
     # A sequence holds at least one token, and none more than the whole cache.
     context = np.maximum(middle / np.maximum(sequences, 1), 1.0)
     step = Step.decode(np.maximum(sequences, 1) + 0 * context, context)
-    return model.step_time(step).expected_s
+    time = model.step_time(step)
+    return time.expected_s, time.spread_s
 
 
 def _mixed_s(model: StepTimeModel, engine: Engine, max_context_tokens: int | None) -> Floats:
@@ -152,11 +168,14 @@ def stack(tables: list[StepTable]) -> Times:
     shape = [max(t.mixed_ns.shape[axis] for t in tables) for axis in range(4)]
     decode = np.zeros((len(tables), max_rows, BUCKETS), dtype=np.int64)
     mixed = np.zeros((len(tables), *shape))
+    knows_spread = any(t.spread_ns.size > 1 for t in tables)
+    spread = np.zeros(decode.shape if knows_spread else (len(tables), 1, 1))
     for i, table in enumerate(tables):
         decode[i, : table.decode_ns.shape[0]] = table.decode_ns
         a, b, c, d = table.mixed_ns.shape
         mixed[i, :a, :b, :c, :d] = table.mixed_ns
-    return Times(decode, np.array([t.shift for t in tables], dtype=np.int64), mixed)
+        spread[i, : len(table.spread_ns), : table.spread_ns.shape[1]] = table.spread_ns
+    return Times(decode, np.array([t.shift for t in tables], dtype=np.int64), mixed, spread)
 
 
 def _counts(max_count: int) -> Floats:
@@ -176,6 +195,24 @@ def _prompts(max_tokens: int) -> Floats:
 def decode_ns(table: Ints, shift: int, sequences: int, kv_tokens: int) -> int:
     """Return the nanoseconds of a step that decodes with ``kv_tokens`` of cache in all."""
     return int(table[sequences, min(kv_tokens >> shift, BUCKETS - 1)])
+
+
+@compiled
+def spread_ns(
+    table: Floats, shift: int, sequences: int, kv_tokens: int, base_squares: int, step: int
+) -> int:
+    """Return the nanoseconds that uneven contexts add to a step that decodes.
+
+    A sequence's context is its base and ``step``. All grow alike, so that the variance, and with it
+    the time, stays the same until somebody joins or ends.
+    """
+    if len(table) == 1 or sequences < 2:
+        return 0
+    bucket = min(kv_tokens >> shift, BUCKETS - 1)
+    base_sum = float(kv_tokens - sequences * step)
+    variance = sequences * float(base_squares) - base_sum * base_sum  # times sequences^2
+    middle = (bucket + 0.5) * (1 << shift)
+    return int(table[sequences, bucket] * min(max(variance, 0.0) / (middle * middle), MAX_SPREAD))
 
 
 @compiled

@@ -77,6 +77,7 @@ class ReplicaState:
     step: int  # number of steps so far: completions are keyed by it
     num_decodes: int  # sequences that decode
     kv_tokens: int  # in their caches
+    base_squares: int  # sum of the squares of their bases
     free_blocks: int  # free, or cached and evictable
     num_running: int  # sequences that hold a slot
     num_waiting: int
@@ -236,6 +237,7 @@ class World(NamedTuple):
         transfers: the number of requests in transfer, then a heap of them.
         decode_table: ``(pools, sequences, buckets)``, nanoseconds.
         mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
+        spread_table: what uneven contexts add to ``decode_table``, or ``(pools, 1, 1)``.
         outages: in time order.
         gaps: between tokens, counted by size (`headway.sim.gaps`).
 
@@ -257,5 +259,6 @@ class World(NamedTuple):
     transfers: Ints
     decode_table: Ints
     mixed_table: Floats
+    spread_table: Floats
     outages: Table[OutageState]
     gaps: Ints

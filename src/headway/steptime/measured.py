@@ -31,10 +31,10 @@ class Exchange:
     byte_s: float
 
 
-# Two RTX PRO 6000 over PCIe: fitted to the means of TTFT and TPOT of the one measured run over two
-# ranks (Qwen3-32B, vLLM 0.19). Tables of other machines with this card do not agree with each other
-# (docs/simulate.md).
-PCIE_PAIR = Exchange(5.22e-5, 6.29e-11)
+# Two RTX PRO 6000 over PCIe: the line through aiconfigurator's table (Apache-2.0) of the all-reduce
+# of vLLM 0.19.0 in a captured graph, measured on another machine; sizes there are counts of 16-bit
+# numbers (`benchmarks/sim_fidelity.py`). Tables of newer drivers are three times as fast.
+PCIE_PAIR = Exchange(2.2e-5, 6.52e-11)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +76,14 @@ class OperatorStepTime:
         # Ranks with attention of their own step together: the busiest sets the pace.
         groups = int(self.placed.parallelism.dp)
         decodes, context = number[..., 0] / groups, old[..., 0]
+        uneven_s = None
         if shape[-1] == 1:
-            us = self._decode_us(decodes, context)
+            attention = self._decode_attention_us(decodes, context)
+            us = self._layers_us(padded(decodes), decodes, attention)
             total = padded(decodes) * groups
+            if self.operators.uneven is not None:
+                share = np.interp(decodes, *self.operators.uneven)
+                uneven_s = self.placed.model.num_layers * attention * share * 1e-6
         else:
             prompts = number[..., 1]
             busiest = np.ceil(prompts / groups) if groups > 1 else prompts
@@ -93,13 +98,13 @@ class OperatorStepTime:
             upper_s=seconds,
             basis=Basis.MEASURED,
             bound=bound_of(self.placed.forward(step), self.placed.cluster),
+            spread_s=uneven_s,
         )
 
-    def _decode_us(self, decodes: Floats, context: Floats) -> Floats:
-        """One rank's step without prompts: it runs as a graph that was captured for more."""
+    def _decode_attention_us(self, decodes: Floats, context: Floats) -> Floats:
+        """A layer of one rank's step without prompts, in a graph that was captured for more."""
         tokens = padded(decodes)
-        attention = self.operators.decode.at(tokens, context * decodes / tokens)
-        return self._layers_us(tokens, decodes, attention)
+        return self.operators.decode.at(tokens, context * decodes / tokens)
 
     def _mixed_us(
         self, decodes: Floats, context: Floats, prompts: Floats, chunk: Floats, before: Floats

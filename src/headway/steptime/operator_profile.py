@@ -18,6 +18,7 @@ import numpy.typing as npt
 from headway.errors import InputError, MissingExtraError, reason
 from headway.model.ffn import MoeFfn
 from headway.steptime.placed_model import PlacedModel
+from headway.steptime.time_estimate import MAX_SPREAD
 from headway.steptime.work import Array as Floats
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -29,7 +30,11 @@ ONCE = {"embedding": 1, "final_layernorm": 1}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Times on a grid; multilinear in log2(1 + x), held beyond its ends."""
+    """Times on a grid; linear in every axis, held beyond its ends.
+
+    Attention grows with sequences times context. Between points an octave apart, a line in the
+    logarithms of both is up to 12% too long.
+    """
 
     axes: tuple[Floats, ...]
     values: Floats
@@ -56,10 +61,10 @@ class Grid:
         """Return the times at ``where``, one array per axis; they broadcast."""
         cells, parts = [], []
         for axis, x in zip(self.axes, where, strict=True):
-            log_axis, log_x = np.log2(1 + axis), np.log2(1 + np.clip(x, axis[0], axis[-1]))
-            cell = np.clip(np.searchsorted(log_axis, log_x, side="right") - 1, 0, len(axis) - 2)
+            inside = np.clip(x, axis[0], axis[-1])
+            cell = np.clip(np.searchsorted(axis, inside, side="right") - 1, 0, len(axis) - 2)
             cells.append(cell)
-            parts.append((log_x - log_axis[cell]) / (log_axis[cell + 1] - log_axis[cell]))
+            parts.append((inside - axis[cell]) / (axis[cell + 1] - axis[cell]))
 
         # Every corner of the cell counts by how near it is.
         total = np.zeros(np.broadcast_shapes(*(c.shape for c in cells)))
@@ -83,6 +88,8 @@ class Operators:
         prefill: by (chunk, context before it).
         mixed: by (chunk, context before it, sequences, mean context).
         experts: of one layer by (tokens, active experts); ``None`` for dense models.
+        uneven: by sequences, the share by which attention is longer for each unit of the relative
+            variance of their contexts; ``None`` without a table of skewed contexts.
 
     """
 
@@ -94,6 +101,7 @@ class Operators:
     prefill: Grid
     mixed: Grid
     experts: Grid | None
+    uneven: tuple[Floats, Floats] | None = None
 
     @classmethod
     def read(cls, folder: Path, deployment: PlacedModel) -> Operators:
@@ -135,7 +143,30 @@ class Operators:
             prefill=Grid.of([c[no_decode] for c in columns[:2]], time_us[no_decode]),
             mixed=Grid.of([c[both] for c in columns], time_us[both]),
             experts=experts,
+            uneven=_uneven(_table(folder, "skew", deployment)) if _paths(folder, "skew") else None,
         )
+
+
+def _uneven(table: Columns) -> tuple[Floats, Floats]:
+    """Return sequences, and what their uneven contexts cost: the slope of a line from no spread.
+
+    A row holds ``nb`` of ``n`` contexts that are ``skew`` times as long as the others, and the
+    times of these and of as many that are all as long as their mean.
+    """
+    names = ("n", "nb", "skew", "t_mean_us", "t_skew_us")
+    number, long, skew, even_us, uneven_us = (table[name].astype(np.float64) for name in names)
+    share = long / number
+    spread = share * (1 - share) * ((skew - 1) / (1 + share * (skew - 1))) ** 2
+    longer = uneven_us / even_us - 1
+
+    is_usual = (table["regime"] == "pure") & (spread <= MAX_SPREAD)
+    sequences = np.unique(number[is_usual])
+    slopes = []
+    for one in sequences:
+        own = is_usual & (number == one)
+        slope = float(spread[own] @ longer[own]) / float(spread[own] @ spread[own])
+        slopes.append(max(slope, 0.0))
+    return sequences, np.array(slopes)
 
 
 def _dense(table: Columns, num_layers: int) -> tuple[Floats, Floats]:
@@ -155,7 +186,7 @@ def _dense(table: Columns, num_layers: int) -> tuple[Floats, Floats]:
 
 def _table(folder: Path, name: str, deployment: PlacedModel) -> Columns:
     """Return the rows for ``deployment`` of the one table in ``folder`` called ``*name``."""
-    paths = sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
+    paths = _paths(folder, name)
     if len(paths) != 1:
         raise InputError(
             f"{folder} must hold one table *{name}.parquet of measured operators, not {len(paths)}"
@@ -179,6 +210,10 @@ def _table(folder: Path, name: str, deployment: PlacedModel) -> Columns:
             + "; ".join(pairs[:6])
         )
     return {key: values[own] for key, values in columns.items()}
+
+
+def _paths(folder: Path, name: str) -> list[Path]:
+    return sorted([*folder.glob(f"*{name}.parquet"), *folder.glob(f"*{name}.csv")])
 
 
 def _columns(path: Path) -> Columns:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from headway.steptime.work import Array
 
+MAX_SPREAD = 0.5  # relative variance of contexts up to which its cost was measured
 COMPONENTS = ("arithmetic", "memory", "network", "latency")
 
 
@@ -70,6 +71,8 @@ class TimeEstimate:
         basis: what the model of time rests on.
         components: where the time goes; ``None`` where the model knows the whole only.
         bound: what the data sheet allows at best; ``None`` where nobody counted the work.
+        spread_s: what uneven contexts add to a step that decodes, for each unit of their relative
+            variance up to `MAX_SPREAD`; ``None`` where the model knows their mean only.
 
     """
 
@@ -79,6 +82,7 @@ class TimeEstimate:
     basis: Basis
     components: ComponentTimes | None = None
     bound: Bound | None = None
+    spread_s: Array | None = None
 
     @property
     def binds(self) -> npt.NDArray[np.str_] | None:
