@@ -18,13 +18,13 @@ import numpy.typing as npt
 from headway.errors import InputError, MissingExtraError, reason
 from headway.model.ffn import MoeFfn
 from headway.steptime.placed_model import PlacedModel
-from headway.steptime.time_estimate import MAX_SPREAD
 from headway.steptime.work import Array as Floats
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
 PER_LAYER = {"act_fn": 1, "down_proj": 1, "gate_up_proj": 1, "layernorm": 2, "o_proj": 1}
 PER_LAYER |= {"qk_norm": 1, "qkv_proj": 1, "rotary_emb": 1}
+USUAL_CONTEXT, USUAL_SPREAD = 256, (0.1, 0.4)  # mean tokens, relative variance, of loads
 ONCE = {"embedding": 1, "final_layernorm": 1}
 
 
@@ -148,25 +148,25 @@ class Operators:
 
 
 def _uneven(table: Columns) -> tuple[Floats, Floats]:
-    """Return sequences, and what their uneven contexts cost: the slope of a line from no spread.
+    """Return sequences, and what their uneven contexts cost: the median slope from no spread.
 
     A row holds ``nb`` of ``n`` contexts that are ``skew`` times as long as the others, and the
-    times of these and of as many that are all as long as their mean.
+    times of these and of as many that are all as long as their mean. Those count that are as long
+    and as uneven as loads are. Single times are up to a third off, medians are not.
     """
-    names = ("n", "nb", "skew", "t_mean_us", "t_skew_us")
-    number, long, skew, even_us, uneven_us = (table[name].astype(np.float64) for name in names)
+    names = ("n", "nb", "skew", "kv_mean", "t_mean_us", "t_skew_us")
+    number, long, skew, context, even_us, uneven_us = (
+        table[name].astype(np.float64) for name in names
+    )
     share = long / number
     spread = share * (1 - share) * ((skew - 1) / (1 + share * (skew - 1))) ** 2
-    longer = uneven_us / even_us - 1
+    is_usual = (table["regime"] == "pure") & (context >= USUAL_CONTEXT)
+    is_usual &= (spread >= USUAL_SPREAD[0]) & (spread <= USUAL_SPREAD[1])
 
-    is_usual = (table["regime"] == "pure") & (spread <= MAX_SPREAD)
+    slope = (uneven_us / even_us - 1) / np.maximum(spread, USUAL_SPREAD[0])
     sequences = np.unique(number[is_usual])
-    slopes = []
-    for one in sequences:
-        own = is_usual & (number == one)
-        slope = float(spread[own] @ longer[own]) / float(spread[own] @ spread[own])
-        slopes.append(max(slope, 0.0))
-    return sequences, np.array(slopes)
+    slopes = [np.median(slope[is_usual & (number == one)]) for one in sequences]
+    return sequences, np.maximum(slopes, 0.0)
 
 
 def _dense(table: Columns, num_layers: int) -> tuple[Floats, Floats]:
