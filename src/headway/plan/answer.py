@@ -20,6 +20,7 @@ from headway.plan.features import FeatureRow, features
 from headway.plan.fleet import Fleet
 from headway.plan.infeasible import nearest
 from headway.plan.measure_first import Benchmark, benchmarks
+from headway.plan.mixed import Mix, best_mix
 from headway.plan.now import flags_note, other_flags, today_words
 from headway.plan.price_doubt import price_notes, with_prices_to_win
 from headway.plan.problem import MONTH_H, Problem
@@ -44,6 +45,7 @@ class Plan:
         cost_of_doubt: dollars a month that the asked certainty costs over even odds.
         measure_first: the benchmark that saves most; ``None`` where none pays for itself.
         benchmarks: all of them.
+        mixed: a fleet of two kinds that costs less; ``None`` where none does.
         report: all that was weighed; its title is the plan in one sentence.
         offers: what was simulated, in the order of the report.
 
@@ -55,6 +57,7 @@ class Plan:
     cost_of_doubt: float
     measure_first: Benchmark | None
     benchmarks: tuple[Benchmark, ...]
+    mixed: Mix | None
     report: Report[PlanRow]
     offers: tuple[Offer, ...]
 
@@ -158,7 +161,11 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
 
     if or_api:
         besides = _with_api(besides, problem, rows[0])
+    mix = best_mix(found.offers, best)
     title = sentence(best, rows[0], doubt_usd, first, besides)
+    if mix is not None:
+        saving = (best.usd_per_hour - mix.usd_per_hour) * MONTH_H
+        title += f"; {mix} together cost ${saving:,.0f} a month less ({mix.probability:.0%} sure)"
     report = Report(
         kind="plan",
         title=title if today is None else f"{title}; {today_words(today, flags)}",
@@ -181,6 +188,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         cost_of_doubt=doubt_usd,
         measure_first=first,
         benchmarks=tuple(weighed),
+        mixed=mix,
         report=report,
         offers=tuple(ranked),
     )
@@ -281,6 +289,7 @@ def _infeasible(problem: Problem, reaches: Sequence[Reach], besides: Besides) ->
         cost_of_doubt=0.0,
         measure_first=None,
         benchmarks=(),
+        mixed=None,
         report=report,
         offers=(),
     )

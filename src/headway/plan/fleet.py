@@ -70,10 +70,10 @@ class Fleet:
             self._rates[key] = run.requests_per_s, mean_s
         return self._runs[key]
 
-    def margin(self, replicas: int, seed: int = 0) -> float:
+    def margin(self, replicas: int, seed: int = 0, volume: float = 1.0) -> float:
         """Return the log of the worst statistic over its bound: 0 or below where all are met."""
         bounds_s = np.array([objective.bound_s for objective in self.problem.objectives])
-        return float(np.max(np.log(self.statistics_s(replicas, seed) / bounds_s)))
+        return float(np.max(np.log(self.statistics_s(replicas, seed, volume) / bounds_s)))
 
     @property
     def usual_replicas(self) -> int:

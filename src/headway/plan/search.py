@@ -200,16 +200,18 @@ def _even_replicas(fleet: Fleet, guess: float, largest: float) -> int | None:
     return replicas if replicas <= largest else None
 
 
-def meets(fleet: Fleet, replicas: int) -> bool:
-    """Return whether so many replicas meet the objectives, in the mean over seeds.
+def meets(fleet: Fleet, replicas: int, volume: float = 1.0) -> bool:
+    """Return whether so many replicas meet the objectives under a part of the demand.
+
+    In the mean over seeds.
 
     Seeds are added while the mean of the log-margins is within a few standard errors of 0.
     """
-    margins = [fleet.margin(replicas, 0)]
+    margins = [fleet.margin(replicas, 0, volume)]
     if abs(margins[0]) > CLEAR:
         return margins[0] <= 0
     for seed in range(1, fleet.problem.seeds):
-        margins.append(fleet.margin(replicas, seed))
+        margins.append(fleet.margin(replicas, seed, volume))
         error = float(np.std(margins, ddof=1)) / math.sqrt(len(margins))
         if abs(float(np.mean(margins))) > SURE_ERRORS * error:
             break
