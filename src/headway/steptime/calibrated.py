@@ -109,6 +109,7 @@ class CalibratedTime(TimeEstimate):
                 total_s=parts.total_s,
             ),
             "bound": bound,
+            "spread_s": None,
             "weights": weights,
             "features": features,
         }
