@@ -52,6 +52,7 @@ class AnalyticTime(TimeEstimate):
             "expected_s": components.total_s,
             "basis": Basis.ASSUMED,
             "components": components,
+            "spread_s": None,
             "forward": forward,
             "cluster": cluster,
         }
