@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -399,6 +400,7 @@ class GatewayConfig:
         return tuple(dict.fromkeys(names + [place.pool for place in self.discover]))
 
 
+@lru_cache(16)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``; a name other than localhost is taken not to."""
     if host == "localhost":

@@ -401,12 +401,6 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._release()
 
-    def close_after(self) -> None:
-        """Close once what was written is out."""
-        self._closing = True
-        if self.exchange is None:
-            self.transport.close()
-
     def refuse(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer before the request has come in completely; read no more of it, and close."""
         self._closing = True

@@ -25,6 +25,8 @@ from headway.schedule.view import Floats
 # Predicting in company costs a sixth, so those who would wait anyway wait for it together; and
 # where a thousand wait, nobody can tell whether the order was found 50 ms later.
 COMPANY, COMPANY_S = 32, 0.005
+# Nobody waits for the prediction of a request that has started, until its first token is there.
+LATE_COMPANY_S = 0.05
 CROWD, COMPANY_IN_CROWD, COMPANY_IN_CROWD_S = 1000, 128, 0.05
 FEW = 4
 CANDIDATES = 8  # for each place of a static batch
@@ -212,7 +214,8 @@ class Dispatcher:
 
     def _fill(self, pool: str, now_s: float) -> None:
         queue = self.queues[pool]
-
+        if not len(queue) and self.overflow.rule is None:
+            return
         queue.pace = float(max(1, self._fleet.running(pool)))
 
         def may_go(kind: str) -> bool:
@@ -438,8 +441,10 @@ class Dispatcher:
         if len(self._late) >= COMPANY:
             self.predict_late()
         elif self._predicting is None:
-            # With few about no company comes, and the engine's first byte would meet a busy loop.
-            wait_s = COMPANY_S if len(self.running) > FEW else 0.0
+            # Where no company comes the engine's first byte would only meet a busy loop.
+            interval_s = self.start_interval_s.get(queued.pool, math.inf)
+            has_company = len(self.running) > FEW and 2 * interval_s < LATE_COMPANY_S
+            wait_s = LATE_COMPANY_S if has_company else 0.0
             self._predicting = self._loop.call_later(wait_s, self.predict_late)
 
     def _predict(self, requests: Sequence[QueuedRequest]) -> Floats:

@@ -41,6 +41,7 @@ class Backend:
         tls = ssl.create_default_context() if endpoint.tls else None
         self.connections = ConnectionPool(endpoint.host, endpoint.port, tls)
         self.queue: EngineQueue | None = None
+        self._head_lines: tuple[Endpoint, bytes] | None = None  # of every request, for this endpoint
         self._in_doubt = asyncio.Event()
         self._publishes = False  # whether it had metrics at the last look
         self._full_look_due_s = 0.0
@@ -56,14 +57,12 @@ class Backend:
         A ``path`` below ``/v1`` is below the backend's own, any other is at the root of its host.
         """
         endpoint = self.endpoint
-        key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
-        is_number = ":" in endpoint.host
-        host = f"[{endpoint.host}]".encode() if is_number else endpoint.host.encode("idna")
+        if self._head_lines is None or self._head_lines[0] is not endpoint:
+            self._head_lines = endpoint, _head_lines(endpoint)
         if path.startswith("/v1/"):
             path = endpoint.prefix + path.removeprefix("/v1")
-        return b"%b %b HTTP/1.1\r\nHost: %b:%d\r\n%b%bContent-Length: %d\r\n\r\n" % (
-            method.encode(), path.encode("latin-1"),
-            host, endpoint.port, key.encode(), lines, num_bytes,
+        return b"%b %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n" % (
+            method.encode(), path.encode("latin-1"), self._head_lines[1], lines, num_bytes,
         )  # fmt: skip
 
     async def look(self, timeout_s: float = BOUNDS.look_s) -> None:
@@ -152,6 +151,14 @@ class Backend:
             return await fetch(self.connections, path, lines, timeout_s=timeout_s)
         except (OSError, TimeoutError, BrokenAnswerError):
             return None
+
+
+def _head_lines(endpoint: Endpoint) -> bytes:
+    """Return the header lines of every request to ``endpoint``."""
+    is_number = ":" in endpoint.host
+    host = f"[{endpoint.host}]".encode() if is_number else endpoint.host.encode("idna")
+    key = f"Authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
+    return b"Host: %b:%d\r\n%b" % (host, endpoint.port, key.encode())
 
 
 def _models_in(body: bytes) -> list[dict[str, object]] | None:

@@ -8,6 +8,7 @@ alone. A page elsewhere may ask where the configuration says so.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from headway.gateway.config import GatewayConfig, is_loopback
 from headway.http.message import HttpRequest
@@ -50,6 +51,11 @@ def _is_own(authority: str, config: GatewayConfig) -> bool:
     host = host_name(authority)
     if "." not in host or host.endswith(".localhost") or host in config.web.hosts:
         return True
+    return _is_number(host)
+
+
+@lru_cache(64)
+def _is_number(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
