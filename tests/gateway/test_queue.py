@@ -36,6 +36,26 @@ def test_it_takes_out_in_the_order_of_the_keys_at_that_moment(
     assert len(queue) == 0
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([-1.0, 0.0])), max_size=40),
+    st.integers(1, 50),
+    st.booleans(),
+)
+def test_positions_are_those_of_the_ranks(
+    keys: list[tuple[int, float]], count: int, odd_only: bool
+) -> None:
+    queue: PoolQueue[Ticket] = PoolQueue(Fairness())
+    for i, (key, slope) in enumerate(keys):
+        queue.push(Ticket(float(i // 3), float(key), slope), 0.0)
+
+    ranked = list(enumerate(sorted(queue, key=lambda ticket: ticket.rank(2.0))))
+    if odd_only:
+        expected = [place for place in ranked if place[1].number % 2]
+        assert queue.in_order(2.0, count, lambda ticket: ticket.number % 2 > 0) == expected[:count]
+    else:
+        assert queue.in_order(2.0, count) == ranked[:count]
+
+
 def test_lines_that_cross_while_waiting_change_places() -> None:
     queue: PoolQueue[Ticket] = PoolQueue(Fairness(patience_s=1e4))
     slow, fast = Ticket(0.0, 0.0, -1.0), Ticket(0.0, 5.0, -10.0)

@@ -148,9 +148,22 @@ class PoolQueue(Generic[Waiter]):
         """By age."""
         return (ticket for ticket in self._by_age if ticket.waits)
 
-    def in_order(self, now_s: float) -> list[Waiter]:
-        """Return all who wait as the policy orders them now."""
-        return sorted(self, key=lambda ticket: ticket.rank(now_s))
+    def in_order(
+        self, now_s: float, count: int, wanted: Callable[[Waiter], bool] | None = None
+    ) -> list[tuple[int, Waiter]]:
+        """Return the first ``count``, or of those ``wanted``, with their positions among all.
+
+        As columns: the loop stands still meanwhile, and a queue may be long.
+        """
+        waiting = list(self)
+        keys = np.fromiter((t.key + t.slope * now_s for t in waiting), np.float64, len(waiting))
+        rows = np.argsort(keys, kind="stable")  # of equal keys the older one first
+
+        positions = np.arange(min(count, len(rows)))
+        if wanted is not None:
+            is_wanted = np.fromiter(map(wanted, waiting), np.bool_, len(waiting))
+            positions = np.flatnonzero(is_wanted[rows])[:count]
+        return [(position, waiting[rows[position]]) for position in positions.tolist()]
 
     def cannot_be_in_time(self, ticket: Waiter, now_s: float) -> bool:
         """Return whether ``ticket``, were it here, could not start by the time that it must."""

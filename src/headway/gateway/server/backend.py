@@ -41,7 +41,9 @@ class Backend:
         tls = ssl.create_default_context() if endpoint.tls else None
         self.connections = ConnectionPool(endpoint.host, endpoint.port, tls)
         self.queue: EngineQueue | None = None
-        self._head_lines: tuple[Endpoint, bytes] | None = None  # of every request, for this endpoint
+        self._head_lines: tuple[Endpoint, bytes] | None = (
+            None  # of every request, for this endpoint
+        )
         self._in_doubt = asyncio.Event()
         self._publishes = False  # whether it had metrics at the last look
         self._full_look_due_s = 0.0

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from headway.gateway.config import is_loopback
 from headway.gateway.scheduler.admission import NOBODY
+from headway.gateway.scheduler.queued import QueuedRequest
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.scheduler.telemetry import Gauge, label
 from headway.gateway.server.headers import NO_OBJECTIVES, bearer
@@ -202,24 +203,24 @@ class Views:
         wanted_id = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("id")
         now_s = monotonic()
 
+        def is_wanted(queued: QueuedRequest) -> bool:
+            is_theirs = tenant is None or queued.request.tenant == tenant
+            return is_theirs and (
+                not wanted_id or wanted_id in (queued.request.id, queued.client_id)
+            )
+
+        condition = None if tenant is None and not wanted_id else is_wanted
         rows: list[dict[str, object]] = []
         for pool, queue in dispatcher.queues.items():
             interval_s = dispatcher.start_interval_s.get(pool)
-            for position, queued in enumerate(queue.in_order(now_s)):
-                ids = (queued.request.id, queued.client_id)
-                is_theirs = tenant is None or queued.request.tenant == tenant
-                if not is_theirs or (wanted_id and wanted_id not in ids):
-                    continue
-                if len(rows) >= MAX_QUEUE_ROWS:
-                    break
-                start_s = None if interval_s is None else interval_s * (position + 1)
+            for position, queued in queue.in_order(now_s, MAX_QUEUE_ROWS - len(rows), condition):
                 rows.append({
-                    "id": ids[0],
-                    "request_id": ids[1],
+                    "id": queued.request.id,
+                    "request_id": queued.client_id,
                     "pool": pool,
                     "position": position,
                     "waited_s": now_s - queued.arrival_s,
-                    "expected_start_in_s": start_s,
+                    "expected_start_in_s": interval_s and interval_s * (position + 1),
                     "predicted_tokens_p50": queued.p50_tokens,
                     "predicted_tokens_p90": queued.p90_tokens,
                 })  # fmt: skip
