@@ -173,6 +173,13 @@ def num_fields(live: Live) -> None:
     assert post(port, text)[0] == 200
 
 
+def num_commas(live: Live) -> None:
+    port = live.gateway(live.engine(), limits=Limits())
+    prompt = b"1," * BOUNDS.num_commas + b"1"
+    status, _, body = post(port, b'{"model": "m", "prompt": [%b]}' % prompt, "/v1/completions")
+    assert (status, b"commas" in body) == (400, True)
+
+
 def num_pipelined(live: Live) -> None:
     port = live.gateway(live.engine())
     answer = raw(port, b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
@@ -347,6 +354,22 @@ def kept_s(live: Live) -> None:
     assert live.run(wait())
 
 
+def renew_s(live: Live) -> None:
+    port = int(live.engine().rsplit(":", 1)[1].removesuffix("/v1"))
+
+    async def num_free(host: str) -> int:
+        pool = ConnectionPool(host, port, renew_s=0.02)
+        connection = await pool.open()
+        await asyncio.sleep(0.03)
+        pool.give_back(connection)
+        num_idle = pool.num_idle
+        pool.close()
+        return num_idle
+
+    assert live.run(num_free("localhost")) == 0
+    assert live.run(num_free("127.0.0.1")) == 1  # a number is where it was
+
+
 # The record's
 
 
@@ -410,7 +433,7 @@ PROOFS = {
             "limits.queue": queue, "timeouts.request_s": request_s, "timeouts.queue_s": queue_s,
             "timeouts.away_s": away_s, "timeouts.drain_s": drain_s, "num_headers": num_headers,
             "early_body_bytes": early_body_bytes, "num_fields": num_fields,
-            "num_pipelined": num_pipelined,
+            "num_commas": num_commas, "num_pipelined": num_pipelined,
             "unread_bytes": unread_bytes, "unread_s": unread_s, "idle_s": idle_s,
             "spared_s": spared_s, "linger_s": linger_s, "flush_s": flush_s,
         },
@@ -419,7 +442,7 @@ PROOFS = {
             "timeouts.first_byte_s": first_byte_s, "timeouts.gap_s": gap_s,
             "quiet_bytes": quiet_bytes, "held_event_bytes": held_event_bytes,
             "fetched_bytes": fetched_bytes, "look_s": look_s, "said_all_s": said_all_s,
-            "num_idle": num_idle, "kept_s": kept_s,
+            "num_idle": num_idle, "kept_s": kept_s, "renew_s": renew_s,
         },
         "record": {
             "flush_s": record_flush_s, "num_pending": num_pending, "batch_rows": batch_rows,

@@ -42,6 +42,7 @@ class WireBounds:
         16_384, CLIENT, "body of a request that needs none or has no key", "413, closed"
     )
     num_fields: int = bound(200_000, CLIENT, "fields in a request's JSON", "400")
+    num_commas: int = bound(1_000_000, CLIENT, "commas in a request's JSON, text included", "400")
     num_pipelined: int = bound(
         64, CLIENT, "requests behind one that is being answered", "those are answered, then closed"
     )
@@ -69,6 +70,9 @@ class WireBounds:
     )
     num_idle: int = bound(1024, ENGINE, "connections kept for the next request", "closed")
     kept_s: float = bound(30.0, ENGINE, "that a free connection is kept", "closed")
+    renew_s: float = bound(
+        60.0, ENGINE, "age of a connection to a name, which may have moved", "closed once free"
+    )
 
 
 BOUNDS = WireBounds()

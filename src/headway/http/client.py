@@ -18,7 +18,7 @@ from typing import Protocol, cast
 import httptools
 
 from headway.http.bounds import BOUNDS
-from headway.http.message import BrokenAnswerError
+from headway.http.message import BrokenAnswerError, is_number
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -55,7 +55,8 @@ class ClientConnection(asyncio.Protocol):
 
     Attributes:
         reused: whether it has answered before.
-        idle_since_s: when it was last free, on the monotonic clock.
+        opened_s: when it was opened, on the monotonic clock.
+        idle_since_s: when it was last free.
         on_body: where the parser puts parts of a body.
 
     """
@@ -63,7 +64,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_begins", "_complete", "_headers", "_keep_alive", "_parser", "_parts", "_pool",
         "_quiet_bytes", "_receiver", "_status", "_until_close", "idle_since_s", "on_body",
-        "reused", "transport",
+        "opened_s", "reused", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -81,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         self._keep_alive = True
         self._quiet_bytes = 0
         self.reused = False
+        self.opened_s = monotonic()
         self.idle_since_s = 0.0
         self.transport: asyncio.Transport
 
@@ -267,6 +269,7 @@ class ConnectionPool:
         name: str = "",
         idle_s: float = BOUNDS.kept_s,
         max_idle: int = BOUNDS.num_idle,
+        renew_s: float = BOUNDS.renew_s,
     ) -> None:
         """Open nothing yet; ``name`` is what a certificate must say, ``host`` by default."""
         self._host = host
@@ -275,6 +278,8 @@ class ConnectionPool:
         self._name = (name or host) if tls is not None else None
         self._idle_s = idle_s
         self._max_idle = max_idle
+        # A number stays where it is; a name is resolved anew for every connection.
+        self._renew_s = math.inf if is_number(host) else renew_s
         self._closed = False
         self._idle: dict[ClientConnection, None] = {}  # the one used last at the end
         self.connections: set[ClientConnection] = set()
@@ -321,9 +326,11 @@ class ConnectionPool:
 
     def give_back(self, connection: ClientConnection) -> None:
         """Keep ``connection`` for the next request."""
+        now_s = monotonic()
         has_room = len(self._idle) < self._max_idle and not self._closed
-        if has_room and not connection.transport.is_closing():
-            connection.idle_since_s = monotonic()
+        is_young = now_s - connection.opened_s < self._renew_s
+        if has_room and is_young and not connection.transport.is_closing():
+            connection.idle_since_s = now_s
             self._idle[connection] = None
         else:
             connection.transport.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -60,6 +62,16 @@ class HttpRequest:
 def as_chunk(body: bytes) -> bytes:
     """Return ``body`` as one chunk of a chunked message."""
     return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+@lru_cache(64)
+def is_number(host: str) -> bool:
+    """Whether ``host`` is an address of IPv4 or IPv6, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -65,7 +65,10 @@ class GenerationRequest:
 
 def read_body(body: bytes) -> dict[str, Any]:
     """Return the JSON object that ``body`` is; raise `InputError` if it is none."""
-    # Fields cost most of the time that a long body takes to read; text costs next to nothing.
+    # Fields and items cost most of the time that a long body takes to read, text next to nothing;
+    # a text with so many commas is longer than engines can read.
+    if body.count(b",") > BOUNDS.num_commas:
+        raise InputError(f"the body has more than {BOUNDS.num_commas:,} commas")
     if body.count(b":") > BOUNDS.num_fields:
         num_fields = sum(1 for _ in islice(_FIELD.finditer(body), BOUNDS.num_fields + 1))
         if num_fields > BOUNDS.num_fields:
@@ -156,13 +159,10 @@ class _Prompt:
     def add_plain(self, prompt: object) -> None:
         if isinstance(prompt, str):
             self.texts.append(prompt)
-        for item in _list(prompt):
-            if isinstance(item, str):
-                self.texts.append(item)
-            elif isinstance(item, int):
-                self.token_ids += 1
-            elif isinstance(item, list):
-                self.token_ids += len(item)
+        items = _list(prompt)
+        self.texts += [item for item in items if isinstance(item, str)]
+        self.token_ids += sum([isinstance(item, int) for item in items])
+        self.token_ids += sum([len(item) for item in items if isinstance(item, list)])
 
 
 def _limit(tree: Mapping[str, Any]) -> int | None:

@@ -7,11 +7,8 @@ alone. A page elsewhere may ask where the configuration says so.
 
 from __future__ import annotations
 
-import ipaddress
-from functools import lru_cache
-
 from headway.gateway.config import GatewayConfig, is_loopback
-from headway.http.message import HttpRequest
+from headway.http.message import HttpRequest, is_number
 
 ASKED = b"Authorization, Content-Type, X-Request-Id"
 TOLD = b"x-headway-id, x-headway-queue-ms, x-headway-pool, x-headway-predicted-tokens, retry-after"
@@ -51,16 +48,7 @@ def _is_own(authority: str, config: GatewayConfig) -> bool:
     host = host_name(authority)
     if "." not in host or host.endswith(".localhost") or host in config.web.hosts:
         return True
-    return _is_number(host)
-
-
-@lru_cache(64)
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return is_number(host)
 
 
 def origin_lines(request: HttpRequest, config: GatewayConfig) -> bytes:
