@@ -63,8 +63,8 @@ def test_a_gateway_waits_for_the_first_engine_to_be_discovered(live: Live, tmp_p
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "dns, an address, or file"),
-        ({"dns": "http://h/v1", "file": "x"}, "not both"),
+        ({}, "one of dns, an address, file"),
+        ({"dns": "http://h/v1", "file": "x"}, "not two"),
         ({"dns": "https://h/v1"}, "over http"),
         ({"dns": "http://h/v1", "every_s": 0.0}, "every_s"),
     ],

@@ -12,6 +12,7 @@ from time import monotonic
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig
 from headway.gateway.discovery import Lookout, union
+from headway.gateway.kubernetes import ClusterApi
 from headway.gateway.leases import Leases
 from headway.gateway.scheduler.queue import PoolQueue
 from headway.gateway.scheduler.queued import QueuedRequest, Refusal
@@ -59,6 +60,7 @@ class Gateway:
         descriptors: Descriptors = UNLIMITED,
         tracing: Tracing | None = None,
         bounds: WireBounds = BOUNDS,
+        cluster: ClusterApi | None = None,
     ) -> None:
         """Make a gateway; it serves after `start`."""
         self.scheduler = Scheduler(config, predictor, store, placement=placement, unix_s=unix_s)
@@ -84,7 +86,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._leases: Leases | None = None
         self._static = config.endpoints
-        self._lookout = Lookout(config.discover, self._rediscover)
+        self._lookout = Lookout(config.discover, self._rediscover, cluster)
         self._last_up_s: dict[str, float] = {}
 
     @property
