@@ -138,15 +138,16 @@ def added_ttft(gateways: dict[str, Gateway], rounds: int) -> dict[str, float]:
     with ExitStack() as stack:
         known = stack.enter_context(known_server(0.005, 0.001, 4))
         urls = {name: stack.enter_context(start(known.url))[0] for name, start in gateways.items()}
-        p50, p99 = ({name: [] for name in urls} for _ in range(2))
+        p50: dict[str, list[float]] = {name: [] for name in urls}
+        p99: dict[str, list[float]] = {name: [] for name in urls}
         for url in urls.values():
             added_ms(url, known, 30)
         for _ in range(rounds):  # in turn, so that noise meets all alike
             direct = added_ms(known.url, known, 200)
             for name, url in urls.items():
                 through = added_ms(url, known, 200)
-                p50[name].append(np.quantile(through, 0.5) - np.quantile(direct, 0.5))
-                p99[name].append(np.quantile(through, 0.99) - np.quantile(direct, 0.99))
+                p50[name].append(float(np.quantile(through, 0.5) - np.quantile(direct, 0.5)))
+                p99[name].append(float(np.quantile(through, 0.99) - np.quantile(direct, 0.99)))
 
     for name in urls:
         result[f"{name}_added_ttft_p50_ms"] = float(min(p50[name]))
