@@ -107,11 +107,20 @@ def test_a_path_is_read_and_a_name_wins_over_an_empty_folder(
         ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "llama-3.1-8b", "int8/int8/bf16"),
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.3-70b", "bf16/bf16/bf16"),
         ("google/gemma-2-9b-it", "gemma-2-9b", "bf16/bf16/bf16"),
+        ("google/gemma-3-27b-it-qat-q4_0-gguf", "gemma-3-27b", "int4/bf16/bf16"),
+        ("lmstudio-community/Qwen3-14B-MLX-4bit", "qwen3-14b", "int4/bf16/bf16"),
     ],
 )
 def test_hub_names_give_model_and_precision(text: str, name: str, precision: str) -> None:
     assert find_model(text).name == name
     assert str(find_precision(text)) == precision
+
+
+def test_files_of_several_formats_want_one_named() -> None:
+    assert find_model("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF").name == "llama-3.1-8b"
+    with pytest.raises(InputError, match="say which with --precision"):
+        find_precision("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF")
+    assert str(find_precision("Qwen/Qwen3-8B-GGUF", "int4/bf16")) == "int4/bf16/bf16"
 
 
 def test_a_precision_that_is_given_counts_before_the_published_one() -> None:

@@ -22,6 +22,8 @@ ModelSource = str | Path | Mapping[str, object]
 
 # What publishers add to a base model's name without changing its layers.
 _TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt)$")
+# Files in which several formats of one checkpoint lie side by side.
+_SEVERAL_FORMATS = re.compile(r"-gguf$")
 # What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
 _QUANTIZED = {
     r"-fp8-kv": "fp8/fp8/fp8",
@@ -30,7 +32,7 @@ _QUANTIZED = {
     r"-mxfp4(-v\d+|-preview)?": "mxfp4",
     r"-gptq-int8|-(quantized\.)?w8a16": "int8/bf16",
     r"-(quantized\.)?w8a8|-int8": "int8",
-    r"-(awq|gptq)(-int4|-4bit)?|-int4(-awq)?|-(quantized\.)?w4a16|-(bnb-)?4bit": "int4",
+    r"-(awq|gptq)(-int4|-4bit)?|-int4(-awq)?|-(quantized\.)?w4a16|-((bnb|mlx)-)?4bit": "int4",
     r"(-qat)?(-q4[_-](0|k[_-]m))(-unquantized)?(-gguf)?": "int4",
     r"-bf16": "bf16",
 }
@@ -128,6 +130,11 @@ def find_precision(source: ModelSource, precision: str | None = None) -> Precisi
     quantized = None if _is_entry(entry, str(source)) else _quantized_suffix(str(source))
     if quantized is not None:
         return Precision.parse(quantized[1])
+    if _SEVERAL_FORMATS.search(_key(str(source))):
+        raise InputError(
+            f"{str(source)[:80]!r} holds one model in several formats; say which with --precision, "
+            "int4/bf16 for Q4"
+        )
     stated = _variant(entry, str(source)).precision or entry.precision
     if stated is not None:
         return Precision.parse(stated)
@@ -163,6 +170,9 @@ def find_entry(name: str) -> Entry:
 def _keys(name: str) -> Iterator[str]:
     """Yield the names to look up: as written, without its precision, without its tuning."""
     key = _key(name)
+    yield key
+
+    key = _SEVERAL_FORMATS.sub("", key)
     yield key
 
     quantized = _quantized_suffix(key)
