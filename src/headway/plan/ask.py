@@ -12,7 +12,7 @@ from headway.hardware.price import PriceBook
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.plan.answer import Plan, solve
+from headway.plan.answer import Plan
 from headway.plan.asked_demand import demand_of
 from headway.plan.budget import within_budget
 from headway.plan.demand import SHAPE
@@ -20,6 +20,7 @@ from headway.plan.drafted import own_drafts
 from headway.plan.engine_flags import read_arguments
 from headway.plan.now import Today
 from headway.plan.problem import DEFAULT_SLO, Problem
+from headway.plan.solve import solve
 from headway.plan.words import Besides
 from headway.steptime.calibration import Calibration, shipped
 from headway.units import check_positive, parse_time_s

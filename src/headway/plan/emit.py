@@ -42,6 +42,8 @@ def emit(
     engine = candidate.deployment.engine
     if target in IMAGES and engine != target:
         raise InputError(f"the plan runs {engine}: emit that, kubernetes or kserve, not {target}")
+
+    # What needs no manifest: a dashboard, and scripts.
     if target == "grafana":
         title = f"{candidate.deployment.model.name} on {candidate.deployment.cluster.name}"
         board = dashboard(str(engine), title, objectives, candidate.usd_per_hour)
@@ -56,6 +58,8 @@ def emit(
         }
     if target in IMAGES:
         return {f"start-{target}.sh": _script(arguments)}
+
+    # Manifests.
     if target == "kserve":
         return {"inferenceservice.json": _json(_kserve(candidate, replicas, arguments))}
     files = {

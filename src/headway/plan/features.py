@@ -27,9 +27,11 @@ class FeatureRow:
     """One feature, changed alone on the fleet that is bought."""
 
     feature: str = column("feature", "what is changed, all else as it is")
-    replicas: int | None = column("replicas", "for the asked certainty")
-    usd_per_month: float | None = column("$/month", "of all replicas")
-    saving_usd_per_month: float | None = column("saves $/month", "over the fleet as it is")
+    replicas: int | None = column("replicas", "for the asked certainty", default=None)
+    usd_per_month: float | None = column("$/month", "of all replicas", default=None)
+    saving_usd_per_month: float | None = column(
+        "saves $/month", "over the fleet as it is", default=None
+    )
     tail_ratio: Estimate | None = column(
         "tail",
         "worst statistic over its bound, against the fleet as it is, same replicas; range "
@@ -84,7 +86,7 @@ def _drafted(drafting: Drafting | None) -> int:
 def _row(best: Offer, words: str, fleet: Fleet) -> FeatureRow:
     offer = offer_of(fleet, math.inf)
     if offer is None or not offer.is_sure:
-        return FeatureRow(words, None, None, None, None, "no number is sure enough")
+        return FeatureRow(feature=words, verdict="no number is sure enough")
     saving = (best.usd_per_hour - offer.usd_per_hour) * MONTH_H
     tail = _tail_ratio(best.fleet, fleet, best.even_replicas)
 
@@ -99,7 +101,14 @@ def _row(best: Offer, words: str, fleet: Fleet) -> FeatureRow:
         verdict = (
             "shorter tails" if tail.upper < 1 else "longer tails" if tail.lower > 1 else "same"
         )
-    return FeatureRow(words, offer.replicas, offer.usd_per_hour * MONTH_H, saving, tail, verdict)
+    return FeatureRow(
+        feature=words,
+        replicas=offer.replicas,
+        usd_per_month=offer.usd_per_hour * MONTH_H,
+        saving_usd_per_month=saving,
+        tail_ratio=tail,
+        verdict=verdict,
+    )
 
 
 def _tail_ratio(base: Fleet, other: Fleet, replicas: int) -> Estimate:

@@ -16,6 +16,7 @@ import numpy as np
 
 from headway.plan.doubt import NUM_DRAWS, Outlook, errors_of, quantile
 from headway.plan.fleet import Fleet
+from headway.plan.problem import MONTH_H
 from headway.plan.search import Offer, meets
 from headway.sim.world import Floats
 
@@ -44,6 +45,11 @@ class Mix:
         """Of both kinds."""
         pairs = zip(self.fleets, self.replicas, strict=True)
         return sum(fleet.candidate.usd_per_hour * count for fleet, count in pairs)
+
+    def words(self, best: Offer) -> str:
+        """Return what the mix saves over the best of one kind."""
+        saving = (best.usd_per_hour - self.usd_per_hour) * MONTH_H
+        return f"{self} together cost ${saving:,.0f} a month less ({self.probability:.0%} sure)"
 
     def __str__(self) -> str:
         return " and ".join(

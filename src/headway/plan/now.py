@@ -11,7 +11,7 @@ import numpy as np
 from headway.errors import InputError
 from headway.frontier.search import concurrencies
 from headway.plan.candidate import Candidate
-from headway.plan.engine_flags import Started, engine_arguments
+from headway.plan.engine_flags import FLAGS, Started, engine_arguments
 from headway.plan.fleet import Fleet
 from headway.plan.problem import MONTH_H, Problem
 from headway.plan.search import Offer
@@ -96,7 +96,12 @@ def today_words(today: Offer, flags: Offer | None) -> str:
     return f"{words}; {'other flags make them surer' if is_surer else 'no flags save anything'}"
 
 
-def flags_note(flags: Offer) -> str:
-    """Return the command line that changes today's deployment."""
-    words = shlex.join(engine_arguments(flags.candidate.deployment))
-    return f"on today's accelerators, {flags.replicas} times: {words}"
+def today_notes(today: Today | None, flags: Offer | None) -> list[str]:
+    """Return the command line that changes what runs now, and what of it was not read."""
+    lines = []
+    if flags is not None and flags.candidate.deployment.engine in FLAGS:
+        words = shlex.join(engine_arguments(flags.candidate.deployment))
+        lines.append(f"on today's accelerators, {flags.replicas} times: {words}")
+    if today is not None and today.started.unread:
+        lines.append(f"not read of what runs now: {' '.join(today.started.unread)}")
+    return lines

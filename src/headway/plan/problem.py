@@ -36,6 +36,8 @@ class Tables:
         """Return one replica of ``deployment`` whose requests have at most ``longest_tokens``."""
         cluster, layout = deployment.cluster, deployment.parallelism
         drafting = deployment.drafting
+
+        # What decides a step's time: objects by their identity, the rest by its value.
         objects = (deployment.model, deployment.calibration, cluster.accelerator, *cluster.links)
         degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.rows)
         key = (
@@ -48,6 +50,7 @@ class Tables:
             None if drafting is None else (id(drafting.speculation), float(drafting.tokens)),
             longest_tokens,
         )
+
         if key not in self._pools:
             spec = PoolSpec(
                 deployment=deployment,

@@ -205,7 +205,14 @@ class _Crowd:
             prompt[:, turn] = history + added[:, turn]
             conversations[:, turn] = number
             history, place = prompt[:, turn] + output[:, turn], place + 1
-        return cls(start_s, pause_s, added, prompt, output, conversations)
+        return cls(
+            start_s=start_s,
+            pause_s=pause_s,
+            added_tokens=added,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            conversations=conversations,
+        )
 
     def of(self, num_users: int) -> _Crowd:
         """Return the first ``num_users``, at most all who were drawn."""

@@ -50,34 +50,38 @@ def verdict(offer: Offer, best: Offer) -> str:
     return f"${more_usd:,.0f} a month more" if more_usd > 0 else "as dear, less sure"
 
 
-def sentence(
-    best: Offer, row: PlanRow, doubt_usd: float, first: Benchmark | None, besides: Besides
-) -> str:
-    """Return the plan in one sentence."""
+def sentence(best: Offer, row: PlanRow, besides: Besides) -> str:
+    """Return what to buy, in one sentence."""
     problem = best.fleet.problem
     start = "Buy" if best.is_sure else f"No fleet is {problem.sure:.0%} sure; at even odds buy"
     if besides.budget_volume is not None:
         start = f"The budget serves {problem.demand.words}: buy"
-
-    # What to buy, and what the doubt costs.
-    parts = [
+    return (
         f"{start} {row.num_accelerators} x {row.accelerator} ({row.replicas} x {row.layout}, "
         f"{row.engine or 'data sheet'}) for ${row.usd_per_hour:,.2f}/h, "
         f"${row.usd_per_month:,.0f} a month: all objectives are met with probability "
         f"{best.probability:.0%}"
-    ]
-    if doubt_usd > 0:
-        parts.append(
-            f"being {problem.sure:.0%} sure instead of even odds costs ${doubt_usd:,.0f} of it"
-        )
+    )
 
-    # What to measure before, what else would serve, and until when it is enough.
+
+def doubt_parts(best: Offer, doubt_usd: float, first: Benchmark | None) -> list[str]:
+    """Return what the doubt costs, and what to measure before."""
+    parts = []
+    if doubt_usd > 0:
+        sure = best.fleet.problem.sure
+        parts.append(f"being {sure:.0%} sure instead of even odds costs ${doubt_usd:,.0f} of it")
     if first is not None:
         parts.append(
             f"measure {first.num_accelerators} x {first.accelerator} ({first.layout}, "
             f"{first.engine or 'data sheet'}) first: {first.duration_s / 60:g} minutes for "
             f"${first.usd:,.2f} save ${first.saving_usd_per_month:,.0f} a month in the mean"
         )
+    return parts
+
+
+def other_parts(best: Offer, row: PlanRow, besides: Besides) -> list[str]:
+    """Return what else would serve, and until when it is enough."""
+    parts = []
     if besides.api:
         share = row.usd_per_month / besides.api[0].usd_per_month
         parts.append(
@@ -90,7 +94,7 @@ def sentence(
         parts.append(
             f"at {besides.growth:.0%} more a month the fleet is full in {months:.0f} months"
         )
-    return "; ".join(parts)
+    return parts
 
 
 def notes(
