@@ -13,8 +13,10 @@ from headway.errors import InputError
 from headway.predict.prediction import LEVELS
 from headway.schedule.hints import QUANTILES, TTFT
 from headway.schedule.order import order
+from headway.schedule.view import Floats, View
+from headway.vllm.keys import KeyWriter
 from headway.vllm.lengths import Lengths
-from headway.vllm.preemption import Preemption
+from headway.vllm.preemption import BLOCK, Preemption
 from headway.vllm.queue import PolicyQueue
 from headway.vllm.row import Rows
 from headway.vllm.settings import Settings
@@ -49,8 +51,9 @@ def queue(policy: str, now_s: float = 0.0, **options: float) -> PolicyQueue:
     settings = Settings(policy=policy, **options)  # type: ignore[arg-type]  # all are numbers
     rows = Rows(settings, Lengths())
     return PolicyQueue(
-        settings.order, lambda some: rows.view(some, {}), lambda: now_s, settings.patience_s
-    )
+        KeyWriter(settings.order), lambda some: rows.view(some, {}), lambda: now_s,
+        settings.patience_s,
+    )  # fmt: skip
 
 
 requests = st.lists(st.tuples(st.floats(0, 10), st.floats(1, 500)), min_size=1, max_size=40)
@@ -109,27 +112,56 @@ def test_lengths_are_those_of_the_request_else_those_that_ended_here() -> None:
     assert np.array_equal(lengths.of({QUANTILES: "many"}, 100), lengths.of({}, 100))
 
 
+class Slots:
+    """Running requests that may make way, under one order."""
+
+    def __init__(self, policy: str, **options: float) -> None:
+        self.settings = Settings(policy=policy, **options)  # type: ignore[arg-type]  # numbers
+        self.rows = Rows(self.settings, Lengths())
+        self.writer = KeyWriter(self.settings.order)
+        self.quantum = self.settings.order.quantum_tokens
+
+        def ahead(one: Request, produced: Floats) -> View:
+            return self.rows.ahead(one, one.arrival_time + 0.5, produced)
+
+        self.preemption = Preemption(self.writer, ahead, self.settings.max_preemptions)
+
+    def column(self, one: Request) -> Floats:
+        """What the policy says of ``one`` now, asked for it alone."""
+        first_s = {one.request_id: one.arrival_time + 0.5} if one.num_output_tokens else {}
+        return self.writer.columns(self.rows.view([one], first_s))[:, 0]
+
+    def victim(self, front: Request, running: list[Request], now_s: float) -> Request | None:
+        found: Request | None = self.preemption.victim(self.column(front), running, now_s)
+        return found
+
+
 def test_a_shorter_request_takes_the_slot_of_a_longer_one_after_its_quantum() -> None:
-    settings = Settings(policy="gittins")
-    quantum = settings.order.quantum_tokens
-    rows = Rows(settings, Lengths())
-    preemption = Preemption(settings, lambda some: rows.view(some, {}))
+    slots = Slots("gittins")
     long, short = request(0, 0.0, 800), request(1, 1.0, 4)
-    assert preemption.candidates([long]) == []  # it has not begun
-    long.num_output_tokens = quantum
-    assert preemption.candidates([long]) == [long]
-    assert preemption.victim(short, [long], 2.0) is long
-    assert preemption.victim(long, [short], 2.0) is None
-    long.num_preemptions = settings.max_preemptions
-    assert preemption.candidates([long]) == []
+    assert slots.preemption.candidates([long]) == []  # it has not begun
+    long.num_output_tokens = short.num_output_tokens = slots.quantum
+    assert slots.preemption.candidates([long]) == [long]
+    assert slots.victim(request(1, 1.0, 4), [long], 2.0) is long
+    assert slots.victim(request(0, 0.0, 800), [short], 2.0) is None
+    long.num_preemptions = slots.settings.max_preemptions
+    assert slots.preemption.candidates([long]) == []
+
+
+@pytest.mark.parametrize("policy", ["gittins", "slack"])
+def test_keys_that_are_asked_for_ahead_are_those_of_the_moment(policy: str) -> None:
+    slots = Slots(policy, ttft_s=1.0, tpot_s=0.1)
+    one = request(0, 3.0, 400)
+    for number in (1, 2, 3, BLOCK, BLOCK + 1, 3 * BLOCK, 2):
+        one.num_output_tokens = number * slots.quantum
+        np.testing.assert_allclose(slots.preemption._column(one), slots.column(one))
 
 
 def test_under_an_order_that_does_not_preempt_nobody_makes_way() -> None:
-    settings = Settings(policy="sjf")
-    rows = Rows(settings, Lengths())
+    slots = Slots("sjf")
     long = request(0, 0.0, 800)
-    long.num_output_tokens = settings.order.quantum_tokens
-    assert Preemption(settings, lambda some: rows.view(some, {})).candidates([long]) == []
+    long.num_output_tokens = slots.quantum
+    assert slots.preemption.candidates([long]) == []
 
 
 def test_due_dates_come_from_the_request_or_the_settings() -> None:

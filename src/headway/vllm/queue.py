@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from headway.schedule.due import Dues
-from headway.schedule.order import Keys, OrderPolicy, rank
+from headway.schedule.order import rank
 from headway.schedule.view import Floats, View
-
-# Columns of the table: when a request came, its key and how that changes, its due date.
-ARRIVAL, KEY, SLOPE, DUE, WORK, VALUE = range(6)
+from headway.vllm.keys import ARRIVAL, NUM_ROWS, KeyWriter
 
 
 class PolicyQueue:
@@ -22,7 +19,7 @@ class PolicyQueue:
     request; a look sorts numbers. Whoever has waited for ``patience_s`` goes first.
 
     Args:
-        policy: the order.
+        writer: asks the policy for keys.
         view: returns what the policy may know of some requests.
         clock: seconds on the clock of the requests' arrivals.
         patience_s: see above.
@@ -31,19 +28,18 @@ class PolicyQueue:
 
     def __init__(
         self,
-        policy: OrderPolicy,
+        writer: KeyWriter,
         view: Callable[[Sequence[Any]], View],
         clock: Callable[[], float],
         patience_s: float,
     ) -> None:
         """Start empty."""
-        self._policy, self._view, self._clock = policy, view, clock
+        self._writer, self._view, self._clock = writer, view, clock
         self._patience_s = patience_s
-        self._table: Floats = np.zeros((6, 64))
+        self._table: Floats = np.zeros((NUM_ROWS, 64))
         self._requests: list[Any] = []  # as in the table; those behind it are new
         self._num_keyed = 0
         self._places: dict[str, int] = {}
-        self._dues: Dues | None = None  # how the policy's due dates count, without its columns
         self._line: list[Any] | None = None  # the last look, the first to go at the end
         self._num_in_time, self._num_starts = 0, 0
 
@@ -91,6 +87,11 @@ class PolicyQueue:
             if request.request_id in self._places:
                 self.remove_request(request)
 
+    def column(self, request: Any) -> Floats:
+        """Return what the policy says of ``request``, which waits, (`NUM_ROWS`,)."""
+        self._take_in()
+        return self._table[:, self._places[request.request_id]]
+
     def __bool__(self) -> bool:
         return bool(self._requests)
 
@@ -105,10 +106,11 @@ class PolicyQueue:
         if self._line is None:
             self._take_in()
             n, now_s = len(self._requests), self._clock()
-            rows, self._num_in_time = rank(self._keys(n), self._table[ARRIVAL, :n], now_s)
+            columns = self._table[:, :n]
+            rows, self._num_in_time = rank(self._writer.keys(columns), columns[ARRIVAL], now_s)
 
             # Who has waited too long goes first.
-            arrival_s = self._table[ARRIVAL, rows]
+            arrival_s = columns[ARRIVAL, rows]
             impatient = now_s - arrival_s > self._patience_s
             if impatient.any():
                 rows = rows[np.lexsort((np.where(impatient, arrival_s, 0.0), ~impatient))]
@@ -116,20 +118,10 @@ class PolicyQueue:
             self._line = [self._requests[row] for row in rows[::-1].tolist()]
         return self._line
 
-    def _keys(self, num_requests: int) -> Keys:
-        """Return the keys of the first ``num_requests`` of the table."""
-        columns = self._table[:, :num_requests]
-        dues = self._dues and Dues(
-            due_s=columns[DUE],
-            work_s=columns[WORK],
-            value=columns[VALUE],
-            late_share=self._dues.late_share,
-        )
-        return Keys(columns[KEY], columns[SLOPE], dues)
-
     def _next_place(self, line: list[Any]) -> int:
         """Return where in ``line`` the next one stands: at its end, or the first of the late."""
-        every = 0 if self._dues is None else self._dues.late_every
+        dues = self._writer.dues
+        every = 0 if dues is None else dues.late_every
         is_turn_of_late = every > 0 and self._num_starts % every == 0
         num_late = len(line) - self._num_in_time
         return num_late - 1 if is_turn_of_late and num_late > 0 else -1
@@ -140,16 +132,8 @@ class PolicyQueue:
         if start == n:
             return
         if n > self._table.shape[1]:
-            self._table = np.concatenate([self._table, np.zeros((6, n))], axis=1)
-
-        view = self._view(self._requests[start:])
-        keys = self._policy.keys(view)
-        new = self._table[:, start:n]
-        new[ARRIVAL], new[KEY] = view.arrival_s, keys.key
-        new[SLOPE] = 0.0 if keys.slope is None else keys.slope
-        if keys.dues is not None:
-            new[DUE], new[WORK], new[VALUE] = keys.dues.due_s, keys.dues.work_s, keys.dues.value
-            self._dues = keys.dues
+            self._table = np.concatenate([self._table, np.zeros((NUM_ROWS, n))], axis=1)
+        self._table[:, start:n] = self._writer.columns(self._view(self._requests[start:]))
         self._num_keyed = n
 
     def _drop(self, request: Any) -> None:

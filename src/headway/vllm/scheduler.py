@@ -14,6 +14,8 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.request import Request, RequestStatus
 
+from headway.schedule.view import Floats, View
+from headway.vllm.keys import KeyWriter
 from headway.vllm.lengths import Lengths
 from headway.vllm.preemption import Preemption
 from headway.vllm.queue import PolicyQueue
@@ -38,13 +40,19 @@ class Scheduler(AsyncScheduler):
         self.lengths = Lengths()
         self.rows = Rows(settings, self.lengths)
         self.first_token_s: dict[str, float] = {}
-        self.queue = PolicyQueue(settings.order, self.view, self.clock, settings.patience_s)
-        self.preemption = Preemption(settings, self.view)
+        writer = KeyWriter(settings.order)
+        self.queue = PolicyQueue(writer, self.view, self.clock, settings.patience_s)
+        self.preemption = Preemption(writer, self.ahead, settings.max_preemptions)
         self.waiting = self.queue
 
-    def view(self, requests: Sequence[Request]) -> Any:
+    def view(self, requests: Sequence[Request]) -> View:
         """Return what a policy may know of ``requests``."""
         return self.rows.view(requests, self.first_token_s)
+
+    def ahead(self, request: Request, produced_tokens: Floats) -> View:
+        """Return what will be known of ``request`` once it produced so much."""
+        first_s = self.first_token_s.get(request.request_id)
+        return self.rows.ahead(request, first_s, produced_tokens)
 
     def schedule(self, *args: Any, **options: Any) -> Any:
         """Sort the queue, make way where that is due, and schedule as vLLM does."""
@@ -58,7 +66,8 @@ class Scheduler(AsyncScheduler):
         candidates = self.preemption.candidates(self.running)
         if not candidates or self.queue is None:
             return
-        victim = self.preemption.victim(self.queue.peek_request(), candidates, self.clock())
+        front = self.queue.column(self.queue.peek_request())
+        victim = self.preemption.victim(front, candidates, self.clock())
         if victim is None:
             return
         self.running.remove(victim)
@@ -78,6 +87,7 @@ class Scheduler(AsyncScheduler):
     def _free_request(self, request: Request, *args: Any, **options: Any) -> Any:
         if self.queue is not None:
             self.first_token_s.pop(request.request_id, None)
+            self.preemption.forget(request)
             if request.status == RequestStatus.FINISHED_STOPPED:
                 self.lengths.note(request.num_output_tokens)
         return super()._free_request(request, *args, **options)
