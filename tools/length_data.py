@@ -17,6 +17,7 @@ import numpy as np
 from headway.predict import Observation
 
 LENGTHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lengths"
+FIRST_ELICITED = 292
 ELICITED = Path(__file__).with_name("elicited_lengths.jsonl")
 
 
@@ -73,7 +74,10 @@ def dialogue() -> list[Observation]:
 
 
 def elicited() -> list[Observation]:
-    """Return 292 prompts written for Headway with lengths estimated by hand, not measured."""
+    """Return 922 prompts written for Headway with lengths estimated by hand, not measured.
+
+    The words of the predictor that ships have learned from the first `FIRST_ELICITED` of them.
+    """
     lines = ELICITED.read_text(encoding="utf-8").splitlines()
     return [Observation(**json.loads(line)) for line in lines]
 

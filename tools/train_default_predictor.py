@@ -7,7 +7,7 @@ GPTeacher (MIT), Arena-Hard (Apache-2.0), ZeroEval (Apache-2.0). No source may o
 others by far: 400 prompts of each kind of GPTeacher, 100 of each of ZeroEval, and what was elicited
 four times over. Of seven such mixtures this one was chosen with Arena-Hard left out and scored, so
 Arena-Hard's own score below is the best of seven. Alpaca, CodeAlpaca and the dialogues are scored,
-never learned from and never chosen on.
+never learned from and never chosen on. `tools.blend_default_predictor` adds a second opinion.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from headway.predict import Observation, TextPredictor, save
 from headway.predict.evaluate import scores_by_source
 from headway.predict.storage import DEFAULT
 from headway.predict.training import card_for, train
-from tools.length_data import alpaca, at_most, dialogue, elicited, mixed, zeroeval
+from tools.length_data import FIRST_ELICITED, alpaca, at_most, dialogue, elicited, mixed, zeroeval
 
 PARTS = ("elicited", "GPTeacher", "arena-hard", "ZeroEval")
 
 
 def part(name: str) -> list[Observation]:
     if name == "elicited":
-        return elicited() * 4
+        return elicited()[:FIRST_ELICITED] * 4
     if name == "GPTeacher":
         return at_most(mixed("GPTeacher"), 400)
     return mixed("arena-hard") if name == "arena-hard" else at_most(zeroeval(), 100)

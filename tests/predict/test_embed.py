@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from headway.errors import MissingExtraError
 from headway.predict import Observation, load, save
-from headway.predict.embedding import SentenceEmbedding
+from headway.predict.embedding import WIDTH, SentenceEmbedding
 from headway.predict.evaluate import kendall_tau
+from headway.predict.storage import DEFAULT, default_predictor
 from headway.predict.training import train
 
 MadeUp = Callable[..., list[Observation]]
@@ -24,6 +25,13 @@ class Oracle:
 
     def vectors(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         return np.array([[1.0, 0.0] if "essay" in p else [0.0, 1.0] for p in prompts], np.float32)
+
+
+class Zeros:
+    """An embedding of nothing."""
+
+    def vectors(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        return np.zeros((len(prompts), WIDTH), np.float32)
 
 
 def test_an_embedding_is_blended_in(made_up: MadeUp) -> None:
@@ -41,6 +49,28 @@ def test_an_embedding_is_blended_in(made_up: MadeUp) -> None:
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(MissingExtraError, match="embed"):
         SentenceEmbedding()
+    with pytest.raises(MissingExtraError, match="embed"):
+        load(DEFAULT)
+
+
+def test_the_default_has_a_second_opinion_and_speaks_without_it() -> None:
+    words, both = default_predictor(embed=False), default_predictor(embed=False)
+    asked = [Observation(prompt, 0).request(0) for prompt in ("Name a colour.", "Write a novel.")]
+    assert words.embedding is None
+    assert words.blend is not None
+    assert words.predict(asked) == load(DEFAULT, embed=False).predict(asked)
+
+    both.embedding = Zeros()  # a vector that says nothing moves all prompts to one place
+    short, long = (p.at(0.5) for p in words.predict(asked))
+    short_both, long_both = (p.at(0.5) for p in both.predict(asked))
+    assert long > short
+    assert long_both > short_both
+    assert long_both / short_both < long / short
+
+
+@packaged
+def test_the_default_uses_the_embedding_where_it_is_installed() -> None:
+    assert default_predictor().embedding is not None
 
 
 @packaged

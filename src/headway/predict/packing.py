@@ -79,8 +79,10 @@ def packed(predictor: TextPredictor) -> tuple[Arrays, dict[str, Any]]:
     return arrays, names
 
 
-def unpacked(arrays: Mapping[str, NDArray[Any]], names: Mapping[str, Any]) -> TextPredictor:
-    """Return the predictor that `packed` took apart.
+def unpacked(
+    arrays: Mapping[str, NDArray[Any]], names: Mapping[str, Any], *, embed: bool
+) -> TextPredictor:
+    """Return the predictor that `packed` took apart; ``embed`` says whether it uses its embedding.
 
     Raises:
         InputError: an array or a name is not what this version writes.
@@ -107,7 +109,7 @@ def unpacked(arrays: Mapping[str, NDArray[Any]], names: Mapping[str, Any]) -> Te
         ),
         state=_state(arrays, names),
         blend=blend,
-        embedding=SentenceEmbedding() if blend is not None else None,
+        embedding=SentenceEmbedding() if embed and blend is not None else None,
     )
 
 

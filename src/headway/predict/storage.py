@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError
+from headway.predict.embedding import is_packaged
 from headway.predict.packing import packed, unpacked
 from headway.predict.predictor import TextPredictor
 
@@ -62,23 +63,34 @@ def check_free(folder: Path) -> None:
         raise InputError(f"{folder} exists and is no predictor; choose another name")
 
 
-def load(folder: Path) -> TextPredictor:
+def load(folder: Path, *, embed: bool = True) -> TextPredictor:
     """Return the predictor in ``folder``.
 
+    Args:
+        folder: as `save` wrote it.
+        embed: whether a predictor with a sentence embedding uses it; else its words speak alone.
+
     Raises:
+        MissingExtraError: it has an embedding, which is not installed.
         InputError: it is no predictor of this version, too large, damaged or forged.
     """
     names = read_card(folder)["names"]
     arrays = _arrays(folder / WEIGHTS)
     try:
-        return unpacked(arrays, names)
+        return unpacked(arrays, names, embed=embed)
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError) as error:
         raise InputError(f"{folder} is damaged: {str(error)[:120]}") from error
 
 
-def default_predictor() -> TextPredictor:
-    """Return a fresh copy of the predictor that ships: weak until it has seen your own traffic."""
-    return load(DEFAULT)
+def default_predictor(*, embed: bool | None = None) -> TextPredictor:
+    """Return a fresh copy of the predictor that ships: weak until it has seen your own traffic.
+
+    Args:
+        embed: whether it reads prompts with a sentence embedding, too, which ranks unknown prompts
+            better and costs some twenty milliseconds a prompt; by default where that is installed.
+
+    """
+    return load(DEFAULT, embed=is_packaged() if embed is None else embed)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def parse_predictions(text: str) -> Predictions:
     if text == "oracle":
         return Skill(1.0)
     if text == "default":
-        return FromPrompts(default_predictor())
+        return FromPrompts(default_predictor(embed=False))
     if Path(text).is_dir():
         return FromPrompts(load(Path(text)))
     match = re.fullmatch(r"(?:tau=)?(0(?:\.\d+)?|1(?:\.0+)?)", text)
