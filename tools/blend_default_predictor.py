@@ -69,7 +69,8 @@ def ridge(observations: list[Observation], vectors: dict[str, Floats]) -> Floats
     goal = np.log1p([one.output_tokens for one in observations])
     fit = Ridge(alpha=PENALTY).fit(inputs, goal, sample_weight=weights)
     intercept = fit.intercept_ + float(np.mean(fit.coef_[-len(groups) :]))
-    return np.append(fit.coef_[: -len(groups)], intercept)
+    coef: Floats = np.append(fit.coef_[: -len(groups)], intercept)
+    return coef
 
 
 def second(coef: Floats, observations: list[Observation], vectors: dict[str, Floats]) -> Floats:
@@ -89,7 +90,8 @@ def equal_shares(left_out: list[LeftOut]) -> Floats:
         own = np.array([1.0, words_sd / embedding_sd]) / total_sd
         shift = one.words.mean() - own @ [one.words.mean(), one.embedding.mean()]
         shares.append([*own, shift])
-    return np.mean(shares, axis=0)
+    mean_shares: Floats = np.mean(shares, axis=0)
+    return mean_shares
 
 
 def main() -> None:
