@@ -75,7 +75,9 @@ def ridge(observations: list[Observation], vectors: dict[str, Floats]) -> Floats
 
 def second(coef: Floats, observations: list[Observation], vectors: dict[str, Floats]) -> Floats:
     """Return the embedding's location of ``observations``."""
-    return np.array([vectors[one.prompt] for one in observations]) @ coef[:-1] + coef[-1]
+    inputs = np.array([vectors[one.prompt] for one in observations])
+    location: Floats = inputs @ coef[:-1] + coef[-1]
+    return location
 
 
 def equal_shares(left_out: list[LeftOut]) -> Floats:
