@@ -240,10 +240,10 @@ def rt_lm_table(
     Five models, two platforms and three variances of the length, below and over saturation, with
     predictions of a stated skill and the same predictions dealt out at random.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
+    options = {name: value for name, value in settings.items() if value is not None}
     if models is not None:
-        given["models"] = find_language_models(models)
-    question = replace(FULL if full else Settings(), **given)
+        options["models"] = find_language_models(models)
+    question = replace(FULL if full else Settings(), **options)
 
     if by_cell:
         show(cells_report(question), files)

@@ -102,8 +102,8 @@ def frontier(
 def clusters_of(on: Cluster | str | Sequence[Cluster | str]) -> tuple[Cluster, ...]:
     """Return the clusters that ``on`` names or holds."""
     parts = [on] if isinstance(on, Cluster | str) else on
-    named = (find_clusters(part) if isinstance(part, str) else (part,) for part in parts)
-    return tuple(cluster for clusters in named for cluster in clusters)
+    groups = (find_clusters(part) if isinstance(part, str) else (part,) for part in parts)
+    return tuple(cluster for clusters in groups for cluster in clusters)
 
 
 def frontier_of(questions: Sequence[Question], clusters: Sequence[Cluster]) -> Frontier:

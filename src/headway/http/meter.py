@@ -152,10 +152,10 @@ class TokenMeter:
 
     # events
 
-    def _keep(self, kept: bytes | _Excerpt, num_marks: int, count: int, now_s: float) -> None:
+    def _keep(self, arrival: bytes | _Excerpt, num_marks: int, count: int, now_s: float) -> None:
         """Keep what may be among the last, and count its tokens."""
         tail = self._tail
-        tail.append((kept, num_marks, count))
+        tail.append((arrival, num_marks, count))
         self._num_kept += num_marks
         while self._num_kept - tail[0][1] >= MAX_CLOSING or len(tail) > MAX_TAIL:
             self._num_kept -= tail[0][1]
@@ -205,13 +205,13 @@ class TokenMeter:
 
     def _closing(self, tail: list[_Arrival]) -> Iterator[tuple[AnswerEvent, bool]]:
         """Yield the last events, from the end on, and whether each has the mark; note them all."""
-        for kept, _, _ in reversed(tail):
-            if isinstance(kept, _Excerpt):
-                event = kept.read()
+        for arrival, _, _ in reversed(tail):
+            if isinstance(arrival, _Excerpt):
+                event = arrival.read()
                 self._note(event)
-                yield event, kept.has_mark
+                yield event, arrival.has_mark
                 continue
-            for payload in reversed(payloads(kept)):
+            for payload in reversed(payloads(arrival)):
                 event = self._read(payload)
                 self._note(event)
                 yield event, self._mark in payload

@@ -18,7 +18,7 @@ _LINE = re.compile(
     rb"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}\n]{0,2000}\})? ([0-9.eE+]+)", re.MULTILINE
 )
 # What is shown, by the end of an engine's name for it.
-_SHOWN = (
+_ENDINGS = (
     ("prompt_tokens_total", "prompt tokens"),
     ("generation_tokens_total", "output tokens"),
     ("num_preemptions_total", "preemptions"),
@@ -52,7 +52,7 @@ def engine_counters(server: Server) -> dict[str, float]:
 def counter_notes(url: str, before: dict[str, float], after: dict[str, float]) -> list[str]:
     """Return in words what an engine's counters grew by; nothing where it has none."""
     parts: list[str] = []
-    for ending, meaning in _SHOWN:
+    for ending, meaning in _ENDINGS:
         for name in after:
             growth = after[name] - before.get(name, 0.0)
             if name.endswith(ending) and growth > 0:

@@ -35,14 +35,14 @@ def check_names(bench: Bench, source: str, deployment: Deployment) -> None:
         ("model", _model(bench.model), deployment.model.name),
         ("on", _hardware(bench.hardware), deployment.cluster.name),
     )
-    for option, measured, named in compared:
+    for option, measured, name in compared:
         # Something of the user's own has a name that no file can be held against.
-        is_own = (option == "model" and named not in models.names()) or (
-            option == "on" and named not in hardware.names()
+        is_own = (option == "model" and name not in models.names()) or (
+            option == "on" and name not in hardware.names()
         )
-        if measured is not None and measured != named and not is_own:
+        if measured is not None and measured != name and not is_own:
             raise InputError(
-                f"{source[:80]!r} was measured with {option} {measured}, not {named}: give "
+                f"{source[:80]!r} was measured with {option} {measured}, not {name}: give "
                 f"--{option} {measured}, or leave the file out"
             )
 

@@ -13,13 +13,13 @@ from headway.report.grid import Grid
 GAP = "  "
 
 
-def table(grid: Grid, shown: Iterable[int] | None = None) -> str:
-    """Return the rows ``shown`` (all by default) under their headings, their marks at the end.
+def table(grid: Grid, numbers: Iterable[int] | None = None) -> str:
+    """Return the rows ``numbers`` (all by default) under their headings, their marks at the end.
 
     Columns that no row fills and columns of detail are left out; an interval stands beside its
     value.
     """
-    numbers = range(len(grid.rows)) if shown is None else list(shown)
+    numbers = range(len(grid.rows)) if numbers is None else list(numbers)
     lines: list[list[str]] = []
     for name, column in grid.columns.items():
         values = [grid.rows[number][name] for number in numbers]
@@ -27,9 +27,9 @@ def table(grid: Grid, shown: Iterable[int] | None = None) -> str:
             continue
 
         is_text = all(isinstance(value, str | None) for value in values)
-        lines.append(_aligned([column.title, *map(column.format, values)], left=is_text))
+        lines.append(_aligned([column.title, *map(column.format, values)], to_left=is_text))
         if any(isinstance(value, Estimate) for value in values):
-            lines.append(_aligned(["range", *map(column.format_range, values)], left=False))
+            lines.append(_aligned(["range", *map(column.format_range, values)], to_left=False))
 
     if grid.marks:
         lines.append(["", *(", ".join(grid.marks_of(number)) for number in numbers)])
@@ -66,6 +66,6 @@ def csv(rows: Sequence[Mapping[str, Value]]) -> str:
     return out.getvalue()
 
 
-def _aligned(cells: Sequence[str], left: bool) -> list[str]:
+def _aligned(cells: Sequence[str], to_left: bool) -> list[str]:
     width = max(map(len, cells))
-    return [cell.ljust(width) if left else cell.rjust(width) for cell in cells]
+    return [cell.ljust(width) if to_left else cell.rjust(width) for cell in cells]

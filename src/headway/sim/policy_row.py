@@ -107,14 +107,14 @@ class PolicyRow(RequestSummary, OrderOfService):
 
 def charts(has_objectives: bool) -> tuple[Bars, ...]:
     """Return what is drawn of rows: who was in time where anybody asked, the mean and the tail."""
-    met = (("slo_attainment", "share of requests that met every objective"),)
+    in_time = (("slo_attainment", "share of requests that met every objective"),)
     times = (
         ("e2e_mean_s", "mean time from arrival to last token"),
         ("e2e_p99_s", "99% of requests end within this time"),
     )
     return tuple(
         Bars(names=("policy", "predictions", "scope"), value=value, legend=legend)
-        for value, legend in (*(met if has_objectives else ()), *times)
+        for value, legend in (*(in_time if has_objectives else ()), *times)
     )
 
 
@@ -155,8 +155,8 @@ class Run:
             theirs = trace.tenants == number
             good |= meets(self.records, slo) & theirs
             rows.append(self._row(f"tenant {name}", theirs, slo))
-        goodput, met = float(good.sum()) / whole.span_s, float(good.mean())
-        whole = replace(whole, goodput_requests_per_s=goodput, slo_attainment=met)
+        goodput, attainment = float(good.sum()) / whole.span_s, float(good.mean())
+        whole = replace(whole, goodput_requests_per_s=goodput, slo_attainment=attainment)
         return whole, *rows, *self._pool_rows()
 
     def _pool_rows(self) -> list[PolicyRow]:

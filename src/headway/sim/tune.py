@@ -131,15 +131,15 @@ def quality(experiment: Experiment, policy: OrderPolicy, capacity: bool = False)
     for seed in range(len(experiment.traces)):
         run = experiment.run(Case(policy, seed))
         e2e_s, ttft_s = run.records.e2e_s, run.records.ttft_s
-        done = np.isfinite(e2e_s)
+        ended = np.isfinite(e2e_s)
         rows.append(
             (
                 float(experiment.good(run.records, seed).mean()),
-                float(e2e_s[done].mean()),
-                float(np.percentile(e2e_s[done], 99)),
-                float(e2e_s[done].max()),
-                float((e2e_s / run.alone_s)[done].mean()),
-                float(np.percentile(ttft_s[done], 95)),
+                float(e2e_s[ended].mean()),
+                float(np.percentile(e2e_s[ended], 99)),
+                float(e2e_s[ended].max()),
+                float((e2e_s / run.alone_s)[ended].mean()),
+                float(np.percentile(ttft_s[ended], 95)),
             )
         )
     attainment, mean_s, p99_s, max_s, slowdown, ttft_p95_s = np.mean(rows, axis=0).tolist()

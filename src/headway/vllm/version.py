@@ -16,7 +16,7 @@ def check() -> bool:
     """Return whether this vLLM is one that the scheduler was tried with; warn once if not."""
     global _warned
     installed = _installed()
-    is_known = any(installed == known or installed.startswith(f"{known}.") for known in TRIED)
+    is_known = any(installed == version or installed.startswith(f"{version}.") for version in TRIED)
     if not is_known and not _warned:
         _log.warning(
             "Headway's scheduler was tried with vLLM %s, not with %s: requests are scheduled as "

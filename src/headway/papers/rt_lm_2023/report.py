@@ -27,7 +27,7 @@ SOURCES = {
     "gpu": "slopes in the logs of QASlow",
 }
 # What a terminal shows: the paper's priority step by step, and what we would run.
-SHOWN = (
+WAYS = (
     Way("fifo", NEAREST),
     Way("fifo", offload=True),
     Way("fifo", NEAREST, offload=True),
@@ -102,7 +102,7 @@ def shown_rows(report: Report[WayRow]) -> list[int]:
     return [
         number
         for number, row in enumerate(report.rows)
-        if Way(row.order, row.batches, row.offload) in SHOWN
+        if Way(row.order, row.batches, row.offload) in WAYS
     ]
 
 
