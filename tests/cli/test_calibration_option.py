@@ -109,7 +109,7 @@ def test_a_gateway_expects_what_was_measured(
     text = f'on = "{ON}"\ncalibration = "own.json"\n[[backend]]\nurl = "{backends[0]}"\n'
     (tmp_path / "gateway.toml").write_text(text)
     assert load_config(tmp_path / "gateway.toml").expected == own
-    with pytest.raises(InputError, match="--calibration go with --on"):
+    with pytest.raises(InputError, match="--calibration goes with --on"):
         load_config(None, backends=backends, calibration=own_file)
 
 

@@ -127,10 +127,9 @@ def load_config(
 
     if on is not None:
         own["expected"] = _expected(on, engine, calibration)
-    elif engine is not None or calibration is not None:
-        raise InputError(
-            "--engine and --calibration go with --on, such as --on llama-3.1-8b@h100:tp1"
-        )
+    for name, value in (("engine", engine), ("calibration", calibration)):
+        if value is not None and on is None:
+            raise InputError(f"--{name} goes with --on, such as --on llama-3.1-8b@h100:tp1")
 
     if path is not None:
         return replace(read_config(path), **own)
@@ -171,8 +170,9 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
         own_file = tree.get("calibration")
         path = None if own_file is None else folder / typed(own_file, str, "calibration")
         plain["expected"] = _expected(typed(tree["on"], str, "on"), engine, path)
-    elif "engine" in tree or "calibration" in tree:
-        raise InputError('engine and calibration go with on, such as on = "llama-3.1-8b@h100:tp1"')
+    for name in ("engine", "calibration"):
+        if name in tree and "on" not in tree:
+            raise InputError(f'{name} goes with on, such as on = "llama-3.1-8b@h100:tp1"')
 
     pools = as_table(tree.get("pool", {}), "pool")
     classes = as_table(tree.get("class", {}), "class")
