@@ -5,21 +5,22 @@
 Groups are an accelerator, a model, an engine, a format and lengths, measured by InferenceX in
 several layouts under several loads. A choice is a group and a bound on the time per output token,
 each quartile of what was measured in the group. Pairs of accelerator and model are left out of the
-fit a twelfth at a time, so nothing of a choice was seen. The rule is that of `headway plan`: the
-most throughput per accelerator among the points whose time per token meets the bound, at even odds
-or with probability 90%. A measurement is one point of the group; the one that the plan asks for
-saves most in the mean over its outcomes, the other is drawn at random.
+fit a twelfth at a time, so nothing of a choice was seen. The rule is that of `headway plan`: in
+worlds drawn from the joint error model each layout carries what it can within the bound; bought is
+the layout that is cheapest with probability 90%, as much of it as is enough in 90% of the worlds.
+A measurement is one point of the group; the one that the plan asks for makes that price lowest in
+the mean over its outcomes, "by regret" makes the layout likeliest to be near the best, the other is
+drawn at random. A layout carries what it was measured to carry at the largest load within the
+bound, or, "at equal speed", what lies between its loads (interpolated on log scales).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 from tools.held_out import CELL, fit_points, folds
@@ -33,10 +34,10 @@ from headway.steptime.work import Array
 
 SOURCE = "inferencex"
 SURE = 0.9
-Z_SURE = NormalDist().inv_cdf(SURE)
 NOISE = 0.03  # log-deviation of a repeated run
-OUTCOMES = np.array([NormalDist().inv_cdf((k + 0.5) / 24) for k in range(24)])
+NUM_WORLDS, NUM_OUTCOMES = 600, 32
 NEAR = 0.9  # of the best, to count as chosen well
+TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,72 +46,103 @@ class Group:
 
     Attributes:
         layouts: number of the layout of each.
-        measured_s, predicted_s: time per output token.
-        measured_rate, predicted_rate: tokens per second of one accelerator.
-        covariance: of the log-errors of the predicted times.
+        concurrency: of its load.
+        measured, predicted: logs of the time per output token and of tokens per second of one
+            accelerator, shape ``(2, points)``.
+        mean, covariance: of the errors of times, and of rates times times, ``(2, points, ...)``.
 
     """
 
     name: str
     layouts: np.ndarray[tuple[int], np.dtype[np.int64]]
-    measured_s: Array
-    predicted_s: Array
-    measured_rate: Array
-    predicted_rate: Array
+    concurrency: Array
+    measured: Array
+    predicted: Array
+    mean: Array
     covariance: Array
 
-    def best_measured(self, layout: int, bound_s: float) -> float:
-        """Return the most that a layout was measured to do within the bound; 0 for nothing."""
-        meets = (self.layouts == layout) & (self.measured_s <= bound_s)
-        return float(self.measured_rate[meets].max()) if meets.any() else 0.0
+    @property
+    def errors(self) -> Array:
+        """Logs of measured over predicted times, and of rates times times; ``(2, points)``."""
+        time, rate = self.measured - self.predicted
+        return np.stack([time, rate + time])
+
+    def worlds(self, point: int | None = None) -> Array:
+        """Return logs of times and rates in worlds that agree with ``point`` measured.
+
+        Shape ``(2, worlds, points)``.
+        """
+        random = np.random.default_rng(0 if point is None else 1)
+        drawn = []
+        for mean, covariance, error in zip(self.mean, self.covariance, self.errors, strict=True):
+            if point is not None:
+                total = covariance[point, point] + NOISE**2
+                shared = covariance[:, point] / total
+                mean = mean + shared * (error[point] - mean[point])
+                covariance = covariance - total * np.outer(shared, shared)
+            root = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(mean)))
+            drawn.append(mean + random.standard_normal((NUM_WORLDS, len(mean))) @ root.T)
+        time, run = drawn
+        return np.asarray(self.predicted[:, None] + np.stack([time, run - time]))
+
+    def carried(self, worlds: Array, bound_s: float, equal_speed: bool) -> Array:
+        """Return what one accelerator of each layout carries, ``(worlds, layouts)``.
+
+        Tokens per second within the bound; 0 where no load is.
+        """
+        bound = np.log(bound_s)
+        columns = []
+        for layout in range(self.layouts.max() + 1):
+            places = np.flatnonzero(self.layouts == layout)
+            places = places[np.argsort(self.concurrency[places], kind="stable")]
+            times, rates = worlds[:, :, places]
+            if not equal_speed:
+                columns.append(np.where(times <= bound, np.exp(rates), 0.0).max(axis=1))
+                continue
+
+            # More load is never faster, nor carries less.
+            times, rates = (np.maximum.accumulate(a, axis=1) for a in (times, rates))
+            met = (times <= bound).sum(axis=1)
+            low, high = (np.clip(met - k, 0, len(places) - 1)[:, None] for k in (1, 0))
+            ends = [
+                np.take_along_axis(a, at, 1)[:, 0] for a in (times, rates) for at in (low, high)
+            ]
+            part = np.clip((bound - ends[0]) / np.maximum(ends[1] - ends[0], TINY), 0.0, 1.0)
+            rate = np.exp(ends[2] + part * (ends[3] - ends[2]))
+            columns.append(np.where(met > 0, rate, 0.0))
+        return np.stack(columns, axis=1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Belief:
-    """Means and deviations of the log-errors of a group's points."""
-
-    mean: Array
-    deviation: Array
-
-    def choice(self, group: Group, bound_s: float, z: float) -> int | None:
-        """Return the point of most throughput that meets the bound ``z`` deviations surely."""
-        upper = np.log(group.predicted_s) + self.mean + z * self.deviation
-        meets = upper <= np.log(bound_s)
-        if not meets.any():
-            return None
-        rate = group.predicted_rate * np.exp(-self.mean)
-        return int(np.argmax(np.where(meets, rate, 0.0)))
-
-    def price(self, group: Group, bound_s: float) -> float:
-        """Return a token's price in accelerator-seconds, 90% sure; the safest's if none is."""
-        place = self.choice(group, bound_s, Z_SURE)
-        if place is None:
-            upper = np.log(group.predicted_s) + self.mean + Z_SURE * self.deviation
-            place = int(np.argmin(upper))
-        return float(np.exp(self.mean[place]) / group.predicted_rate[place])
+def sure_rates(carried: Array, weights: Array | None = None) -> Array:
+    """Return what each layout carries at least in 90% of the worlds, shape ``(layouts,)``."""
+    if weights is None:
+        return np.quantile(carried, 1 - SURE, axis=0)
+    order = np.argsort(carried, axis=0)
+    shares = np.cumsum(weights[order], axis=0)
+    place = np.minimum((shares < 1 - SURE).sum(axis=0), len(carried) - 1)
+    row = np.take_along_axis(order, place[None], 0)
+    return np.asarray(np.take_along_axis(carried, row, 0)[0])
 
 
-def before(group: Group) -> Belief:
-    return Belief(np.zeros(len(group.layouts)), np.sqrt(np.diag(group.covariance)))
+def asked_for(worlds: Array, carried: Array) -> tuple[int, int]:
+    """Return the points to measure: for the lowest mean price, and for the least regret.
 
-
-def after(group: Group, point: int, error: float) -> Belief:
-    """Return what is believed once the log-error of ``point`` is measured."""
-    shared = group.covariance[:, point]
-    total = group.covariance[point, point] + NOISE**2
-    left = np.diag(group.covariance) - shared**2 / total
-    return Belief(shared / total * error, np.sqrt(np.maximum(left, 0.0)))
-
-
-def asked_for(group: Group, bound_s: float) -> int:
-    """Return the point whose measurement makes a sure token cheapest in the mean."""
-
-    def mean_price(point: int) -> float:
-        spread = float(np.sqrt(group.covariance[point, point] + NOISE**2))
-        prices = [after(group, point, spread * z).price(group, bound_s) for z in OUTCOMES]
-        return float(np.mean(prices))
-
-    return min(range(len(group.layouts)), key=mean_price)
+    Outcomes are those of some worlds; the others count by how near they are to it.
+    """
+    times = worlds[0]
+    floor = max(float(carried.mean(axis=0).max()) * 0.05, TINY)
+    best = np.maximum(carried.max(axis=1, keepdims=True), TINY)
+    prices, shares = [], []
+    for point in range(times.shape[1]):
+        price = share = 0.0
+        for outcome in times[:: NUM_WORLDS // NUM_OUTCOMES, point]:
+            weights = np.exp(-((times[:, point] - outcome) ** 2) / (2 * NOISE**2))
+            weights /= weights.sum()
+            price += 1 / max(float(sure_rates(carried, weights).max()), floor)
+            share += float((weights @ (carried / best)).max())
+        prices.append(price)
+        shares.append(share)
+    return int(np.argmin(prices)), int(np.argmax(shares))
 
 
 def groups_of(path: Path) -> Iterator[Group]:
@@ -135,18 +167,20 @@ def groups_of(path: Path) -> Iterator[Group]:
             labels = [layout_name(p.deployment.parallelism) for p in chosen]
             if len(set(labels)) < 2:
                 continue
-            _, covariance = fit.errors["tpot"].joint(
-                [subject(p).groups for p in chosen], features[places]
-            )
+
+            subjects = [subject(p).groups for p in chosen]
+            joint = [fit.errors[q].joint(subjects, features[places]) for q in ("tpot", "run")]
             count = np.array([float(p.deployment.num_accelerators) for p in chosen])
+            measured_s = np.array([p.tpot_s or 0.0 for p in chosen])
+            measured_rate = np.array([p.total_tok_per_s or 0.0 for p in chosen])
             yield Group(
                 name=name,
                 layouts=np.unique(labels, return_inverse=True)[1].astype(np.int64),
-                measured_s=np.array([p.tpot_s or 0.0 for p in chosen]),
-                predicted_s=times.tpot_s[places],
-                measured_rate=np.array([p.total_tok_per_s or 0.0 for p in chosen]) / count,
-                predicted_rate=rates[places] / count,
-                covariance=covariance,
+                concurrency=np.array([float(p.load.concurrency) for p in chosen]),
+                measured=np.log([measured_s, measured_rate / count]),
+                predicted=np.log([times.tpot_s[places], rates[places] / count]),
+                mean=np.stack([np.zeros(len(places)), joint[1][0]]),
+                covariance=np.stack([covariance for _, covariance in joint]),
             )
 
 
@@ -158,72 +192,76 @@ def name_of(point: ServingPoint) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One choice, before and after a measurement: ratios to the best that was measured."""
+    """One choice: its share of the best, whether it held, its price and its doubt over the best."""
 
-    ratio: float
-    sure_ratio: float
+    share: float
     held: float
+    price: float
     doubt: float
 
 
-def score(group: Group, belief: Belief, bound_s: float, best: float) -> Score | None:
-    """Return how good the choices are; ``None`` where not even the safest point is chosen."""
-    even = belief.choice(group, bound_s, 0.0)
-    sure = belief.choice(group, bound_s, Z_SURE)
-    ratio = 0.0 if even is None else group.best_measured(int(group.layouts[even]), bound_s) / best
-    doubt = np.nan
-    if even is not None:
-        even_price = float(np.exp(belief.mean[even]) / group.predicted_rate[even])
-        doubt = belief.price(group, bound_s) / even_price - 1
-    if sure is None:
-        return Score(ratio, np.nan, np.nan, doubt)
-    held = float(group.measured_s[sure] <= bound_s)
-    return Score(ratio, float(group.measured_rate[sure]) / best, held, doubt)
+def score(carried: Array, truth: Array) -> Score:
+    """Return how good the choice is that is made of ``carried``; ``truth`` is by layout."""
+    best, sure = float(truth.max()), sure_rates(carried)
+    if sure.max() <= 0:  # nothing is sure: what carries most in the mean
+        layout = int(np.argmax(carried.mean(axis=0)))
+        return Score(float(truth[layout]) / best, np.nan, np.nan, np.nan)
+
+    layout = int(np.argmax(sure))
+    even = float(np.median(carried, axis=0).max())
+    return Score(
+        share=float(truth[layout]) / best,
+        held=float(truth[layout] >= sure[layout]),
+        price=best / float(sure[layout]),
+        doubt=even / float(sure[layout]) - 1 if even > 0 else np.nan,
+    )
+
+
+def scores_of(groups: list[Group], equal_speed: bool) -> tuple[dict[str, list[Score]], float]:
+    """Return scores by what was measured first, and what a random layout reaches."""
+    random = np.random.default_rng(0)
+    scores: dict[str, list[Score]] = defaultdict(list)
+    guesses: list[float] = []
+    for group in groups:
+        prior = group.worlds()
+        for bound_s in np.quantile(np.exp(group.measured[0]), (0.25, 0.5, 0.75)):
+            bound = float(bound_s)
+            truth = group.carried(group.measured[:, None], bound, equal_speed)[0]
+            if truth.max() <= 0:
+                continue
+            guesses += (truth / truth.max()).tolist()
+            carried = group.carried(prior, bound, equal_speed)
+            scores["nothing"].append(score(carried, truth))
+            price, regret = asked_for(prior, carried)
+            points = {"the plan's": price, "by regret": regret}
+            points["random"] = int(random.integers(len(group.layouts)))
+            for who, point in points.items():
+                after = group.carried(group.worlds(point), bound, equal_speed)
+                scores[who].append(score(after, truth))
+    return scores, float(np.mean(guesses))
 
 
 def main() -> None:
-    random = np.random.default_rng(0)
-    scores: dict[str, list[Score]] = {"nothing": [], "the plan's": [], "random": []}
-    guesses = []
     groups = list(groups_of(Path(sys.argv[1])))
-    for group in groups:
-        for bound_s in np.quantile(group.measured_s, (0.25, 0.5, 0.75)):
-            names = sorted(set(group.layouts.tolist()))
-            best = max(group.best_measured(layout, bound_s) for layout in names)
-            if best <= 0:
-                continue
-            guesses += [group.best_measured(layout, bound_s) / best for layout in names]
-            errors = np.log(group.measured_s / group.predicted_s)
-            places = {"the plan's": asked_for(group, bound_s)}
-            places["random"] = int(random.integers(len(group.layouts)))
-            beliefs = {"nothing": before(group)}
-            beliefs |= {who: after(group, m, float(errors[m])) for who, m in places.items()}
-            for who, belief in beliefs.items():
-                one = score(group, belief, float(bound_s), best)
-                if one is not None:
-                    scores[who].append(one)
-
-    print(
-        f"{len(groups)} groups, {len(scores['nothing'])} choices; a layout drawn at random "
-        f"reaches {np.mean(guesses):.2f} of the best"
-    )
-    for who, all_scores in scores.items():
-        ratio = np.array([s.ratio for s in all_scores])
-        sure, held, doubt = (
-            np.array([getattr(s, name) for s in all_scores])
-            for name in ("sure_ratio", "held", "doubt")
+    for equal_speed in (False, True):
+        scores, guess = scores_of(groups, equal_speed)
+        print(
+            f"\n{'at equal speed' if equal_speed else 'at measured loads'}: {len(groups)} groups, "
+            f"{len(scores['nothing'])} choices; a layout drawn at random reaches {guess:.2f}"
         )
-        cost = 1 / sure[np.isfinite(sure) & (held == 1)]
-        print(json.dumps({
-            "measured": who,
-            "within 10%": round(float(np.mean(ratio >= NEAR)), 3),
-            "mean of the best": round(float(ratio.mean()), 3),
-            "worst tenth": round(float(np.quantile(ratio, 0.1)), 3),
-            "sure choices": int(np.isfinite(held).sum()),
-            "90% came true": round(float(np.nanmean(held)), 3),
-            "cost over the oracle's, mean": round(float(cost.mean()), 3),
-            "cost of doubt, median": round(float(np.nanmedian(doubt)), 3),
-        }))  # fmt: skip
+        print("measured    near  mean  tenth  sure  true  price  median  doubt")
+        for who, rows in scores.items():
+            share, held, price, doubt = (
+                np.array([getattr(row, name) for row in rows])
+                for name in ("share", "held", "price", "doubt")
+            )
+            paid = price[held == 1]
+            print(
+                f"{who:10}  {np.mean(share >= NEAR):.3f} {share.mean():.3f}  "
+                f"{np.quantile(share, 0.1):.3f}  {np.isfinite(held).sum():4} "
+                f"{np.nanmean(held):.3f}  {paid.mean():.2f}  {np.median(paid):.2f}  "
+                f"{np.nanmedian(doubt):.2f}"
+            )
 
 
 if __name__ == "__main__":

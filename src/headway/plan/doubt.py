@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -161,6 +162,7 @@ def _least(problem: Problem, statistics: Array, counts: Floats) -> Floats:
     return np.where(meets.any(axis=1), counts[first], NEVER)
 
 
+@cache
 def standard_draws(size: int = NUM_DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
     """Return independent standard normals for both quantities, as even as their number permits."""
     random = np.random.default_rng([seed, 40])
