@@ -13,9 +13,11 @@ from headway.errors import InputError
 from headway.hardware.catalogue import find_cluster
 from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
+from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop, seats
 from headway.serving.estimate import serve
+from headway.serving.load import Load
 from headway.serving.tabulated import serving_times, tabulate_serving
 from headway.steptime.deployment import Deployment, as_run
 from headway.steptime.kernel_coefficients import NAMES, Coefficients
@@ -172,3 +174,13 @@ def test_a_prompt_alone_takes_every_stage_in_turn_and_its_chunks_follow_each_oth
     assert long.shape.prompt_steps == pytest.approx(8, abs=0.01)
     assert long.shape.prompt_passes == pytest.approx((8 + 3) / 4, abs=0.01)
     assert long.times.ttft_s < 0.5 * serve(llama, ClosedLoop(65_536, 1, 1)).times.ttft_s
+
+
+def test_several_loads_are_explained_as_each_is_alone() -> None:
+    deployment = Deployment(find_model("llama-3.1-8b"), find_cluster("h100"), engine="vllm")
+    both = deployment.serve(Load(prompt=2000, output=400, concurrency=[1, 64])).explain()
+    for concurrency in (1, 64):
+        alone = deployment.serve(Load(prompt=2000, output=400, concurrency=concurrency)).explain()
+        ours = [row for row in both.rows if row.concurrency == concurrency]
+        assert [replace(row, concurrency=None) for row in ours] == list(alone.rows)
+    assert len(both.notes) == 4

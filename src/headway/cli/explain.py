@@ -34,7 +34,7 @@ def explain(
 ) -> None:
     """Print where the time of a token of MODEL under load goes, and what would change it.
 
-    Takes the arguments of headway estimate, for one number of requests at once.
+    Takes the arguments of headway estimate.
     """
     deployment = layout.deployment(place, requests.prompt + requests.output)
     if split.disaggregate is None:

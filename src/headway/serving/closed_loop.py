@@ -9,6 +9,7 @@ cache; users without a seat queue, by Little's law. Derived here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +77,12 @@ class ClosedLoop:
         object.__setattr__(self, "requests_per_user", float(requests_per_user))
         object.__setattr__(self, "static", static)
         object.__setattr__(self, "prefilled", prefilled)
+
+    def each(self) -> Iterator[ClosedLoop]:
+        """Yield every load of the arrays by itself, in their order."""
+        arrays = (self.prompt_tokens, self.output_tokens, self.concurrency, self.cached_fraction)
+        for values in zip(*map(np.ravel, np.broadcast_arrays(*arrays)), strict=True):
+            yield ClosedLoop(*values, self.requests_per_user, self.static, self.prefilled)
 
     @property
     def mean_context_tokens(self) -> Array:

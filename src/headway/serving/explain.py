@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from headway.report.column import column
 from headway.report.report import Report
 from headway.serving.answer_doubt import AnswerDoubt
 from headway.serving.closed_loop import ClosedLoop, load_steps, load_times, serve_loop
-from headway.serving.quantity import Quantity
+from headway.serving.quantity import Quantity, span
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.deployment import Deployment
 from headway.steptime.engine_version import fastest_step_s
@@ -25,7 +26,10 @@ from headway.steptime.worktable import drafting_s, price, tabulate
 class ExplainedRow:
     """One part of the time of a token, or one change and what it would give."""
 
-    part: str = column("part", "where the time goes, or what is changed")
+    concurrency: int | float | None = column(
+        "at once", "requests in the system, where there are several loads", default=None
+    )
+    part: str = column("part", "where the time goes, or what is changed", default="")
     seconds: float | None = column(
         "time", "per output token, alone", unit="ms", scale=1e3, default=None
     )
@@ -50,27 +54,41 @@ def explain(
         InputError: no measured engine runs the deployment, or the question holds arrays.
 
     """
-    if tpot_s.expected.ndim:
-        raise InputError("an explanation takes one layout and one load, not arrays of them")
-    lower, upper = float(tpot_s.lower) * 1e3, float(tpot_s.upper) * 1e3
+    if deployment.parallelism.tp.ndim:
+        raise InputError("an explanation takes one layout, not several")
+    rows: list[ExplainedRow] = []
+    for load in (loads := list(loop.each())):
+        at_once = float(load.concurrency)
+        number = None if len(loads) == 1 else int(at_once) if at_once.is_integer() else at_once
+        own = (*parts_of(deployment, load), *changes_of(deployment, load))
+        rows += [replace(row, concurrency=number) for row in own]
+
     return Report(
         kind="explanation",
-        title=f"{deployment}: {float(tpot_s) * 1e3:.3g} ms per output token",
+        title=f"{deployment}: {span(tpot_s.expected * 1e3, 3)} ms per output token",
         question={
             "deployment": str(deployment),
-            "prompt_tokens": float(loop.prompt_tokens),
-            "output_tokens": float(loop.output_tokens),
-            "concurrency": float(loop.concurrency),
-            "cached_fraction": float(loop.cached_fraction),
+            "prompt_tokens": span(loop.prompt_tokens),
+            "output_tokens": span(loop.output_tokens),
+            "concurrency": span(loop.concurrency),
+            "cached_fraction": span(loop.cached_fraction),
         },
-        rows=(*parts_of(deployment, loop), *changes_of(deployment, loop)),
+        rows=tuple(rows),
         notes=(
-            f"10-90% of the time per token: {lower:.3g} to {upper:.3g} ms; basis "
-            f"{doubt.basis.value}: {doubt.words}",
+            *_intervals(loads, tpot_s),
+            f"basis {doubt.basis.value}: {doubt.words}",
             "operators are those of a decode step; within one, arithmetic and memory overlap",
         ),
         sources=deployment.cluster.citations,
     )
+
+
+def _intervals(loads: Sequence[ClosedLoop], tpot_s: Quantity) -> Iterator[str]:
+    """Yield between what the time per token lies, for every load."""
+    ends = (np.ravel(end * 1e3) for end in (tpot_s.lower, tpot_s.upper))
+    for load, lower, upper in zip(loads, *ends, strict=True):
+        at_once = f", {float(load.concurrency):g} at once" if len(loads) > 1 else ""
+        yield f"10-90% of the time per token{at_once}: {lower:.3g} to {upper:.3g} ms"
 
 
 def parts_of(deployment: Deployment, loop: ClosedLoop) -> list[ExplainedRow]:

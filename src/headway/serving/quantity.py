@@ -12,6 +12,12 @@ from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 
 
+def span(values: Array, digits: int = 6) -> str:
+    """Return one number, or the least and the largest of several."""
+    low, high = (f"{float(end):.{digits}g}" for end in (np.min(values), np.max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
     """Numbers with their intervals; arrays of one shape.

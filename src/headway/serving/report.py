@@ -13,12 +13,12 @@ from headway.report.report import Report
 from headway.serving.closed_loop import ClosedLoop, seats
 from headway.serving.estimate import ServingEstimate
 from headway.serving.load import Load
-from headway.serving.quantity import Quantity
+from headway.serving.quantity import Quantity, span
 from headway.serving.row import CONCURRENCY_CHARTS, ServingRow
 from headway.serving.token_prices import ApiPrices, break_even_load, break_even_prices
 from headway.steptime.deployment import Deployment
 from headway.steptime.time_estimate import Basis
-from headway.steptime.work import Array, Number
+from headway.steptime.work import Number
 from headway.units import HOUR_S
 
 # In the simulator, on a grid of short caches: where so many times more prompts fit than sequences
@@ -49,7 +49,7 @@ def estimate(
     served = load.served_by(deployment)
     rows, loop = tuple(rows_of(served, api)), served.loop
     prompt, output, concurrency = map(
-        _span, (loop.prompt_tokens, loop.output_tokens, loop.concurrency)
+        span, (loop.prompt_tokens, loop.output_tokens, loop.concurrency)
     )
     return Report(
         kind="estimate",
@@ -63,7 +63,7 @@ def estimate(
             "prompt_tokens": prompt,
             "output_tokens": output,
             "concurrency": concurrency,
-            "cached_fraction": _span(loop.cached_fraction),
+            "cached_fraction": span(loop.cached_fraction),
         },
         rows=rows,
         notes=(*NOTES, *notes_of(served)),
@@ -227,9 +227,3 @@ class _Place:
             return f"{tokens:g}"
         plus = "+" if self.number(drafting.apart) else ""
         return f"{tokens:g} @ {plus}tp{tp:g}"
-
-
-def _span(values: Array) -> str:
-    """Return one number, or the first and the last of several."""
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
