@@ -81,8 +81,16 @@ class ClosedLoop:
     def each(self) -> Iterator[ClosedLoop]:
         """Yield every load of the arrays by itself, in their order."""
         arrays = (self.prompt_tokens, self.output_tokens, self.concurrency, self.cached_fraction)
-        for values in zip(*map(np.ravel, np.broadcast_arrays(*arrays)), strict=True):
-            yield ClosedLoop(*values, self.requests_per_user, self.static, self.prefilled)
+        for prompt, output, concurrency, cached in np.broadcast(*arrays):
+            yield ClosedLoop(
+                prompt_tokens=prompt,
+                output_tokens=output,
+                concurrency=concurrency,
+                cached_fraction=cached,
+                requests_per_user=self.requests_per_user,
+                static=self.static,
+                prefilled=self.prefilled,
+            )
 
     @property
     def mean_context_tokens(self) -> Array:
