@@ -139,6 +139,17 @@ def test_gittins_of_a_sure_length_is_the_length() -> None:
     assert Gittins().keys(seen).key == pytest.approx(seen.service_s)
 
 
+def test_nobody_overtakes_who_is_older_by_its_index_over_the_aging() -> None:
+    aging = 0.05
+    index_s, short_s = Gittins().keys(view([0, 0], [2000, 1])).key.tolist()
+    lead_s = (index_s - short_s) / aging
+    for later_s, first in ((0.9 * lead_s, 1), (1.1 * lead_s, 0)):
+        both = view([0, later_s], [2000, 1])
+        assert order(Gittins(aging=aging), both, later_s)[0] == first
+    with pytest.raises(InputError, match="aging"):
+        Gittins(aging=-1.0)
+
+
 def test_boost_moves_short_ones_ahead_and_long_ones_hardly() -> None:
     keys = Boost(0.1).keys(view([0, 0, 0], [1, 100, 100_000])).key
     assert keys[0] < keys[1] < keys[2] <= 0

@@ -45,6 +45,7 @@ POLICIES: list[OrderPolicy] = [
     Moore(late_share=0.25, sheds=True),
     Slack(quantum_tokens=4),
     Gittins(quantum_tokens=4),
+    Gittins(quantum_tokens=4, aging=0.01, name="gittins, aging"),
 ]
 MODEL = LinearStepTime()
 

@@ -19,6 +19,7 @@ POWERS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 EXPONENTS = (0.3, 0.5, 0.7, 1.0, 1.4)
 WINDOWS = (0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 AGING_RATES = (1e-3, 1e-2, 0.1)
+GITTINS_AGING = (0.1, 0.3, 1.0, 3.0)  # of the usual work over the usual wait
 LATE_SHARES = (0.0, 0.05, 0.25)
 P99_BOUND, MAX_BOUND = 0.02, 0.5
 GOALS = ("attainment", "capacity", "slowdown", "ttft-p95", "mean")
@@ -179,6 +180,7 @@ def _candidates(experiment: Experiment, goal: str) -> Sequence[OrderPolicy]:
     ]
     if goal == "mean":  # the one goal for which many short moves are better than few long ones
         orders += [Shift(factor * wait_s, usual_s, p) for p in POWERS for factor in WINDOWS]
+        orders += [Gittins(aging=factor * usual_s / wait_s) for factor in GITTINS_AGING]
     if experiment.has_objectives:
         orders += [EarliestDeadline(2 * wait_s), StrictTiers(2 * wait_s)]
         orders += [Moore(late_share=share) for share in LATE_SHARES]
