@@ -10,25 +10,27 @@ looked into, or where a cluster's gateway streams everything both ways.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic
 
 from headway.errors import InputError
 from headway.gateway.config import Tenant
 from headway.gateway.envoy import messages
 from headway.gateway.envoy.answer_shape import MAX_LOOK_ARRIVALS, AnswerShape
+from headway.gateway.envoy.glimpse import Glimpse, passed_outcome
 from headway.gateway.envoy.http2 import UNIMPLEMENTED, Stream
-from headway.gateway.envoy.messages import FULL_DUPLEX, ID, Changes, Message, Names, Passage
+from headway.gateway.envoy.messages import FULL_DUPLEX, Changes, Message, Passage
 from headway.gateway.envoy.plane import EnvoyPlane
+from headway.gateway.envoy.words import engine_body, engine_changes, own_words
 from headway.gateway.intake import read_queued
 from headway.gateway.scheduler.engine import EngineState
+from headway.gateway.scheduler.place import Place
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
 from headway.gateway.scheduler.scheduler import SHUTTING_DOWN
 from headway.gateway.server.headers import bearer
 from headway.gateway.server.origin import is_stranger
-from headway.http.events import EventReader
 from headway.http.message import HttpRequest
-from headway.http.meter import TokenMeter
-from headway.http.openai import PATHS, with_model, with_priority
+from headway.http.openai import PATHS
 from headway.workload.record import DONE, FAILED, REJECTED
 
 HEADERS, BODY, WAITING, SENT, CLOSED, ENDED = range(6)
@@ -55,10 +57,8 @@ class EnvoyRequest:
     """
 
     __slots__ = (
-        "_answer_bytes", "_arrivals", "_began_s", "_body", "_code", "_duplex", "_engine",
-        "_events", "_has_place", "_head_s", "_headers", "_look", "_meter", "_path", "_plane",
-        "_prompt_tokens", "_sent_tokens", "_stream", "_subset", "_trailers", "closed_s", "phase",
-        "queued",
+        "_began_s", "_body", "_duplex", "_glimpse", "_headers", "_look", "_path", "_place",
+        "_plane", "_stream", "_subset", "_trailers", "closed_s", "phase", "queued",
     )  # fmt: skip
 
     def __init__(self, plane: EnvoyPlane, stream: Stream) -> None:
@@ -77,16 +77,10 @@ class EnvoyRequest:
         self._subset: frozenset[str] | None = None
         self._duplex = self._trailers = False
 
-        # Its engine, and as much of the answer as crosses this process.
-        self._engine: EngineState | None = None
-        self._sent_tokens = self._prompt_tokens = 0.0
-        self._has_place = False
+        # Its place in an engine, the last one if it is given back, and what is seen of the answer.
+        self._place: Place | None = None
         self._look = False
-        self._code = 0
-        self._head_s: float | None = None
-        self._meter: TokenMeter | None = None
-        self._events: EventReader | None = None
-        self._arrivals = self._answer_bytes = 0
+        self._glimpse = Glimpse()
 
     # what Envoy says
 
@@ -209,10 +203,7 @@ class EnvoyRequest:
             return
         engine = self._plane.allowed(engine, self._subset)
         self.phase = SENT
-        self._engine = engine
-        self._sent_tokens = queued.expected_tokens
-        queued.note_attempt(engine, monotonic())
-        self._take_place(engine)
+        self._take_place(engine, queued)
         self._send(self._plane.addresses_for(engine, queued.request.model, self._subset), engine)
 
     def _pass_on(self) -> None:
@@ -225,12 +216,17 @@ class EnvoyRequest:
         self._send(self._plane.addresses_for(engine, "", self._subset), engine)
 
     def _send(self, addresses: str, engine: EngineState) -> None:
-        changes = self._changes(addresses, engine)
-        metadata = messages.destination(addresses)
+        plane, metadata, body = self._plane, messages.destination(addresses), b"".join(self._body)
+        changes = engine_changes(
+            self._headers,
+            engine.endpoint,
+            addresses=addresses if plane.names_engine_in_header else "",
+            has_keys=plane.has_keys,
+        )
         if self.queued is not None:
-            metadata += messages.own_words(self._own_words())
+            metadata += messages.own_words(own_words(self.queued))
+            changes = replace(changes, body=engine_body(self.queued, body))
 
-        body = b"".join(self._body)
         if not self._duplex:
             answer = changes.to_request_body() if self._body else changes.to_request_headers()
             self._stream.send(answer + metadata)
@@ -246,40 +242,11 @@ class EnvoyRequest:
                 self._stream.send(messages.REQUEST_TRAILERS_GO_ON)
         self._body.clear()
 
-    def _changes(self, addresses: str, engine: EngineState) -> Changes:
-        """Return what the engine must not see, and what it must."""
-        plane, endpoint = self._plane, engine.endpoint
-        set_headers: list[tuple[str, str]] = []
-        remove = [name.decode() for name in self._headers if name.startswith(b"x-headway-")]
-        if plane.names_engine_in_header:
-            set_headers.append((messages.ENDPOINT, addresses))
-
-        # Keys are those of the gateway, or of the engine.
-        if endpoint.api_key:
-            set_headers.append(("authorization", f"Bearer {endpoint.api_key}"))
-        elif plane.has_keys and b"authorization" in self._headers:
-            remove.append("authorization")
-        if endpoint.prefix != "/v1":
-            path = self._headers[b":path"].decode("latin-1")
-            set_headers.append((":path", endpoint.prefix + path.removeprefix("/v1")))
-
-        return Changes(tuple(set_headers), tuple(remove), self._other_body())
-
-    def _other_body(self) -> bytes | None:
-        """Return the body that the engine is sent in place of the client's; ``None`` for that."""
-        queued = self.queued
-        if queued is None or not (queued.is_renamed or queued.priority is not None):
-            return None
-        body = b"".join(self._body)
-        if queued.is_renamed:
-            body = with_model(body, queued.request.model)
-        return body if queued.priority is None else with_priority(body, queued.priority)
-
     def refuse(self, refusal: Refusal) -> None:
         """End it before it has reached an engine."""
-        if self.phase != WAITING:
+        if self.phase != WAITING or self.queued is None:
             return
-        self._stream.send(messages.refusal_message(refusal, self._own_words()))
+        self._stream.send(messages.refusal_message(refusal, own_words(self.queued)))
         self._end(Outcome(REJECTED, refusal.code, refusal.status))
 
     def _refuse_early(self, refusal: Refusal, reason: str) -> None:
@@ -296,43 +263,18 @@ class EnvoyRequest:
                 status=REJECTED, reason=reason, code=code, api=self._api, tenant=tenant.name
             )
 
-    def _own_words(self) -> Names:
-        """Return what the gateway says about the request, as headers."""
-        queued = self.queued
-        assert queued is not None
-        until_s = monotonic() if queued.sent_s is None else queued.sent_s
-        words = [
-            (ID, queued.request.id),
-            ("x-headway-queue-ms", f"{1e3 * (until_s - queued.arrival_s):.3f}"),
-            ("x-headway-pool", queued.pool or "-"),
-        ]
-        if queued.pool != queued.home:
-            words.append(("x-headway-offloaded-from", queued.home))
-        if queued.p50_tokens is not None and queued.p90_tokens is not None:
-            predicted = f"p50={queued.p50_tokens:.0f}, p90={queued.p90_tokens:.0f}"
-            words.append(("x-headway-predicted-tokens", predicted))
-        for line in queued.limit_lines.decode().splitlines():
-            name, _, value = line.partition(": ")
-            words.append((name, value))
-        return tuple(words)
-
     # the answer, where it crosses this process
 
     def _response_headers(self, message: Message) -> None:
+        queued = self.queued
         headers = messages.header_map(message.response_headers)
-        self._head_s = monotonic()
-        self._code = int(headers.get(b":status", b"0"))
+        self._glimpse.begin(headers, "" if queued is None else queued.api, monotonic())
         served = messages.served_address(message)
         if served:
             self._served_by(served)
 
-        if self.queued is not None:
-            is_stream = headers.get(b"content-type", b"").startswith(b"text/event-stream")
-            self._meter = TokenMeter(self.queued.api)
-            self._events = EventReader() if is_stream else None
-        if self._duplex and self.queued is not None:
-            changes = Changes(self._own_words())
-            self._stream.send(changes.to_response_headers())
+        if self._duplex and queued is not None:
+            self._stream.send(Changes(own_words(queued)).to_response_headers())
         else:
             self._stream.send(messages.RESPONSE_HEADERS_GO_ON)
 
@@ -343,63 +285,28 @@ class EnvoyRequest:
                 self._stream.send(piece)
         else:
             self._stream.send(messages.RESPONSE_BODY_GOES_ON)
-        if self._meter is None:
+
+        glimpse = self._glimpse
+        if not glimpse.is_counted:
             return
-
-        now_s = monotonic()
-        self._arrivals += 1
-        self._answer_bytes += len(body.body)
-        if self._events is not None:
-            events = self._events.feed(body.body)
-            if events:
-                self._meter.see(events, now_s)
-        elif self._answer_bytes <= self._plane.max_answer_bytes:
-            self._body.append(body.body)
-
+        glimpse.add(body.body, monotonic(), self._plane.max_answer_bytes)
         if body.end_of_stream:
-            self._answer_complete(now_s)
+            glimpse.end(monotonic(), self._shape)
         elif self._look:
-            self._learn_shape(ends=False)
-            if self._arrivals >= MAX_LOOK_ARRIVALS and self._events is not None:
+            glimpse.teach(self._shape)
+            if glimpse.num_arrivals >= MAX_LOOK_ARRIVALS and glimpse.is_stream:
                 # Enough was seen: the rest goes its way without us.
-                self._learn_start()
-                self._meter = None
+                glimpse.teach_start(self._shape)
+                glimpse.look_away()
                 self.phase = CLOSED
                 self._stream.finish()
 
-    def _answer_complete(self, now_s: float) -> None:
-        meter = self._meter
-        assert meter is not None
-        if self._events is not None:
-            meter.end_stream()
-            self._learn_start()
-        elif self._code == 200:
-            meter.read_whole(b"".join(self._body), now_s)
-        self._body.clear()
-        if self._code == 200:
-            self._learn_shape(ends=True)
-
     @property
     def _shape(self) -> AnswerShape | None:
-        if self.queued is None or self._engine is None:
+        queued, engine = self.queued, self._engine
+        if queued is None or engine is None:
             return None
-        return self._plane.shape(self._engine.url, self.queued.api, stream=self.queued.stream)
-
-    def _learn_shape(self, *, ends: bool) -> None:
-        """Learn from an answer that has ended, or has come some way."""
-        shape, meter = self._shape, self._meter
-        if shape is None or meter is None:
-            return
-        if ends:
-            shape.see_whole(meter.output_tokens, self._answer_bytes)
-        elif self._arrivals.bit_count() == 1:  # after 1, 2, 4, 8, ... arrivals
-            shape.see(meter.output_tokens, self._answer_bytes)
-
-    def _learn_start(self) -> None:
-        shape, meter = self._shape, self._meter
-        if shape is None or meter is None or meter.first_s is None or self._head_s is None:
-            return
-        shape.see_start(meter.first_s - self._head_s)
+        return self._plane.shape(engine.url, queued.api, stream=queued.stream)
 
     # ends
 
@@ -414,45 +321,35 @@ class EnvoyRequest:
             if not self._plane.has_log:
                 self._end_without_log()
 
-    def _take_place(self, engine: EngineState) -> None:
-        self._has_place = True
-        self._prompt_tokens = self.queued.prefill_tokens if self.queued is not None else 0.0
-        engine.begin(self._sent_tokens, self._prompt_tokens)
+    @property
+    def _engine(self) -> EngineState | None:
+        """The engine that it was sent to last."""
+        return None if self._place is None else self._place.engine
+
+    def _take_place(self, engine: EngineState, queued: QueuedRequest) -> None:
+        queued.note_attempt(engine, monotonic())
+        self._place = Place(
+            engine, tokens=queued.expected_tokens, prompt_tokens=queued.prefill_tokens
+        )
 
     def _give_place_back(self) -> None:
-        if self._engine is not None and self._has_place:
-            self._has_place = False
-            self._engine.prefill(self._prompt_tokens)
-            self._engine.finish(self._sent_tokens, answered=False)
+        if self._place is not None and self._place.release():
             self._plane.scheduler.dispatcher.room()
 
     def _served_by(self, address: str) -> None:
         """Another engine than the first choice answered: Envoy went on to it by itself."""
-        engine, queued = self._plane.engine_at(address), self.queued
-        if engine is None or queued is None or self._engine is None or engine is self._engine:
+        engine, queued, before = self._plane.engine_at(address), self.queued, self._place
+        if engine is None or queued is None or before is None or engine is before.engine:
             return
-        self._engine.fail(monotonic(), self._began_s)
-        if self._has_place:
+        before.engine.fail(monotonic(), self._began_s)
+        was_open = before.release()
+        self._take_place(engine, queued)
+        if not was_open:
             self._give_place_back()
-            self._take_place(engine)
-        self._engine = engine
-        queued.note_attempt(engine, monotonic())
 
     def outcome(self, status: str, reason: str = "", code: int | None = None) -> Outcome:
         """Return how far its answer came, with ``status``."""
-        meter = self._meter
-        if meter is None or meter.first_s is None:
-            return Outcome(status, reason, code)
-        return Outcome(
-            status=status,
-            reason=reason,
-            code=code,
-            first_s=meter.first_s,
-            last_s=meter.last_s,
-            prompt_tokens=meter.usage.prompt_tokens,
-            output_tokens=meter.output_tokens,
-            cached_tokens=meter.usage.cached_tokens,
-        )
+        return self._glimpse.outcome(status, reason, code)
 
     def logged(self, passage: Passage) -> None:
         """The access log tells what came of it."""
@@ -463,7 +360,7 @@ class EnvoyRequest:
         self._give_place_back()
 
         engine = self._engine
-        code = passage.code or self._code
+        code = passage.code or self._glimpse.code
         if passage.client_left:
             self._end(self._logged_outcome(passage, FAILED, "client_disconnected", None))
         elif passage.engine_failed or not code:
@@ -492,29 +389,17 @@ class EnvoyRequest:
         begin_s = passage.begin_unix_s - self._plane.scheduler.ledger.anchor_s
         if abs(begin_s - self._began_s) > 1.0:
             begin_s = self._began_s
-        last_s = begin_s + (passage.last_byte_s or passage.first_byte_s)
-        first_s = min(last_s, begin_s + passage.first_byte_s + shape.head_start_s)
-        queued = self.queued
-        assert queued is not None
-        if not queued.stream:
-            first_s = last_s
-        return Outcome(
-            status=status,
-            reason=reason,
-            code=code,
-            first_s=first_s,
-            last_s=last_s,
-            output_tokens=shape.tokens(passage.body_bytes),
-        )
+        is_stream = self.queued is not None and self.queued.stream
+        return passed_outcome(passage, shape, begin_s=begin_s, is_stream=is_stream, outcome=seen)
 
     def _end_without_log(self) -> None:
         """Nobody logs here: what crossed this process is all that is known."""
-        code, meter = self._code, self._meter
+        code, glimpse = self._glimpse.code, self._glimpse
         if not code:
             self._end(Outcome(FAILED, "client_disconnected", None))
         elif code >= 400:
             self._end(Outcome(FAILED, f"backend_{code}", code))
-        elif meter is not None and self._duplex and not meter.finished:
+        elif glimpse.is_counted and self._duplex and not glimpse.is_finished:
             self._end(self.outcome(FAILED, "client_disconnected", None))
         else:
             self._end(self.outcome(DONE, "", code))

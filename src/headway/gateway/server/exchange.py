@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from headway.gateway.scheduler.engine import EngineState
+from headway.gateway.scheduler.place import Place
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.answer import Answer
@@ -64,43 +65,25 @@ class Attempt:
 
     Attributes:
         backend: the engine.
+        place: in it.
         answer: what comes of it.
         connection: over which it was sent; ``None`` before, and once it is over.
         began_s: when it began, on the monotonic clock.
 
     """
 
-    __slots__ = (
-        "_active", "_connecting", "_prompt_tokens", "_tokens", "answer", "backend", "began_s",
-        "connection",
-    )  # fmt: skip
+    __slots__ = ("_connecting", "answer", "backend", "began_s", "connection", "place")
 
-    def __init__(
-        self, backend: Backend, tokens: float, prompt_tokens: float, answer: Answer
-    ) -> None:
-        """Take a place in ``backend``.
-
-        Args:
-            backend: the engine.
-            tokens: that the answer is expected to have.
-            prompt_tokens: that must be computed first.
-            answer: what comes of it.
-
-        """
+    def __init__(self, backend: Backend, queued: QueuedRequest, answer: Answer) -> None:
+        """Take a place in ``backend`` for ``queued``; ``answer`` is what comes of it."""
         self.backend = backend
+        self.place = Place(
+            backend.state, tokens=queued.expected_tokens, prompt_tokens=queued.prefill_tokens
+        )
         self.answer = answer
         self.connection: ClientConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._tokens = tokens
-        self._prompt_tokens = prompt_tokens
-        self._active = True
         self.began_s = monotonic()
-        backend.state.begin(tokens, prompt_tokens)
-
-    def prefill(self) -> None:
-        """Its prompt is computed, or wanted no more."""
-        self.backend.state.prefill(self._prompt_tokens)
-        self._prompt_tokens = 0.0
 
     def connect(self, task: asyncio.Task[None]) -> None:
         """``task`` opens its connection."""
@@ -114,18 +97,6 @@ class Attempt:
         task, self._connecting = self._connecting, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-
-    def release(self, *, answered: bool = False) -> bool:
-        """Give its place back, once; ``answered`` tells that the engine works.
-
-        Returns whether it still had the place.
-        """
-        if not self._active:
-            return False
-        self._active = False
-        self.prefill()
-        self.backend.state.finish(self._tokens, answered=answered)
-        return True
 
 
 class Exchange:
@@ -184,8 +155,7 @@ class Exchange:
         max_bytes = self._scheduler.config.limits.answer_bytes
         kind = Answer if self.queued.generates else PassedAnswer
         answer = kind(self, self._reply, self.queued.api, max_bytes)
-        tokens, prompt_tokens = self.queued.expected_tokens, self.queued.prefill_tokens
-        attempt = self._attempt = Attempt(backend, tokens, prompt_tokens, answer)
+        attempt = self._attempt = Attempt(backend, self.queued, answer)
 
         self.active_s = monotonic()
         self.queued.note_attempt(backend.state, self.active_s)
@@ -258,7 +228,7 @@ class Exchange:
     def answering(self) -> None:
         """The engine has begun to answer."""
         if self._attempt is not None:
-            self._attempt.prefill()
+            self._attempt.place.prefill()
             self._attempt.backend.state.breaker.answering()
         self.phase = ANSWERING
         self.active_s = monotonic()
@@ -466,7 +436,7 @@ class Exchange:
             self._attempt.drop()
 
     def _release(self, attempt: Attempt | None, *, answered: bool = False) -> None:
-        if attempt is not None and attempt.release(answered=answered):
+        if attempt is not None and attempt.place.release(answered=answered):
             self._scheduler.dispatcher.room()
 
 
