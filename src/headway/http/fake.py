@@ -291,6 +291,8 @@ class FakeEngine(Application):
         elif request.path == "/v1/models":
             body = models_body({self.model: {}})
             self._answer_later(connection, request, JSON_HEADERS, body)
+        elif request.path == "/health":
+            self._answer_later(connection, request, JSON_HEADERS, b"{}")
         elif request.path == "/metrics" and self.with_metrics:
             self._answer_later(connection, request, TEXT_HEADERS, self._metrics())
         else:
