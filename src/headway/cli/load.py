@@ -40,7 +40,10 @@ from headway.workload.objective import EXAMPLE, parse_slo
     help="Closed loop: requests kept under way; several (1,8,64 or 1..64) make a sweep.",
 )
 @click.option(
-    "--saturate", is_flag=True, help="Search the concurrency from which throughput grows no more."
+    "--saturate",
+    is_flag=True,
+    help="Search the concurrency from which throughput grows no more; with --rate, the highest "
+    "rate that is kept up with.",
 )
 @click.option("--duration", "duration_s", type=TIME, default="60s",
               help="Open loop: how long to send.")  # fmt: skip

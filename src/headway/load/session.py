@@ -12,7 +12,7 @@ from headway.load.answer import Outcome
 from headway.load.client import first_model
 from headway.load.counters import counter_notes, engine_counters
 from headway.load.export import write_export
-from headway.load.measure import LoadRow, difference_text, summarize
+from headway.load.measure import LoadRow, difference_text, is_overloaded, summarize
 from headway.load.plan import (
     Planned,
     evenly_shaped,
@@ -37,6 +37,7 @@ NUM_CLOSED = 200  # requests of each level of a closed loop
 MAX_REQUESTS = 1_000_000
 MAX_CONCURRENCY = 100_000
 GAIN = 1.05
+MAX_DOUBLINGS = 12  # of the rate, or halvings, in search of the one that is kept up with
 LATE_S = 1e-3  # a generator that is later than this at P99 says so
 
 Progress = Callable[[int, int, int], None]
@@ -44,7 +45,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """What is asked; an open loop unless ``concurrency`` or ``saturate`` is given.
+    """What is asked; an open loop unless ``concurrency``, or ``saturate`` alone, is given.
 
     Attributes:
         workload: a profile that ships, or a trace file; ``None`` for requests of one shape.
@@ -52,7 +53,8 @@ class LoadPlan:
         burstiness: open loop: variation of the gaps between arrivals, 1 for Poisson; ``None`` for
             the workload's own.
         concurrency: closed loop: requests kept under way; several make a sweep.
-        saturate: search the concurrency from which throughput grows no more.
+        saturate: search the concurrency from which throughput grows no more; with a rate, from
+            that on the highest rate that the server keeps up with.
         duration_s: open loop: how long to send.
         num_requests: requests of each level; ``None`` for what the duration needs.
         prompt, output: tokens of requests of one shape.
@@ -92,7 +94,9 @@ class LoadPlan:
 
     def __post_init__(self) -> None:
         if self.rate_rps is not None and self.is_closed:
-            raise InputError("choose one: a rate (open loop), a concurrency or saturate (closed)")
+            raise InputError("choose one: a rate (open loop) or a concurrency (closed)")
+        if self.saturate and len(self.rates_rps) > 1:
+            raise InputError("saturate searches from one rate on, not from several")
         if not all(1 <= level <= MAX_CONCURRENCY for level in self.concurrency):
             raise InputError(
                 f"a concurrency is from 1 to {MAX_CONCURRENCY}, not {self.concurrency}"
@@ -121,7 +125,7 @@ class LoadPlan:
     @property
     def is_closed(self) -> bool:
         """Whether requests are sent when others end, and not at times of their own."""
-        return bool(self.concurrency) or self.saturate
+        return bool(self.concurrency) or (self.saturate and self.rate_rps is None)
 
     @property
     def rates_rps(self) -> tuple[float, ...]:
@@ -287,9 +291,27 @@ class _Asker:
 
     def _open_levels(self, traces: list[Trace]) -> list[_Level]:
         levels: list[_Level] = []
-        for rate_rps, trace in zip(self._plan.rates_rps or (None,), traces, strict=True):
+
+        def ask(rate_rps: float, trace: Trace) -> bool:
             self._planned = self._planned_of(trace)
-            levels.append(_Level(None, rate_rps or trace.rate_rps, self._noted(self._open_loop())))
+            outcome = self._noted(self._open_loop())
+            levels.append(_Level(None, rate_rps, outcome))
+            return not is_overloaded(outcome)
+
+        if not self._plan.saturate:
+            for rate_rps, trace in zip(self._plan.rates_rps or (None,), traces, strict=True):
+                ask(rate_rps or trace.rate_rps, trace)
+            return levels
+
+        highest_rps = kept_up(
+            lambda rate_rps: ask(rate_rps, self._plan.trace(rate_rps)), self._plan.rates_rps[0]
+        )
+        self._notes.append(
+            f"{self._server.url} keeps up with {rounded(highest_rps)} requests/s, "
+            "to an eighth; the next rate that was asked overloads it"
+            if highest_rps
+            else f"{self._server.url} keeps up with none of the rates that were asked"
+        )
         return levels
 
     def _planned_of(self, trace: Trace) -> list[Planned]:
@@ -376,6 +398,36 @@ def saturation(throughput: Callable[[int], float], max_level: int) -> int:
         else:
             low = middle
     return high
+
+
+def kept_up(keeps_up: Callable[[float], bool], start_rps: float) -> float:
+    """Return the highest rate that a server keeps up with, to an eighth; 0 if there was none.
+
+    Args:
+        keeps_up: asks at one rate, each once, whether the server keeps up.
+        start_rps: the first rate; from there it is doubled, or halved, and then bisected.
+
+    """
+    low = high = start_rps
+    if keeps_up(start_rps):
+        for _ in range(MAX_DOUBLINGS):
+            low, high = high, 2 * high
+            if not keeps_up(high):
+                break
+        else:
+            return high
+    else:
+        for _ in range(MAX_DOUBLINGS):
+            low, high = low / 2, low
+            if keeps_up(low):
+                break
+        else:
+            return 0.0
+
+    while high > 1.125 * low:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if keeps_up(middle) else (low, middle)
+    return low
 
 
 def _partner(level: _Level, others: list[_Level]) -> Outcome | None:

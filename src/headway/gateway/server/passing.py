@@ -6,16 +6,17 @@ name. Such a request waits for no turn, nothing is predicted of it, and no body 
 
 from __future__ import annotations
 
-import json
 import re
 from time import monotonic
 
+from headway.errors import InputError
 from headway.gateway.config import Tenant
 from headway.gateway.scheduler.queued import QueuedRequest
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.answer import RETRY_STATUSES, Answer
 from headway.gateway.server.headers import HOP_BY_HOP
 from headway.http.message import HttpRequest
+from headway.http.openai import read_body
 from headway.workload.request import Request
 
 API = "other"
@@ -43,10 +44,9 @@ def model_of(http: HttpRequest) -> str:
         match = _FORM_MODEL.search(http.body)
         return match.group(1).decode("utf-8", "replace") if match else ""
     try:
-        tree = json.loads(http.body) if http.body else None
-    except (ValueError, RecursionError):
+        model = read_body(http.body).get("model")
+    except InputError:  # for the engine to judge
         return ""
-    model = tree.get("model") if isinstance(tree, dict) else None
     return model if isinstance(model, str) and len(model) <= MAX_NAME else ""
 
 
