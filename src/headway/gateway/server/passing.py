@@ -30,11 +30,15 @@ _FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,1000
 MAX_NAME = 1000
 
 
+def methods_of(path: str) -> tuple[str, ...]:
+    """Return the methods of ``path`` that are for an engine, and are no requests to generate."""
+    posts = ("POST",) if _POSTS.fullmatch(path) else ()
+    return (*posts, "GET", "DELETE") if _BY_NAME.fullmatch(path) else posts
+
+
 def is_passed(request: HttpRequest) -> bool:
     """Return whether ``request`` is for an engine, and is no request to generate."""
-    if request.method == "POST":
-        return _POSTS.fullmatch(request.path) is not None
-    return request.method in ("GET", "DELETE") and _BY_NAME.fullmatch(request.path) is not None
+    return request.method in methods_of(request.path)
 
 
 def model_of(http: HttpRequest) -> str:

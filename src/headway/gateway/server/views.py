@@ -20,6 +20,7 @@ from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.scheduler.telemetry import Gauge, label
 from headway.gateway.server.headers import NO_OBJECTIVES, bearer
 from headway.gateway.server.origin import PREFLIGHT_LINES, origin_lines
+from headway.gateway.server.passing import methods_of
 from headway.http.message import JSON_HEADERS, HttpRequest
 from headway.http.openai import error_body
 from headway.http.server import ServerConnection
@@ -121,6 +122,9 @@ class Views:
             return self._admin(request)
         for_tenants = path == "/v1/queue" or path == "/v1/models" or path.startswith("/v1/models/")
         if not for_tenants and path not in self._public and path not in self._operator:
+            if methods := ", ".join(methods_of(path)):
+                line = b"Allow: %b\r\n" % methods.encode()
+                return _error(405, f"{path[:200]} takes {methods}", None, line)
             return _error(404, f"there is nothing at {path[:200]}", "not_found")
         if request.method not in ("GET", "HEAD"):
             return _error(405, f"{path[:200]} takes GET", None, b"Allow: GET, HEAD\r\n")
