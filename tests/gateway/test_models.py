@@ -147,4 +147,4 @@ def test_an_answer_is_asked_for_where_it_was_made(live: Live) -> None:
 def test_what_nobody_offers_is_not_found(live: Live) -> None:
     port = live.gateway(other(live))
     assert post(port, b"{}", "/v1/nothing")[0] == 404
-    assert get(port, "/v1/embeddings")[0] == 404
+    assert get(port, "/v1/embeddings")[0] == 405
