@@ -106,7 +106,7 @@ class Live:
     def entries(self, expected: int) -> list[Entry]:
         """The records, once there are at least ``expected`` that have ended."""
         entries: list[Entry] = []
-        for _ in range(150):
+        for _ in range(750):
             store = self.gateways[-1].scheduler.ledger.store
             assert store is not None
             store.flush()
@@ -117,7 +117,7 @@ class Live:
         return entries
 
     def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(400):
+        for _ in range(2000):
             if condition():
                 return
             time.sleep(0.01)

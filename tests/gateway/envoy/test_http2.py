@@ -82,7 +82,7 @@ def with_client(work: Callable[[Server, Any], Coroutine[Any, Any, None]]) -> Non
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(300):
+    for _ in range(2000):
         if condition():
             return
         await asyncio.sleep(0.01)
@@ -190,9 +190,10 @@ def test_any_bytes_end_in_nothing_worse_than_a_closed_connection(
     async def main() -> None:
         async with serving() as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(data)
-            writer.write_eof()
-            await asyncio.wait_for(reader.read(), 5)
+            with suppress(ConnectionError):  # a connection that is closed may be reset
+                writer.write(data)
+                writer.write_eof()
+                await asyncio.wait_for(reader.read(), 20)
             writer.close()
             await until(lambda: not server.connections)
 

@@ -85,7 +85,9 @@ def test_bytes_tell_the_tokens_of_what_is_not_looked_into(live: Live) -> None:
         tokens = 3 + number * 7 % 90
         post(port, STREAM, x_fake_tokens=str(tokens))
         entry = ended(live, number + 1)[-1]
-        assert abs(entry.output_tokens - tokens) <= (1 if number >= FIRST_LOOKS else 0.1 * tokens)
+        # The first ones are seen in part, and their lines go through few points.
+        tolerance = 1 if number >= FIRST_LOOKS else 1 + 0.2 * tokens
+        assert abs(entry.output_tokens - tokens) <= tolerance
         assert 0 < (entry.first_s or 0) - entry.arrival_s < 1
 
 
