@@ -64,6 +64,13 @@ from headway.workload.objective import EXAMPLE, parse_slo
 @click.option("--output", "--osl", type=COUNT, default="128",
               help="Tokens of the answer, without a workload.")  # fmt: skip
 @click.option(
+    "--tokenizer",
+    metavar="FILE",
+    default="",
+    show_default=False,
+    help="tokenizer.json of the model: prompts have exactly their tokens.",
+)
+@click.option(
     "--model", default="", show_default=False, help="Default: the first that the server lists."
 )
 @click.option(

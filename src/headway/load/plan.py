@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from headway.errors import InputError
 from headway.http.openai import CHAT, COMPLETIONS, streaming_body
+from headway.load.tokens import Count, exact_text
 from headway.workload.arrivals import arrivals
 from headway.workload.oracle import BlockHashes, Trace
 
@@ -57,11 +58,13 @@ def plan_trace(
     seed: int = 0,
     hide_lengths: bool = False,
     sessions: bool = False,
+    count: Count | None = None,
 ) -> list[Planned]:
     """Return requests with the times and lengths of ``trace``.
 
     Prompts are the trace's own, where it has texts. Else they are words drawn at random, one of
-    about a token each; two share a prefix as far as the trace says so by its hashes of blocks. With
+    about a token each, or of exactly so many as ``count`` tells; two share a prefix as far as the
+    trace says so by its hashes of blocks. With
     ``sessions`` a prompt that goes on where an earlier one ended is sent once that was answered, as
     a user does.
     The server is told to answer at exactly the trace's length (vLLM's ``ignore_eos``), which a
@@ -80,8 +83,11 @@ def plan_trace(
             text = trace.prompts[len(planned)]
         else:
             shared = _shared_words(trace.prefixes, len(planned), prompt_tokens, seed)
-            words = random.integers(len(_WORDS), size=max(1, prompt_tokens - len(shared)))
-            text = " ".join([*shared, *(_WORDS[i] for i in words)])
+            words = [*shared, *_drawn(random, max(1, prompt_tokens - len(shared)))]
+            if count is None:
+                text = " ".join(words)
+            else:
+                text = exact_text(words, prompt_tokens, count, partial(_drawn, random))
         if hides:
             body = make_body(text, model, api, common_limit)
             headers = f"{LENGTH_HEADER}: {output_tokens}\r\n".encode()
@@ -91,6 +97,10 @@ def plan_trace(
         after = before.get(len(planned))
         planned.append(Planned(due_s, body, prompt_tokens, headers=headers, api=api, after=after))
     return planned
+
+
+def _drawn(random: np.random.Generator, count: int) -> list[str]:
+    return [_WORDS[row] for row in random.integers(len(_WORDS), size=count)]
 
 
 def _shared_words(

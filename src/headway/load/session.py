@@ -22,6 +22,7 @@ from headway.load.plan import (
     with_cancellations,
 )
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
+from headway.load.tokens import tokenizer_count
 from headway.machine import waited_for_core_s
 from headway.report.column import rounded
 from headway.report.report import Report
@@ -69,6 +70,7 @@ class LoadPlan:
         cancel: share of the requests whose clients go away after some tokens.
         sessions: a prompt that goes on where an earlier one ended, by the hashes of a trace, is
             sent once that was answered.
+        tokenizer: the ``tokenizer.json`` of the model: prompts then have exactly their tokens.
 
     """
 
@@ -91,6 +93,7 @@ class LoadPlan:
     ramp_s: float = 0.0
     sessions: bool = False
     cancel: float = 0.0
+    tokenizer: str = ""
 
     def __post_init__(self) -> None:
         if self.rate_rps is not None and self.is_closed:
@@ -278,6 +281,7 @@ class _Asker:
         self._plan = plan
         self._progress = progress
         self._notes = notes
+        self._count = tokenizer_count(Path(plan.tokenizer)) if plan.tokenizer else None
 
     def levels(self, traces: list[Trace]) -> list[_Level]:
         """Ask, and return what the server did at each level; a closed loop has one trace."""
@@ -323,6 +327,7 @@ class _Asker:
             seed=plan.seed,
             hide_lengths=plan.hide_lengths,
             sessions=plan.sessions,
+            count=self._count,
         )
         return with_cancellations(planned, plan.cancel, plan.seed)
 
