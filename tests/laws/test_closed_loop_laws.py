@@ -17,7 +17,7 @@ from headway.workload.oracle import Trace
 from headway.workload.record import Records
 
 PER_USER = 10
-MAX_ROUNDS = 30
+MAX_ROUNDS = 12
 
 
 def in_a_loop(deployment: Deployment, prompt: int, output: int, users: int) -> Records:

@@ -11,11 +11,10 @@ import click
 from headway.cli.files import AnswerFiles, answer_files
 from headway.cli.options import FILE, degree_options, find_clusters, only, precision_option
 from headway.cli.show import show
-from headway.measure.benchmark_names import names_note
-from headway.measure.calibrate import calibration_report, fit_own, read_results, serving_points
+from headway.measure.calibrate import fit_files
 from headway.model.catalogue import find_model, find_precision
 from headway.report.files import write_atomically
-from headway.steptime.calibration import own_to_json, shipped
+from headway.steptime.calibration import own_to_json
 from headway.steptime.deployment import Deployment
 from headway.steptime.parallelism import Parallelism
 
@@ -78,12 +77,7 @@ def calibrate(
     FILES are results of vLLM bench serve, SGLang bench_serving, InferenceX, guidellm or aiperf.
     Give what comes out to any command that takes --calibration.
     """
-    calibration = shipped()
-    deployment = served(model, on, engine, precision, degrees)
-    results = read_results(benchmarks)
-    points = serving_points(results, deployment=deployment)
-    own = fit_own(points, calibration)
+    own, report = fit_files(benchmarks, served(model, on, engine, precision, degrees))
     write_atomically(output, own_to_json(own))
-    notes = (names_note([bench for _, bench in results]),)
-    show(calibration_report(points, calibration, own, notes), files)
+    show(report, files)
     click.echo(f"wrote {output}", err=True)

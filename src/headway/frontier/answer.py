@@ -182,15 +182,15 @@ def mark(rows: Sequence[ServingRow]) -> tuple[list[ServingRow], Mapping[str, int
     Of the rows with dollars, if there are any; else accelerator-hours are the cost.
     """
     usd = [row.usd_per_mtok_output for row in rows]
-    compared = [place for place, one in enumerate(usd) if one is not None] or [*range(len(rows))]
-    speed = np.array([rows[place].tok_per_s_per_user.expected for place in compared])
-    cost = np.array([_cost(rows[place]) for place in compared])
+    rivals = [place for place, one in enumerate(usd) if one is not None] or [*range(len(rows))]
+    speed = np.array([rows[place].tok_per_s_per_user.expected for place in rivals])
+    cost = np.array([_cost(rows[place]) for place in rivals])
 
-    flags = dict.fromkeys(compared, False)
-    flags |= {compared[place]: True for place in pareto_front(speed, cost)}
-    flagged = [replace(row, on_front=flags.get(place)) for place, row in enumerate(rows)]
-    places = marks([rows[place].accelerator for place in compared], speed, cost)
-    return flagged, {name: compared[place] for name, place in places.items()}
+    flags = dict.fromkeys(rivals, False)
+    flags |= {rivals[place]: True for place in pareto_front(speed, cost)}
+    marked = [replace(row, on_front=flags.get(place)) for place, row in enumerate(rows)]
+    places = marks([rows[place].accelerator for place in rivals], speed, cost)
+    return marked, {name: rivals[place] for name, place in places.items()}
 
 
 def question_of(question: Question, clusters: Sequence[Cluster]) -> dict[str, Value]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.measure.benchmark_files import Bench, read_bench
-from headway.measure.benchmark_names import check_names
+from headway.measure.benchmark_names import check_names, names_note
 from headway.measure.coefficient_fit import Observed, Problem, descend
 from headway.report.column import UNKNOWN, column
 from headway.report.report import Report
@@ -84,6 +84,21 @@ def calibrate(
     calibration = calibration or shipped()
     points = read_serving_points(files, deployment=deployment)
     return calibration.with_own(fit_own(points, calibration))
+
+
+def fit_files(
+    files: str | Path | Sequence[str | Path], deployment: Deployment
+) -> tuple[Own, Report[CalibratedRow]]:
+    """Return what benchmark results of ``deployment`` say on top of what ships, and how well.
+
+    The first goes into a file (`headway.steptime.calibration.own_to_json`); the second says of
+    every point how far it was off before, is now, and would be without its own file.
+    """
+    results = read_results(files)
+    points = serving_points(results, deployment=deployment)
+    own = fit_own(points, shipped())
+    notes = [names_note([bench for _, bench in results])]
+    return own, calibration_report(points, shipped(), own, notes)
 
 
 def read_serving_points(
@@ -242,11 +257,11 @@ def calibration_report(
         for i, point in enumerate(points)
     ]
 
-    said = [_mean_size(error) for error in errors]
+    sizes = [_mean_size(error) for error in errors]
     return Report(
         kind="calibrate",
-        title=f"{_your(len(points))}; mean error of the time per output token {said[0]} before, "
-        f"{said[1]} after, {said[2]} where each is left out",
+        title=f"{_your(len(points))}; mean error of the time per output token {sizes[0]} before, "
+        f"{sizes[1]} after, {sizes[2]} where each is left out",
         question={"engine": points[0].engine, "deployment": str(points[0].deployment)},
         rows=tuple(rows),
         notes=tuple(notes),
