@@ -30,7 +30,7 @@ _ENGINE_WORDS = {
 def check_names(bench: Bench, source: str, deployment: Deployment) -> None:
     """Raise `InputError` where ``bench`` of file ``source`` is of another deployment."""
     engine, tp = str(deployment.engine).partition("@")[0], int(deployment.parallelism.tp)
-    names = (
+    compared = (
         ("engine", _engine(bench.engine), engine),
         ("model", _model(bench.model), deployment.model.name),
         ("on", _hardware(bench.hardware), deployment.cluster.name),
@@ -43,7 +43,7 @@ def check_names(bench: Bench, source: str, deployment: Deployment) -> None:
         if measured is not None and measured != name and not is_own:
             raise InputError(
                 f"{source[:80]!r} was measured with {option} {measured}, not {name}: give "
-                f"--{option} {in_file}, or leave the file out"
+                f"--{option} {measured}, or leave the file out"
             )
 
     if bench.tp is not None and bench.tp != tp:
@@ -54,12 +54,12 @@ def check_names(bench: Bench, source: str, deployment: Deployment) -> None:
 
 def names_note(benches: Sequence[Bench]) -> str:
     """Return how many of the results said themselves what was measured."""
-    num_models = sum(_model(bench.model) is not None for bench in benches)
-    num_engines = sum(_engine(bench.engine) is not None for bench in benches)
-    num_accelerators = sum(_hardware(bench.hardware) is not None for bench in benches)
+    models_named = sum(_model(bench.model) is not None for bench in benches)
+    engines_named = sum(_engine(bench.engine) is not None for bench in benches)
+    hardware_named = sum(_hardware(bench.hardware) is not None for bench in benches)
     return (
-        f"of {len(benches)} results, {num_models} name a model that the catalogue knows, "
-        f"{num_engines} an engine and {num_accelerators} an accelerator, and these are yours; the "
+        f"of {len(benches)} results, {models_named} name a model that the catalogue knows, "
+        f"{engines_named} an engine and {hardware_named} an accelerator, and these are yours; the "
         "rest is taken as you name it"
     )
 
