@@ -163,6 +163,9 @@ def plan(
     --output, requests have 2,000 tokens in and 400 out in the mean. All accelerators with a price
     are considered unless --on names some.
     """
+    hours = None
+    if day is not None:
+        hours = Day(Day.parse(day), provision_s=provision, loss_per_hour=lost)
     answer = plan_fleet(
         model,
         users=users,
@@ -202,8 +205,7 @@ def plan(
             report, notes=(*(f"since {older.name}: {x}" for x in lines), *report.notes)
         )
     show(report, files)
-    if day is not None and files.json != "-":
-        hours = Day(Day.parse(day), provision_s=provision, loss_per_hour=lost)
+    if hours is not None and files.json != "-":
         show(answer.day(hours), AnswerFiles())
     for wanted, more in ((features, answer.features), (benchmarks, answer.measurements)):
         if wanted and files.json != "-":
