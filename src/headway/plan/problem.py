@@ -24,11 +24,15 @@ from headway.workload.record import Records
 DEFAULT_SLO = "ttft p95 < 2s, tpot p95 < 50ms"
 MAX_REPLICA_ACCELERATORS = 64
 MONTH_H = 730.0
+MAX_TABLES = 64  # that are kept, of a few megabytes each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """Engines with their step times, tabulated once for a question and all its variants."""
+    """Engines with their step times, tabulated once for a question and all its variants.
+
+    The latest `MAX_TABLES` are kept.
+    """
 
     _pools: dict[object, tuple[object, Pool]] = field(default_factory=dict)
 
@@ -52,6 +56,8 @@ class Tables:
         )
 
         if key not in self._pools:
+            if len(self._pools) >= MAX_TABLES:
+                self._pools.pop(next(iter(self._pools)))  # the oldest
             spec = PoolSpec(
                 deployment=deployment,
                 step_times=None if drafting is None else OneTokenSteps(deployment, drafting),
