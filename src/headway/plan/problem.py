@@ -63,8 +63,8 @@ class Tables:
                 step_times=None if drafting is None else OneTokenSteps(deployment, drafting),
                 max_context_tokens=longest_tokens,
             )
-            kept = (*objects, drafting)  # whose identities stay taken
-            self._pools[key] = kept, spec.pool(VLLM)
+            owners = (*objects, drafting)  # whose identities no other object may get
+            self._pools[key] = owners, spec.pool(VLLM)
         return self._pools[key][1]
 
 
