@@ -143,6 +143,8 @@ def quality(experiment: Experiment, policy: OrderPolicy, capacity: bool = False)
                 float(np.percentile(ttft_s[ended], 95)),
             )
         )
+
+    # Each trace counts the same, however many requests it has.
     attainment, mean_s, p99_s, max_s, slowdown, ttft_p95_s = np.mean(rows, axis=0).tolist()
     return Quality(
         attainment=attainment,
