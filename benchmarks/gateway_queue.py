@@ -20,8 +20,9 @@ from tools.length_data import elicited
 
 from headway.gateway.config import Fairness
 from headway.gateway.scheduler.dispatcher import COMPANY_IN_CROWD
+from headway.gateway.scheduler.foresight import give_keys, predict
 from headway.gateway.scheduler.queue import PoolQueue
-from headway.gateway.scheduler.queued import QueuedRequest, give_keys, predict
+from headway.gateway.scheduler.queued import QueuedRequest
 from headway.gateway.scheduler.ticket import Ticket
 from headway.predict.prediction import LEVELS
 from headway.predict.storage import default_predictor

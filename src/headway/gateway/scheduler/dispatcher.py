@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
 from time import monotonic
 
 import numpy as np
@@ -12,21 +11,19 @@ import numpy as np
 from headway.gateway.config import ANNOTATE, OFF, STRICT, GatewayConfig
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.fleet import Fleet
+from headway.gateway.scheduler.foresight import COMPANY, LATE_COMPANY_S, Foresight, give_keys
 from headway.gateway.scheduler.overflow import OverflowRule
 from headway.gateway.scheduler.priority import Priorities, VirtualClock
 from headway.gateway.scheduler.queue import PoolQueue
-from headway.gateway.scheduler.queued import QueuedRequest, Refusal, give_keys, predict
-from headway.predict.predictor import LengthPredictor
+from headway.gateway.scheduler.queued import QueuedRequest, Refusal
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs
 from headway.schedule.view import Floats
 
-# Predicting in company costs a sixth, so those who would wait anyway wait for it together; and
-# where a thousand wait, nobody can tell whether the order was found 50 ms later.
-COMPANY, COMPANY_S = 32, 0.005
-# Nobody waits for the prediction of a request that has started, until its first token is there.
-LATE_COMPANY_S = 0.05
+# Those who would wait anyway wait to be predicted together; and where a thousand wait, nobody can
+# tell whether the order was there 50 ms later.
+COMPANY_S = 0.005
 CROWD, COMPANY_IN_CROWD, COMPANY_IN_CROWD_S = 1000, 128, 0.05
 FEW = 4
 CANDIDATES = 8  # for each place of a static batch
@@ -41,23 +38,22 @@ class Dispatcher:
         running: requests that an engine has.
         start_interval_s: mean seconds between two starts, by pool.
         overflow: who goes from one pool to another.
+        foresight: predicts.
 
     """
 
     def __init__(
         self,
         fleet: Fleet,
-        predictor: LengthPredictor,
+        foresight: Foresight,
         anchor_s: float,
-        predicted: Callable[[Sequence[QueuedRequest]], None] = lambda requests: None,
     ) -> None:
         """Send to ``fleet``.
 
         Args:
             fleet: the engines.
-            predictor: of the lengths of answers.
+            foresight: predicts the lengths of answers.
             anchor_s: turns the loop's clock into Unix time.
-            predicted: is told of requests once they have predictions.
 
         """
         self.queues: dict[str, PoolQueue[QueuedRequest]] = {}
@@ -65,17 +61,15 @@ class Dispatcher:
         self.start_interval_s: dict[str, float] = {}
         self.overflow = OverflowRule(fleet, self.queues)
 
+        self.foresight = foresight
+
         self._fleet = fleet
-        self._predictor = predictor
         self._anchor_s = anchor_s
-        self._predicted = predicted
         self._config: GatewayConfig
         self._loop: asyncio.AbstractEventLoop
         self._fresh: list[QueuedRequest] = []  # not in order yet
-        self._late: list[QueuedRequest] = []  # started without a prediction
         self._pumping = False
         self._ordering: asyncio.TimerHandle | None = None
-        self._predicting: asyncio.TimerHandle | None = None
         self._last_start_s: dict[str, float] = {}
         self._priorities = Priorities()
         self._virtual = VirtualClock()
@@ -312,7 +306,7 @@ class Dispatcher:
                 queued.key = queued.arrival_s
                 self._predict_soon(queued)
         else:
-            quantiles = self._predict(fresh)
+            quantiles = self.foresight.predict(fresh)
             self.overflow.divide(fresh, quantiles, now_s)
             self._give_keys(fresh, quantiles)
 
@@ -398,7 +392,7 @@ class Dispatcher:
         if not fresh:
             return
 
-        self._give_keys(fresh, self._predict(fresh))
+        self._give_keys(fresh, self.foresight.predict(fresh))
         for queued in fresh:
             engine = self._fleet.choose(queued.pool, now_s, full_too=True, queued=queued)
             if engine is None:
@@ -434,29 +428,7 @@ class Dispatcher:
         self._fleet.note_start(queued, engine)
         queued.carrier.start(engine)
 
-    # predictions that are late
-
     def _predict_soon(self, queued: QueuedRequest) -> None:
-        self._late.append(queued)
-        if len(self._late) >= COMPANY:
-            self.predict_late()
-        elif self._predicting is None:
-            # Where no company comes the engine's first byte would only meet a busy loop.
-            interval_s = self.start_interval_s.get(queued.pool, math.inf)
-            has_company = len(self.running) > FEW and 2 * interval_s < LATE_COMPANY_S
-            wait_s = LATE_COMPANY_S if has_company else 0.0
-            self._predicting = self._loop.call_later(wait_s, self.predict_late)
-
-    def _predict(self, requests: Sequence[QueuedRequest]) -> Floats:
-        quantiles = predict(requests, self._predictor)
-        self._predicted(requests)
-        return quantiles
-
-    def predict_late(self) -> None:
-        """Predict those who were started without a prediction: their headers are due."""
-        if self._predicting is not None:
-            self._predicting.cancel()
-            self._predicting = None
-        late, self._late = [queued for queued in self._late if not queued.ended], []
-        if late:
-            self._predict(late)
+        interval_s = self.start_interval_s.get(queued.pool, math.inf)
+        has_company = len(self.running) > FEW and 2 * interval_s < LATE_COMPANY_S
+        self.foresight.predict_soon(queued, self._loop, has_company=has_company)

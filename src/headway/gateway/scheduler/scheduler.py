@@ -18,9 +18,10 @@ from headway.gateway.model_names import engine_name
 from headway.gateway.scheduler.admission import Admission
 from headway.gateway.scheduler.dispatcher import Dispatcher
 from headway.gateway.scheduler.fleet import Fleet
+from headway.gateway.scheduler.foresight import Foresight, Unpredicted
 from headway.gateway.scheduler.ledger import Ledger
 from headway.gateway.scheduler.prefixes import blocks_of
-from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal, Unpredicted
+from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
 from headway.predict.prediction import MAX_TOKENS
 from headway.predict.predictor import LengthPredictor
 from headway.record.entry import Entry
@@ -66,9 +67,8 @@ class Scheduler:
         self.ledger = Ledger(store, unix_s)
         self.fleet = Fleet(placement)
         self.admission = Admission(config)
-        self.dispatcher = Dispatcher(
-            self.fleet, self.predictor, self.ledger.anchor_s, self.admission.amend
-        )
+        foresight = Foresight(self.predictor, self.admission.amend)
+        self.dispatcher = Dispatcher(self.fleet, foresight, self.ledger.anchor_s)
         self.draining = False
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self._num_counted = 0  # prompts whose tokens an engine has told

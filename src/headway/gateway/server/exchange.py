@@ -308,7 +308,7 @@ class Exchange:
         """Return what the gateway says about the request, as header lines."""
         queued = self.queued
         if queued.p50_tokens is None and self.phase != QUEUED:
-            self._scheduler.dispatcher.predict_late()
+            self._scheduler.dispatcher.foresight.predict_late()
 
         until_s = monotonic() if queued.sent_s is None else queued.sent_s
         pool = queued.pool.encode("utf-8", "replace") if queued.pool else b"-"
