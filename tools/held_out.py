@@ -126,11 +126,17 @@ def fit_fold(
 ) -> ServingFit:
     """Return what the points of all groups but one choose among themselves, fitted to them."""
     if split == IN_SAMPLE:
-        return fit_points(points, table)
+        return fit_shipped(points, table)
     train: Rows = np.flatnonzero(np.array(fold) != group).astype(np.int64)
     trained, trained_table = [points[i] for i in train], take(table, train)
     choice = choose(trained, trained_table, [fold[i] for i in train])
     return fit_points(trained, trained_table, choice)
+
+
+def fit_shipped(points: Sequence[ServingPoint], table: ServingTable) -> ServingFit:
+    """Return what ships: all points choose, by accelerators and by models left out of them."""
+    choice = choose(points, table, folds(HARDWARE, points), folds(MODEL, points))
+    return fit_points(points, table, choice)
 
 
 def fit_points(

@@ -19,7 +19,7 @@ import numpy as np
 from headway.serving.answer_doubt import load_features
 from headway.serving.serving_point import ServingPoint, corrected_times, logs, subject
 from headway.serving.tabulated import ServingTable
-from headway.steptime.error_model import NORMAL_80
+from headway.steptime.error_model import NORMAL_80, Groups
 from headway.steptime.work import Array
 from tools.fit_form import FitForm
 from tools.pooled_fit import PooledFit
@@ -60,21 +60,22 @@ class InnerErrors:
     """Log-errors of serving points that were left out.
 
     Attributes:
-        rows: which points, ``(n,)``.
+        groups: of each point.
         labels: the group that each was left out with.
         error, variance: log of measured over answered, and the variance stated of it, ``(n,)``.
 
     """
 
-    rows: Rows
+    groups: tuple[Groups, ...]
     labels: tuple[str, ...]
     error: Array
     variance: Array
 
     def take(self, places: Rows) -> InnerErrors:
         """The errors at some places."""
+        groups = tuple(self.groups[i] for i in places)
         labels = tuple(self.labels[i] for i in places)
-        return InnerErrors(self.rows[places], labels, self.error[places], self.variance[places])
+        return InnerErrors(groups, labels, self.error[places], self.variance[places])
 
     @property
     def mape(self) -> float:
@@ -102,7 +103,7 @@ def choose(
             errors[form] = inner_errors(points, table, folds, coefficient_form=best, form=form)
 
     form = min(errors, key=lambda form: errors[form].mape)
-    return Choice(form, best_strays(points, errors[form]))
+    return Choice(form, best_strays(errors[form]))
 
 
 def inner_folds(points: Sequence[ServingPoint], labels: Sequence[str]) -> list[InnerFold]:
@@ -134,6 +135,7 @@ def inner_errors(
     form: FitForm,
 ) -> InnerErrors:
     """Return the errors of the points that each of ``folds`` left out."""
+    groups: list[Groups] = []
     labels: list[str] = []
     errors, variances = [], []
     for fold in folds:
@@ -142,24 +144,24 @@ def inner_errors(
         model = fit_tpot_errors(fit, trained, take(table, fold.train), form)
 
         tested, tested_table = [points[i] for i in fold.left_out], take(table, fold.left_out)
-        weights = [model.weights(subject(point).groups) for point in tested]
+        own = [subject(point).groups for point in tested]
+        weights = [model.weights(one) for one in own]
         times = corrected_times(tested_table, coefficients(fit, tested), weights)
         features = load_features(tested_table.shape, times)
 
+        groups += own
         labels += fold.labels
         errors.append(logs([point.tpot_s for point in tested]) - np.log(times.tpot_s))
         variances += [one.variance(row) for one, row in zip(weights, features, strict=True)]
     return InnerErrors(
-        rows=np.concatenate([fold.left_out for fold in folds]),
+        groups=tuple(groups),
         labels=tuple(labels),
         error=np.concatenate(errors),
         variance=np.array(variances),
     )
 
 
-def best_strays(
-    points: Sequence[ServingPoint], left_out: InnerErrors
-) -> dict[tuple[str, str], float]:
+def best_strays(left_out: InnerErrors) -> dict[tuple[str, str], float]:
     """Return the factors by those levels that help intervals of groups that made none of them.
 
     Intervals are scored as Gneiting and Raftery (2007, section 6.2) do: their width, and what lies
@@ -173,33 +175,30 @@ def best_strays(
         for label in np.unique(labels):
             own = np.flatnonzero(labels == label)
             others = left_out.take(np.flatnonzero(labels != label))
-            factors = strays(points, others, levels)
-            wider[own] = [stray_of(points[i], factors) for i in left_out.rows[own]]
+            factors = strays(others, levels)
+            wider[own] = [_stray(left_out.groups[i], factors) for i in own]
         outside = np.maximum(np.abs(left_out.error) - half_width * wider, 0.0)
         scores[levels] = float(np.mean(2 * half_width * wider + 10 * outside))
-    return strays(points, left_out, min(scores, key=lambda levels: scores[levels]))
+    return strays(left_out, min(scores, key=lambda levels: scores[levels]))
 
 
-def stray_of(point: ServingPoint, factors: Mapping[tuple[str, str], float]) -> float:
-    """Return the factor on the deviation of the errors of ``point``."""
-    return math.prod(factors.get(own, 1.0) for own in subject(point).groups.items())
+def _stray(groups: Groups, factors: Mapping[tuple[str, str], float]) -> float:
+    """Return the factor on the deviation of the errors of a point."""
+    return math.prod(factor for (level, name), factor in factors.items() if groups[level] == name)
 
 
-def strays(
-    points: Sequence[ServingPoint], left_out: InnerErrors, levels: Sequence[str]
-) -> dict[tuple[str, str], float]:
+def strays(left_out: InnerErrors, levels: Sequence[str]) -> dict[tuple[str, str], float]:
     """Return by level and group how much further errors lay than their deviation says.
 
     Of each group the 80% quantile counts, as the intervals are of 80%; levels take turns.
     """
     off = np.abs(left_out.error) / np.sqrt(left_out.variance) / NORMAL_80
     log_off = np.log(np.maximum(off, TINY))
-    groups = [subject(points[i]).groups for i in left_out.rows]
     labels = np.array(left_out.labels)
 
     members = {}
     for level in levels:
-        names = np.array([own[level] for own in groups])
+        names = np.array([own[level] for own in left_out.groups])
         for name in np.unique(names).tolist():
             members[level, name] = np.flatnonzero(names == name)
 

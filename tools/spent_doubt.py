@@ -1,8 +1,8 @@
 """What the joint error model is worth where it is spent: own points, and ratios of two answers.
 
-Pairs of accelerator and model are left out, a twelfth at a time. Of every group (accelerator,
-model, engine, format) among them a few points are measured, at random or by choice, and the rest
-is answered. A ratio is of two points of one model, left out with it, under the same load.
+An accelerator is left out. Of every group on it (model, engine, format) a few points are measured,
+at random or by choice, and the rest is answered. A ratio is of two points of one model under the
+same load, left out with their accelerator (two engines) or with their model (any two).
 
     python -m tools.spent_doubt ../shared/data/measured/measured.csv.gz
 
@@ -31,7 +31,7 @@ from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.calibration import own_evidence
 from headway.steptime.error_model import HIGHEST, LOWEST, NORMAL_80, ErrorModel
 from headway.steptime.work import Array
-from tools.held_out import CELL, MODEL, fit_fold, folds
+from tools.held_out import HARDWARE, MODEL, fit_fold, folds
 from tools.published_points import read_points
 from tools.serving_coefficients import OLD, Configurations, Rows, coefficients, take
 from tools.serving_errors import ServingFit
@@ -232,7 +232,7 @@ def main() -> None:
     table = stack_points(points)
 
     own: list[OwnScore] = []
-    for split in (CELL, MODEL):
+    for split in (HARDWARE, MODEL):
         ratios: list[RatioScore] = []
         labels = folds(split, points)
         for group in dict.fromkeys(labels):
@@ -240,7 +240,7 @@ def main() -> None:
             rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
             left_out, left_out_table = [points[i] for i in rows], take(table, rows)
             ratios += ratio_scores(fit, left_out, left_out_table)
-            if split == CELL:
+            if split == HARDWARE:
                 own += own_scores(fit, left_out, left_out_table)
         print(f"left out: {split}; {ratio_line(ratios)}")
     print("\n".join(own_lines(own)))

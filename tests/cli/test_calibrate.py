@@ -76,7 +76,7 @@ def test_validate_scores_own_measurements(
     capsys.readouterr()
     validate.main(args=[slow, *SERVED, "--calibration", own, "--json", "-"], standalone_mode=False)
     calibrated = Report.from_json(capsys.readouterr().out).rows[0]
-    assert calibrated.mape < 0.05
+    assert calibrated.mape < 0.08  # twice as slow is four deviations of what others know
     assert calibrated.coverage == 1
 
 

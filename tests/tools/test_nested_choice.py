@@ -14,7 +14,7 @@ from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
 from headway.serving.closed_loop import ClosedLoop
-from headway.serving.serving_point import ServingPoint, logs, stack_points
+from headway.serving.serving_point import ServingPoint, logs, stack_points, subject
 from headway.serving.tabulated import serving_times
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import Coefficients
@@ -96,9 +96,9 @@ def test_a_fold_chooses_one_of_the_forms(points: list[ServingPoint]) -> None:
 
 
 def test_intervals_become_as_wide_as_errors_were(points: list[ServingPoint]) -> None:
-    many = [points[i % len(points)] for i in range(2000)]
-    labels = [f"group {i % 400}" for i in range(2000)]
+    groups = tuple(subject(points[i % len(points)]).groups for i in range(2000))
+    labels = tuple(f"group {i % 400}" for i in range(2000))
     error = np.random.default_rng(2).normal(0, 0.3, 2000)
     stated = np.full(2000, 0.1**2)
-    factors = strays(many, InnerErrors(np.arange(2000), tuple(labels), error, stated), ("all",))
+    factors = strays(InnerErrors(groups, labels, error, stated), ("all",))
     assert np.prod(list(factors.values())) == pytest.approx(3.0, rel=0.1)

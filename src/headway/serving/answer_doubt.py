@@ -19,6 +19,7 @@ from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.steptime.work import Array
 
 LEVEL = 0.8
+ANSWERS = ("tpot", "ttft", "run", "energy")  # watts alone are answered without an interval
 WIDENING_PER_OCTAVE = 0.15  # of an interval, outside the measured range
 Bases = npt.NDArray[np.object_]
 
@@ -79,7 +80,7 @@ class AnswerDoubt:
         features, octaves = load_features(shape, times), distance(deployment, loop, shape)
         widening = (1 + WIDENING_PER_OCTAVE * octaves) ** 2
         errors = {}
-        for quantity in calibration.errors:
+        for quantity in ANSWERS:
             weights = calibration.weights(subject, quantity)
             errors[quantity] = LogError(
                 weights.expected(features),

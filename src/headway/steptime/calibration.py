@@ -44,7 +44,7 @@ NO_ENGINE = "none"  # the data sheet alone
 FITTED_OCTAVES = 1.0  # doublings outside the measured range up to which an answer is called fitted
 MAX_FILE_BYTES = 2_000_000
 MAX_LOG = 20.0  # of a number in a user's file
-OWN_NOISE = 0.02  # the same configuration measured again differs by 0.5 to 5%
+OWN_NOISE = 0.05  # how far configurations of one group lie from what it shares; 3 to 15%
 # Of what the errors are: a time per output token (and so of steps), a median time to first token,
 # the tokens per second of a run beyond what its time per token says, watts, joules per token.
 QUANTITIES = ("tpot", "ttft", "run", "power", "energy")
