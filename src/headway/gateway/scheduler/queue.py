@@ -149,9 +149,9 @@ class PoolQueue(Generic[Waiter]):
         return (ticket for ticket in self._by_age if ticket.waits)
 
     def in_order(
-        self, now_s: float, count: int, wanted: Callable[[Waiter], bool] | None = None
+        self, now_s: float, count: int, condition: Callable[[Waiter], bool] | None = None
     ) -> list[tuple[int, Waiter]]:
-        """Return the first ``count``, or of those ``wanted``, with their positions among all.
+        """Return the first ``count``, or of those that meet ``condition``, with their positions among all.
 
         As columns: the loop stands still meanwhile, and a queue may be long.
         """
@@ -160,9 +160,9 @@ class PoolQueue(Generic[Waiter]):
         rows = np.argsort(keys, kind="stable")  # of equal keys the older one first
 
         positions = np.arange(min(count, len(rows)))
-        if wanted is not None:
-            is_wanted = np.fromiter(map(wanted, waiting), np.bool_, len(waiting))
-            positions = np.flatnonzero(is_wanted[rows])[:count]
+        if condition is not None:
+            matches = np.fromiter(map(condition, waiting), np.bool_, len(waiting))
+            positions = np.flatnonzero(matches[rows])[:count]
         return [(position, waiting[rows[position]]) for position in positions.tolist()]
 
     def cannot_be_in_time(self, ticket: Waiter, now_s: float) -> bool:

@@ -207,13 +207,13 @@ class Views:
         wanted_id = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("id")
         now_s = monotonic()
 
-        def is_wanted(queued: QueuedRequest) -> bool:
+        def matches(queued: QueuedRequest) -> bool:
             is_theirs = tenant is None or queued.request.tenant == tenant
             return is_theirs and (
                 not wanted_id or wanted_id in (queued.request.id, queued.client_id)
             )
 
-        condition = None if tenant is None and not wanted_id else is_wanted
+        condition = None if tenant is None and not wanted_id else matches
         rows: list[dict[str, object]] = []
         for pool, queue in dispatcher.queues.items():
             interval_s = dispatcher.start_interval_s.get(pool)
