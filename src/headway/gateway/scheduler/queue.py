@@ -151,7 +151,7 @@ class PoolQueue(Generic[Waiter]):
     def in_order(
         self, now_s: float, count: int, condition: Callable[[Waiter], bool] | None = None
     ) -> list[tuple[int, Waiter]]:
-        """Return the first ``count``, or of those that meet ``condition``, with their positions among all.
+        """Return the first ``count`` that meet ``condition``, with their positions among all.
 
         As columns: the loop stands still meanwhile, and a queue may be long.
         """
