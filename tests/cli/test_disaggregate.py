@@ -147,9 +147,7 @@ def test_what_cannot_be_is_refused(arguments: list[str], said: str) -> None:
         _run(estimate, *arguments)
 
 
-def test_explain_takes_one_question() -> None:
-    with pytest.raises(InputError, match="one layout and one load"):
-        _run(explain, *SERVED, "1,2")
+def test_explain_takes_one_split() -> None:
     with pytest.raises(InputError, match="one split"):
         _run(explain, *ASKED, "--disaggregate", "auto")
     with pytest.raises(InputError, match="--disaggregate"):
