@@ -234,7 +234,7 @@ def held_to_the_reference(
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("by_key", [False, True])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(requests=st.lists(request, min_size=1, max_size=25))
 def test_every_event_is_that_of_the_reference(
     engine: Engine, by_key: bool, asynchronous: bool, requests: Requests
@@ -244,7 +244,7 @@ def test_every_event_is_that_of_the_reference(
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(requests=st.lists(request, min_size=1, max_size=25), by_key=st.booleans())
 def test_prefix_caches_are_those_of_the_reference(
     engine: Engine, by_key: bool, asynchronous: bool, requests: Requests
@@ -255,7 +255,7 @@ def test_prefix_caches_are_those_of_the_reference(
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     requests=st.lists(request, min_size=1, max_size=25),
     late_share=st.sampled_from([0.0, 0.2, 0.5]),
@@ -274,7 +274,7 @@ long_request = st.tuples(
 
 @pytest.mark.parametrize("late_share", [None, 0.2])
 @pytest.mark.parametrize("asynchronous", [False, True])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     requests=st.lists(long_request, min_size=1, max_size=25),
     engine=st.sampled_from(ENGINES),
@@ -334,7 +334,7 @@ outage = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(0, 3))
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("asynchronous", [False, True])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     requests=st.lists(request, min_size=1, max_size=25),
     engine=st.sampled_from(ENGINES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ class ServiceTime:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class View:
     """Waiting requests as columns of shape ``(requests,)``.
 
@@ -156,7 +157,7 @@ class View:
         prefill_s = self.service.fixed_s + self.service.prompt_token_s * self.prompt_tokens
         return np.minimum(self.first_deadline_s - prefill_s, self.deadline_s - self.service_s)
 
-    @property
+    @cached_property
     def mean_tokens(self) -> Floats:
         """Predicted mean."""
         return mean_tokens(self.quantiles)

@@ -37,7 +37,7 @@ def check(config: dict[str, object]) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=20), anything, max_size=20))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_any_object(config: dict[str, object]) -> None:
     check(config)
 
@@ -48,7 +48,7 @@ def test_any_object(config: dict[str, object]) -> None:
     st.sets(st.sampled_from(FIELDS), max_size=3),
     st.sampled_from([None, *sorted(FAMILIES)]),
 )
-@settings(max_examples=400)
+@settings(max_examples=100)
 def test_a_real_config_with_fields_changed_and_missing(
     seed: dict[str, object], changed: dict[str, object], missing: set[str], family: str | None
 ) -> None:

@@ -122,7 +122,7 @@ def plain_variants(
         yield m.num_layers * 4 * a.kernel_launch_s + network + max(memory, arithmetic)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(models, accelerators, sizes, batches, contexts, st.integers(1, 5))
 def test_it_is_the_best_of_all_variants(
     model: PublishedModel,
@@ -156,7 +156,7 @@ def test_a_budget_changes_nothing_within_it(
     assert np.all(found >= free)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(models, accelerators, sizes, batches, contexts)
 def test_parts_make_the_whole_and_no_bound_is_beaten(
     model: PublishedModel, accelerator: PublishedAccelerator, n: float, b: float, context: float
