@@ -194,6 +194,13 @@ class Replica:
         self.waiting.insert(0, worst)
         return worst
 
+    def pause(self, way: Job, finishing: Sequence[Job]) -> int:
+        """Let ``way`` make way; return the tokens of the step's budget that it gives back."""
+        tokens = int(way.decodes)
+        way.cache -= tokens
+        self.preempt(finishing, way)
+        return tokens
+
     def makes_way(self, job: Job, finishing: Sequence[Job], now: int) -> Job | None:
         """Who makes way for ``job``, if anybody does."""
         if not self.quantum or self.step % self.quantum:
@@ -260,10 +267,8 @@ class Replica:
             if len(self.running) == self.engine.max_num_seqs:
                 if (way := self.makes_way(job, finishing, now)) is None:
                     break
-                budget += way.decodes
-                way.cache -= way.decodes
+                budget += self.pause(way, finishing)
                 decodes = [j for j in decodes if j is not way]
-                self.preempt(finishing, way)
                 continue
             done = job.carried or self.matched(job)
             chunk = min(job.todo - done, budget)
@@ -279,10 +284,8 @@ class Replica:
             if self.blocks(fits) - others > self.free():
                 if (way := self.makes_way(job, finishing, now)) is None:
                     break
-                budget += way.decodes
-                way.cache -= way.decodes
+                budget += self.pause(way, finishing)
                 decodes = [j for j in decodes if j is not way]
-                self.preempt(finishing, way)
                 continue
             self.waiting.remove(job)
             self.unheld = [h for h in self.unheld if h is not job]
