@@ -17,10 +17,12 @@ from headway.units import (
     parse_count,
     parse_counts,
     parse_fraction,
+    parse_monthly_fraction,
     parse_number,
     parse_numbers,
     parse_rate_rps,
     parse_time_s,
+    parse_usd_per_hour,
 )
 
 
@@ -147,6 +149,17 @@ def test_rates_are_per_second_unless_they_say_otherwise() -> None:
     for text in ("0", "-1", "10/", "10/week", "fast"):
         with pytest.raises(InputError, match=r"^rate"):
             parse_rate_rps(text, "rate")
+
+
+def test_growth_and_budgets_may_say_what_they_are_per() -> None:
+    assert parse_monthly_fraction("8%/month", "growth") == parse_monthly_fraction("0.08", "growth")
+    for text in ("50", "$50", "50usd/h", "50 USD/h", "$50/hour", "36500usd/month"):
+        assert parse_usd_per_hour(text, "budget") == pytest.approx(50)
+    with pytest.raises(InputError, match="per month"):
+        parse_monthly_fraction("8%/year", "growth")
+    for text in ("50eur/h", "50/day", "0", "usd/h"):
+        with pytest.raises(InputError, match="budget"):
+            parse_usd_per_hour(text, "budget")
 
 
 def test_checks_name_what_they_check() -> None:

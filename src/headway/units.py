@@ -164,6 +164,29 @@ def parse_fraction(text: str, what: str) -> float:
     return fraction
 
 
+def parse_monthly_fraction(text: str, what: str) -> float:
+    """Return the fraction of each month in ``text``: ``0.08``, ``8%`` or ``8%/month``."""
+    number_text, slash, per = text.partition("/")
+    if slash and per.strip().lower() != "month":
+        raise InputError(f"{what} is per month, such as 8% or 8%/month, not {text[:40]!r}")
+    return parse_fraction(number_text, what)
+
+
+def parse_usd_per_hour(text: str, what: str) -> float:
+    """Return the dollars per hour in ``text``: ``50``, ``$50``, ``50usd/h`` or ``36k usd/month``.
+
+    Raises:
+        InputError: ``text`` is no sum of dollars above 0, or per something else.
+
+    """
+    amount, slash, per = text.strip().lower().partition("/")
+    hours = {"h": 1.0, "hour": 1.0, "month": YEAR_S / 12 / HOUR_S}.get(per.strip())
+    if slash and hours is None:
+        raise InputError(f"{what} is written 50, 50usd/h or 36k usd/month, not {text[:40]!r}")
+    number = amount.strip().removeprefix("$").removesuffix("usd")
+    return parse_positive(number, what) / (hours or 1.0)
+
+
 def parse_rate_rps(text: str, what: str) -> float:
     """Return the requests per second in ``text``: ``10``, ``10/s``, ``600/min`` or ``4k/h``.
 

@@ -59,6 +59,20 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     assert config.record == tmp_path / "live.db"
 
 
+def test_requests_that_name_no_class_have_the_objectives_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "headway.toml"
+    path.write_text('slo = "ttft p95 < 2s"\n' + FULL)
+    of_file = load_config(path)
+    of_command = load_config(path, slo="ttft p95 < 1s, tpot < 60ms")
+
+    assert of_file.service_class("").slo == Slo(ttft_s=2.0)
+    assert of_command.service_class("").slo == Slo(ttft_s=1.0, tpot_s=0.06)
+    assert of_command.service_class("interactive") == of_file.service_class("interactive")
+    assert read_config(path).service_class("") == of_file.service_class("")
+    with pytest.raises(InputError, match="objectives are written"):
+        load_config(path, slo="fast")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

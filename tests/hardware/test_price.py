@@ -75,6 +75,19 @@ def test_answers_take_the_first_quote_of_the_kind_and_else_the_first() -> None:
     assert find_cluster("h20", prices=spot).price is None
 
 
+def test_a_kind_may_be_given_as_a_share_of_the_price_on_demand() -> None:
+    own, shipped = find_prices("spot=30%"), find_prices(None)
+    h100, on_demand = own.usual("h100"), shipped.usual("h100")
+
+    assert h100 is not None
+    assert on_demand is not None
+    assert h100.usd_per_accelerator_hour == 0.3 * on_demand.usd_per_accelerator_hour
+    assert h100.terms.startswith("spot, given as 30% of on demand, ")
+    assert own.usual("mi355x") == shipped.usual("mi355x")  # nobody sells it on demand
+    with pytest.raises(InputError, match="share of spot"):
+        find_prices("spot=3x")
+
+
 def test_a_file_replaces_the_quotes_of_what_it_names_and_nothing_else(own: Path) -> None:
     book = find_prices(str(own))
     assert find_cluster("h100", prices=book).price == read_prices(own).prices_of("h100")[0]

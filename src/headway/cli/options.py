@@ -17,11 +17,13 @@ from headway.units import (
     parse_count,
     parse_counts,
     parse_fraction,
+    parse_monthly_fraction,
     parse_numbers,
     parse_positive,
     parse_rate_rps,
     parse_rates_rps,
     parse_time_s,
+    parse_usd_per_hour,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ COUNTS = Parsed("numbers", parse_counts)  # 1,64,256 and 1..256
 TIME = Parsed("time", parse_time_s)  # above 0: 500ms, 2s, 5m
 TIME_OR_ZERO = Parsed("time", partial(parse_time_s, zero=True))
 FRACTION = Parsed("fraction", parse_fraction)  # 0.3, 30%
+FRACTION_A_MONTH = Parsed("fraction", parse_monthly_fraction)  # 0.08, 8%/month
+USD_PER_HOUR = Parsed("usd", parse_usd_per_hour)  # 50, 50usd/h, 36k usd/month
 RATES = Parsed("rates", parse_rates_rps)  # 5,20 and 5..40
 RATE = Parsed("rate", parse_rate_rps)  # per second, or 600/min
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -92,7 +96,8 @@ price_option = click.option(
 prices_option = click.option(
     "--prices",
     metavar="FILE|KIND",
-    help="A file of quotes on those that ship, or a kind: on-demand, reserved, spot, owned.",
+    help="A file of quotes on those that ship, a kind (on-demand, reserved, spot, owned), or one "
+    "at a share of on demand: spot=30%.",
 )
 calibration_option = click.option(
     "--calibration",

@@ -13,9 +13,10 @@ from headway.cli.options import (
     COUNT,
     COUNT_OR_ZERO,
     FRACTION,
-    NUMBER,
+    FRACTION_A_MONTH,
     RATE,
     TIME_OR_ZERO,
+    USD_PER_HOUR,
     calibration_option,
     engine_option,
     length_options,
@@ -68,10 +69,15 @@ from headway.steptime.calibration import Calibration
 )
 @click.option("--survive", type=COUNT_OR_ZERO, default="0", help="Replicas that may fail at once.")
 @click.option(
-    "--budget", type=NUMBER, help="$ per hour: the answer is how much of the demand they serve."
+    "--budget",
+    type=USD_PER_HOUR,
+    help="$ per hour, or 36k usd/month: the answer is how much of the demand they serve.",
 )
 @click.option(
-    "--growth", type=FRACTION, default="0", help="Of the demand per month: when the fleet is full."
+    "--growth",
+    type=FRACTION_A_MONTH,
+    default="0",
+    help="Of the demand per month, such as 8%: when the fleet is full.",
 )
 @click.option(
     "--day",

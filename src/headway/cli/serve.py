@@ -51,6 +51,11 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
 )
 @click.option("--policy", metavar="NAME", help="In what order requests wait. Default: headway.")
 @click.option(
+    "--slo",
+    metavar="OBJECTIVES",
+    help='What requests are promised that name no class, such as "ttft p95 < 1s".',
+)
+@click.option(
     "--mode",
     type=click.Choice(["schedule", "annotate"]),
     help="Keep the queue here, or pass all on with the engine's own priority set.",
@@ -101,6 +106,7 @@ def serve(
     engine: str | None,
     calibration: Path | None,
     policy: str | None,
+    slo: str | None,
     mode: str | None,
     host: str | None,
     port: int | None,
@@ -137,6 +143,7 @@ def serve(
             on=on,
             engine=engine,
             calibration=calibration,
+            slo=slo,
             mode=mode,
             host=host,
             port=port,

@@ -121,7 +121,7 @@ class ServiceClass:
     """What a client asks for by the name it gives in ``x-headway-class``.
 
     Attributes:
-        name: as clients spell it.
+        name: as clients spell it; empty: of those who name none.
         slo: its objectives, its tier and what they are worth.
         weight: share of service, relative to the other classes', where classes share.
         max_waiting: requests of it that may wait; ``None`` for no bound of its own.
@@ -360,18 +360,20 @@ class GatewayConfig:
         return {name.name: name for name in self.models}
 
     def service_class(self, name: str) -> ServiceClass:
-        """Return the class called ``name``; one without objectives and bounds for an empty name.
+        """Return the class called ``name``; for an empty name `NO_CLASS` unless it is configured.
 
         Raises:
             UnknownNameError: there is none.
 
         """
+        for service_class in self.classes:
+            if service_class.name == name:
+                return service_class
         if not name:
             return NO_CLASS
-        by_name = {service_class.name: service_class for service_class in self.classes}
-        if name not in by_name:
-            raise UnknownNameError("x-headway-class", name[:40], by_name)
-        return by_name[name]
+        raise UnknownNameError(
+            "x-headway-class", name[:40], [each.name for each in self.classes if each.name]
+        )
 
     @property
     def late_share(self) -> float:

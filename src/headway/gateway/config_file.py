@@ -26,7 +26,7 @@ share = 0.2
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ from headway.record.store import is_postgres
 from headway.schedule.policies import find_policy
 from headway.schedule.view import ServiceTime
 from headway.user_file import as_table, check_keys, from_table, read_toml, typed
+from headway.workload.objective import parse_slo
 from headway.workload.request import Slo
 
 _log = logging.getLogger("headway.gateway")
@@ -62,7 +63,7 @@ _PLAIN = {
 }  # fmt: skip
 _TABLES = (
     "backend", "tenant", "pool", "class", "model", "discover", "offload", "timeouts", "limits",
-    "fairness", "policy", "record", "on", "engine", "calibration", "web", "tls",
+    "fairness", "policy", "record", "on", "engine", "calibration", "web", "tls", "slo",
 )  # fmt: skip
 _REQUIRED: dict[type, tuple[tuple[str, ...], str]] = {
     Endpoint: (("url",), "a backend needs a url"),
@@ -97,6 +98,7 @@ def load_config(
     on: str | None = None,
     engine: str | None = None,
     calibration: Path | None = None,
+    slo: str | None = None,
     **settings: Any,
 ) -> GatewayConfig:
     """Return the configuration in ``path``, if given, with what goes before it.
@@ -109,6 +111,8 @@ def load_config(
             file's; its step times are expected until engines have been measured.
         engine: the serving engine of that deployment; by default vllm where it was measured.
         calibration: a file of `headway calibrate`, on top of what ships.
+        slo: objectives of requests that name none of their own and no class, in place of the
+            file's, such as "ttft p95 < 1s".
         settings: fields of `GatewayConfig`; ``None`` leaves one as it is.
 
     Raises:
@@ -132,8 +136,17 @@ def load_config(
             raise InputError(f"--{name} goes with --on, such as --on llama-3.1-8b@h100:tp1")
 
     if path is not None:
-        return replace(read_config(path), **own)
-    return GatewayConfig(**{"policy": find_policy(DEFAULT_POLICY), **own})
+        config = replace(read_config(path), **own)
+    else:
+        config = GatewayConfig(**{"policy": find_policy(DEFAULT_POLICY), **own})
+    if slo is None:
+        return config
+    return replace(config, classes=_with_unnamed(config.classes, parse_slo(slo)))
+
+
+def _with_unnamed(classes: Iterable[ServiceClass], slo: Slo) -> tuple[ServiceClass, ...]:
+    """Return ``classes``, where requests that name none have the objectives ``slo``."""
+    return (ServiceClass("", slo), *(each for each in classes if each.name))
 
 
 def _expected(on: str, engine: str | None, calibration: Path | None) -> ServiceTime:
@@ -177,6 +190,11 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
     pools = as_table(tree.get("pool", {}), "pool")
     classes = as_table(tree.get("class", {}), "class")
     models = as_table(tree.get("model", {}), "model")
+
+    service_classes = tuple(_class(name, row) for name, row in classes.items())
+    if "slo" in tree:
+        slo = parse_slo(typed(tree["slo"], str, "slo"))
+        service_classes = _with_unnamed(service_classes, slo)
     return GatewayConfig(
         endpoints=tuple(_settings(Endpoint, row, "backend") for row in _rows(tree, "backend")),
         policy=find_policy(typed(tree.get("policy", DEFAULT_POLICY), str, "policy")),
@@ -185,7 +203,7 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
         overflow=_settings(Overflow, tree["offload"], "offload") if "offload" in tree else None,
         discover=tuple(_discovery(row, folder) for row in _rows(tree, "discover")),
         models=tuple(_model(name, row) for name, row in models.items()),
-        classes=tuple(_class(name, row) for name, row in classes.items()),
+        classes=service_classes,
         timeouts=_settings(Timeouts, tree.get("timeouts", {}), "timeouts"),
         limits=_settings(Limits, tree.get("limits", {}), "limits"),
         fairness=_settings(Fairness, tree.get("fairness", {}), "fairness"),

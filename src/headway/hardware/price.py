@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from headway.errors import InputError
 from headway.hardware.accelerator import Citation
-from headway.units import check_positive
+from headway.units import check_positive, parse_fraction
 from headway.user_file import as_table, check_keys, excerpt, parse_toml, read_text, typed
 
 ON_DEMAND, RESERVED, SPOT, OWNED, GIVEN = "on demand", "reserved", "spot", "owned", "given"
@@ -90,9 +90,28 @@ class PriceBook:
         same_kind = [price for price in prices if price.kind == self.kind]
         return next(iter([*same_kind, *prices]), None)
 
+    def at_share(self, kind: str, share: float) -> PriceBook:
+        """Return this book with a price of ``kind`` at ``share`` of each price on demand."""
+        quotes = {
+            name: (_at_share(price, kind, share), *self.prices_of(name))
+            for name in self.quotes
+            for price in self.prices_of(name)[::-1]
+            if price.kind == ON_DEMAND
+        }
+        return replace(self.with_quotes(PriceBook(quotes)), kind=kind)
+
     def with_quotes(self, other: PriceBook) -> PriceBook:
         """Return this book with the quotes of ``other`` for the accelerators that it names."""
         return PriceBook({**self.quotes, **other.quotes}, self.kind)
+
+
+def _at_share(price: Price, kind: str, share: float) -> Price:
+    return replace(
+        price,
+        usd_per_accelerator_hour=share * price.usd_per_accelerator_hour,
+        kind=kind,
+        provider=f"given as {share:.0%} of {price.kind}, {price.provider}".rstrip(", "),
+    )
 
 
 @cache
@@ -106,16 +125,21 @@ def find_prices(text: str | None) -> PriceBook:
     """Return the book that ``text`` names.
 
     Args:
-        text: a kind ("spot": that of the shipped book, where an accelerator has it), or the path of
-            a file whose quotes replace those of the shipped book; ``None`` for the shipped book.
+        text: a kind ("spot": that of the shipped book, where an accelerator has it), a kind at a
+            share of the price on demand ("spot=30%"), or the path of a file whose quotes replace
+            those of the shipped book; ``None`` for the shipped book.
 
     Raises:
-        InputError: there is no such file, or it is no price file.
+        InputError: there is no such file, it is no price file, or the share is no fraction.
 
     """
     if text is None:
         return shipped_prices()
-    kind = text.strip().lower().replace("-", " ")
+    kind_text, equals, share_text = text.partition("=")
+    kind = kind_text.strip().lower().replace("-", " ")
+    if equals and kind in KINDS:
+        share = parse_fraction(share_text, f"the share of {kind} in the price on demand")
+        return shipped_prices().at_share(kind, share)
     return (
         shipped_prices(kind) if kind in KINDS else shipped_prices().with_quotes(read_prices(text))
     )
@@ -124,7 +148,9 @@ def find_prices(text: str | None) -> PriceBook:
 def read_prices(path: str | Path) -> PriceBook:
     """Return the quotes of the file at ``path``; raise `InputError` where it is no price file."""
     where = Path(path).name
-    text = read_text(path, "a price file, or one of " + ", ".join(KINDS), MAX_FILE_BYTES)
+    text = read_text(
+        path, f"a price file, or one of {', '.join(KINDS)}, or spot=30%", MAX_FILE_BYTES
+    )
     return _book_of(parse_toml(text, where), where)
 
 

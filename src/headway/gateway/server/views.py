@@ -182,7 +182,8 @@ class Views:
         """Return the description of the API, with the classes of objectives configured here."""
         tree = json.loads(_file("openapi.json"))
         header = tree["components"]["parameters"]["class"]
-        header["schema"]["enum"] = [each.name for each in self._scheduler.config.classes] + [""]
+        names = [each.name for each in self._scheduler.config.classes if each.name]
+        header["schema"]["enum"] = [*names, ""]
         return _json(tree)
 
     def _models(self, path: str) -> Answer:
@@ -280,7 +281,7 @@ class Views:
         """Return what the live page shows."""
         scheduler, dispatcher = self._scheduler, self._scheduler.dispatcher
         config, recent = scheduler.config, scheduler.ledger.recent
-        class_names = {each.slo: each.name for each in config.classes}
+        class_names = {each.slo: each.name or "no class" for each in config.classes}
 
         predicted = [e for e in recent if e.status == DONE and e.p90_tokens is not None]
         within_p90 = sum(e.output_tokens <= (e.p90_tokens or 0.0) for e in predicted)
