@@ -22,7 +22,7 @@ def test_the_best_is_the_cheapest_that_is_sure(small: Plan) -> None:
     assert small.best is not None
     assert small.best in small.report.rows
     assert (small.best.probability or 0) >= 0.9
-    usd = [row.usd_per_hour for row in small.report.rows if row.probability is not None]
+    usd = [row.usd_per_hour or 0.0 for row in small.report.rows if row.probability is not None]
     assert small.best.usd_per_hour == min(usd)
     assert small.report.title.startswith(f"Buy {small.best.num_accelerators} x")
 
@@ -39,7 +39,7 @@ def test_doubt_costs_what_certainty_costs_over_even_odds(small: Plan) -> None:
     )
     assert small.best is not None
     assert even.best is not None
-    assert even.best.usd_per_hour <= small.best.usd_per_hour
+    assert (even.best.usd_per_hour or 0) <= (small.best.usd_per_hour or 0)
     assert even.cost_of_doubt == pytest.approx(0.0)
 
 
@@ -75,3 +75,27 @@ def test_what_changed_between_two_plans_is_said(small: Plan) -> None:
 def test_accelerators_that_are_there_and_not_needed_are_named() -> None:
     few = hw.plan("llama-3.1-8b", rate=1, prompt=200, output=50, on="8xh100", engine="vllm")
     assert any("not needed" in note for note in few.report.notes)
+
+
+def test_an_accelerator_without_a_price_stands_last_with_the_price_at_which_it_wins() -> None:
+    both = hw.plan("llama-3.1-8b", rate=4, prompt=500, output=100, on="h800,h100", engine="vllm")
+    assert both.best is not None
+    assert both.best.accelerator == "h100"
+    last = both.report.rows[-1]
+    assert (last.accelerator, last.usd_per_hour, last.usd_per_month) == ("h800", None, None)
+    assert last.probability is not None
+
+    # At that price it costs what the best does; above it, more.
+    limit_usd = last.usd_per_accelerator_hour_to_win
+    assert limit_usd is not None
+    assert limit_usd * last.num_accelerators == pytest.approx(both.best.usd_per_hour)
+
+    # Alone it is an answer without dollars, of which dollars cannot be asked.
+    alone = hw.plan("llama-3.1-8b", rate=4, prompt=500, output=100, on="h800", engine="vllm")
+    assert alone.best is not None
+    assert alone.best.num_accelerators == last.num_accelerators
+    assert "$" not in alone.report.title
+    assert alone.benchmarks == ()
+    assert alone.emit("vllm")
+    with pytest.raises(hw.InputError, match="no price is known for h800"):
+        alone.day()

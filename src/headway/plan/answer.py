@@ -8,11 +8,11 @@ from pathlib import Path
 
 from headway.errors import InputError
 from headway.plan.day import Day, DayRow, day_rows
-from headway.plan.emit import emit
+from headway.plan.emit import WITH_PRICE, emit
 from headway.plan.features import FeatureRow, features
 from headway.plan.measure_first import Benchmark
 from headway.plan.mixed import Mix
-from headway.plan.problem import Problem
+from headway.plan.problem import Problem, check_priced
 from headway.plan.row import PlanRow
 from headway.plan.search import Offer
 from headway.plan.words import asked
@@ -48,7 +48,7 @@ class Plan:
 
     def features(self) -> Report[FeatureRow]:
         """Return what each feature is worth on the fleet that is bought."""
-        best = self._bought
+        best = self._paid
         return Report(
             kind="plan-features",
             title=f"What features are worth on {best.candidate.deployment}",
@@ -69,7 +69,7 @@ class Plan:
 
     def day(self, day: Day | None = None) -> Report[DayRow]:
         """Return what scaling the fleet over a day saves, and what a perfect autoscaler costs."""
-        best, day = self._bought, day or Day()
+        best, day = self._paid, day or Day()
         rows = day_rows(best.fleet, best.replicas, day)
         return Report(
             kind="plan-day",
@@ -89,7 +89,7 @@ class Plan:
 
     def emit(self, target: str) -> Mapping[str, str]:
         """Return files that start the fleet, by name, for ``vllm``, ``kubernetes`` and others."""
-        best = self._bought
+        best = self._paid if target in WITH_PRICE else self._bought
         return emit(target, best.candidate, best.replicas, self.problem.objectives)
 
     def html(self, path: str | Path | None = None) -> str:
@@ -101,6 +101,12 @@ class Plan:
         if not self.offers:
             raise InputError("nothing meets the objectives, so there is no fleet to ask about")
         return self.offers[0]
+
+    @property
+    def _paid(self) -> Offer:
+        """The same, if its price is known."""
+        check_priced(self._bought.candidate.deployment.cluster)
+        return self._bought
 
     def __str__(self) -> str:
         return self.report.summary()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headway.errors import InputError
-from headway.hardware.catalogue import find_clusters
+from headway.hardware.catalogue import ALL, find_clusters
 from headway.hardware.cluster import Cluster
 from headway.hardware.price import PriceBook
 from headway.model.architecture import ModelArchitecture
@@ -19,7 +19,7 @@ from headway.plan.demand import SHAPE
 from headway.plan.drafted import own_drafts
 from headway.plan.engine_flags import read_arguments
 from headway.plan.now import Today
-from headway.plan.problem import DEFAULT_SLO, Problem
+from headway.plan.problem import DEFAULT_SLO, Problem, check_priced
 from headway.plan.solve import solve
 from headway.plan.words import Besides
 from headway.steptime.calibration import Calibration, shipped
@@ -108,9 +108,10 @@ def plan(
         users = USUAL_USERS if workload is None else None
 
     # Text becomes objects, once.
-    clusters, unpriced = _priced(on, price, prices)
+    clusters, unpriced = _clusters(on, price, prices)
     today = None
     if now is not None:
+        check_priced(clusters[0])
         check_positive(replicas, "replicas of what runs today", maximum=100_000)
         started = read_arguments(read_text(now, "a file with a command line"), clusters[0])
         today = Today(started, replicas)
@@ -154,16 +155,20 @@ def plan(
     )
     volume = None
     if budget is not None:
+        check_priced(next((c for c in clusters if c.is_priced), clusters[0]))
         affordable = within_budget(problem, budget)
         problem, volume = affordable.problem, affordable.volume
     besides = Besides(unpriced=unpriced, growth=growth, budget_volume=volume, today=today)
     return solve(problem, besides, or_api=or_api)
 
 
-def _priced(
+def _clusters(
     on: str | Sequence[str | Cluster], price: float | None, prices: PriceBook | None
 ) -> tuple[tuple[Cluster, ...], tuple[str, ...]]:
-    """Return the accelerators that have a price, and the names of those that have none."""
+    """Return the accelerators that may be bought, and the names of those that are left out.
+
+    Of all there are, those with a price; one that is named is considered without, too.
+    """
     if isinstance(on, str):
         clusters = find_clusters(on, price, prices)
     else:
@@ -174,8 +179,7 @@ def _priced(
                 (item,) if isinstance(item, Cluster) else find_clusters(item, price, prices)
             )
         )
-    priced = tuple(c for c in clusters if c.usd_per_accelerator_hour is not None)
-    unpriced = tuple(c.name for c in clusters if c.usd_per_accelerator_hour is None)
-    if not priced:
-        raise InputError(f"no price is known for {', '.join(unpriced)}; give one with --price")
-    return priced, unpriced
+    if on != ALL:
+        return clusters, ()
+    priced = tuple(cluster for cluster in clusters if cluster.is_priced)
+    return priced, tuple(cluster.name for cluster in clusters if not cluster.is_priced)

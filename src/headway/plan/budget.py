@@ -48,7 +48,7 @@ def within_budget(problem: Problem, usd_per_hour: float) -> Affordable:
 
     """
     check_positive(usd_per_hour, "budget in $ per hour", maximum=1e9)
-    options, _ = candidates(problem)
+    options = [option for option in candidates(problem)[0] if option.is_priced]
     kinds = _most_promising(options, usd_per_hour)
     volumes = [_volume(problem, candidate, usd_per_hour) for candidate in kinds]
     volume = max(volumes, default=0.0)

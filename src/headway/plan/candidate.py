@@ -49,9 +49,15 @@ class Candidate:
         return f"{prefill}x{name} -> {decode}x{name}" if prefill else name
 
     @property
+    def is_priced(self) -> bool:
+        """Whether a price is known."""
+        return self.deployment.cluster.is_priced
+
+    @property
     def usd_per_hour(self) -> float:
-        """Of one replica."""
-        return self.deployment.cluster.usd_per_accelerator_s * HOUR_S * self.num_accelerators
+        """Of one replica; accelerator-hours where no price is known."""
+        cluster = self.deployment.cluster.by_the_hour
+        return cluster.usd_per_accelerator_s * HOUR_S * self.num_accelerators
 
     @property
     def least_usd_per_hour(self) -> float:

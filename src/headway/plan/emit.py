@@ -18,6 +18,7 @@ from headway.plan.names import hub_name
 from headway.workload.objective import Objective
 
 TARGETS = ("vllm", "sglang", "kubernetes", "kserve", "llm-d", "grafana")
+WITH_PRICE = ("llm-d", "grafana")  # that show what a replica costs
 IMAGES = {"vllm": "vllm/vllm-openai:latest", "sglang": "lmsysorg/sglang:latest"}
 GPU_RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "google": "google.com/tpu"}
 

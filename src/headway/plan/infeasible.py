@@ -39,9 +39,11 @@ def killed(reaches: Sequence[Reach]) -> dict[str, str]:
 def nearest(problem: Problem) -> list[tuple[Objective, float]]:
     """Return for each objective the nearest bound that can be had with the others as they are.
 
-    With each the dollars per hour of the fleet that has it; objectives that cannot be relaxed
-    into something feasible are left out.
+    With each the dollars per hour of the fleet that has it (accelerators where no price is known of
+    any); objectives that cannot be relaxed into something feasible are left out.
     """
+    priced = tuple(cluster for cluster in problem.clusters if cluster.is_priced)
+    problem = replace(problem, clusters=priced or problem.clusters)
     values = []
     for place, objective in enumerate(problem.objectives):
         if not _possible(_looser(problem, place, MAX_LOOSER)):

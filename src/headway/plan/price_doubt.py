@@ -20,11 +20,13 @@ def with_prices_to_win(rows: Sequence[PlanRow]) -> list[PlanRow]:
     """
     best = rows[0]
     others = [row for row in rows if row.accelerator != best.accelerator]
-    next_usd = min((row.usd_per_hour for row in others), default=None)
+    paid = [row.usd_per_hour for row in others if row.usd_per_hour is not None]
 
     priced = []
     for row in rows:
-        limit_usd = next_usd if row is best else best.usd_per_hour if row in others else None
+        limit_usd = best.usd_per_hour if row in others else None
+        if row is best:
+            limit_usd = min(paid, default=None)
         price = None if limit_usd is None else limit_usd / row.num_accelerators
         priced.append(replace(row, usd_per_accelerator_hour_to_win=price))
     return priced
@@ -33,7 +35,11 @@ def with_prices_to_win(rows: Sequence[PlanRow]) -> list[PlanRow]:
 def price_notes(rows: Sequence[PlanRow]) -> list[str]:
     """Say up to which price the best stays the best, and from which on the next one wins."""
     best = rows[0]
-    others = [row for row in rows[1:] if row.usd_per_accelerator_hour_to_win is not None]
+    others = [
+        row
+        for row in rows[1:]
+        if row.usd_per_hour is not None and row.usd_per_accelerator_hour_to_win is not None
+    ]
     if best.usd_per_accelerator_hour_to_win is None or not others:
         return []
     near = max(others, key=_price_ratio)
@@ -45,7 +51,7 @@ def price_notes(rows: Sequence[PlanRow]) -> list[str]:
 
 
 def _price(row: PlanRow) -> float:
-    return row.usd_per_hour / row.num_accelerators
+    return (row.usd_per_hour or 0.0) / row.num_accelerators
 
 
 def _price_ratio(row: PlanRow) -> float:

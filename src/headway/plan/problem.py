@@ -127,6 +127,12 @@ class Problem:
         )
 
 
+def check_priced(cluster: Cluster) -> None:
+    """Raise `InputError` where no price of ``cluster`` is known."""
+    if not cluster.is_priced:
+        raise InputError(f"no price is known for {cluster.name}; give one with --price")
+
+
 def quantity_of(objective: Objective, records: Records) -> Floats:
     """Return the quantity that ``objective`` bounds, of every request, in seconds."""
     values: Floats = getattr(records, f"{objective.quantity}_s")

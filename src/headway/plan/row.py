@@ -35,8 +35,8 @@ class PlanRow:
     engine: str | None = column("engine", "whose measured step times; none: the data sheet's")
     precision: str = column("precision", "weights/activations/KV cache", detail=True)
     num_accelerators: int = column("total", "accelerators of all replicas")
-    usd_per_hour: float = column("$/h", "of all accelerators")
-    usd_per_month: float = column("$/month", "of 730 hours", detail=True)
+    usd_per_hour: float | None = column("$/h", "of all accelerators", default=None)
+    usd_per_month: float | None = column("$/month", "of 730 hours", detail=True, default=None)
     even_usd_per_hour: float | None = column(
         "at even odds", "$/h of as many as the expected step times need", default=None
     )
@@ -100,7 +100,7 @@ def offer_row(offer: Offer, verdict: str) -> PlanRow:
     cached = float(run.outcome.records.cached_tokens.clip(min=0).sum())
     return replace(
         _priced(candidate, offer.replicas, verdict),
-        even_usd_per_hour=offer.even_usd_per_hour,
+        even_usd_per_hour=offer.even_usd_per_hour if candidate.is_priced else None,
         probability=offer.probability,
         ttft_p50_s=ttft[0],
         ttft_p95_s=ttft[1],
@@ -127,7 +127,7 @@ def bounded_row(candidate: Candidate, problem: Problem) -> PlanRow:
 
 def _priced(candidate: Candidate, replicas: int, verdict: str) -> PlanRow:
     deployment = candidate.deployment
-    usd_per_hour = replicas * candidate.usd_per_hour
+    usd_per_hour = replicas * candidate.usd_per_hour if candidate.is_priced else None
     return PlanRow(
         accelerator=deployment.cluster.name,
         replicas=replicas,
@@ -136,7 +136,7 @@ def _priced(candidate: Candidate, replicas: int, verdict: str) -> PlanRow:
         precision=str(deployment.precision),
         num_accelerators=replicas * candidate.num_accelerators,
         usd_per_hour=usd_per_hour,
-        usd_per_month=usd_per_hour * MONTH_H,
+        usd_per_month=None if usd_per_hour is None else usd_per_hour * MONTH_H,
         verdict=verdict,
     )
 

@@ -15,7 +15,7 @@ from headway.plan.candidate import Candidate, Reach
 from headway.plan.doubt import quantile
 from headway.plan.fleet import Fleet
 from headway.plan.infeasible import nearest
-from headway.plan.measure_first import benchmarks
+from headway.plan.measure_first import Benchmark, benchmarks
 from headway.plan.mixed import best_mix
 from headway.plan.now import other_flags, today_notes, today_words
 from headway.plan.price_doubt import price_notes, with_prices_to_win
@@ -50,7 +50,11 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     """
     besides = besides or Besides()
     options, reaches = candidates(problem)
-    found = search(problem, options)
+    priced = [option for option in options if option.is_priced]
+    unpriced = [option for option in options if not option.is_priced]
+    found = search(problem, priced)
+    if not found.offers and unpriced:  # the fewest accelerators, whatever they cost
+        priced, unpriced, found = unpriced, [], search(problem, unpriced)
     if not found.offers:
         return _infeasible(problem, reaches, besides)
 
@@ -58,7 +62,8 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     ranked = _best_of_each_kind(found.offers)
     best = ranked[0]
     rows = [offer_row(offer, verdict(offer, best)) for offer in ranked]
-    rows += _bounded_rows(problem, options, {row.accelerator for row in rows})
+    rows += _bounded_rows(problem, priced, {row.accelerator for row in rows})
+    rows += [offer_row(offer, verdict(offer, best)) for offer in _fewest(problem, unpriced)]
     rows = with_prices_to_win(rows)
 
     # What runs now, beside what could.
@@ -68,14 +73,17 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         rows.append(offer_row(today, "today"))
 
     # The doubt, and what a measurement would take from it.
-    rivals = _rivals(problem, found, options, best)
-    even_usd = min(map(_even_usd, rivals))
-    weighed = benchmarks(rivals, best.usd_per_hour, even_usd) if best.is_sure else []
-    doubt_usd = max(best.usd_per_hour - even_usd, 0.0) * MONTH_H if best.is_sure else 0.0
+    weighed: list[Benchmark] = []
+    doubt_usd = 0.0
+    if best.is_sure and best.candidate.is_priced:
+        rivals = _rivals(problem, found, priced, best)
+        even_usd = min(map(_even_usd, rivals))
+        weighed = benchmarks(rivals, best.usd_per_hour, even_usd)
+        doubt_usd = max(best.usd_per_hour - even_usd, 0.0) * MONTH_H
     first = weighed[0] if weighed and weighed[0].saving_usd_per_month > weighed[0].usd else None
 
     # All of it in words.
-    mix = best_mix(found.offers, best)
+    mix = best_mix(found.offers, best) if best.candidate.is_priced else None
     if or_api:
         besides = _with_api(besides, problem, rows[0])
     parts = [
@@ -132,6 +140,15 @@ def _bounded_rows(
     return list(rows.values())
 
 
+def _fewest(problem: Problem, unpriced: Sequence[Candidate]) -> list[Offer]:
+    """Return for each accelerator without a price the offer with the fewest of them."""
+    by_name: dict[str, list[Candidate]] = {}
+    for candidate in unpriced:
+        by_name.setdefault(candidate.deployment.cluster.name, []).append(candidate)
+    found = (search(problem, options).offers for options in by_name.values())
+    return [offers[0] for offers in found if offers]
+
+
 def _rivals(
     problem: Problem, found: Found, options: Sequence[Candidate], best: Offer
 ) -> list[Fleet]:
@@ -185,7 +202,8 @@ def _infeasible(problem: Problem, reaches: Sequence[Reach], besides: Besides) ->
     title = f"Nothing meets {', '.join(map(str, problem.objectives))} for this demand"
     near = nearest(problem)
     if near:
-        words = "; ".join(f"{objective} for ${usd:,.2f}/h" for objective, usd in near)
+        price = "${:,.2f}/h" if any(c.is_priced for c in problem.clusters) else "{:,.0f} of them"
+        words = "; ".join(f"{objective} for {price.format(usd)}" for objective, usd in near)
         title += f"; nearest, each with the others as asked: {words}"
     report: Report[PlanRow] = Report(
         kind="plan",

@@ -46,6 +46,12 @@ def verdict(offer: Offer, best: Offer) -> str:
         return "buy" if offer.is_sure else "cheapest at even odds"
     if not offer.is_sure:
         return "no number is sure enough"
+    if not offer.candidate.is_priced:
+        num_accelerators = offer.replicas * offer.candidate.num_accelerators
+        if best.candidate.is_priced:
+            limit_usd = best.usd_per_hour / num_accelerators
+            return f"no price: cheapest below ${limit_usd:.2f} each"
+        return f"{num_accelerators} without a price"
     more_usd = (offer.usd_per_hour - best.usd_per_hour) * MONTH_H
     return f"${more_usd:,.0f} a month more" if more_usd > 0 else "as dear, less sure"
 
@@ -56,10 +62,12 @@ def sentence(best: Offer, row: PlanRow, besides: Besides) -> str:
     start = "Buy" if best.is_sure else f"No fleet is {problem.sure:.0%} sure; at even odds buy"
     if besides.budget_volume is not None:
         start = f"The budget serves {problem.demand.words}: buy"
+    price = "at a price that is not known"
+    if row.usd_per_hour is not None:
+        price = f"for ${row.usd_per_hour:,.2f}/h, ${row.usd_per_month:,.0f} a month"
     return (
         f"{start} {row.num_accelerators} x {row.accelerator} ({row.replicas} x {row.layout}, "
-        f"{row.engine or 'data sheet'}) for ${row.usd_per_hour:,.2f}/h, "
-        f"${row.usd_per_month:,.0f} a month: all objectives are met with probability "
+        f"{row.engine or 'data sheet'}) {price}: all objectives are met with probability "
         f"{best.probability:.0%}"
     )
 
@@ -82,7 +90,7 @@ def doubt_parts(best: Offer, doubt_usd: float, first: Benchmark | None) -> list[
 def other_parts(best: Offer, row: PlanRow, besides: Besides) -> list[str]:
     """Return what else would serve, and until when it is enough."""
     parts = []
-    if besides.api:
+    if besides.api and row.usd_per_month is not None:
         share = row.usd_per_month / besides.api[0].usd_per_month
         parts.append(
             f"the cheapest API ({besides.api[0].provider}) costs "
@@ -110,7 +118,7 @@ def notes(
 
     # What it costs, and which of one's own accelerators it leaves unused.
     cluster = best.candidate.deployment.cluster
-    lines.append(f"{cluster.name}: {cluster.price}")
+    lines.append(f"{cluster.name}: {cluster.price or 'no price is known; give one with --price'}")
     unlike = unlike_kinds({one.name: one.price for one in best.fleet.problem.clusters})
     if unlike is not None:
         lines.append(unlike)
