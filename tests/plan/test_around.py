@@ -33,7 +33,7 @@ def test_a_budget_buys_what_its_demand_costs() -> None:
     options, _ = candidates(most.problem)
     assert search(most.problem, options).offers[0].usd_per_hour <= 5.0
 
-    more = replace(most.problem, demand=most.problem.demand.scaled(1.25))
+    more = replace(most.problem, demand=most.problem.demand.scaled(1.15))
     options, _ = candidates(more)
     assert search(more, options).offers[0].usd_per_hour > 5.0
 

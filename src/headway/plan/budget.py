@@ -24,6 +24,8 @@ MAX_KINDS = 4  # accelerators, engines and formats of which a curve is made
 FRACTIONS = np.geomspace(0.1, 8.0, 220)  # of the replicas, between which a need is found to 2%
 SMALLER = 0.97  # a step back while a plan at the volume costs more than the budget
 MAX_STEPS = 6
+MAX_CURVES = 4
+NEAR = 0.1  # of the replicas that are needed, within which a curve was made at the right load
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +89,32 @@ def _volume(problem: Problem, candidate: Candidate, usd_per_hour: float) -> floa
     replicas = _paid(candidate, usd_per_hour) - problem.survive
     if replicas < 1:
         return 0.0
-    steady = replicas * candidate.share
-    part = replace(problem, demand=problem.demand.scaled(steady))
-    fleet = Fleet(part, replace(candidate, likely_replicas=replicas))
-    if not may_be_sure(fleet):
-        return 0.0
+    volume = replicas * candidate.share
 
-    outlook = Outlook.of(part, candidate, fleet.curve, counts=replicas * FRACTIONS)
-    needed = float(quantile(fleet.needed(outlook), problem.sure))
-    return steady * replicas / needed if np.isfinite(needed) else 0.0
+    # A curve is exact near the load it is made at, and an engine's limits suit one load: both are
+    # made anew at what they say.
+    for _ in range(MAX_CURVES):
+        part = replace(
+            problem,
+            demand=problem.demand.scaled(volume),
+            clusters=(candidate.deployment.cluster,),
+        )
+        alike = [
+            option
+            for option in candidates(part)[0]
+            if option.kind == candidate.kind and option.layout == candidate.layout
+        ]
+        if not alike:
+            return 0.0
+        fleet = Fleet(part, replace(alike[0], likely_replicas=replicas))
+        if not may_be_sure(fleet):
+            return 0.0
+
+        outlook = Outlook.of(part, alike[0], fleet.curve, counts=replicas * FRACTIONS)
+        needed = float(quantile(fleet.needed(outlook), problem.sure))
+        if not np.isfinite(needed):
+            return 0.0
+        volume *= replicas / needed
+        if abs(needed / replicas - 1) < NEAR:
+            break
+    return volume
