@@ -72,6 +72,19 @@ def test_what_changed_between_two_plans_is_said(small: Plan) -> None:
         changes(replace(again, kind="frontier"), small.report)
 
 
+def test_json_holds_the_day_and_what_benchmarks_are_worth(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["--rate", "10", "--prompt", "500", "--output", "100", "--on", "h100"]
+    more = ["--engine", "vllm", "--day", "flat", "--benchmarks", "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "llama-3.1-8b", *asked, *more])
+    assert not stop.value.code
+    whole = hw.Report.from_json(capsys.readouterr().out)
+    assert [part.kind for part in whole.more] == ["plan-day", "plan-benchmarks"]
+    assert whole.more[0].rows[0].usd_per_month == pytest.approx(whole.rows[0].usd_per_month)
+
+
 def test_accelerators_that_are_there_and_not_needed_are_named() -> None:
     few = hw.plan("llama-3.1-8b", rate=1, prompt=200, output=50, on="8xh100", engine="vllm")
     assert any("not needed" in note for note in few.report.notes)

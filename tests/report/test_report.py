@@ -206,3 +206,14 @@ def test_an_estimate_is_checked_at_birth(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Estimate(expected, lower, upper=1.0, level=level)
+
+
+def test_reports_that_belong_to_an_answer_go_where_it_goes() -> None:
+    part, whole = report(*TWO), replace(report(TWO[0]), title="Whole")
+    both = replace(whole, more=(part,))
+    again = Report.from_json(both.to_json())
+    assert again.to_json() == both.to_json()
+    assert again.more[0].rows[1].users == TWO[1].users
+    assert str(both) == f"{whole}\n{part}"
+    assert f"<h2>{part.title}</h2>" in both.html()
+    assert '"more"' not in whole.to_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -210,12 +211,10 @@ def plan(
         report = replace(
             report, notes=(*(f"since {older.name}: {x}" for x in lines), *report.notes)
         )
-    show(report, files)
-    if hours is not None and files.json != "-":
-        show(answer.day(hours), AnswerFiles())
-    for wanted, more in ((features, answer.features), (benchmarks, answer.measurements)):
-        if wanted and files.json != "-":
-            show(more(), AnswerFiles())
+    more: list[Report[Any]] = [] if hours is None else [answer.day(hours)]
+    more += [answer.features()] if features else []
+    more += [answer.measurements()] if benchmarks else []
+    show(replace(report, more=tuple(more)), files)
     if emit is not None:
         folder.mkdir(parents=True, exist_ok=True)
         contents: dict[Path, str | bytes] = {

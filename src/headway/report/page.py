@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
@@ -40,6 +40,7 @@ def page(
     question: Mapping[str, object],
     sources: Mapping[str, str],
     json_text: str,
+    more: Sequence[Picture] = (),
 ) -> str:
     """Return a whole report as one self-contained HTML file.
 
@@ -49,6 +50,7 @@ def page(
         question: what was asked.
         sources: where the inputs come from.
         json_text: the report as it can be read back.
+        more: titles and rows of reports that belong to it.
 
     """
     grid, chart = picture.grid, _first_chart(picture)
@@ -66,6 +68,7 @@ def page(
         script=script,
         chart=_charts(picture, chart),
         table=table(grid, (chart.series, chart.x, chart.y) if chart else ()),
+        more="".join(map(_more, more)),
         notes=_notes(picture, sources),
         question=terms([(escape(k), escape(exact(v))) for k, v in question.items()]),
         report=_inert(json_text),
@@ -152,6 +155,12 @@ def _spec(grid: Grid, chart: Chart) -> dict[str, object]:
             for name in chart.parts
         ],
     }  # fmt: skip
+
+
+def _more(picture: Picture) -> str:
+    notes = "".join(f"<li>{linked(note)}</li>" for note in picture.notes)
+    rows = table(picture.grid, ())
+    return f"<section><h2>{escape(picture.title)}</h2>{rows}<ul>{notes}</ul></section>"
 
 
 def _notes(picture: Picture, sources: Mapping[str, str]) -> str:

@@ -51,6 +51,7 @@ class Report(Generic[RowType]):
         notes: what a reader must know to use the numbers: assumptions, what was left out and why.
         sources: where the inputs come from, by input.
         charts: what is drawn, one above another, if anything.
+        more: reports that belong to the answer, with rows of other types.
 
     """
 
@@ -62,6 +63,7 @@ class Report(Generic[RowType]):
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     charts: tuple[Chart | Bars, ...] = ()
+    more: tuple[Report[Any], ...] = ()
 
     def __post_init__(self) -> None:
         for row in (self.question, *self.grid.rows):
@@ -116,7 +118,11 @@ class Report(Generic[RowType]):
 
         ``rows`` are in SI units, as in `flat_rows`; ``columns`` say how they are shown.
         """
-        tree = {
+        return json.dumps(self._tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @property
+    def _tree(self) -> dict[str, Any]:
+        return {
             "headway_report": VERSION,
             "kind": self.kind,
             "title": self.title,
@@ -127,8 +133,8 @@ class Report(Generic[RowType]):
             "notes": list(self.notes),
             "sources": dict(self.sources),
             "charts": [chart_to_json(chart) for chart in self.charts],
+            **({"more": [report._tree for report in self.more]} if self.more else {}),
         }
-        return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Report[Any]:
@@ -148,6 +154,10 @@ class Report(Generic[RowType]):
                 "the Headway that wrote it"
             )
 
+        return cls._from_tree(tree)
+
+    @classmethod
+    def _from_tree(cls, tree: Mapping[str, Any]) -> Report[Any]:
         try:
             columns = {name: Column(**own) for name, own in tree["columns"].items()}
             return Report(
@@ -159,6 +169,7 @@ class Report(Generic[RowType]):
                 notes=tuple(str(note) for note in tree["notes"]),
                 sources=dict(tree["sources"]),
                 charts=tuple(chart_from_json(chart) for chart in tree["charts"]),
+                more=tuple(map(cls._from_tree, tree.get("more", ()))),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"damaged report: {error!r}") from None
@@ -171,9 +182,10 @@ class Report(Generic[RowType]):
         return facts(grid) if len(grid.rows) == 1 else table(grid, rows)
 
     def summary(self, rows: Iterable[int] | None = None) -> str:
-        """Return title, `text` of ``rows`` (all), and notes."""
+        """Return title, `text` of ``rows`` (all), and notes, and the same of ``more``."""
         notes = "".join(f"\n* {note}" for note in self.notes)
-        return f"{self.title}\n\n{self.text(rows)}\n{notes}"
+        more = "".join(f"\n{report.summary()}" for report in self.more)
+        return f"{self.title}\n\n{self.text(rows)}\n{notes}{more}"
 
     def __str__(self) -> str:
         return self.summary()
@@ -220,6 +232,7 @@ class Report(Generic[RowType]):
             question=self.question,
             sources=self.sources,
             json_text=self.to_json(),
+            more=[report._picture for report in self.more],
         )
         if path is not None:
             write_atomically(Path(path), text)

@@ -5,7 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const spec = JSON.parse($("chart-spec").textContent);
   const plot = $("plot");
-  const lines = [...document.querySelectorAll("tbody tr")];
+  const lines = [...(document.querySelector("tbody")?.rows ?? [])];
   const curves = spec.curves.map(([name, rows], series) => ({ name, rows, series }));
   const seriesOf = new Map(curves.flatMap(({ rows, series }) => rows.map((n) => [n, series])));
   const off = new Set();

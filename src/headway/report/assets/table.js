@@ -12,8 +12,6 @@
     URL.revokeObjectURL(link.href);
   });
 
-  const body = document.querySelector("tbody");
-  const heads = [...document.querySelectorAll("thead th[aria-sort]")];
   const valueAt = (tr, column) => {
     if (column === 0) return Number(tr.dataset.row);
     const cell = tr.cells[column];
@@ -24,12 +22,15 @@
     typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
 
   // What is unknown stays last, whichever way the rest is sorted.
-  heads.forEach((th, column) => th.querySelector("button").addEventListener("click", () => {
-    const sign = th.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    heads.forEach((other) => other.setAttribute("aria-sort", "none"));
-    th.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-    const keyed = [...body.rows].map((tr) => [valueAt(tr, column), valueAt(tr, 0), tr]);
-    keyed.sort(([a, m], [b, n]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)) || m - n);
-    body.append(...keyed.map(([, , tr]) => tr));
-  }));
+  for (const table of document.querySelectorAll("table")) {
+    const heads = [...table.querySelectorAll("thead th[aria-sort]")];
+    heads.forEach((th, column) => th.querySelector("button").addEventListener("click", () => {
+      const sign = th.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+      th.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+      const keyed = [...table.tBodies[0].rows].map((tr) => [valueAt(tr, column), valueAt(tr, 0), tr]);
+      keyed.sort(([a, m], [b, n]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)) || m - n);
+      table.tBodies[0].append(...keyed.map(([, , tr]) => tr));
+    }));
+  }
 })();
