@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from headway.plan.doubt import NUM_DRAWS, Outlook, errors_of, quantile
 from headway.plan.fleet import Fleet
 from headway.plan.problem import MONTH_H
+from headway.plan.row import PlanRow, simulated
 from headway.plan.search import Offer, meets
 from headway.sim.world import Floats
 
@@ -25,7 +27,7 @@ FRACTIONS = np.geomspace(0.05, 10.0, 300)  # of the usual replicas, between whic
 WORTH = 0.98  # of the best price, at which a second kind is worth its trouble
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Mix:
     """Two kinds of replicas that serve the demand together.
 
@@ -45,6 +47,42 @@ class Mix:
         """Of both kinds."""
         pairs = zip(self.fleets, self.replicas, strict=True)
         return sum(fleet.candidate.usd_per_hour * count for fleet, count in pairs)
+
+    @cached_property
+    def shares(self) -> tuple[float, float]:
+        """Of the demand: what each kind carries if the step times are as predicted."""
+        zero = np.zeros(1)
+        carried = [
+            count / float(_outlook(fleet).needed(zero, zero)[0])
+            for fleet, count in zip(self.fleets, self.replicas, strict=True)
+        ]
+        return carried[0] / sum(carried), carried[1] / sum(carried)
+
+    def row(self, best: Offer) -> PlanRow:
+        """Return the mix as a row, each kind simulated with what it carries."""
+        kinds = [fleet.candidate for fleet in self.fleets]
+        counts = [kind.num_accelerators * n for kind, n in zip(kinds, self.replicas, strict=True)]
+        less_usd = (best.usd_per_hour - self.usd_per_hour) * MONTH_H
+        row = PlanRow(
+            accelerator=" + ".join(kind.deployment.cluster.name for kind in kinds),
+            replicas=sum(self.replicas),
+            layout=" + ".join(
+                f"{n} x {kind.layout}" for kind, n in zip(kinds, self.replicas, strict=True)
+            ),
+            engine=" + ".join(str(kind.deployment.engine) for kind in kinds),
+            precision=" + ".join(str(kind.deployment.precision) for kind in kinds),
+            num_accelerators=sum(counts),
+            usd_per_hour=self.usd_per_hour,
+            usd_per_month=self.usd_per_hour * MONTH_H,
+            probability=self.probability,
+            verdict=f"${less_usd:,.0f} a month less; carries "
+            + " + ".join(f"{share:.0%}" for share in self.shares),
+        )
+        runs = [
+            (fleet, fleet.run(n, volume=share))
+            for fleet, n, share in zip(self.fleets, self.replicas, self.shares, strict=True)
+        ]
+        return simulated(row, runs)
 
     def words(self, best: Offer) -> str:
         """Return what the mix saves over the best of one kind."""
@@ -108,12 +146,7 @@ def _mixes(fleets: tuple[Fleet, Fleet], needs: tuple[Floats, Floats]) -> list[Mi
 
 def _holds(mix: Mix) -> bool:
     """Return whether both parts meet the objectives as predicted, each with its part simulated."""
-    carried = [
-        count / float(_outlook(fleet).needed(np.zeros(1), np.zeros(1))[0])
-        for fleet, count in zip(mix.fleets, mix.replicas, strict=True)
-    ]
-    shares = [part / sum(carried) for part in carried]
     return all(
         meets(fleet, count, share)
-        for fleet, count, share in zip(mix.fleets, mix.replicas, shares, strict=True)
+        for fleet, count, share in zip(mix.fleets, mix.replicas, mix.shares, strict=True)
     )

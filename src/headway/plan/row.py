@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from headway.plan.candidate import Candidate
 from headway.plan.demand import Run
-from headway.plan.problem import MONTH_H, Problem, quantity_of
+from headway.plan.fleet import Fleet
+from headway.plan.problem import MONTH_H, Problem
 from headway.plan.search import Offer
 from headway.report.chart import Bars
 from headway.report.column import column
@@ -18,6 +20,7 @@ from headway.sim.cost import PoolCost, with_cost
 from headway.sim.experiment import Case, Experiment
 from headway.sim.policy_row import PolicyRow
 from headway.sim.site import Site, share_of_work
+from headway.sim.world import Floats
 from headway.workload.objective import limits_of
 
 MS: dict[str, Any] = {"unit": "ms", "scale": 1e3, "default": None}
@@ -83,25 +86,52 @@ CHART = Bars(
 
 def offer_row(offer: Offer, verdict: str) -> PlanRow:
     """Return the row of an offer, simulated with what is bought."""
-    problem, candidate = offer.fleet.problem, offer.candidate
-    run = offer.fleet.run(offer.replicas)
-    served = policy_row(problem, candidate, offer.fleet.site(len(run.outcome.replicas)), run)
+    fleet, candidate = offer.fleet, offer.candidate
+    row = simulated(
+        _priced(candidate, offer.replicas, verdict), [(fleet, fleet.run(offer.replicas))]
+    )
+    return replace(
+        row,
+        even_usd_per_hour=offer.even_usd_per_hour if candidate.is_priced else None,
+        probability=offer.probability,
+        headroom=offer.headroom,
+        basis=offer.basis.value,
+    )
+
+
+def simulated(row: PlanRow, parts: Sequence[tuple[Fleet, Run]]) -> PlanRow:
+    """Return ``row`` with what its ``parts`` did: fleets, each with the run of its share.
+
+    Runs may be of unlike lengths: of each so many requests count as come in the same time.
+    """
+    problem = parts[0][0].problem
+    spans_s = [len(run.trace) / run.requests_per_s for _, run in parts]
+    counts = [
+        int(len(run.trace) * min(spans_s) / span)
+        for (_, run), span in zip(parts, spans_s, strict=True)
+    ]
+
+    def values_s(quantity: str) -> Floats:
+        own = (getattr(run.outcome.records, f"{quantity}_s") for _, run in parts)
+        return np.concatenate([values[:count] for values, count in zip(own, counts, strict=True)])
 
     # How near each objective comes to its bound; the nearest binds.
     margins = {
-        str(objective): (objective.statistic_of(quantity_of(objective, run.outcome.records)) or 0.0)
+        str(objective): (objective.statistic_of(values_s(objective.quantity)) or 0.0)
         / objective.bound_s
         for objective in problem.objectives
     }
 
-    ttft, tpot, e2e = (
-        percentiles(getattr(run.outcome.records, name)) for name in ("ttft_s", "tpot_s", "e2e_s")
-    )
-    cached = float(run.outcome.records.cached_tokens.clip(min=0).sum())
+    ttft, tpot, e2e = (percentiles(values_s(quantity)) for quantity in ("ttft", "tpot", "e2e"))
+    served = [
+        policy_row(problem, fleet.candidate, fleet.site(len(run.outcome.replicas)), run)
+        for fleet, run in parts
+    ]
+    rates = [run.requests_per_s for _, run in parts]
+    cached = [float(run.outcome.records.cached_tokens.clip(min=0).sum()) for _, run in parts]
+    prompts = [float(run.trace.prompt_tokens.sum()) for _, run in parts]
     return replace(
-        _priced(candidate, offer.replicas, verdict),
-        even_usd_per_hour=offer.even_usd_per_hour if candidate.is_priced else None,
-        probability=offer.probability,
+        row,
         ttft_p50_s=ttft[0],
         ttft_p95_s=ttft[1],
         ttft_p99_s=ttft[2],
@@ -109,14 +139,20 @@ def offer_row(offer: Offer, verdict: str) -> PlanRow:
         tpot_p95_s=tpot[1],
         tpot_p99_s=tpot[2],
         e2e_p95_s=e2e[1],
-        requests_per_s=run.requests_per_s,
-        utilisation=served.utilisation,
-        prefix_hits=cached / float(run.trace.prompt_tokens.sum()),
-        headroom=offer.headroom,
-        joules_per_output_token=served.joules_per_output_token,
+        requests_per_s=sum(rates),
+        utilisation=_mean(
+            [one.utilisation for one in served], [len(r.outcome.replicas) for _, r in parts]
+        ),
+        prefix_hits=sum(cached) / sum(prompts),
+        joules_per_output_token=_mean([one.joules_per_output_token for one in served], rates),
         binds=max(margins, key=lambda name: margins[name]),
-        basis=offer.basis.value,
     )
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """Return the weighted mean; ``None`` where any value is not known."""
+    present = [value for value in values if value is not None]
+    return float(np.average(present, weights=weights)) if len(present) == len(values) else None
 
 
 def bounded_row(candidate: Candidate, problem: Problem) -> PlanRow:

@@ -66,7 +66,14 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     rows += [offer_row(offer, verdict(offer, best)) for offer in _fewest(problem, unpriced)]
     rows = with_prices_to_win(rows)
 
-    # What runs now, beside what could.
+    # What costs less with two kinds, and what runs now.
+    mix = best_mix(found.offers, best) if best.candidate.is_priced else None
+    runner_up = rows[1] if len(ranked) > 1 else None
+    if mix is not None:
+        rows.insert(1, mix.row(best))
+    marks = {"buy": 0}
+    if runner_up is not None:
+        marks["runner-up"] = rows.index(runner_up)
     today = None if besides.today is None else besides.today.offer(problem)
     flags = None if today is None else other_flags(today, found.offers)
     if today is not None:
@@ -83,7 +90,6 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     first = weighed[0] if weighed and weighed[0].saving_usd_per_month > weighed[0].usd else None
 
     # All of it in words.
-    mix = best_mix(found.offers, best) if best.candidate.is_priced else None
     if or_api:
         besides = _with_api(besides, problem, rows[0])
     parts = [
@@ -98,7 +104,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         title="; ".join(parts),
         question=_question(problem),
         rows=tuple(rows),
-        marks={"buy": 0} | ({"runner-up": 1} if len(ranked) > 1 else {}),
+        marks=marks,
         notes=(
             *notes(best, first, reaches, besides),
             *price_notes(rows),
@@ -110,7 +116,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     return Plan(
         problem=problem,
         best=rows[0],
-        runner_up=rows[1] if len(ranked) > 1 else None,
+        runner_up=runner_up,
         cost_of_doubt=doubt_usd,
         measure_first=first,
         benchmarks=tuple(weighed),
