@@ -12,6 +12,7 @@ from headway.errors import InputError
 from headway.plan.bounds import candidates
 from headway.plan.candidate import Candidate
 from headway.plan.demand import scaled_lengths, steady_profile
+from headway.plan.doubt import errors_of
 from headway.plan.emit import emit
 from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem
@@ -53,6 +54,24 @@ def test_prompts_do_not_disturb_decoding(asked: Problem, cell: Candidate) -> Non
     loop = ClosedLoop(demand.prompt_tokens, demand.output_tokens, at_once, prefilled=True)
     expected_s = float(serve_loop(cell.deployment, loop).times.tpot_s)
     assert tpot_s == pytest.approx(expected_s, rel=0.12)
+
+
+def test_each_stage_errs_by_itself(asked: Problem, cell: Candidate) -> None:
+    fleet = Fleet(asked, cell)
+    none, slow = np.zeros(1), np.full(1, 0.3)
+    both, prompts, answers = (
+        float(fleet.outlook.needed(tpot, ttft)[0])
+        for tpot, ttft in ((slow, slow), (none, slow), (slow, none))
+    )
+    assert both == max(prompts, answers)
+    assert min(prompts, answers) >= float(fleet.outlook.needed(none, none)[0])
+
+    # A prompt alone errs alike, however many answers decode elsewhere.
+    busier = replace(cell, concurrency=4 * cell.concurrency)
+    one, other = (errors_of(asked, [candidate]) for candidate in (cell, busier))
+    assert one.covariance["ttft"] == pytest.approx(other.covariance["ttft"])
+    together = errors_of(asked, [replace(cell, cell=(0, 1))])
+    assert one.covariance["tpot"] != pytest.approx(together.covariance["tpot"])
 
 
 def test_more_ways_to_serve_never_cost_more(asked: Problem) -> None:

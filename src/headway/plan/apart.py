@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headway.plan.problem import Problem
-from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
-from headway.serving.estimate import ServingEstimate
+from headway.serving.closed_loop import ClosedLoop, LoadTimes
+from headway.serving.estimate import ServingEstimate, serve
 from headway.serving.two_stages import HANDOFF_S
 from headway.sim.site import Disaggregation
 from headway.steptime.deployment import Deployment
@@ -54,12 +54,11 @@ def apart(problem: Problem, both: States) -> States:
     The time to first token is that of a prompt alone; waiting is left to the simulation.
     """
     loop = problem.loop(both.sizes)
-    decode = serve_loop(
+    decode = serve(
         both.family, ClosedLoop(loop.prompt_tokens, loop.output_tokens, both.sizes, prefilled=True)
     )
-    prefill = serve_loop(
-        both.family, ClosedLoop(loop.prompt_tokens, 1, both.sizes, loop.cached_fraction)
-    ).times
+    prompt = serve(both.family, ClosedLoop(loop.prompt_tokens, 1, both.sizes, loop.cached_fraction))
+    prefill = prompt.times
 
     # What one engine of either kind does within the objectives; then the cell that wastes least.
     prompts, answers = prefill.requests_per_s, decode.times.requests_per_s
@@ -82,7 +81,16 @@ def apart(problem: Problem, both: States) -> States:
         ),
     )
     fits = (decode.shape.seats >= both.sizes) & (decode.shape.starved == 0)
-    return replace(both, times=times, fits=fits, cells=cells)
+
+    # Each stage errs by itself; a prompt alone is the first of its sizes.
+    ends = (prompt.ttft_s.expected, prompt.ttft_s.lower, prompt.ttft_s.upper)
+    expected, lower, upper = (end[:, :1] + np.zeros_like(end) for end in ends)
+    served = replace(
+        both.served,
+        tpot_s=decode.tpot_s,
+        ttft_s=replace(prompt.ttft_s, expected=expected, lower=lower, upper=upper),
+    )
+    return replace(both, served=served, times=times, fits=fits, cells=cells)
 
 
 def transfer(deployment: Deployment) -> Disaggregation:

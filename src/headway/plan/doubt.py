@@ -9,7 +9,7 @@ is wrong for its relatives, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from headway.plan.candidate import Candidate
 from headway.plan.problem import Problem
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.doubt import Doubt, LogErrors
 from headway.sim.world import Floats
 from headway.steptime.work import Array
@@ -24,15 +25,41 @@ from headway.steptime.work import Array
 NUM_DRAWS = 2000
 STRETCHES = np.arange(-1.5, 1.5001, 0.03)  # log-errors of the time per token that are tabulated
 EXCESSES = np.arange(-2.0, 2.0001, 0.08)  # of the time to first token, beyond the former
+NO_EXCESS = int(np.argmin(np.abs(EXCESSES)))
 MAX_GROWTH = 10.0  # replicas over those of the curve that are looked at
 MAX_COUNTS = 120
 NEVER = np.inf
 
 
 def errors_of(problem: Problem, points: Sequence[Candidate]) -> LogErrors:
-    """Return the errors of candidates at their usual load, all from one joint model."""
-    questions = [(one.deployment, problem.loop(one.concurrency)) for one in points]
-    return Doubt.of_calibration(problem.calibration).of(questions)
+    """Return the errors of candidates at their usual load, all from one joint model.
+
+    Where prefill and decode are apart, times per token err as decoding alone does, and times to
+    first token as prompts alone do.
+    """
+    doubt = Doubt.of_calibration(problem.calibration)
+    loops = [stage_loops(problem, one) for one in points]
+    errors = doubt.of([(one.deployment, loop[1]) for one, loop in zip(points, loops, strict=True)])
+    if not any(one.cell[0] for one in points):
+        return errors
+
+    prompts = doubt.of([(one.deployment, loop[0]) for one, loop in zip(points, loops, strict=True)])
+    return replace(
+        errors,
+        mean={**errors.mean, "ttft": prompts.mean["ttft"]},
+        covariance={**errors.covariance, "ttft": prompts.covariance["ttft"]},
+    )
+
+
+def stage_loops(problem: Problem, candidate: Candidate) -> tuple[ClosedLoop, ClosedLoop]:
+    """Return the loads of the engines that prefill and of those that decode, each in the mean."""
+    loop = problem.loop(candidate.concurrency)
+    if not candidate.cell[0]:
+        return loop, loop
+    return (
+        ClosedLoop(loop.prompt_tokens, 1, 1.0, loop.cached_fraction),
+        ClosedLoop(loop.prompt_tokens, loop.output_tokens, loop.concurrency, prefilled=True),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,10 +134,11 @@ class Outlook:
         """
         if counts is None:
             counts = _counts(curve.replicas, candidate.max_replicas)
-        table = np.full((len(STRETCHES), len(EXCESSES)), NEVER)
-        for row, stretch in enumerate(STRETCHES):
-            statistics = _stretched(problem, curve, counts, float(stretch))
-            table[row] = _least(problem, statistics, counts)
+        stretched = [_stretched(problem, curve, counts, float(stretch)) for stretch in STRETCHES]
+        if candidate.cell[0]:
+            table = _apart(problem, stretched, counts)
+        else:
+            table = np.stack([_least(problem, statistics, counts) for statistics in stretched])
 
         # More error never needs fewer.
         table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
@@ -160,6 +188,24 @@ def _least(problem: Problem, statistics: Array, counts: Floats) -> Floats:
         meets &= row[None, :] + excess[:, None] <= np.log(objective.bound_s)
     first = meets.argmax(axis=1)
     return np.where(meets.any(axis=1), counts[first], NEVER)
+
+
+def _apart(problem: Problem, stretched: Sequence[Array], counts: Floats) -> Floats:
+    """Return the table of engines that only prefill, which are as slow as their own error says.
+
+    Both kinds of engines must be enough, each stretched by its own error.
+    """
+    first = np.array([[objective.quantity == "ttft"] for objective in problem.objectives])
+    prefill, decode = (
+        np.array(
+            [_least(problem, np.where(own, one, -NEVER), counts)[NO_EXCESS] for one in stretched]
+        )
+        for own in (first, ~first)
+    )
+    errors = STRETCHES[:, None] + EXCESSES
+    places = np.clip(np.searchsorted(STRETCHES, errors - 1e-9), 0, len(STRETCHES) - 1)
+    prompts = np.where(errors > STRETCHES[-1], NEVER, prefill[places])
+    return np.asarray(np.maximum(decode[:, None], prompts))
 
 
 @cache
