@@ -14,7 +14,7 @@ from headway.plan.bounds import candidates
 from headway.plan.emit import emit
 
 kserve: Any = pytest.importorskip("kserve", reason="KServe is not installed: pip install kserve")
-PLAIN = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+PLAIN: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
 
 
 def check(value: Any, kind: str, where: str) -> None:
