@@ -11,9 +11,9 @@ import pytest
 from headway.errors import InputError
 from headway.gateway.config import GatewayConfig, ServiceClass, Tenant, is_loopback
 from headway.gateway.config_file import load_config, read_config
-from headway.gateway.expectation import expected_service
 from headway.gateway.pools import Endpoint, Overflow, Pool
 from headway.gateway.scheduler.admission import key_hash, make_key
+from headway.schedule.expectation import expected_service
 from headway.schedule.order import ShortestJob
 from headway.steptime.deployment_name import parse_deployment
 from headway.workload.request import Slo

@@ -12,7 +12,7 @@ import pytest
 
 import headway as hw
 from headway.cli.main import main
-from headway.gateway.expectation import expected_service
+from headway.schedule.expectation import expected_service
 from headway.workload.step import Step
 
 MODELS = ("llama-3.1-8b", "llama-3.3-70b", "qwen3-32b", "qwen3-30b-a3b", "deepseek-v3")

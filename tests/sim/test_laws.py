@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.sim.worlds import LinearStepTime, poisson, pool
 
 from headway.predict.prediction import LEVELS
+from headway.schedule.autoscale import Autoscaler
 from headway.schedule.deadline import EarliestDeadline, Moore, Slack
 from headway.schedule.order import (
     Fcfs,
@@ -199,3 +200,60 @@ def test_a_long_outage_ends_nowhere_else_and_the_law_says_so() -> None:
     )
     hold(outcome)
     assert outcome.requests["last_ns"].max() > 50e9
+
+
+def scaled(rule: Autoscaler, seed: int = 0) -> tuple[Outcome, Outcome]:
+    """Serve the same requests with all replicas on, and with those that ``rule`` wants."""
+    pools = (pool(Engine(num_kv_blocks=2000), MODEL, rule.max_replicas),)
+    trace = poisson(400, 60, seed)
+    always = simulate_trace(trace, Site(pools))
+    follows = simulate_trace(trace, Site(pools, autoscaler=rule), None, seen(trace, seed))
+    hold(follows)
+    return always, follows
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    signal=st.sampled_from(["work", "requests", "waiting"]),
+    target=st.floats(0.1, 50),
+    delay_s=st.sampled_from([0.0, 0.5, 3.0]),
+    wait_s=st.sampled_from([0.0, 1.0]),
+    every_s=st.sampled_from([0.0, 0.25]),
+)
+def test_a_fleet_that_follows_its_load_costs_no_more_than_one_that_is_always_on(
+    signal: str, target: float, delay_s: float, wait_s: float, every_s: float
+) -> None:
+    rule = Autoscaler(
+        signal=signal,
+        target=target,
+        max_replicas=4,
+        delay_s=delay_s,
+        wait_s=wait_s,
+        every_s=every_s,
+    )
+    _, follows = scaled(rule)
+    ends = follows.requests["last_ns"]
+    span_ns = ends.max() - follows.requests["arrival_ns"].min()
+    assert follows.records.done.all()
+    assert span_ns <= follows.replicas["paid_ns"].sum() <= 4 * span_ns
+
+
+def test_a_tiny_target_without_a_delay_is_a_fleet_that_is_always_on() -> None:
+    always, follows = scaled(Autoscaler(target=1e-9, max_replicas=4, every_s=0.0))
+    assert always.requests["last_ns"].tolist() == follows.requests["last_ns"].tolist()
+    assert always.requests["replica"].tolist() == follows.requests["replica"].tolist()
+
+
+def test_a_higher_target_costs_less_and_a_delay_costs_waiting() -> None:
+    def cost_and_wait(target: float, delay_s: float) -> tuple[float, float]:
+        rule = Autoscaler(
+            signal="requests", target=target, max_replicas=4, delay_s=delay_s, wait_s=1.0,
+            every_s=0.25,
+        )  # fmt: skip
+        outcome = scaled(rule)[1]
+        return float(outcome.replicas["paid_ns"].sum()), float(outcome.records.ttft_s.mean())
+
+    few, many = cost_and_wait(40.0, 0.0), cost_and_wait(5.0, 0.0)
+    assert few[0] < many[0]
+    assert few[1] > many[1]
+    assert cost_and_wait(5.0, 2.0)[1] > many[1]

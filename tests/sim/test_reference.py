@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference.plain_replica import FOREVER, Job, Replica
-from tests.reference.plain_site import PlainSite, reference
+from tests.reference.plain_site import PlainScaler, PlainSite, reference
 from tests.sim.worlds import LinearStepTime, pool
 
 from headway.predict.prediction import LEVELS
+from headway.schedule.autoscale import Autoscaler
 from headway.schedule.due import Dues
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import (
@@ -115,6 +116,7 @@ def held_to_the_reference(
     outages: tuple[tuple[int, int, int], ...] = (),
     late_share: float | None = None,
     quantum: int = 0,
+    autoscaler: Autoscaler | None = None,
 ) -> None:
     """Serve ``requests`` both ways and compare every event."""
     gaps, prompts, outputs, keys = map(list, zip(*requests, strict=True))
@@ -135,6 +137,7 @@ def held_to_the_reference(
         placement or RoundRobin(),
         Disaggregation(2e-3, 1e-5) if split else None,
         tuple(Outage(r % number, t * 1e-3, (t + d) * 1e-3) for t, d, r in outages),
+        autoscaler,
     )
     table = cluster.pools[0].table
 
@@ -217,7 +220,15 @@ def held_to_the_reference(
         for t, d, r in outages
         for row in ((t * 10**6, r % number, True), ((t + d) * 10**6, r % number, False))
     ]
-    reference(jobs, site, breaks)
+    scaler = None
+    if autoscaler is not None:
+        shares = autoscaler.shares(view.prompt_tokens, view.mean_tokens)
+        scaler = PlainScaler(autoscaler, site.replicas, np.floor(shares * 1e9).astype(int).tolist())
+    reference(jobs, site, breaks, scaler)
+    if scaler is not None and jobs:
+        end = max(job.tokens[-1] for job in jobs)
+        assert scaler.close(end) == got.replicas["paid_ns"].sum()
+        assert scaler.paid <= number * (end - jobs[0].arrival)
     counts = np.zeros(BINS + 1, dtype=np.int64)
     for job in jobs:
         row = got.requests[job.number]
@@ -361,6 +372,42 @@ def test_separate_pools_routes_and_failures_are_those_of_the_reference(
     hash_tokens = engine.kv_block_tokens if prefixes else 0
     held_to_the_reference(
         requests, engine, by_key, hash_tokens, replicas, split, placement, tuple(outages)
+    )
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@settings(max_examples=100, deadline=None)
+@given(
+    requests=st.lists(request, min_size=1, max_size=30),
+    engine=st.sampled_from(ENGINES),
+    by_key=st.booleans(),
+    placement=st.sampled_from([RoundRobin(), LEAST_LOADED, WORK_LEFT]),
+    rule=st.builds(
+        Autoscaler,
+        signal=st.sampled_from(["work", "requests", "waiting"]),
+        target=st.sampled_from([0.3, 1.0, 3.0, 25.0]),
+        min_replicas=st.integers(1, 2),
+        max_replicas=st.integers(2, 4),
+        delay_s=st.sampled_from([0.0, 7e-3, 50e-3]),
+        wait_s=st.sampled_from([0.0, 30e-3, 200e-3]),
+        every_s=st.sampled_from([0.0, 10e-3, 41e-3]),
+    ),
+)
+def test_replicas_that_come_and_go_are_those_of_the_reference(
+    requests: Requests,
+    engine: Engine,
+    by_key: bool,
+    placement: Placement,
+    rule: Autoscaler,
+    asynchronous: bool,
+) -> None:
+    held_to_the_reference(
+        requests,
+        replace(engine, asynchronous=asynchronous),
+        by_key,
+        replicas=rule.max_replicas,
+        placement=placement,
+        autoscaler=replace(rule, service=ServiceTime(0.0, 0.01, 0.1)),
     )
 
 

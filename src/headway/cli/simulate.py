@@ -22,6 +22,7 @@ from headway.cli.options import (
 )
 from headway.cli.show import show
 from headway.hardware.price import find_prices
+from headway.schedule.autoscale import EXAMPLE, parse_autoscaler
 from headway.sim.breakdown import explain_request
 from headway.sim.experiment import EXECUTORS
 from headway.sim.predictions import parse_predictions
@@ -41,6 +42,7 @@ IN_A_SCENARIO = (
     "on", "precision", "engine", "operators", "calibration", "price", "policy", "predictor",
     "seeds", "rate", "load", "num_requests", "slo", "goal", "replicas", "disaggregate", "route",
     "max_num_seqs", "max_num_batched_tokens", "kv_blocks", "prefix_cache", "async_scheduling",
+    "autoscale",
 )  # fmt: skip
 
 
@@ -87,6 +89,11 @@ IN_A_SCENARIO = (
     help="Prefill on the first deployment, decode on the second, 1 ms of transfer between.",
 )
 @click.option(
+    "--autoscale",
+    metavar="RULE",
+    help=f"Replicas that come and go, instead of --replicas: {EXAMPLE}; or requests, or waiting.",
+)
+@click.option(
     "--route",
     type=click.Choice(sorted(PLACEMENTS)),
     default="least-loaded",
@@ -131,6 +138,7 @@ def simulate(
     slo: str | None,
     goal: str | None,
     disaggregate: bool,
+    autoscale: str | None,
     route: str,
     max_num_seqs: int | None,
     max_num_batched_tokens: int | None,
@@ -186,6 +194,7 @@ def simulate(
             goal=goal,
             features=EngineFeatures(asynchronous=async_scheduling, prefix_cache=prefix_cache),
             disaggregation=Disaggregation() if disaggregate else None,
+            autoscaler=None if autoscale is None else parse_autoscaler(autoscale),
         )
 
     if explain is not None:

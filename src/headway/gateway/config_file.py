@@ -151,7 +151,7 @@ def _with_unnamed(classes: Iterable[ServiceClass], slo: Slo) -> tuple[ServiceCla
 
 def _expected(on: str, engine: str | None, calibration: Path | None) -> ServiceTime:
     # Named rarely, and the cost model is more than all the rest that a gateway imports.
-    from headway.gateway.expectation import expected_service
+    from headway.schedule.expectation import expected_service
     from headway.steptime.calibration import read_calibration
     from headway.steptime.deployment_name import parse_deployment
 

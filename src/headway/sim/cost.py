@@ -45,7 +45,7 @@ class PoolCost:
             return None
         per_replica = float(self.deployment.parallelism.num_accelerators)
         idle_w = idle_share(accelerator) * accelerator.tdp_w
-        idle_s = max(row.span_s * self.replicas - row.busy_s, 0.0)
+        idle_s = max((row.replica_s or row.span_s * self.replicas) - row.busy_s, 0.0)
         idle_j = idle_w * per_replica * idle_s
         if not row.steps:
             return idle_j
@@ -78,6 +78,8 @@ def with_cost(
     hourly = [pool.usd_per_hour for pool in pools]
     if None not in hourly:
         usd_per_s = sum(usd for usd in hourly if usd) / HOUR_S
+        if row.replica_s is not None:  # of those replicas that were on
+            usd_per_s *= row.replica_s / (row.span_s * sum(pool.replicas for pool in pools))
         row = replace(row, usd_per_mtok_output=usd_per_s / row.output_tok_per_s * 1e6)
 
     # Static batches keep no record of their steps, so what they draw is not known.

@@ -126,6 +126,7 @@ def _give_up(w: World, replica: ReplicaState, i: int) -> None:
         replica.num_waiting -= 1
         replica.output_tokens -= requests[i].predicted_tokens - requests[i].produced_tokens
         replica.prompt_tokens -= requests[i].todo_tokens - requests[i].carried_tokens
+        replica.load -= requests[i].load
         return
 
     requests[i].next = NONE

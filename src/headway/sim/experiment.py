@@ -87,7 +87,8 @@ class Experiment:
         """Return what becomes of ``trace``, the case's own or the same at another rate."""
         placement = self.site.placement
         routed_by_work = isinstance(placement, LowestScore) and placement.per_output_token != 0
-        if isinstance(case.policy, Fcfs) and self.offload_share is None and not routed_by_work:
+        blind = not routed_by_work and self.site.autoscaler is None
+        if isinstance(case.policy, Fcfs) and self.offload_share is None and blind:
             return simulate_trace(trace, self.site, case.policy)
 
         view = self._view(case)

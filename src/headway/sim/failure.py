@@ -117,6 +117,7 @@ def _clear(w: World, replica: ReplicaState) -> None:
     replica.swap_ns = 0
     replica.output_tokens = 0
     replica.prompt_tokens = 0
+    replica.load = 0
 
     replica.kv_tokens = 0
     replica.base_squares = 0

@@ -1,13 +1,14 @@
 """The event loop: arrivals, transfers, failures and the steps of every replica, in time order.
 
-At equal times a failure comes first, then a transfer, then an arrival, then the replicas by number:
-a step that is planned at an instant sees all that arrived by then.
+At equal times the autoscaler comes first, then a failure, a transfer, an arrival, and the replicas
+by number: a step that is planned at an instant sees all that arrived by then.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from headway.sim.autoscale import look, scale, set_next
 from headway.sim.compile import compiled
 from headway.sim.failure import fail, failure_ns, postpone, restore
 from headway.sim.memory import cached_prefix
@@ -20,7 +21,7 @@ from headway.sim.world import NEVER, NONE, ROUND_ROBIN, TWO_CHOICES, ReplicaStat
 @compiled
 def run(w: World) -> int:
     """Serve all requests; return how many events that took."""
-    requests, replicas, outages = w.requests, w.replicas, w.outages
+    requests, replicas, outages, scaler = w.requests, w.replicas, w.outages, w.scaler[0]
     next_request, next_outage, turn, events = 0, 0, 0, 0
     homeless = NONE  # requests that wait for a replica to come up: a list through `next`
     while True:
@@ -36,6 +37,9 @@ def run(w: World) -> int:
         now = min(min(arrival, transfer), min(outage, soonest))
         if now == NEVER:
             return events
+        if scaler.next_ns <= now:
+            scale(w, scaler.next_ns)
+            continue
 
         first = NONE  # of a list of requests that need a replica now
         if now == outage:
@@ -57,6 +61,9 @@ def run(w: World) -> int:
         elif now == arrival:
             first = next_request
             next_request += 1
+            if scaler.every_ns == 0:
+                look(w, now, requests[first].load)
+                set_next(w)
         else:
             apply(w, replicas[r])
             plan(w, replicas[r], now)

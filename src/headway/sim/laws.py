@@ -44,16 +44,17 @@ def laws(outcome: Outcome) -> tuple[Law, ...]:
 
 
 def _conservation(outcome: Outcome) -> Law:
-    """Every request ends exactly once, or was refused, or waits for a replica that stays down."""
+    """Every request ends exactly once, or was refused, or waits for a pool that stays down."""
     replicas, records = outcome.replicas, outcome.records
     unfinished = ~records.done & ~records.rejected
-    lost = int(unfinished.sum()) if np.all(replicas["is_up"] == 1) else 0
+    pools_up = set(replicas["pool"][replicas["is_up"] == 1])
+    lost = int(unfinished.sum()) if pools_up == set(replicas["pool"]) else 0
 
     ends = outcome.requests[records.done]
     wrong = int((ends["produced_tokens"] != ends["output_tokens"]).sum())
     inside = (
         "num_decodes", "kv_tokens", "base_squares", "num_running", "num_waiting", "output_tokens",
-        "prompt_tokens",
+        "prompt_tokens", "load",
     )  # fmt: skip
     rest = sum(int(np.abs(replicas[name]).sum()) for name in inside)
     return Law(
@@ -89,11 +90,13 @@ def _work_conservation(outcome: Outcome) -> Law:
     requests, replicas = outcome.requests, outcome.replicas
     idle = int(replicas["idle_violations"].sum())
     span_ns = int(requests["last_ns"].max(initial=NONE)) - int(requests["arrival_ns"].min())
-    overtime = int((replicas["busy_ns"] > max(span_ns, 0)).sum())
+    scaled = bool(replicas["paid_ns"].any())
+    on_ns = replicas["paid_ns"] if scaled else max(span_ns, 0)
+    overtime = int((replicas["busy_ns"] > on_ns).sum())
     return Law(
         "work conservation",
         idle == 0 and overtime == 0,
-        f"{idle} idle instants beside waiting work, {overtime} replicas busier than the clock",
+        f"{idle} idle instants beside waiting work, {overtime} replicas busier than they were on",
     )
 
 

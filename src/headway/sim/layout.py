@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from headway.errors import InputError
+from headway.schedule.autoscale import WORK
 from headway.schedule.due import Dues
 from headway.schedule.order import Fcfs, Keys, OrderPolicy
 from headway.schedule.route import LowestScore, Placement, TwoChoices
 from headway.schedule.view import View
 from headway.sim.age import keys_by_age
+from headway.sim.autoscale import TARGET, scaler_table
 from headway.sim.gaps import BINS
 from headway.sim.site import Site
 from headway.sim.times import nanoseconds, stack
@@ -80,11 +82,18 @@ def prepare(
     if view is not None:
         paced = np.isfinite(view.tpot_s)
         requests["tpot_ns"][paced] = np.rint(view.tpot_s[paced] * 1e9)
+    if site.autoscaler is not None:
+        if view is None and site.autoscaler.signal == WORK:
+            raise InputError("an autoscaler by work needs a view of what is known of the requests")
+        mean_tokens = np.zeros(n) if view is None else view.mean_tokens
+        shares = site.autoscaler.shares(trace.prompt_tokens.astype(np.float64), mean_tokens)
+        requests["load"] = np.floor(shares * TARGET)
     requests["arrival_ns"] += site.pools[0].table.overhead_ns(trace.prompt_tokens)
     numbers = np.argsort(requests["arrival_ns"], kind="stable")
     numbers = numbers[_fits(trace, site, bound)[numbers]]
 
-    replicas = _replicas(site)
+    start_ns = int(requests["arrival_ns"][numbers].min(initial=NEVER))
+    replicas = _replicas(site, start_ns)
     count, slots = len(replicas), int(replicas["slots"].max())
     times = stack([pool.table for pool in site.pools])
     replicas["context_shift"] = times.shift[replicas["pool"]]
@@ -105,6 +114,7 @@ def prepare(
         "blocks": blocks,
         "kept": kept,
         "outages": _outages(site),
+        "scaler": scaler_table(site.autoscaler, start_ns),
     }
     world = World(
         **structured,
@@ -129,6 +139,7 @@ def prepare(
         decode_table=times.decode_ns,
         mixed_table=times.mixed_ns,
         spread_table=times.spread_ns,
+        wishes=np.full(count + 1, -NEVER, dtype=np.int64),
         gaps=np.zeros(BINS + 1, dtype=np.int64),
     )
     return world, numbers
@@ -187,7 +198,7 @@ def _requests(
     return requests
 
 
-def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+def _replicas(site: Site, start_ns: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     pools = [number for number, pool in enumerate(site.pools) for _ in range(pool.replicas)]
     engines = [site.pools[number].engine for number in pools]
     replicas = np.zeros(len(pools), dtype=dtype_of(ReplicaState))
@@ -195,6 +206,11 @@ def _replicas(site: Site) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     replicas["pool"] = pools
     replicas["clock"] = NEVER
     replicas["is_up"] = 1
+    replicas["ready_ns"] = replicas["left_ns"] = NEVER
+    replicas["on_ns"] = NONE
+    if site.autoscaler is not None:
+        replicas["is_up"][site.autoscaler.min_replicas :] = 0
+        replicas["on_ns"] = np.where(replicas["is_up"] == 1, start_ns, NEVER)
     for name in ("partial", "head", "tail", "due_head", "due_tail", "oldest_block", "newest_block"):
         replicas[name] = NONE
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from headway.schedule.order import OrderPolicy
 from headway.schedule.view import View
+from headway.sim.autoscale import close
 from headway.sim.compile import announcing
 from headway.sim.gaps import Gaps
 from headway.sim.kernel import run
@@ -88,4 +89,5 @@ def outcome_of(trace: Trace, world: World, numbers: Ints, events: int) -> Outcom
         cached_tokens=requests["cached_tokens"],
         rejected=rejected,
     )
+    close(np.asarray(world.replicas), end_ns=int(requests["last_ns"].max(initial=NONE)))
     return Outcome(records, requests, np.asarray(world.replicas), Gaps(world.gaps), events)

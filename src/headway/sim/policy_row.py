@@ -15,6 +15,7 @@ from headway.report.estimate import Estimate
 from headway.sim.outcome import Outcome
 from headway.sim.world import NONE
 from headway.sim.world import Records as States
+from headway.units import HOUR_S
 from headway.workload.aggregate import (
     QUANTILES,
     Latency,
@@ -97,6 +98,10 @@ class PolicyRow(RequestSummary, OrderOfService):
     joules_per_output_token: Figure = column(
         "energy", "of all accelerators per output token", unit="J/token", **OPTIONAL
     )
+    replica_s: Figure = column(
+        "replica time", "of the replicas that were on, from order to end", unit="h",
+        scale=1 / HOUR_S, **OPTIONAL,
+    )  # fmt: skip
     span_s: float = column("span", "first arrival to last token", unit="s", **HIDDEN)
     preemptions: Figure = column("preemptions", "of running requests", **OPTIONAL, **HIDDEN)
     busy_s: Figure = column("busy time", "of all replicas", unit="s", **OPTIONAL, **HIDDEN)
@@ -202,8 +207,11 @@ def _token_gaps(outcome: Outcome) -> dict[str, Any]:
 
 def _use(replicas: States, duration_s: float) -> dict[str, Any]:
     """Return how busy ``replicas`` were, and what they did: for utilisation, power and price."""
+    replica_s = float(replicas["paid_ns"].sum()) * 1e-9 or None  # where replicas come and go
+    on_s = (replica_s or len(replicas) * duration_s) / len(replicas)
     return {
-        "utilisation": float((replicas["busy_ns"] * 1e-9).mean()) / duration_s,
+        "utilisation": float((replicas["busy_ns"] * 1e-9).mean()) / on_s,
+        "replica_s": replica_s,
         "preemptions": float(replicas["num_preemptions"].sum()),
         "busy_s": float(replicas["busy_ns"].sum()) * 1e-9,
         "steps": float(replicas["steps_done"].sum()),

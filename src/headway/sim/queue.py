@@ -137,4 +137,5 @@ def enqueue(w: World, replica: ReplicaState, i: int, now: int) -> None:
     w.requests[i].replica = replica.number
     replica.output_tokens += w.requests[i].predicted_tokens - w.requests[i].produced_tokens
     replica.prompt_tokens += w.requests[i].todo_tokens - w.requests[i].carried_tokens
+    replica.load += w.requests[i].load
     push(w, replica, i, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from headway.errors import InputError
+from headway.schedule.autoscale import Autoscaler
 from headway.schedule.consolidate import Consolidation
 from headway.schedule.order import OrderPolicy
 from headway.schedule.route import LEAST_LOADED, Placement
@@ -172,6 +173,7 @@ class Scenario:
         features: of the engines.
         disaggregation: prefill on the first pool, decode on the second.
         outages: of replicas, counted over all pools.
+        autoscaler: how many of the pool's replicas are on.
         offload: of long answers to the second pool.
         batch: static batches instead of continuous batching.
         tenants: by name.
@@ -192,6 +194,7 @@ class Scenario:
     features: EngineFeatures = VLLM
     disaggregation: Disaggregation | None = None
     outages: tuple[Outage, ...] = ()
+    autoscaler: Autoscaler | None = None
     offload: OffloadRule | None = None
     batch: Consolidation | None = None
     tenants: tuple[tuple[str, Tenant], ...] = ()
@@ -213,9 +216,25 @@ class Scenario:
             raise InputError(f"seeds must be from 1 to {MAX_SEEDS}, not {self.seeds}")
         if self.offload is not None and (len(self.pools) != 2 or self.disaggregation):
             raise InputError("offload needs two pools, fast and slow, that both prefill and decode")
+        if self.autoscaler is not None:
+            self._check_autoscaler(self.autoscaler)
         if self.batch is not None:
             self._check_batch(self.batch)
         self._check_tenants()
+
+    def _check_autoscaler(self, autoscaler: Autoscaler) -> None:
+        if len(self.pools) > 1 or self.outages or self.batch is not None:
+            raise InputError(
+                "an autoscaler needs one deployment that batches continuously and does not fail"
+            )
+        if self.pools[0].replicas not in (1, autoscaler.max_replicas):
+            raise InputError(
+                f"an autoscaler of {autoscaler.min_replicas}..{autoscaler.max_replicas} says how "
+                f"many replicas there are: leave out the {self.pools[0].replicas}"
+            )
+        object.__setattr__(
+            self, "pools", (replace(self.pools[0], replicas=autoscaler.max_replicas),)
+        )
 
     def _check_batch(self, batch: Consolidation) -> None:
         max_pools = 2 if self.offload is not None else 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headway.errors import InputError, UnknownNameError
+from headway.schedule.autoscale import parse_autoscaler
 from headway.schedule.consolidate import Consolidation
 from headway.sim.predictions import parse_predictions
 from headway.sim.scenario import (
@@ -81,6 +82,7 @@ class _TopTable:
     route: str = "least-loaded"
     slo: str | None = None
     goal: str | None = None
+    autoscale: str | None = None
 
 
 _SINGLE: dict[str, type] = {
@@ -141,6 +143,7 @@ def _scenario(tables: dict[str, Any]) -> Scenario:
         slo=parse_slo(top.slo),
         features=parts.get("engine", VLLM),
         disaggregation=parts.get("disaggregation"),
+        autoscaler=None if top.autoscale is None else parse_autoscaler(top.autoscale),
         outages=_several(Outage, tables.get("outage", []), "[[outage]]"),
         offload=parts.get("offload"),
         batch=parts.get("batch"),

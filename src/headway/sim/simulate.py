@@ -12,6 +12,7 @@ from headway.errors import InputError
 from headway.predict import LengthPredictor
 from headway.report.column import Value
 from headway.report.report import Report
+from headway.schedule.autoscale import Autoscaler, parse_autoscaler
 from headway.schedule.order import OrderPolicy
 from headway.schedule.route import Placement
 from headway.sim.capacity import capacity_rps
@@ -48,6 +49,7 @@ def simulate(
     goal: str | None = None,
     route: str | Placement = "least-loaded",
     disaggregation: Disaggregation | None = None,
+    autoscale: str | Autoscaler | None = None,
     features: EngineFeatures = VLLM,
     laws: bool = False,
     executor: str = "threads",
@@ -76,6 +78,8 @@ def simulate(
         goal: what the order ``headway`` is chosen for among all, `headway.sim.tune`.
         route: how a replica is chosen.
         disaggregation: prefill on the first deployment and decode on the second.
+        autoscale: how many replicas are on, instead of ``replicas``: a signal with the target of
+            one replica, bounds, and times, such as ``work 60s, 1..8, delay 90s, wait 5m``.
         features: of the engines.
         laws: whether every run is checked against the laws of `headway.sim.laws`.
         executor: who runs the runs, threads or ray.
@@ -111,6 +115,7 @@ def simulate(
         placement=find_placement(route) if isinstance(route, str) else route,
         features=features,
         disaggregation=disaggregation,
+        autoscaler=parse_autoscaler(autoscale) if isinstance(autoscale, str) else autoscale,
     )
     return simulate_scenario(scenario, laws=laws, executor=executor, workers=workers)
 
@@ -179,9 +184,12 @@ def _priced(rows: Sequence[PolicyRow], study: Study) -> tuple[PolicyRow, ...]:
 def _title(study: Study) -> str:
     scenario = study.scenario
     between = " + " if scenario.disaggregation is None else " -> "
+    counts = [str(pool.replicas) for pool in scenario.pools]
+    if scenario.autoscaler is not None:
+        counts = [f"{scenario.autoscaler.min_replicas} to {counts[0]}"]
     pools = between.join(
-        f"{pool.replicas} x {pool.deployment.model.name} @ {pool.deployment.cluster.name}"
-        for pool in scenario.pools
+        f"{count} x {pool.deployment.model.name} @ {pool.deployment.cluster.name}"
+        for count, pool in zip(counts, scenario.pools, strict=True)
     )
     workload = scenario.workload
     return (
@@ -207,6 +215,7 @@ def question_of(study: Study) -> dict[str, Value]:
         "replicas": ",".join(str(pool.replicas) for pool in scenario.pools),
         "route": scenario.placement.name,
         "goal": scenario.goal,
+        "autoscale": None if scenario.autoscaler is None else str(scenario.autoscaler),
         **asdict(scenario.slo),
         **asdict(study.experiment.site.pools[0].engine),
     }
@@ -233,6 +242,8 @@ def _notes(study: Study) -> tuple[str, ...]:
         _prediction_note(experiment.predictions),
         "$ and J count the whole run, idle time included; J by the fitted power of the mean step",
     ]
+    if experiment.site.autoscaler is not None:
+        notes.append(f"replicas come and go: {experiment.site.autoscaler}; all cost is of those on")
     if experiment.lawful:
         notes.append("every run was checked: conservation, causality, memory, work, Little, tokens")
     if experiment.batch is not None:

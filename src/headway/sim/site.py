@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError, UnknownNameError
+from headway.schedule.autoscale import MAX_REPLICAS, Autoscaler
 from headway.schedule.route import (
     LEAST_LOADED,
     PREFIX_AFFINE,
@@ -22,7 +23,6 @@ from headway.sim.times import BUCKETS, StepTable, mixed_ns
 from headway.sim.world import Floats, Ints
 from headway.workload.oracle import Trace
 
-MAX_REPLICAS = 4096
 PLACEMENTS: dict[str, Placement] = {
     rule.name: rule for rule in (LEAST_LOADED, WORK_LEFT, PREFIX_AFFINE, RoundRobin(), TwoChoices())
 }
@@ -89,6 +89,7 @@ class Site:
         placement: which replica.
         disaggregation: ``None`` where every replica prefills and decodes.
         outages: what breaks.
+        autoscaler: how many of the pool's replicas are on; ``None``: all, all the time.
 
     """
 
@@ -96,6 +97,7 @@ class Site:
     placement: Placement = LEAST_LOADED
     disaggregation: Disaggregation | None = None
     outages: tuple[Outage, ...] = ()
+    autoscaler: Autoscaler | None = None
 
     def __post_init__(self) -> None:
         if not self.pools:
@@ -123,6 +125,14 @@ class Site:
                 "swapping"
             )
 
+        if self.autoscaler is not None:
+            if len(self.pools) > 1 or self.outages:
+                raise InputError("an autoscaler needs one pool, whose replicas do not fail")
+            if self.autoscaler.max_replicas != self.num_replicas:
+                raise InputError(
+                    f"an autoscaler of up to {self.autoscaler.max_replicas} replicas does not go "
+                    f"with a pool of {self.num_replicas}"
+                )
         for outage in self.outages:
             if not 0 <= outage.replica < self.num_replicas:
                 raise InputError(f"an outage names replica {outage.replica} of {self.num_replicas}")

@@ -133,6 +133,7 @@ def settle(w: World, replica: ReplicaState, now: int) -> None:
         give_back(w, replica, i, request.prompt_tokens + request.produced_tokens - 1)
         replica.num_running -= 1
         replica.output_tokens -= request.predicted_tokens - request.produced_tokens
+        replica.load -= request.load
         request.base = NEVER  # no longer running: the stack of admissions forgets it
         if request.produced_tokens < request.output_tokens:
             forget(w, replica, i)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.errors import InputError
+from headway.schedule.expectation import expected_service
 from headway.schedule.fair import FairShares
 from headway.schedule.order import Fcfs, OrderPolicy
 from headway.schedule.policies import HEADWAY, find_policy
@@ -72,6 +73,9 @@ def prepare_study(scenario: Scenario, laws: bool = False) -> Study:
     rate_rps = scenario.rate_rps
     if scenario.load is not None:
         rate_rps = scenario.load * _saturation_rps(scenario, workload.draw(0), site)
+    if scenario.autoscaler is not None:
+        alone = expected_service(scenario.pools[0].deployment)
+        site = replace(site, autoscaler=replace(scenario.autoscaler, service=alone))
     traces = tuple(workload.draw(seed, rate_rps) for seed in range(scenario.seeds))
     service = _service(scenario, site, traces[0])
     if site.placement.name == WORK_LEFT_NAME:

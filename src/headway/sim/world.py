@@ -64,6 +64,7 @@ class RequestState:
     is_shed: int  # whether it was refused, because it could not
     tpot_ns: int  # that each token after its first may take, NEVER where nobody minds
     is_paused: int  # whether it lost its place while it decoded
+    load: int  # what it adds to the signal of an autoscaler, in billionths of a target
 
 
 class ReplicaState:
@@ -106,6 +107,10 @@ class ReplicaState:
     recheck_ns: int  # when they must be looked through again
     num_starts: int
     swap_ns: int  # caches on their way to the host and back, before the next step
+    load: int  # of its requests, for an autoscaler
+    on_ns: int  # since when it costs; NEVER where it is off, NONE without an autoscaler
+    ready_ns: int  # when it comes up, NEVER where it was not ordered
+    left_ns: int  # since when it gets no new requests, NEVER where it does
     # What laws and reports read afterwards.
     num_routed: int
     steps_done: int
@@ -117,6 +122,7 @@ class ReplicaState:
     idle_violations: int
     decode_tokens: int
     prefill_tokens: int
+    paid_ns: int  # of the times in which it was on
 
 
 class BlockState:
@@ -136,6 +142,18 @@ class OutageState:
     at_ns: int
     replica: int
     fails: int
+
+
+class ScalerState:
+    """What an autoscaler goes by; `headway.schedule.autoscale.Autoscaler`."""
+
+    next_ns: int  # when it has something to do
+    look_ns: int  # when it reads the signal again
+    every_ns: int  # 0: at every arrival, NONE: there is none
+    min_replicas: int
+    delay_ns: int
+    wait_ns: int
+    counts_waiting: int
 
 
 Row = TypeVar("Row", covariant=True)
@@ -239,6 +257,8 @@ class World(NamedTuple):
         mixed_table: ``(pools, sequences, context, prompt tokens, attended)``, nanoseconds.
         spread_table: what uneven contexts add to ``decode_table``, or ``(pools, 1, 1)``.
         outages: in time order.
+        scaler: one record.
+        wishes: ``(replicas + 1,)``, when so many replicas were wanted last.
         gaps: between tokens, counted by size (`headway.sim.gaps`).
 
     """
@@ -261,4 +281,6 @@ class World(NamedTuple):
     mixed_table: Floats
     spread_table: Floats
     outages: Table[OutageState]
+    scaler: Table[ScalerState]
+    wishes: Ints
     gaps: Ints

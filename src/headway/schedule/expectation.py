@@ -1,4 +1,4 @@
-"""What a request should cost an engine before the gateway has measured it.
+"""What a request should cost an engine before anybody has measured it.
 
 The step-time model of a deployment answers, in the form of the line that the scheduler learns.
 """
