@@ -43,6 +43,18 @@ def test_json_is_a_report_and_the_same_every_time() -> None:
     assert json.loads(first)["question"]["max_num_seqs"] == 1024
 
 
+def test_a_fleet_that_follows_its_load_pays_for_the_replicas_that_are_on() -> None:
+    always = Report.from_json(run("--rate", "30", "--replicas", "4", "--json", "-"))
+    follows = Report.from_json(
+        run("--rate", "30", "--autoscale", "requests 20, 1..4, delay 1s, every 1s", "--json", "-")
+    )
+    assert follows.question["autoscale"] == "requests 20, 1..4, delay 1s, wait 300s, every 1s"
+    row, base = follows.rows[0], always.rows[0]
+    assert row.span_s < row.replica_s < 4 * row.span_s
+    assert row.usd_per_mtok_output < base.usd_per_mtok_output
+    assert base.replica_s is None
+
+
 def test_requests_that_do_not_fit_are_told_of() -> None:
     assert "requests never ended" in run("--kv-blocks", "20")
 
@@ -58,6 +70,10 @@ def test_explain_says_where_the_time_of_a_request_went() -> None:
     [
         (["--policy", "best"], "unknown policy"),
         (["--rate", "3", "--load", "0.5"], "not both"),
+        (["--autoscale", "work 60s"], "the fewest and most replicas"),
+        (["--autoscale", "load 3, 1..8"], "an autoscaler is a signal"),
+        (["--autoscale", "requests 8, 9..4"], "the fewest first"),
+        (["--autoscale", "requests 8, 1..4", "--replicas", "3"], "leave out the 3"),
         (["--slo", "ttft=5"], "objectives are written"),
         (["--predictor", "folder/"], "tau=SKILL"),
         (["--explain", "300"], "300 of 300"),
