@@ -139,9 +139,9 @@ def serve(run: Any, load: Load, clock: StepClock) -> Outcome:
     import vllm
 
     outcome, num_requests = Outcome(), len(load.arrival_s)
+    _vllms_own_s().clear()  # first: what is bound below must be timed, too
     scheduler = run.engine_core.engine_core.scheduler
     scheduler.schedule = _timed(scheduler.schedule, outcome.decision_s)
-    _vllms_own_s().clear()
     next_request, rng = 0, np.random.default_rng(1)
     clock.now_s = 0.0
     while len(outcome.last_s) < num_requests:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.predict.lexicon import class_bits
+from headway.predict.lexicon import word_classes
 from headway.predict.log import Observation
 from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction
 from headway.predict.text import considered
@@ -154,5 +154,5 @@ def rule_rows(prompts: Sequence[str]) -> Floats:
     for i in range(0, len(prompts), _AT_ONCE):
         tokens = tokenized([considered(prompt).text for prompt in prompts[i : i + _AT_ONCE]])
         words = np.add.reduceat(tokens.kind[tokens.starts] == WORD, tokens.heads, dtype=np.float64)
-        parts.append(np.column_stack([score_matrix(tokens, class_bits(tokens)), np.log1p(words)]))
+        parts.append(np.column_stack([score_matrix(tokens, word_classes(tokens)), np.log1p(words)]))
     return np.concatenate(parts)

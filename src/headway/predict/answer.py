@@ -171,15 +171,14 @@ def reasons(predictor: TextPredictor, prompt: str, max_reasons: int = 6) -> list
     effect_of = dict(zip(grams.columns.tolist(), effects.tolist(), strict=True))
 
     # Every word and every pair of neighbours: its hash, its first and its last token.
-    pairs, first = tokens.pairs()
     spans = [(h, i, i) for i, h in enumerate(tokens.hashes.tolist())]
-    spans += [(h, i, i + 1) for h, i in zip(pairs.tolist(), first.tolist(), strict=True)]
+    pairs = zip(tokens.pairs.tolist(), tokens.pair_starts.tolist(), strict=True)
+    spans += [(h, i, i + 1) for h, i in pairs]
 
-    kinds = tokens.kind[tokens.starts]
     shift = np.uint64(64 - (HASH_BITS - 1))
     effect_of_words: dict[str, float] = {}
     for value, begin, end in spans:
-        if (kinds[[begin, end]] == WORD).all():
+        if (tokens.kinds[[begin, end]] == WORD).all():
             raw = tokens.raw[tokens.starts[begin] : tokens.ends[end]]
             words = raw.tobytes().decode("utf-8", "replace").lower()[:60]
             effect_of_words[words] = effect_of.get(int(np.uint64(value) >> shift), 0.0)

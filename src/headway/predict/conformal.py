@@ -47,13 +47,15 @@ class LevelWindow:
             return parent
 
         # The k-th of n levels is exceeded by the next answer with probability 1 - k / (n + 1).
-        ranks = np.arange(1, count + 1) / (count + 1)
-        own = np.interp(nominal, ranks, self.ordered, left=np.nan, right=np.nan)
+        rank = nominal * (count + 1) - 1
+        below = np.minimum(np.maximum(rank, 0), count - 1).astype(np.intp)
+        lower = np.array([self.ordered[i] for i in below.tolist()])
+        upper = np.array([self.ordered[min(i + 1, count - 1)] for i in below.tolist()])
+        own = lower + (rank - below) * (upper - lower)
 
         # Levels that the window is too small to speak of are the parent's, in order.
-        low, high = nominal < ranks[0], nominal > ranks[-1]
-        own[low] = np.minimum(parent[low], self.ordered[0])
-        own[high] = np.maximum(parent[high], self.ordered[-1])
+        own = np.where(rank < 0, np.minimum(parent, self.ordered[0]), own)
+        own = np.where(rank > count - 1, np.maximum(parent, self.ordered[-1]), own)
 
         share = count / (count + PRIOR_COUNT)
         # Between logits, because the tails of a prediction far too narrow lie at 0.9999.

@@ -55,6 +55,8 @@ def prompt_rows(
         grams.append(hashed(tokens, hash_bits))
         dense.append(dense_rows(texts, tokens, max_tokens[block]))
 
+    if len(grams) == 1:
+        return PromptRows(grams[0], dense[0])
     if not grams:
         none = Sparse(
             np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(1, np.intp), 1 << hash_bits

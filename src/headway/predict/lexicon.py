@@ -18,6 +18,7 @@ _LISTS = tomllib.loads((files("headway.predict") / "lexicon.toml").read_text(enc
 NAMES = tuple(_LISTS)
 BIT = {name: i for i, name in enumerate(NAMES)}
 _NO_BITS = np.uint64(0)
+Bools = NDArray[np.bool_]
 
 
 def members(name: str) -> list[str]:
@@ -51,31 +52,32 @@ def _tables() -> tuple[tuple[NDArray[np.uint64], NDArray[np.uint64]], ...]:
     return tuple(tables)
 
 
-def class_bits(tokens: Tokens) -> NDArray[np.uint64]:
-    """Return for each token the classes it stands in, bit i for ``NAMES[i]``; [tokens].
+def word_classes(tokens: Tokens) -> Bools:
+    """Return which classes each token stands in, [tokens, classes] in the order of `NAMES`.
 
     A phrase counts at its first word.
     """
     single, double, triple = _tables()
     bits = _classes_of(tokens.hashes, single)
-    pairs, first = tokens.pairs()
-    bits[first] |= _classes_of(pairs, double)
+    first = tokens.pair_starts
+    bits[first] |= _classes_of(tokens.pairs, double)
     if len(first) > 1:
-        follows = np.flatnonzero(first[1:] == first[:-1] + 1)
+        follows = (first[1:] == first[:-1] + 1).nonzero()[0]
         at = first[follows]
-        bits[at] |= _classes_of(paired(pairs[follows], tokens.hashes[at + 2]), triple)
-    return bits
+        bits[at] |= _classes_of(paired(tokens.pairs[follows], tokens.hashes[at + 2]), triple)
+
+    rows = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+    return rows[:, : len(NAMES)].view(np.bool_)
 
 
-def has(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+def has(classes: Bools, name: str) -> Bools:
     """Return which tokens stand in the class ``name``."""
-    in_class: NDArray[np.bool_] = (bits >> np.uint64(BIT[name])) & np.uint64(1) != 0
-    return in_class
+    return classes[:, BIT[name]]
 
 
 def _classes_of(
     hashes: NDArray[np.uint64], table: tuple[NDArray[np.uint64], NDArray[np.uint64]]
 ) -> NDArray[np.uint64]:
     keys, bits = table
-    place = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
+    place = np.minimum(keys.searchsorted(hashes), len(keys) - 1)
     return np.where(keys[place] == hashes, bits[place], _NO_BITS)

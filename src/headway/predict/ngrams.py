@@ -78,9 +78,8 @@ class LinearNgrams:
 def hashed(tokens: Tokens, bits: int) -> Sparse:
     """Return the counts' logarithms of all n-grams; 2^``bits`` columns, half for each block."""
     half = bits - 1
-    pairs, first = tokens.pairs()
-    words = np.concatenate([tokens.hashes, pairs])
-    owners = np.concatenate([tokens.owner, tokens.owner[first]])
+    words = np.concatenate([tokens.hashes, tokens.pairs])
+    owners = np.concatenate([tokens.owner, tokens.owner[tokens.pair_starts]])
     grams, gram_owners = _character_grams(tokens)
 
     # One sortable number for text and column, so that equal ones stand together.
@@ -88,15 +87,16 @@ def hashed(tokens: Tokens, bits: int) -> Sparse:
     columns = np.concatenate([words >> shift, (grams >> shift) | np.uint64(1 << half)])
     keys = (np.concatenate([owners, gram_owners]).astype(np.uint64) << np.uint64(bits)) | columns
     keys.sort()
-    edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    counts = np.diff(np.append(edges, len(keys)))
+    is_edge = np.ones(len(keys) + 1, dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_edge[1:-1])
+    edges = is_edge.nonzero()[0]
 
-    unique = keys[edges]
-    rows = (unique >> np.uint64(bits)).astype(np.intp)
+    unique = keys[edges[:-1]]
+    rows = unique >> np.uint64(bits)
     return Sparse(
         columns=(unique & np.uint64((1 << bits) - 1)).astype(np.int32),
-        values=(1.0 + np.log(counts)).astype(np.float32),
-        bounds=np.searchsorted(rows, np.arange(len(tokens.heads) + 1)),
+        values=(1.0 + np.log(edges[1:] - edges[:-1])).astype(np.float32),
+        bounds=rows.searchsorted(np.arange(len(tokens.heads) + 1, dtype=np.uint64)),
         num_columns=1 << bits,
     )
 
@@ -121,19 +121,21 @@ def rarity(sparse: Sparse) -> Floats:
 def _character_grams(tokens: Tokens) -> tuple[NDArray[np.uint64], Ints]:
     # A gram may begin or end with one byte that is no word, but has words inside.
     outside = tokens.kind != WORD
-    num_outside = np.concatenate([[0], np.cumsum(outside)])
     length = len(outside)
+    num_outside = np.zeros(length + 1, dtype=np.intp)
+    np.cumsum(outside, out=num_outside[1:])
     spans: list[NDArray[np.uint64]] = []
     begins: list[Ints] = []
     for size in CHAR_SIZES:
         if length < size:
             continue
-        begin = np.flatnonzero(num_outside[size - 1 : length] == num_outside[1 : length - size + 2])
+        inside = num_outside[size - 1 : length] == num_outside[1 : length - size + 2]
+        begin = inside.nonzero()[0]
         spans.append(tokens.spans(begin, begin + size) + np.uint64(size))
         begins.append(begin)
     if not spans:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.intp)
 
     # A gram that begins at a START byte belongs to that text, one that ends there to the last.
-    owners = np.searchsorted(tokens.firsts, np.concatenate(begins), side="right") - 1
+    owners = tokens.firsts.searchsorted(np.concatenate(begins), side="right") - 1
     return mixed(np.concatenate(spans)), owners

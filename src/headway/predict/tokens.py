@@ -50,7 +50,7 @@ def _byte_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     return kind, code + np.uint64(1)
 
 
-_KIND, _CODE = _byte_tables()
+BYTE_KINDS, _CODE = _byte_tables()
 
 
 @lru_cache(maxsize=8)
@@ -84,6 +84,9 @@ class Tokens:
         owner: the text each token belongs to, [tokens].
         heads: index of each text's START token, [texts].
         hashes: of each token, [tokens].
+        kinds, first_bytes: of each token, its kind and its first byte as written, [tokens].
+        pairs: the hash of each two neighbouring tokens of a text, [pairs].
+        pair_starts: the index of each pair's first token, [pairs].
     """
 
     raw: NDArray[np.uint8]
@@ -95,17 +98,16 @@ class Tokens:
     owner: Ints
     heads: Ints
     hashes: U64
+    kinds: NDArray[np.uint8]
+    first_bytes: NDArray[np.uint8]
+    pairs: U64
+    pair_starts: Ints
 
     def spans(self, starts: Ints, ends: Ints) -> U64:
         """Return the unmixed hash of each span of bytes."""
         _, downs = _powers(_bits(len(self.raw)))
         hashes: U64 = (self.prefix[ends] - self.prefix[starts]) * downs[starts]
         return hashes
-
-    def pairs(self) -> tuple[U64, Ints]:
-        """Return the hash of each two neighbouring tokens of a text, and the first one's index."""
-        same = np.flatnonzero(self.owner[1:] == self.owner[:-1])
-        return paired(self.hashes[same], self.hashes[same + 1]), same
 
 
 def paired(first: U64, second: U64) -> U64:
@@ -118,7 +120,7 @@ def tokenized(texts: Sequence[str]) -> Tokens:
     parts = [text.encode("utf-8", "replace").replace(b"\0", b" ") for text in texts]
     # The last space gives the last text the same end as the others, which a START follows.
     raw = np.frombuffer(b"\0" + b"\0".join(parts) + b" ", dtype=np.uint8)
-    kind = _KIND[raw]
+    kind = BYTE_KINDS[raw]
 
     # A word is a run of bytes; a mark, a line's end and a START stand alone.
     word = kind == WORD
@@ -128,24 +130,32 @@ def tokenized(texts: Sequence[str]) -> Tokens:
     starting[1:] |= word[1:] & ~word[:-1]
     ending[:-1] |= word[:-1] & ~word[1:]
     ending[-1] = False
-    starts, ends = np.flatnonzero(starting), np.flatnonzero(ending) + 1
+    starts, ends = starting.nonzero()[0], ending.nonzero()[0] + 1
 
     # Prefix sums of the polynomial, from which the hash of any span follows.
     ups, downs = _powers(_bits(len(raw)))
     prefix = np.zeros(len(raw) + 1, dtype=np.uint64)
     np.cumsum(_CODE[raw] * ups[: len(raw)], out=prefix[1:])
 
-    at_head = kind[starts] == START
+    # Two neighbours are a pair unless the second is the head of the next text.
+    kinds = kind[starts]
+    at_head = kinds == START
+    pair_starts = (~at_head[1:]).nonzero()[0]
+    hashes = mixed((prefix[ends] - prefix[starts]) * downs[starts])
     return Tokens(
         raw=raw,
         kind=kind,
         prefix=prefix,
-        firsts=np.flatnonzero(kind == START),
+        firsts=starts[at_head],
         starts=starts,
         ends=ends,
         owner=np.cumsum(at_head) - 1,
-        heads=np.flatnonzero(at_head),
-        hashes=mixed((prefix[ends] - prefix[starts]) * downs[starts]),
+        heads=at_head.nonzero()[0],
+        hashes=hashes,
+        kinds=kinds,
+        first_bytes=raw[starts],
+        pairs=paired(hashes[pair_starts], hashes[pair_starts + 1]),
+        pair_starts=pair_starts,
     )
 
 

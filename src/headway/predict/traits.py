@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.predict.lexicon import NAMES, class_bits
+from headway.predict.lexicon import NAMES, Bools, word_classes
 from headway.predict.text import Considered
-from headway.predict.tokens import NEWLINE, WORD, Tokens, byte_set
+from headway.predict.tokens import BYTE_KINDS, NEWLINE, WORD, Tokens, byte_set
 from headway.predict.uncertainty import SCORES, score_matrix
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,19 @@ _REQUEST = re.compile(
 )
 _URL = re.compile(r"https?://")
 _CODE_MARKS = frozenset("`{(;#")
-_CODE_BYTE = byte_set(b"{}=<>_\\$`#|")
+_BULLET = byte_set(b"-*1")
+# Bytes that are counted in a text (the last: those of words), and first bytes of tokens.
+_BYTES = np.stack(
+    [
+        byte_set(b"\"'"), byte_set(bytes(range(65, 91))), byte_set(b"0123456789"),
+        byte_set(bytes(range(128, 256))), byte_set(bytes(range(0xE3, 0xEE))),
+        byte_set(b"{}=<>_\\$`#|"), BYTE_KINDS == WORD,
+    ],
+    axis=1,
+).astype(np.float64)  # fmt: skip
+_FIRST_BYTES = np.stack(
+    [BYTE_KINDS == WORD, *map(byte_set, (b"\n", b"?", b":", b",", b"([", b".!?"))], axis=1
+).astype(np.float64)
 _CODE = re.compile(r"```|\bdef \w+\(|\bfunction \w+\(|#include|\bclass \w+[:({]|[{};][ \t]*\n")
 _TOOLS = re.compile(r'"tools?"\s*:|\btool[_ ]call|\bavailable tools\b', re.IGNORECASE)
 
@@ -56,6 +68,14 @@ _ASIDE = (
 _LOGARITHMS = [
     i for i, name in enumerate(_ASIDE) if name.startswith("log_") or name == "requested_parts"
 ]
+_LAYOUT_LOGARITHMS = [
+    _LAYOUT.index(name)
+    for name in (
+        "log_chars", "log_words", "log_lines", "commas", "brackets", "bullets", "sentences",
+        "log_material", "log_instruction",
+    )
+]  # fmt: skip
+_LAYOUT_OTHERS = [i for i in range(len(_LAYOUT)) if i not in _LAYOUT_LOGARITHMS]
 FEATURES: tuple[str, ...] = (
     *_LAYOUT,
     *_ASIDE,
@@ -86,26 +106,22 @@ def dense_rows(
     texts: Sequence[Considered], tokens: Tokens, max_tokens: Sequence[int | None]
 ) -> Floats:
     """Return one row of `FEATURES` for each text; [texts, features]."""
-    bits = class_bits(tokens)
-    spread = np.unpackbits(bits.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    spread = spread[:, : len(NAMES)]
-    counts = np.add.reduceat(spread, tokens.heads, axis=0, dtype=np.float32)
+    classes = word_classes(tokens)
+    counts = np.add.reduceat(classes, tokens.heads, axis=0, dtype=np.float32)
 
     # The same among the first words alone.
     place = np.arange(len(tokens.owner)) - tokens.heads[tokens.owner]
-    opening = np.where((place <= FIRST_WORDS)[:, None], spread, 0)
+    opening = classes & (place <= FIRST_WORDS)[:, None]
     firsts = np.add.reduceat(opening, tokens.heads, axis=0, dtype=np.float32)
 
-    rows = np.column_stack(
-        [
-            _layout(tokens, bits),
-            _asides(texts, max_tokens),
-            np.log1p(score_matrix(tokens, bits)),
-            np.log1p(counts),
-            np.minimum(firsts, 2),
-        ]
-    )
-    return rows.astype(np.float32)
+    rows = [
+        _layout(tokens, classes),
+        _asides(texts, max_tokens),
+        np.log1p(score_matrix(tokens, classes)),
+        np.log1p(counts),
+        np.minimum(firsts, 2),
+    ]
+    return np.concatenate(rows, axis=1, dtype=np.float32)
 
 
 def _asides(texts: Sequence[Considered], max_tokens: Sequence[int | None]) -> NDArray[np.float64]:
@@ -137,66 +153,55 @@ def _aside(text: Considered, max_tokens: int | None) -> tuple[float, ...]:
     )
 
 
-def _layout(tokens: Tokens, bits: NDArray[np.uint64]) -> NDArray[np.float64]:
-    raw, kinds = tokens.raw, tokens.kind[tokens.starts]
-    firsts, heads = tokens.firsts, tokens.heads
+def _layout(tokens: Tokens, classes: Bools) -> NDArray[np.float64]:
+    firsts, heads, num_texts = tokens.firsts, tokens.heads, len(tokens.heads)
 
-    def byte_count(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.add.reduceat(chosen, firsts, dtype=np.float64)
-
-    def token_count(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.add.reduceat(chosen, heads, dtype=np.float64)
+    # How often each byte occurs in each text, and how often as the first one of a token.
+    sizes = np.append(firsts[1:], len(tokens.raw)) - firsts
+    byte_owner = np.repeat(np.arange(0, 256 * num_texts, 256), sizes)
+    in_text = np.bincount(byte_owner + tokens.raw, minlength=256 * num_texts)
+    at_head = np.bincount(256 * tokens.owner + tokens.first_bytes, minlength=256 * num_texts)
+    byte_counts = in_text.reshape(num_texts, 256) @ _BYTES
+    token_counts = at_head.reshape(num_texts, 256) @ _FIRST_BYTES
+    quotes, capitals, digits, high, wide, code, letters = byte_counts.T
+    words, lines, questions, colons, commas, brackets, ends = token_counts.T
 
     # Sizes, and where the instruction ends and the material begins.
     size = (_text_ends(tokens) - firsts).astype(np.float64)
-    words = token_count(kinds == WORD)
-    lines = token_count(kinds == NEWLINE)
-    mark = raw[tokens.starts]
-    material = _material_starts(tokens, kinds)
-    written = np.append(heads, len(kinds))
-    instruction = (np.where(material > 0, material, written[1:]) - heads).astype(np.float64)
-    last = mark[written[1:] - 1]
+    some_words = np.maximum(words, 1)
+    material = _material_starts(tokens)
+    written = np.append(heads[1:], len(tokens.kinds))
+    instruction = np.where(material > 0, material, written) - heads
+    last = tokens.first_bytes[written - 1]
 
-    line_start = np.zeros(len(kinds), dtype=bool)
-    line_start[1:] = kinds[:-1] == NEWLINE
-    bullets = line_start & ((mark == ord("-")) | (mark == ord("*")) | (mark == 49))
-    ends = (mark == ord(".")) | (mark == ord("!")) | (mark == ord("?"))
-    return np.column_stack(
-        [
-            np.log1p(size),
-            np.log1p(words),
-            np.log1p(lines),
-            np.minimum(token_count(mark == ord("?")), 5),
-            np.minimum(token_count(mark == ord(":")), 8),
-            np.log1p(token_count(mark == ord(","))),
-            np.minimum(byte_count((raw == 34) | (raw == 39)), 8),
-            np.log1p(token_count((mark == ord("(")) | (mark == ord("[")))),
-            np.log1p(token_count(bullets)),
-            byte_count((raw >= 65) & (raw <= 90)) / size,
-            byte_count((raw >= 48) & (raw <= 57)) / size,
-            byte_count(raw >= 128) / size,
-            byte_count((raw >= 0xE3) & (raw <= 0xED)) / size,
-            byte_count(_CODE_BYTE[raw]) / size,
-            byte_count(tokens.kind == WORD) / np.maximum(words, 1),
-            np.log1p(token_count(ends)),
-            last == ord("?"),
-            last == ord("."),
-            last == ord(":"),
-            material > 0,
-            np.log1p(size - _bytes_before(tokens, material)),
-            np.log1p(instruction),
-            token_count(bits != 0) / np.maximum(words, 1),
-        ]
-    )
+    bullets = _BULLET[tokens.first_bytes]
+    bullets[0] = False
+    bullets[1:] &= tokens.kinds[:-1] == NEWLINE
+    num_bullets = np.bincount(tokens.owner[bullets], minlength=num_texts)
+    num_known = np.bincount(tokens.owner[classes.any(axis=1)], minlength=num_texts)
+
+    rows = np.empty((num_texts, len(_LAYOUT)))
+    logarithms = np.array(
+        [size, words, lines, commas, brackets, num_bullets, ends,
+         size - _bytes_before(tokens, material), instruction]
+    )  # fmt: skip
+    rows[:, _LAYOUT_LOGARITHMS] = np.log1p(logarithms).T
+    rows[:, _LAYOUT_OTHERS] = np.array(
+        [np.minimum(questions, 5), np.minimum(colons, 8), np.minimum(quotes, 8),
+         capitals / size, digits / size, high / size, wide / size, code / size,
+         letters / some_words, last == ord("?"), last == ord("."), last == ord(":"),
+         material > 0, num_known / some_words]
+    ).T  # fmt: skip
+    return rows
 
 
-def _material_starts(tokens: Tokens, kinds: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _material_starts(tokens: Tokens) -> NDArray[np.intp]:
     """Return the token of each text where a blank line first ends the instruction; 0 for none."""
-    blank = np.flatnonzero((kinds[1:] == NEWLINE) & (kinds[:-1] == NEWLINE))
+    is_newline = tokens.kinds == NEWLINE
+    blank = (is_newline[1:] & is_newline[:-1]).nonzero()[0]
     material = np.zeros(len(tokens.heads), dtype=np.intp)
-    owners = tokens.owner[blank]
-    first = np.concatenate([[True], owners[1:] != owners[:-1]]) if len(owners) else owners == 0
-    material[owners[first]] = blank[first] + 1
+    # Backwards, so that the first of a text is written last.
+    material[tokens.owner[blank[::-1]]] = blank[::-1] + 1
     return material
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.predict.lexicon import class_bits, has
+from headway.predict.lexicon import Bools, has, word_classes
 from headway.predict.text import considered
 from headway.predict.tokens import MARK, NEWLINE, START, WORD, Ints, Tokens, byte_set, tokenized
 
 Floats = NDArray[np.float64]
-_SENTENCE_END, _BULLET = byte_set(b".?!;"), byte_set(b"-*")
+_SENTENCE_END, _BULLET, _NUMERAL = byte_set(b".?!;"), byte_set(b"-*"), byte_set(b"0123456789")
 SCORES = ("structural", "syntactic", "semantic", "vague", "open_ended", "multi_part")
 
 
@@ -46,97 +46,83 @@ class UncertaintyScores:
 def uncertainty_scores(prompt: str) -> UncertaintyScores:
     """Return the six scores of one prompt; takes well under a millisecond for any text."""
     tokens = tokenized([considered(prompt).text])
-    row = score_matrix(tokens, class_bits(tokens))[0]
+    row = score_matrix(tokens, word_classes(tokens))[0]
     return UncertaintyScores(*(float(score) for score in row))
 
 
-def score_matrix(tokens: Tokens, bits: NDArray[np.uint64]) -> Floats:
+def score_matrix(tokens: Tokens, classes: Bools) -> Floats:
     """Return the six scores of each text in the order of `SCORES`; [texts, 6]."""
-    kinds = tokens.kind[tokens.starts]
-    word = kinds == WORD
-    marks = np.where(kinds == MARK, tokens.raw[tokens.starts], 0)
-    sentence = _sentences(kinds, marks)
-    return np.column_stack(
-        [
-            _structural(tokens, bits, word, sentence),
-            _syntactic(tokens, bits, word),
-            _per_text(tokens, has(bits, "homonym")),
-            _per_text(tokens, has(bits, "vague") | has(bits, "broad")),
-            _open_ended(tokens, bits),
-            _multi_part(tokens, bits, word, marks),
-        ]
-    )
+    kinds, word = tokens.kinds, tokens.kinds == WORD
+    marks = np.where(kinds == MARK, tokens.first_bytes, 0)
+    sentence = np.cumsum((kinds == NEWLINE) | (kinds == START) | _SENTENCE_END[marks])
+
+    # What each token adds, then the sum of each text.
+    added = np.zeros((len(word), 8))
+    added[:, 0] = _structural(classes, word, sentence)
+    added[:, 1] = _syntactic(classes, word)
+    added[:, 2] = has(classes, "homonym")
+    added[:, 3] = has(classes, "vague") | has(classes, "broad")
+    added[:, 4] = has(classes, "open_cue")
+    added[:, 4] += has(classes, "ask_open")
+    added[:, 4] -= has(classes, "closed_cue")
+    added[:, 4] -= has(classes, "ask_short")
+    added[:, 5] = _parts(classes, word, kinds, marks, tokens.first_bytes)
+    added[:, 6] = marks == ord("?")
+    sums: Floats = np.add.reduceat(added, tokens.heads, axis=0)
+
+    scores = sums[:, :6]
+    np.maximum(scores[:, 4], 0.0, out=scores[:, 4])
+    scores[:, 5] += np.maximum(sums[:, 6] - 1, 0.0)
+    return scores
 
 
-def _sentences(kinds: NDArray[np.uint8], marks: NDArray[np.uint8]) -> Ints:
-    ends = (kinds == NEWLINE) | (kinds == START) | _SENTENCE_END[marks]
-    return np.cumsum(ends)
-
-
-def _per_text(tokens: Tokens, counted: NDArray[np.bool_] | Floats) -> Floats:
-    sums: Floats = np.add.reduceat(counted.astype(np.float64), tokens.heads)
-    return sums
-
-
-def _structural(
-    tokens: Tokens, bits: NDArray[np.uint64], word: NDArray[np.bool_], sentence: Ints
-) -> Floats:
+def _structural(classes: Bools, word: Bools, sentence: Ints) -> Ints:
     # "John saw a boy in the park with a telescope": the phrase with "in" may attach to the verb
     # or to "boy" (1 site too many), the one with "with" to verb, "boy" or "park" (2 too many).
     # The k-th such phrase of a sentence adds k. It counts if two words of content stand before
     # it (a verb and its object) and one right before it (else it is the verb's own particle).
-    content = word & ~has(bits, "function_word")
-    attaching = has(bits, "attaching") & word
-    before = _count_before(content, sentence)
+    content = word & ~has(classes, "function_word")
+    attaching = has(classes, "attaching") & word
+    first = sentence.searchsorted(sentence)  # the first token of each token's sentence
 
-    counts = attaching & (before >= 2)
-    counts[1:] &= content[:-1] | has(bits, "personal")[:-1]
-    rank = _count_before(counts, sentence) + 1
-    return _per_text(tokens, np.where(counts, rank, 0).astype(np.float64))
+    counts = attaching & (_count_before(content, first) >= 2)
+    counts[1:] &= content[:-1] | has(classes, "personal")[:-1]
+    return counts * (_count_before(counts, first) + 1)
 
 
-def _syntactic(tokens: Tokens, bits: NDArray[np.uint64], word: NDArray[np.bool_]) -> Floats:
+def _syntactic(classes: Bools, word: Bools) -> Bools:
     # "Rice flies like sand": each word may be noun or verb and none before it decides. A word
     # after a determiner, a modal, a pronoun or "to" is decided; so is an imperative that a
     # determiner or pronoun follows ("Book a table").
-    fixing = has(bits, "fixing")
-    open_class = has(bits, "noun_or_verb") & word
-    undecided = open_class.copy()
+    fixing = has(classes, "fixing")
+    undecided = has(classes, "noun_or_verb") & word
     undecided[1:] &= ~fixing[:-1]
-    starting = np.zeros(len(word), dtype=bool)
-    starting[1:] = ~word[:-1]
-    followed = np.zeros(len(word), dtype=bool)
-    followed[:-1] = fixing[1:] | has(bits, "personal")[1:]
-    undecided &= ~(starting & followed)
-    return _per_text(tokens, undecided)
+    imperative = ~word[:-2] & (fixing[2:] | has(classes, "personal")[2:])
+    undecided[1:-1] &= ~imperative
+    return undecided
 
 
-def _open_ended(tokens: Tokens, bits: NDArray[np.uint64]) -> Floats:
-    opening = has(bits, "open_cue").astype(np.float64) + has(bits, "ask_open")
-    closing = has(bits, "closed_cue").astype(np.float64) + has(bits, "ask_short")
-    return np.maximum(_per_text(tokens, opening - closing), 0.0)
-
-
-def _multi_part(
-    tokens: Tokens, bits: NDArray[np.uint64], word: NDArray[np.bool_], marks: NDArray[np.uint8]
-) -> Floats:
+def _parts(
+    classes: Bools,
+    word: Bools,
+    kinds: NDArray[np.uint8],
+    marks: NDArray[np.uint8],
+    first_bytes: NDArray[np.uint8],
+) -> Bools:
     # "cats and dogs differ in behavior, diet, and interaction": each joining word adds a part,
     # and so does a comma that no joining word follows; further questions and numbered or
     # bulleted lines add one each.
-    joining = (has(bits, "joining") | has(bits, "and_then")) & word
+    joining = (has(classes, "joining") | has(classes, "and_then")) & word
     comma = marks == ord(",")
     comma[:-1] &= ~joining[1:]
 
-    questions = _per_text(tokens, marks == ord("?"))
-    line = np.zeros(len(word), dtype=bool)
-    line[1:] = tokens.kind[tokens.starts[:-1]] == NEWLINE
-    numeral = (tokens.raw[tokens.starts] >= ord("0")) & (tokens.raw[tokens.starts] <= ord("9"))
-    bullet = line & (_BULLET[marks] | numeral)
-    return _per_text(tokens, joining | comma | bullet) + np.maximum(questions - 1, 0.0)
+    bullet = _BULLET[marks] | _NUMERAL[first_bytes]
+    bullet[1:] &= kinds[:-1] == NEWLINE
+    bullet[0] = False
+    return joining | comma | bullet
 
 
-def _count_before(counted: NDArray[np.bool_], group: Ints) -> Ints:
-    """Return how many tokens of the same group (non-decreasing) were counted before each."""
+def _count_before(counted: Bools, first: Ints) -> Ints:
+    """Return how many tokens were counted before each, from the ``first`` of its sentence on."""
     running: Ints = np.cumsum(counted) - counted
-    first = np.searchsorted(group, group, side="left")
     return running - running[first]
