@@ -66,7 +66,7 @@ def score_matrix(tokens: Tokens, classes: Bools) -> Floats:
     added[:, 4] += has(classes, "ask_open")
     added[:, 4] -= has(classes, "closed_cue")
     added[:, 4] -= has(classes, "ask_short")
-    added[:, 5] = _parts(classes, word, kinds, marks, tokens.first_bytes)
+    added[:, 5] = _parts(classes, word, tokens, marks)
     added[:, 6] = marks == ord("?")
     sums: Floats = np.add.reduceat(added, tokens.heads, axis=0)
 
@@ -102,13 +102,7 @@ def _syntactic(classes: Bools, word: Bools) -> Bools:
     return undecided
 
 
-def _parts(
-    classes: Bools,
-    word: Bools,
-    kinds: NDArray[np.uint8],
-    marks: NDArray[np.uint8],
-    first_bytes: NDArray[np.uint8],
-) -> Bools:
+def _parts(classes: Bools, word: Bools, tokens: Tokens, marks: NDArray[np.uint8]) -> Bools:
     # "cats and dogs differ in behavior, diet, and interaction": each joining word adds a part,
     # and so does a comma that no joining word follows; further questions and numbered or
     # bulleted lines add one each.
@@ -116,10 +110,12 @@ def _parts(
     comma = marks == ord(",")
     comma[:-1] &= ~joining[1:]
 
-    bullet = _BULLET[marks] | _NUMERAL[first_bytes]
-    bullet[1:] &= kinds[:-1] == NEWLINE
+    bullet: Bools = _BULLET[marks] | _NUMERAL[tokens.first_bytes]
+    bullet[1:] &= tokens.kinds[:-1] == NEWLINE
     bullet[0] = False
-    return joining | comma | bullet
+    joining |= comma
+    joining |= bullet
+    return joining
 
 
 def _count_before(counted: Bools, first: Ints) -> Ints:
