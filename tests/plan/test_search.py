@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.plan.problems import problem, stream
 
 from headway.plan.bounds import candidates
+from headway.plan.demand import scaled_lengths, steady_profile
 from headway.plan.fleet import Fleet, statistic_s
 from headway.plan.problem import Problem
+from headway.plan.row import PlanRow, simulated
 from headway.plan.search import offer_of, search
+from headway.plan.stream import Stream
 from headway.sim.scenario import PoolSpec
 from headway.sim.simulate import simulate
 from headway.sim.site import Pool, Site
 from headway.sim.times import StepTable
 from headway.steptime.step_time import RequestOverhead
+
+BARE: dict[str, Any] = {
+    "accelerator": "l40s",
+    "replicas": 1,
+    "layout": "tp1",
+    "engine": "vllm",
+    "precision": "bf16",
+    "num_accelerators": 1,
+}
 
 
 def price(asked: Problem) -> float:
@@ -103,3 +116,16 @@ def test_replicas_that_may_fail_are_bought_on_top() -> None:
     plain = search(asked, options).offers[0]
     spare = search(replace(asked, survive=1), options).offers[0]
     assert spare.replicas == plain.replicas + 1
+
+
+def test_a_plan_counts_who_makes_way_for_memory() -> None:
+    # Answers grow as long as their prompts, and 48 GB hold few of them.
+    demand = Stream(steady_profile(scaled_lengths(4000, 4000, None), "long answers", 0.2), 0.2)
+    asked = problem("e2e p50 < 2000s", on=("l40s",), demand=demand, max_replica_accelerators=1)
+    fleet = Fleet(asked, candidates(asked)[0][0])
+    rows = [
+        simulated(PlanRow(**BARE), [(fleet, fleet.run(replicas, volume=volume))])
+        for replicas, volume in ((1, 0.05), (1, 4.0))
+    ]
+    assert rows[0].preempted == 0
+    assert (rows[1].preempted or 0) > 0.01

@@ -58,6 +58,12 @@ class PlanRow:
     prefix_hits: float | None = column(
         "cached", "share of prompt tokens found in a prefix cache", **PERCENT, **HIDDEN
     )
+    preempted: float | None = column(
+        "preempted",
+        "times that a running request made way for want of memory, per request",
+        **PERCENT,
+        **HIDDEN,
+    )
     headroom: float | None = column(
         "headroom", "more of the demand until an objective breaks, as predicted", **PERCENT
     )
@@ -128,6 +134,7 @@ def simulated(row: PlanRow, parts: Sequence[tuple[Fleet, Run]]) -> PlanRow:
         for fleet, run in parts
     ]
     rates = [run.requests_per_s for _, run in parts]
+    preemptions = sum(int(run.outcome.replicas["num_preemptions"].sum()) for _, run in parts)
     cached = [float(run.outcome.records.cached_tokens.clip(min=0).sum()) for _, run in parts]
     prompts = [float(run.trace.prompt_tokens.sum()) for _, run in parts]
     return replace(
@@ -143,6 +150,7 @@ def simulated(row: PlanRow, parts: Sequence[tuple[Fleet, Run]]) -> PlanRow:
         utilisation=_mean(
             [one.utilisation for one in served], [len(r.outcome.replicas) for _, r in parts]
         ),
+        preempted=preemptions / sum(len(run.trace) for _, run in parts),
         prefix_hits=sum(cached) / sum(prompts),
         joules_per_output_token=_mean([one.joules_per_output_token for one in served], rates),
         binds=max(margins, key=lambda name: margins[name]),
