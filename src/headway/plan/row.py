@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,7 @@ from headway.workload.objective import limits_of
 MS: dict[str, Any] = {"unit": "ms", "scale": 1e3, "default": None}
 PERCENT: dict[str, Any] = {"unit": "%", "scale": 100, "default": None}
 HIDDEN: dict[str, Any] = {"detail": True}
+UNSURE = "no number is sure enough"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,10 @@ def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | N
 
 
 def bounded_row(candidate: Candidate, problem: Problem) -> PlanRow:
-    """Return the row of a candidate that its bound ruled out."""
+    """Return the row of a candidate that its bound ruled out: by its price, or by its doubt."""
+    if math.isinf(candidate.surely_least):
+        replicas = candidate.likely_replicas + problem.survive
+        return _priced(candidate, replicas, UNSURE)
     replicas = int(candidate.surely_least) + problem.survive
     return _priced(candidate, replicas, f"at least ${replicas * candidate.usd_per_hour:.2f}/h")
 

@@ -90,11 +90,13 @@ class Found:
     Attributes:
         offers: simulated, the best first.
         fleets: all that were simulated, those that lost and those that are not sure included.
+        unsure: of them, those of which no number is sure enough, the cheapest first.
 
     """
 
     offers: tuple[Offer, ...]
     fleets: tuple[Fleet, ...]
+    unsure: tuple[Fleet, ...]
 
 
 def search(problem: Problem, options: Sequence[Candidate]) -> Found:
@@ -128,7 +130,7 @@ def search(problem: Problem, options: Sequence[Candidate]) -> Found:
         even = (offer_of(fleet, math.inf) for fleet in unsure[:MAX_UNSURE])
         offers = [offer for offer in even if offer is not None]
     offers.sort(key=lambda offer: (not offer.is_sure, offer.usd_per_hour, -offer.probability))
-    return Found(tuple(offers), tuple(fleets))
+    return Found(tuple(offers), tuple(fleets), tuple(unsure))
 
 
 def _limit_usd(prices: dict[Kind, float], candidate: Candidate) -> float:

@@ -20,8 +20,8 @@ from headway.plan.mixed import best_mix
 from headway.plan.now import other_flags, today_notes, today_words
 from headway.plan.price_doubt import price_notes, with_prices_to_win
 from headway.plan.problem import MONTH_H, Problem
-from headway.plan.row import CHART, PlanRow, bounded_row, offer_row
-from headway.plan.search import Found, Offer, search
+from headway.plan.row import CHART, UNSURE, PlanRow, bounded_row, offer_row
+from headway.plan.search import Found, Offer, offer_of, search
 from headway.plan.words import (
     Besides,
     asked,
@@ -62,9 +62,14 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
     ranked = _best_of_each_kind(found.offers)
     best = ranked[0]
     rows = [offer_row(offer, verdict(offer, best)) for offer in ranked]
-    rows += _bounded_rows(problem, priced, {row.accelerator for row in rows})
+    unsure = _unsure_offers(found) if best.is_sure else []
+    out = {offer.candidate.deployment.cluster.name for offer in (*ranked, *unsure)}
+    bounded = _bounded_rows(problem, priced, out)
+    rows += [row for row in bounded if row.verdict != UNSURE]
     rows += [offer_row(offer, verdict(offer, best)) for offer in _fewest(problem, unpriced)]
     rows = with_prices_to_win(rows)
+    rows += [offer_row(offer, verdict(offer, best)) for offer in unsure]
+    rows += [row for row in bounded if row.verdict == UNSURE]
 
     # What costs less with two kinds, and what runs now.
     mix = best_mix(found.offers, best) if best.candidate.is_priced else None
@@ -134,14 +139,26 @@ def _best_of_each_kind(offers: Sequence[Offer]) -> list[Offer]:
     return list(first.values())
 
 
+def _unsure_offers(found: Found) -> list[Offer]:
+    """Return at even odds the first fleet of every accelerator of which none is sure enough."""
+    names = {offer.candidate.deployment.cluster.name for offer in found.offers}
+    offers = []
+    for fleet in found.unsure:
+        name = fleet.candidate.deployment.cluster.name
+        if name not in names and (offer := offer_of(fleet, math.inf)) is not None:
+            names.add(name)
+            offers.append(offer)
+    return offers
+
+
 def _bounded_rows(
     problem: Problem, options: Sequence[Candidate], accelerators: set[str]
 ) -> list[PlanRow]:
     """Return the cheapest bound of every accelerator of which nothing was simulated."""
     rows: dict[str, PlanRow] = {}
-    for candidate in options:
+    for candidate in sorted(options, key=lambda c: (c.least_usd_per_hour, c.likely_usd_per_hour)):
         name = candidate.deployment.cluster.name
-        if name not in accelerators and math.isfinite(candidate.surely_least):
+        if name not in accelerators:
             rows.setdefault(name, bounded_row(candidate, problem))
     return list(rows.values())
 

@@ -14,7 +14,7 @@ from headway.plan.infeasible import killed
 from headway.plan.measure_first import Benchmark
 from headway.plan.now import Today
 from headway.plan.problem import MONTH_H, Problem
-from headway.plan.row import PlanRow
+from headway.plan.row import UNSURE, PlanRow
 from headway.plan.search import Offer
 
 
@@ -45,7 +45,7 @@ def verdict(offer: Offer, best: Offer) -> str:
     if offer is best:
         return "buy" if offer.is_sure else "cheapest at even odds"
     if not offer.is_sure:
-        return "no number is sure enough"
+        return UNSURE
     if not offer.candidate.is_priced:
         num_accelerators = offer.replicas * offer.candidate.num_accelerators
         if best.candidate.is_priced:
