@@ -9,6 +9,7 @@ What the meter does not understand it says (`odd`); whoever passes the bytes on 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from headway.http.events import payloads, split_events
@@ -81,7 +82,7 @@ class TokenMeter:
         # Every event with content has it once: within a text its quotes would be escaped.
         self._mark = b'.delta"' if api == RESPONSES else b'"choices"'
         self._long: _Excerpt | None = None  # the event that is passing in parts
-        self._tail: list[_Arrival] = []  # the last `MAX_CLOSING` marks, and what came between them
+        self._tail: deque[_Arrival] = deque()  # the last `MAX_CLOSING` marks, and what came between them
         self._num_kept = 0  # marks in it
         self.first_s: float | None = None
         self.last_s = 0.0
@@ -117,7 +118,7 @@ class TokenMeter:
 
     def end_stream(self) -> None:
         """The stream is over: read its last events, once, from the end to the last token."""
-        tail, self._tail = self._tail, []
+        tail, self._tail = self._tail, deque()
         num_counted = sum(count for _, _, count in tail)
         num_empty = num_marked = 0
 
@@ -158,8 +159,7 @@ class TokenMeter:
         tail.append((arrival, num_marks, count))
         self._num_kept += num_marks
         while self._num_kept - tail[0][1] >= MAX_CLOSING or len(tail) > MAX_TAIL:
-            self._num_kept -= tail[0][1]
-            del tail[0]
+            self._num_kept -= tail.popleft()[1]
 
         if count:
             if self.first_s is None:
@@ -203,7 +203,7 @@ class TokenMeter:
                 self._read(payload)  # whether it can be understood
         return 0
 
-    def _closing(self, tail: list[_Arrival]) -> Iterator[tuple[AnswerEvent, bool]]:
+    def _closing(self, tail: deque[_Arrival]) -> Iterator[tuple[AnswerEvent, bool]]:
         """Yield the last events, from the end on, and whether each has the mark; note them all."""
         for arrival, _, _ in reversed(tail):
             if isinstance(arrival, _Excerpt):

@@ -74,7 +74,7 @@ def read_body(body: bytes) -> dict[str, Any]:
         if num_fields > BOUNDS.num_fields:
             raise InputError(f"the body has more than {BOUNDS.num_fields:,} fields")
     try:
-        tree = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        tree = _STRICT.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
@@ -190,6 +190,10 @@ def _refuse_constant(name: str) -> float:
     raise InputError(f"the body is not JSON: {name} is no JSON number")
 
 
+# One for all bodies: `json.loads` makes a decoder anew for each where constants are refused.
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """Return ``body``, a JSON object, with another ``model``; what is none stays as it is."""
     try:
@@ -300,7 +304,7 @@ def read_event(payload: bytes) -> AnswerEvent:
 
     """
     try:
-        tree = json.loads(payload)
+        tree = json.loads(payload.decode("utf-8", "surrogatepass"))  # of bytes it is half as fast
     except (ValueError, RecursionError):
         tree = None
     if not isinstance(tree, dict):

@@ -9,6 +9,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Collection, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -24,10 +25,7 @@ _TYPES = column_types(real="REAL", whole="INTEGER", text="TEXT")
 _CREATE = "CREATE TABLE IF NOT EXISTS request ({})".format(
     ", ".join(f"{name} {kind}{_CONSTRAINTS.get(name, '')}" for name, kind in _TYPES.items())
 )
-_UPSERT = (
-    f"INSERT OR REPLACE INTO request ({', '.join(COLUMNS)}) "
-    f"VALUES ({', '.join('?' * len(COLUMNS))})"
-)
+ROWS_AT_ONCE = 100  # of one statement: `executemany` asks for the interpreter's lock at every row
 _log = logging.getLogger("headway.gateway")
 
 
@@ -90,7 +88,9 @@ class SqliteRecord:
         try:
             self._reopen_if_gone()
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(_UPSERT, rows)
+            remaining = iter(rows)
+            while batch := tuple(islice(remaining, ROWS_AT_ONCE)):
+                self._database.execute(_upsert(len(batch)), tuple(chain.from_iterable(batch)))
             self._database.execute("COMMIT")
         except (sqlite3.Error, OSError, InputError) as error:
             with contextlib.suppress(sqlite3.Error):
@@ -114,6 +114,13 @@ class SqliteRecord:
         """Let another gateway have it."""
         self._database.close()
         self._guard.close()
+
+
+def _upsert(num_rows: int) -> str:
+    """Return the statement that writes so many rows, each over an earlier one of its id."""
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    values = ", ".join([row] * num_rows)
+    return f"INSERT OR REPLACE INTO request ({', '.join(COLUMNS)}) VALUES {values}"
 
 
 def _check(path: Path) -> None:

@@ -203,20 +203,19 @@ class View:
 
 def quantiles_of(prediction: LengthPrediction) -> list[float]:
     """Return the tokens of ``prediction`` at `LEVELS`, never falling."""
-    tokens_by_level = dict(prediction.quantiles)
+    levels, tokens = zip(*prediction.quantiles, strict=True)
+    max_tokens = prediction.max_tokens
 
     # The usual case, without interpolation: the predictor predicts just these levels.
-    if tokens_by_level.keys() >= _LEVEL_SET and prediction.at_least == 0:
-        max_tokens = math.inf if prediction.max_tokens is None else prediction.max_tokens
-        return [min(tokens_by_level[level], max_tokens) for level in LEVELS]
+    if levels == LEVELS and prediction.at_least == 0:
+        if max_tokens is None or tokens[-1] <= max_tokens:
+            return list(tokens)
+        return [min(count, max_tokens) for count in tokens]
 
     row: list[float] = []
     for level in LEVELS:
         row.append(max(prediction.at(level), row[-1] if row else 0.0))
     return row
-
-
-_LEVEL_SET = frozenset(LEVELS)
 
 
 def survivors(quantiles: Floats, produced_tokens: Floats) -> Floats:

@@ -8,6 +8,7 @@ and tells how it ended.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,7 @@ LEARN_S = 0.002  # lets a client's next request go before
 CHARACTERS_PER_TOKEN = 4.0  # until engines have counted
 MIN_CHARACTERS_STEP, MIN_CHARACTERS = 0.02, 40
 SHUTTING_DOWN = Refusal(503, "the gateway is shutting down", "shutting_down", retry_after_s=1.0)
+_log = logging.getLogger("headway.gateway")
 QUEUE_FULL = Refusal(429, "too many requests wait already", "queue_full", retry_after_s=5.0)
 
 
@@ -72,6 +74,7 @@ class Scheduler:
         self.draining = False
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self._num_counted = 0  # prompts whose tokens an engine has told
+        self._lessons: list[tuple[Request, int]] = []  # lengths that the predictor is not told yet
         self._loop: asyncio.AbstractEventLoop
 
     def adopt(self, config: GatewayConfig) -> None:
@@ -162,8 +165,9 @@ class Scheduler:
 
         output_tokens = entry.output_tokens
         if 0 < output_tokens <= MAX_TOKENS:
-            request = queued.request
-            self._loop.call_later(LEARN_S, self.predictor.observe, request, output_tokens)
+            self._lessons.append((queued.request, output_tokens))
+            if len(self._lessons) == 1:
+                self._loop.call_later(LEARN_S, self._observe)
 
         engine = self.fleet.engines.get(queued.engine_url)
         if engine is not None and outcome.cached_tokens is not None:
@@ -183,3 +187,12 @@ class Scheduler:
             gaps_s=last_s - first_s,
             tokens=output_tokens,
         )
+
+    def _observe(self) -> None:
+        """Tell the predictor the lengths of the answers that have ended."""
+        lessons, self._lessons = self._lessons, []
+        for request, output_tokens in lessons:
+            try:
+                self.predictor.observe(request, output_tokens)
+            except Exception:  # of a predictor of someone's own; the other lessons still count
+                _log.exception("cannot learn from the answer to request %s", request.id)

@@ -124,7 +124,7 @@ class Answer:
         if events:
             self.mid_event = False
             self._pass_on(events, now_s, is_last)
-        if self._events.held_bytes > BOUNDS.held_event_bytes:
+        if events is not data and self._events.held_bytes > BOUNDS.held_event_bytes:
             # Too long to hold: it goes on as it comes, and no error can be told until its end.
             self.mid_event = True
             part = self._events.rest()
@@ -167,15 +167,19 @@ class Answer:
 
     def _pass_on(self, events: bytes, now_s: float, is_last: bool) -> None:
         self.meter.see(events, now_s)
+        reply = self._reply
+        if reply.begun:
+            if is_last:
+                # It goes with the end that follows: one call of the kernel's less.
+                self._unsent = reply.framed(events)
+            else:
+                reply.piece(reply.framed(events))
+            return
+
         # Another engine may do better than one that is not understood; if there is none, who are we
         # to judge?
-        if self.meter.odd and not self._reply.begun and self._client.retry(drops=True):
-            return
-        framed = self._reply.framed(events)
-        if is_last and self._reply.begun:
-            self._unsent = framed  # goes with the end that follows: one call of the kernel's less
-        else:
-            self._send_on(framed)
+        if not (self.meter.odd and self._client.retry(drops=True)):
+            self._send_on(reply.framed(events))
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""
