@@ -109,6 +109,12 @@ def test_the_start_says_what_answers_and_what_does_not(live: Live) -> None:
     ]
 
 
+def test_a_gateway_is_not_ready_for_an_engine_whose_address_lacks_its_v1(live: Live) -> None:
+    port = live.gateway(live.engine().removesuffix("/v1"))
+    live.run(live.gateways[0].backends.introductions())
+    assert get(port, "/ready")[0] == 503
+
+
 def test_metrics_tell_tenants_models_classes_and_the_work_that_is_left(live: Live) -> None:
     tenant = Tenant("one", key_hash("hw-one"))
     port = live.gateway(

@@ -82,7 +82,9 @@ class TokenMeter:
         # Every event with content has it once: within a text its quotes would be escaped.
         self._mark = b'.delta"' if api == RESPONSES else b'"choices"'
         self._long: _Excerpt | None = None  # the event that is passing in parts
-        self._tail: deque[_Arrival] = deque()  # the last `MAX_CLOSING` marks, and what came between them
+        self._tail: deque[_Arrival] = (
+            deque()
+        )  # the last `MAX_CLOSING` marks, and what came between them
         self._num_kept = 0  # marks in it
         self.first_s: float | None = None
         self.last_s = 0.0

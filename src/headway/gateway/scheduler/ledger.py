@@ -86,7 +86,10 @@ class Ledger:
 
     def _entry(self, queued: QueuedRequest, outcome: Outcome) -> Entry:
         request = queued.request
-        prompt = request.prompt.encode("utf-8", "surrogatepass")
+        prompt = b""
+        if not queued.prompt_hash or self.keep_prompts:  # one that lasts long has two rows
+            prompt = request.prompt.encode("utf-8", "surrogatepass")
+            queued.prompt_hash = prompt_hash(prompt, self._hash_key)
 
         def unix_s(loop_s: float | None) -> float | None:
             return None if loop_s is None else loop_s + self.anchor_s
@@ -116,7 +119,7 @@ class Ledger:
             backend=queued.engine_url,
             attempts=queued.attempts,
             code=outcome.code,
-            prompt_hash=prompt_hash(prompt, self._hash_key),
+            prompt_hash=queued.prompt_hash,
             prompt=prompt.decode("utf-8", "replace") if self.keep_prompts else None,
         )
 

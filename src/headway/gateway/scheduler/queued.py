@@ -87,15 +87,16 @@ class QueuedRequest(Ticket):
         expected_tokens: the mean of its prediction; a guess until there is one.
         quantiles: of it, at `LEVELS`; ``None`` until there is one.
         predicted_s: when the predictor began and ended with it, on the loop's clock.
+        prompt_hash: for the record; empty until its first row.
 
     """
 
     __slots__ = (
         "api", "attempts", "blocks", "cached_tokens", "carrier", "client_id", "company",
         "engine_url", "expected_tokens", "generates", "hint_tokens", "home", "is_renamed",
-        "limit_lines", "pinned", "pool", "predicted_s", "prefill_tokens", "priority", "quantiles",
-        "request", "reservation", "sent_s", "service_class", "session", "stream",
-        "text_characters", "tried",
+        "limit_lines", "pinned", "pool", "predicted_s", "prefill_tokens", "priority",
+        "prompt_hash", "quantiles", "request", "reservation", "sent_s", "service_class", "session",
+        "stream", "text_characters", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -143,6 +144,7 @@ class QueuedRequest(Ticket):
         self.expected_tokens = min(UNKNOWN_TOKENS, request.max_tokens or UNKNOWN_TOKENS)
         self.quantiles: list[float] | None = None
         self.predicted_s: tuple[float, float] | None = None
+        self.prompt_hash = ""
 
     def has_outlived(self, now_s: float) -> bool:
         """Return whether it has waited for longer than its class does."""

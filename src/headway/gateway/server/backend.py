@@ -46,6 +46,7 @@ class Backend:
         )
         self._in_doubt = asyncio.Event()
         self._publishes = False  # whether it had metrics at the last look
+        self._is_above = False  # whether its API is not at its address, but below /v1 of it
         self._full_look_due_s = 0.0
 
     @property
@@ -76,7 +77,10 @@ class Backend:
         is_full = not state.healthy or monotonic() >= self._full_look_due_s
         if is_full or not self._publishes:
             answer = await self._get(self.endpoint.prefix + "/models", timeout_s)
-            is_good = answer is not None and answer.status < 500
+            self._is_above = (
+                answer is not None and answer.status == 404 and await self._is_above_api(timeout_s)
+            )
+            is_good = answer is not None and answer.status < 500 and not self._is_above
             state.note_health(is_good, monotonic())
             if answer is None or not is_good:
                 return
@@ -115,19 +119,22 @@ class Backend:
         """Look once, and return in words what is there."""
         await self.look()
         url, state = self.endpoint.url, self.state
+        if self._is_above:
+            return f"{url} lists no models, but {url.rstrip('/')}/v1 does: is that its address?"
         if not state.healthy:
             return f"{url} does not answer; requests wait until it does"
         if state.models:
             names = ", ".join(str(entry["id"]) for entry in state.models[:5])
             more = f" and {len(state.models) - 5} more" if len(state.models) > 5 else ""
             return f"{url} answers with {names}{more}"
-
-        # Many a server has its API below /v1 only.
-        if not self.endpoint.prefix.endswith("/v1"):
-            answer = await self._get(self.endpoint.prefix + "/v1/models", BOUNDS.look_s)
-            if answer is not None and answer.status == 200:
-                return f"{url} lists no models, but {url.rstrip('/')}/v1 does: is that its address?"
         return f"{url} answers, but lists no models"
+
+    async def _is_above_api(self, timeout_s: float) -> bool:
+        """Return whether its API is below ``/v1`` of its address: every request would meet 404."""
+        if self.endpoint.prefix.endswith("/v1"):
+            return False
+        answer = await self._get(self.endpoint.prefix + "/v1/models", timeout_s)
+        return answer is not None and answer.status == 200
 
     def doubt(self) -> None:
         """A request has failed there: look soon."""
