@@ -506,6 +506,13 @@ def test_an_engine_that_takes_no_key_is_left_alone(live: Live) -> None:
     assert len(live.engines[0].bodies) < 6
 
 
+def test_another_engine_may_take_the_clients_key(live: Live) -> None:
+    port = live.gateway(live.engine(), live.engine())
+    for _ in range(12):
+        live.engines[0].faults.append("status-401")
+    assert [post(port, CHAT, authorization="Bearer theirs")[0] for _ in range(12)] == 12 * [200]
+
+
 def test_an_engine_that_asks_for_a_pause_gets_one(live: Live) -> None:
     port = live.gateway(live.engine(), live.engine())
     for engine in live.engines:

@@ -17,7 +17,7 @@ from headway.http.meter import TokenMeter
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
-RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+RETRY_STATUSES = frozenset({401, 403, 408, 429, 500, 502, 503, 504})  # another may take the key
 
 
 class Client(Protocol):
@@ -233,7 +233,7 @@ class Answer:
     def _end_whole(self, body: bytes) -> None:
         status = self._status
         is_own_key = self._client.is_own_key(status)
-        if status in RETRY_STATUSES or is_own_key:
+        if status in RETRY_STATUSES:
             retry_after = next((v for n, v in self._headers if n.lower() == b"retry-after"), b"")
             self._client.refused(status, retry_after)
             if self._client.retry():
