@@ -403,6 +403,7 @@ class GatewayConfig:
 
 
 @lru_cache(16)
+@lru_cache(16)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``; a name other than localhost is taken not to."""
     if host == "localhost":

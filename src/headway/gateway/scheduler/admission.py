@@ -75,6 +75,8 @@ class Admission:
             return MAX_IN_FLIGHT_WAIT_S
 
         # Before the request is read nothing is known of its tokens but that it has some.
+        if not self.budgets.allowances:
+            return 0.0
         wait_s = self.budgets.wait_s(tenant.name, {REQUESTS: 1.0, TOKENS: 1.0, USD: 1e-9}, now_s)
         if wait_s == 0:
             self.budgets.reserve(tenant.name, Reservation(), {REQUESTS: 1.0})
@@ -82,9 +84,10 @@ class Admission:
 
     def reserve(self, queued: QueuedRequest, now_s: float) -> Refusal | None:
         """Reserve what ``queued`` may use; return why it must wait with that, if it must."""
-        tenant, amounts = queued.request.tenant, self._amounts(queued)
-        if not any((tenant, kind) in self.budgets.allowances for kind in amounts):
+        tenant = queued.request.tenant
+        if not any((tenant, kind) in self.budgets.allowances for kind in (TOKENS, USD)):
             return None
+        amounts = self._amounts(queued)
         wait_s = self.budgets.wait_s(tenant, amounts, now_s)
         if wait_s == 0:
             self.budgets.reserve(tenant, queued.reservation, amounts)

@@ -174,10 +174,16 @@ class Reception(Application):
 
     @property
     def _has_room_for_request(self) -> bool:
+        # A client asks for one thing at a time: if each could have a connection more, nothing else
+        # need be counted.
+        num_clients, upstream = len(self.connections), self.backends.num_connections
+        if self.descriptors.allows_request(2 * num_clients, upstream, requests=0, engines=0):
+            return True
+
         dispatcher = self.scheduler.dispatcher
         return self.descriptors.allows_request(
-            clients=len(self.connections),
-            upstream=self.backends.num_connections,
+            num_clients,
+            upstream,
             requests=dispatcher.num_waiting + len(dispatcher.running),
             engines=self.scheduler.fleet.max_in_flight,
         )

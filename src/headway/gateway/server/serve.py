@@ -18,6 +18,9 @@ from headway.predict.predictor import LengthPredictor
 from headway.record.entry import RecordError
 from headway.record.store import open_store
 
+# New objects until young ones are looked at for garbage, and such looks until all are: one at all
+# stops every stream for 10 ms, once what is remembered of thousands of requests is among them.
+GARBAGE_LOOKS = (5_000, 10, 1_000)
 _log = logging.getLogger("headway.gateway")
 
 
@@ -109,3 +112,4 @@ def _settle(gateway: Gateway) -> None:
     gateway.scheduler.warm_up()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_LOOKS)
