@@ -30,10 +30,16 @@ class InputError(HeadwayError, ValueError):
 class UnknownNameError(InputError):
     """A name that is in no catalogue."""
 
-    def __init__(self, kind: str, name: str, valid_names: Iterable[str]) -> None:
-        """Compose the message from those of the ``valid_names`` that are nearest to ``name``."""
+    def __init__(
+        self, kind: str, name: str, valid_names: Iterable[str], *, like: str | None = None
+    ) -> None:
+        """Compose the message from those of the ``valid_names`` that are nearest to ``name``.
+
+        ``like`` is what counts of the name, where that is not all of it.
+        """
         names = sorted(valid_names)
-        self.nearest = tuple(get_close_matches(name.lower()[:80], names, n=3, cutoff=0.5))
+        text = (name if like is None else like).lower()[:80]
+        self.nearest = tuple(get_close_matches(text, names, n=3, cutoff=0.5))
 
         hint = (
             f"did you mean {' or '.join(self.nearest)}?"

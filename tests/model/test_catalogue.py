@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headway.errors import InputError, UnknownNameError
 from headway.model.catalogue import find_entry, find_model, find_precision, names
@@ -61,16 +64,61 @@ def test_aliases_are_lower_case_and_mean_one_model() -> None:
         (" gpt-3-175b ", "gpt-3"),
         ("deepseek-ai/DeepSeek-R1-0528", "deepseek-r1"),
         ("bigscience/bloom", "bloom-176b"),
+        ("Llama 3.1 70B Instruct", "llama-3.1-70b"),
+        ("Llama 3.1 Instruct 70B", "llama-3.1-70b"),
+        ("llama3.1:70b-instruct-q4_K_M", "llama-3.1-70b"),
+        ("llama-3-1-70b-instruct", "llama-3.1-70b"),
+        ("NousResearch/Meta-Llama-3-70B-Instruct", "llama-3-70b"),
+        ("meta-llama--Meta-Llama-3.1-8B", "llama-3.1-8b"),
+        ("DeepSeek R1 0528", "deepseek-r1"),
+        ("DeepSeek-V3-1", "deepseek-v3"),
+        ("gpt-oss-120B (high)", "gpt-oss-120b"),
+        ("Qwen3 235B A22B Instruct 2507", "qwen3-235b-a22b"),
+        ("qwen2_5_72b_instruct", "qwen2.5-72b"),
     ],
 )
 def test_names_aliases_and_hugging_face_ids(text: str, name: str) -> None:
     assert find_model(text).name == name
 
 
+EVERY_NAME = [(name, name) for name in names()] + [
+    (alias, name) for name in names() for alias in find_entry(name).aliases
+]
+SPELLINGS = [
+    str,
+    str.upper,
+    lambda text: text.replace("-", " "),
+    lambda text: text.replace("-", "_"),
+    lambda text: f"some-publisher/{text}",
+    lambda text: f"({text})".strip("()") + " (think)",
+]
+
+
+def test_every_name_means_one_model_in_its_normal_form() -> None:
+    """A dash more or less, as in llama3.1-70b, must not lead to another model."""
+    forms = {alias.replace("-", ""): name for alias, name in EVERY_NAME}
+    assert {form: find_model(form).name for form in forms} == forms
+
+
+@given(
+    st.sampled_from(EVERY_NAME),
+    st.sampled_from(SPELLINGS),
+    st.sampled_from(["", "-Instruct", "-FP8-dynamic", "-AWQ", "-it-Q4_K_M-GGUF", "-hf-w4a16"]),
+)
+def test_every_spelling_of_every_alias_finds_its_own_entry(
+    names: tuple[str, str], spelling: Callable[[str], str], ending: str
+) -> None:
+    alias, name = names
+    assert find_entry(spelling(alias + ending)).name == name
+
+
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"llama-3\.1-70b") as caught:
         find_model("llama-3.1-70")
     assert "llama-3.1-70b" in caught.value.nearest
+    with pytest.raises(UnknownNameError, match=r"llama-3\.1-70b or .* or ") as caught:
+        find_model("meta-llama/Meta_Llama_3.1_90B_Instruct_Chat")
+    assert len(caught.value.nearest) == 3
     for text in ("", "a/b", "x" * 10_000, "null\0character", "../../etc/passwd-not-there"):
         with pytest.raises(UnknownNameError):
             find_model(text)
@@ -109,6 +157,12 @@ def test_a_path_is_read_and_a_name_wins_over_an_empty_folder(
         ("google/gemma-2-9b-it", "gemma-2-9b", "bf16/bf16/bf16"),
         ("google/gemma-3-27b-it-qat-q4_0-gguf", "gemma-3-27b", "int4/bf16/bf16"),
         ("lmstudio-community/Qwen3-14B-MLX-4bit", "qwen3-14b", "int4/bf16/bf16"),
+        ("bartowski/Qwen3-14B-GGUF:Q4_K_M", "qwen3-14b", "int4/bf16/bf16"),
+        ("ggml-org/Qwen3-8B-Q8_0-GGUF", "qwen3-8b", "int8/bf16/bf16"),
+        ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "qwen3-8b", "int4/bf16/bf16"),
+        ("TheBloke/Llama-2-70B-Chat-GPTQ-4bit-128g", "llama-2-70b", "int4/bf16/bf16"),
+        ("amd/Llama-3.3-70B-Instruct-MXFP4-Preview", "llama-3.3-70b", "mxfp4/mxfp4/bf16"),
+        ("Llama 3.1 8B Instruct FP8", "llama-3.1-8b", "fp8/fp8/bf16"),
     ],
 )
 def test_hub_names_give_model_and_precision(text: str, name: str, precision: str) -> None:
@@ -118,8 +172,9 @@ def test_hub_names_give_model_and_precision(text: str, name: str, precision: str
 
 def test_files_of_several_formats_want_one_named() -> None:
     assert find_model("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF").name == "llama-3.1-8b"
-    with pytest.raises(InputError, match="say which with --precision"):
-        find_precision("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF")
+    for text in ("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF", "llama3.1:8b-instruct-q5_K_M"):
+        with pytest.raises(InputError, match="say which with --precision"):
+            find_precision(text)
     assert str(find_precision("Qwen/Qwen3-8B-GGUF", "int4/bf16")) == "int4/bf16/bf16"
 
 

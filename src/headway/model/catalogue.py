@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from headway.errors import InputError, UnknownNameError
@@ -20,21 +21,25 @@ from headway.model.precision import Precision
 ModelSource = str | Path | Mapping[str, object]
 """A name, a Hugging Face id, the path of a `config.json` or of its folder, or its content."""
 
+_FOLDER = Path(__file__).with_name("catalogue")
 # What publishers add to a base model's name without changing its layers.
-_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt)$")
-# Files in which several formats of one checkpoint lie side by side.
-_SEVERAL_FORMATS = re.compile(r"-gguf$")
+_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt|latest)(?=-|$)")
+_UNCOUNTED = "not said"
 # What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
 _QUANTIZED = {
     r"-fp8-kv": "fp8/fp8/fp8",
-    r"-fp8(-dynamic|-block)?": "fp8",
+    r"-fp8(-dynamic|-block|-static(-pertensor)?)?": "fp8",
     r"-(nv)?fp4(-v\d+|-preview)?": "nvfp4",
     r"-mxfp4(-v\d+|-preview)?": "mxfp4",
-    r"-gptq-int8|-(quantized\.)?w8a16": "int8/bf16",
+    r"-gptq-(int8|8bit)|-(quantized\.)?w8a16|-((bnb|mlx|awq)-)?8bit|-q8-0": "int8/bf16",
     r"-(quantized\.)?w8a8|-int8": "int8",
-    r"-(awq|gptq)(-int4|-4bit)?|-int4(-awq)?|-(quantized\.)?w4a16|-((bnb|mlx)-)?4bit": "int4",
-    r"(-qat)?(-q4[_-](0|k[_-]m))(-unquantized)?(-gguf)?": "int4",
+    r"-(awq|gptq)(-int4|-4bit)?(-(g?128g?))?|-int4(-awq)?|-nf4": "int4",
+    r"-(quantized\.)?w4a16(-g128)?|-(unsloth-)?((bnb|mlx)-)?4bit": "int4",
+    r"(-qat)?-(iq4-(nl|xs)|q4-(0|1|k-[ms]))(-unquantized)?": "int4",
     r"-bf16": "bf16",
+    r"-fp16": "fp16",
+    # Several formats side by side, and formats between those that are counted.
+    r"(-i1)?-gguf|-iq[1235][a-z0-9-]*|-q[2356]-[a-z0-9-]+": _UNCOUNTED,
 }
 
 
@@ -80,16 +85,16 @@ class Entry:
 
 def names() -> tuple[str, ...]:
     """Return the names of all models in the catalogue, sorted."""
-    return tuple(sorted(_files()))
+    return tuple(sorted(file.stem for file in _files().values()))
 
 
 def find_model(source: ModelSource) -> ModelArchitecture:
     """Return the model that ``source`` names, or that a `config.json` describes.
 
     A name may be that of a catalogue entry, one of its aliases, or a Hugging Face id, of which the
-    last part counts (``meta-llama/Llama-3.1-70B-Instruct``); neither case nor ``_`` for ``-``
-    matters. Tuned and quantized variants (``-Instruct``, ``-FP8-dynamic``, ``-AWQ``) have the
-    layers of their base.
+    last part counts (``meta-llama/Llama-3.1-70B-Instruct``). Case, spaces, ``_`` and ``-`` do not
+    matter (``Llama 3.1 70B Instruct``, ``llama3.1:70b``). Tuned and quantized variants
+    (``-Instruct``, ``-FP8-dynamic``, ``-AWQ``) have the layers of their base.
 
     Raises:
         UnknownNameError: no such model; carries the nearest names.
@@ -126,16 +131,13 @@ def find_precision(source: ModelSource, precision: str | None = None) -> Precisi
     if _is_path(str(source)):
         return read_precision(source)
 
-    entry = find_entry(str(source))
-    quantized = None if _is_entry(entry, str(source)) else _quantized_suffix(str(source))
-    if quantized is not None:
-        return Precision.parse(quantized[1])
-    if _SEVERAL_FORMATS.search(_key(str(source))):
+    entry, ending = _find(str(source))
+    if ending == _UNCOUNTED:
         raise InputError(
-            f"{str(source)[:80]!r} holds one model in several formats; say which with --precision, "
-            "int4/bf16 for Q4"
+            f"{str(source)[:80]!r} does not say one number format that is counted here; say which "
+            "with --precision, int4/bf16 for Q4"
         )
-    stated = _variant(entry, str(source)).precision or entry.precision
+    stated = ending or _variant(entry, str(source)).precision or entry.precision
     if stated is not None:
         return Precision.parse(stated)
     return native_precision(entry.config)
@@ -152,41 +154,58 @@ def _stated_precision(source: ModelSource) -> Precision | None:
 def find_entry(name: str) -> Entry:
     """Return the catalogue entry called ``name``; raise `UnknownNameError` with the nearest names.
 
-    Aliases are looked up only where no file has the name, and base models only where no alias has.
+    The whole name comes first, then the name without its number format and its tuning, so that an
+    alias counts before the base model that it is tuned from.
     """
+    return _find(name)[0]
+
+
+def _find(name: str) -> tuple[Entry, str | None]:
+    """Return the entry called ``name``, and the number format that an ending of ``name`` says."""
     files = _files()
-    by_alias: dict[str, Entry] = {}
-    for key in _keys(name):
-        if key in files:
-            return _read(files[key])
-        if not by_alias:
-            entries = map(_read, files.values())
-            by_alias = {alias: entry for entry in entries for alias in entry.aliases}
-        if key in by_alias:
-            return by_alias[key]
-    raise UnknownNameError("model", name, names())
+    for key, ending in _readings(name):
+        file = files.get(key) or _aliases().get(key)
+        if file is not None:
+            return _read(file), ending
+    raise UnknownNameError("model", name, names(), like=_TUNING.sub("", _dashed(name)))
 
 
-def _keys(name: str) -> Iterator[str]:
-    """Yield the names to look up: as written, without its precision, without its tuning."""
-    key = _key(name)
-    yield key
+def _readings(name: str) -> Iterator[tuple[str, str | None]]:
+    """Yield normal forms of ``name``, from the whole to its base, and the format of the endings."""
+    key, ending = _dashed(name), None
+    yield from _spellings(key, ending)
 
-    key = _SEVERAL_FORMATS.sub("", key)
-    yield key
+    shorter = _without_format(key)
+    while shorter is not None:
+        key, of_ending = shorter
+        # A file of several formats may say which of them is meant.
+        ending = of_ending if ending in (None, _UNCOUNTED) else ending
+        yield from _spellings(key, ending)
+        shorter = _without_format(key)
 
-    quantized = _quantized_suffix(key)
-    if quantized is not None:
-        key = quantized[0]
-        yield key
-
-    yield _TUNING.sub("", key)
-    yield _TUNING.sub("", key).removeprefix("meta-")
+    yield from _spellings(_TUNING.sub("", key), ending)
 
 
-def _quantized_suffix(name: str) -> tuple[str, str] | None:
+def _spellings(key: str, ending: str | None) -> Iterator[tuple[str, str | None]]:
+    """Yield ``key`` in normal form: as it is, with 3.1 for 3-1, and without its publisher."""
+    for text in (key, key.removeprefix("meta-")):
+        yield _normal(text), ending
+        yield _normal(re.sub(r"(?<=\d)-(?=\d)", ".", text, count=1)), ending
+
+
+def _dashed(name: str) -> str:
+    """Return the last part of ``name`` in lower case, with one dash between its words."""
+    last = re.split(r"/|--", name.strip().lower().replace("+", "-plus"))[-1]
+    return re.sub(r"[\s_:-]+", "-", re.sub(r"\(.*?\)", "", last)).strip("-")
+
+
+def _normal(key: str) -> str:
+    """Return ``key`` without dashes: llama-3.1-70b and llama3.1-70b are one name."""
+    return key.replace("-", "")
+
+
+def _without_format(key: str) -> tuple[str, str] | None:
     """Split a quantized checkpoint's name into the name of its base and its precision."""
-    key = _key(name)
     for pattern, precision in _QUANTIZED.items():
         match = re.search(f"({pattern})$", key)
         if match:
@@ -196,22 +215,25 @@ def _quantized_suffix(name: str) -> tuple[str, str] | None:
 
 def _variant(entry: Entry, name: str) -> Variant:
     """Return in what the model called ``name`` differs from its entry: mostly in nothing."""
-    matches = (entry.variants[key] for key in _keys(name) if key in entry.variants)
-    return next(matches, Variant())
+    variants = {_normal(alias): variant for alias, variant in entry.variants.items()}
+    return next((variants[key] for key, _ in _readings(name) if key in variants), Variant())
 
 
-def _is_entry(entry: Entry, name: str) -> bool:
-    return _key(name) in (entry.name, *entry.aliases)
-
-
-def _key(name: str) -> str:
-    return name.strip().lower().replace("_", "-").rpartition("/")[2]
-
-
+@cache
 def _files() -> dict[str, Path]:
-    return {file.stem: file for file in Path(__file__).with_name("catalogue").glob("*.json")}
+    """Return the file of each entry by the normal form of its name."""
+    return {_normal(file.stem): file for file in _FOLDER.glob("*.json")}
 
 
+@cache
+def _aliases() -> dict[str, Path]:
+    """Return the file of each entry by its aliases in normal form, with and without tuning."""
+    files = [(alias, file) for file in _files().values() for alias in _read(file).aliases]
+    bases = {_normal(_TUNING.sub("", alias)): file for alias, file in files}
+    return bases | {_normal(alias): file for alias, file in files}
+
+
+@cache
 def _read(file: Path) -> Entry:
     content = json.loads(file.read_text(encoding="utf-8"))
     source = content["source"]
