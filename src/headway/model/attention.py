@@ -17,7 +17,7 @@ class GroupedQueryAttention:
 
     ``window_tokens`` limits the context of a sliding-window layer; ``None`` is full attention.
     ``gated`` adds an output gate as wide as the queries (Qwen3-Next, Qwen3.5).
-    ``shared_kv`` marks keys that serve as values too (one projection, one cache).
+    ``shared_kv`` marks one projection for keys and values (Gemma 4), which are cached apart.
     """
 
     num_heads: int
@@ -46,7 +46,7 @@ class GroupedQueryAttention:
     @property
     def kv_elements_per_token(self) -> int:
         """Cached elements of one layer and token."""
-        return self.num_kv_heads * self.head_dim * (1 if self.shared_kv else 2)
+        return 2 * self.num_kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True)

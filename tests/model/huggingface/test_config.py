@@ -10,7 +10,12 @@ from headway.model.architecture import LayerGroup
 from headway.model.attention import GroupedQueryAttention, LatentAttention, LinearAttention
 from headway.model.catalogue import find_entry, find_model, names
 from headway.model.ffn import DenseFfn, MoeFfn
-from headway.model.huggingface.config import architecture_from_config, load_config, read_config
+from headway.model.huggingface.config import (
+    architecture_from_config,
+    language_part,
+    load_config,
+    read_config,
+)
 
 Config = dict[str, object]
 
@@ -193,10 +198,64 @@ def test_drafting_blocks() -> None:
 
 
 def test_parallel_blocks_and_learned_positions() -> None:
-    parallel = {name for name in names() if find_model(name).parallel_blocks}
-    assert parallel == {"falcon-180b", "gpt-j-6b", "gpt-neox-20b", "palm-540b"}
-    positions = {n: find_model(n).learned_positions for n in names()}
-    assert {n: p for n, p in positions.items() if p} == {"gpt-3": 2048, "opt-66b": 2050}
+    parallel = [name for name in names() if find_model(name).parallel_blocks]
+    assert {find_entry(name).config["model_type"] for name in parallel} == {
+        "falcon", "gptj", "gpt_neox", "palm", "phi", "cohere", "cohere2", "stablelm"
+    }  # fmt: skip
+    assert "stablelm-2-12b" in parallel
+    assert "stablelm-2-1.6b" not in parallel
+
+    positions = {name: find_model(name).learned_positions for name in names()}
+    learned = {find_entry(name).config["model_type"] for name, count in positions.items() if count}
+    assert learned == {"gpt2", "gpt_bigcode", "opt"}
+    assert (positions["gpt-3"], positions["opt-66b"]) == (2048, 2050)
+
+
+def test_gemma_4_has_fewer_and_wider_heads_where_it_sees_everything() -> None:
+    """One projection makes keys and values there, which are cached apart."""
+    groups = {
+        group.attention.head_dim: (group.count, group.attention, group.ffn)
+        for group in find_model("gemma-4-26b-a4b").layers
+        if isinstance(group.attention, GroupedQueryAttention)
+    }
+    assert groups[256] == (25, GroupedQueryAttention(16, 8, 256, 1024), MoeFfn(128, 8, 704, 2112))
+    count, wide, _ = groups[512]
+    assert (count, wide) == (5, GroupedQueryAttention(16, 2, 512, shared_kv=True))
+    assert (wide.kv_elements_per_token, wide.params(2816)) == (2048, 2816 * 512 * (16 + 2 + 16))
+
+
+def test_particulars_of_families() -> None:
+    exaone = {**LLAMA, "model_type": "exaone4", "sliding_window": 32}
+    for pattern in ("LLG", 3):
+        assert windows({**exaone, "sliding_window_pattern": pattern}) == [32] * 4 + [None] * 2
+    ernie: Config = {
+        **LLAMA, "model_type": "ernie4_5_moe", "moe_num_experts": 8, "moe_k": 2,
+        "moe_num_shared_experts": 1, "moe_intermediate_size": 40, "moe_layer_interval": 1,
+    }  # fmt: skip
+    assert kinds({**ernie, "moe_layer_start_index": 1}) == {"dense": 1, "moe": 5}
+    half = {"moe_layer_start_index": 0, "moe_layer_interval": 2, "moe_layer_end_index": 3}
+    assert kinds({**ernie, **half}) == {"dense": 4, "moe": 2}
+    assert find_model("qwen-7b").total_params == find_model("qwen1.5-7b").total_params
+    assert find_model("dbrx").layers[0].ffn == MoeFfn(16, 4, 10752)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("hunyuan-a13b", {"moe_topk": [8, 4]}, "'moe_topk' must be one whole number"),
+        ("hunyuan-a13b", {"use_cla": True}, "'use_cla' is only understood as False"),
+        ("mpt-7b", {"attn_config": {"alibi": False}}, "only understood with alibi"),
+        ("mpt-7b", {"attn_config": 8}, "'attn_config' must be an object"),
+        ("gemma-4-31b", {"num_kv_shared_layers": 20}, "'num_kv_shared_layers'"),
+        ("gemma-4-31b", {"hidden_size_per_layer_input": 256}, "'hidden_size_per_layer_input'"),
+        ("exaone-4.0-32b", {"sliding_window_pattern": 1.5}, "must be a number or LLLG"),
+        ("phi-3.5-moe", {"lm_head_bias": False}, "'lm_head_bias' is only understood as True"),
+    ],
+)
+def test_what_a_family_does_not_count_is_refused(name: str, change: Config, message: str) -> None:
+    config = language_part(find_entry(name).config)
+    with pytest.raises((InputError, UnsupportedError), match=message):
+        architecture_from_config({**config, **change}, name)
 
 
 def test_wrapper_gives_its_language_part() -> None:
@@ -260,7 +319,7 @@ def test_fields_without_effect_are_passed_over(change: Config) -> None:
         ("falcon_h1", "side by side"),
         ("t5", "one decoder"),
         ("deepseek_v4", "sparse attention"),
-        ("gemma4_text", "differ"),
+        ("mimo_v2_flash", "differ"),
     ],
 )
 def test_families_that_do_not_fit_are_refused_with_a_reason(model_type: str, because: str) -> None:

@@ -58,6 +58,43 @@ def bigcode(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     return (GroupedQueryAttention(heads, kv_heads, _head_dim(fields, heads)),) * num_layers
 
 
+def mpt(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
+    """MPT: plain multi-head attention with linear biases in place of positions."""
+    own = fields.part("attn_config")
+    if own.raw("alibi") is not True or own.raw("qk_ln"):
+        raise fields.unsupported("'attn_config' is only understood with alibi and without qk_ln")
+    return grouped(no_window)(fields, num_layers)
+
+
+def dbrx(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
+    """DBRX: the number of KV heads stands in ``attn_config``."""
+    heads, kv_heads = (
+        fields.size("num_attention_heads"),
+        fields.part("attn_config").size("kv_n_heads"),
+    )
+    return (GroupedQueryAttention(heads, kv_heads, _head_dim(fields, heads)),) * num_layers
+
+
+def wide_global_heads(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
+    """Gemma 4: layers that see everything have fewer and wider KV heads, keys and values alike."""
+    if fields.size_or("num_kv_shared_layers", 0, minimum=0):
+        raise fields.unsupported("'num_kv_shared_layers' take the cache of others: not counted")
+    if fields.size_or("hidden_size_per_layer_input", 0, minimum=0):
+        raise fields.unsupported("'hidden_size_per_layer_input' adds tables: not counted")
+    fields.raw("vocab_size_per_layer_input")
+
+    local = _grouped_query(fields, needs_kv_heads=True, gated=False)
+    kv_heads = fields.size_or("num_global_key_value_heads", local.num_kv_heads)
+    wide = replace(
+        local,
+        num_kv_heads=kv_heads,
+        head_dim=fields.size_or("global_head_dim", local.head_dim),
+        shared_kv=fields.flag("attention_k_eq_v", False),
+    )
+    windows = full_in_every_nth_layer(6)(fields, num_layers)
+    return tuple(replace(local, window_tokens=window) if window else wide for window in windows)
+
+
 def opt(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     """OPT: plain multi-head attention, but the 350M model projects its embeddings."""
     embedding_size = fields.size_or_none("word_embed_proj_dim")
@@ -163,6 +200,17 @@ def full_in_every_nth_layer(n: int) -> Windows:
         )
 
     return read
+
+
+def last_of_the_pattern(fields: Fields, num_layers: int) -> tuple[int | None, ...]:
+    """EXAONE 4: the last of ``sliding_window_pattern`` (4 or LLLG) sees the whole context."""
+    window, pattern = _window_or_null(fields), fields.raw("sliding_window_pattern")
+    length = len(pattern.rstrip("G")) + 1 if isinstance(pattern, str) else pattern or 4
+    if not isinstance(length, int):
+        raise fields.error(f"'sliding_window_pattern' must be a number or LLLG, not {pattern!r}")
+    return _by_layer_types(fields, num_layers) or tuple(
+        window if (layer + 1) % length else None for layer in range(num_layers)
+    )
 
 
 def window_after_max_window_layers(fields: Fields, num_layers: int) -> tuple[int | None, ...]:

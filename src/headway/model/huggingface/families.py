@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from headway.model.ffn import Ffn, MoeFfn
 from headway.model.huggingface.attention import (
     Attentions,
     bigcode,
     chunks_in_rotary_layers,
+    dbrx,
     falcon,
     full_in_every_nth_layer,
     gated_delta_net,
     grouped,
+    last_of_the_pattern,
     latent,
+    mpt,
     no_lightning,
     no_window,
     opt,
+    wide_global_heads,
     window_after_max_window_layers,
     window_everywhere,
     window_in_even_layers,
@@ -28,15 +33,19 @@ from headway.model.huggingface.attention import (
 from headway.model.huggingface.ffn import (
     Ffns,
     after_first_k_dense,
+    beside_a_dense_block,
     counted_shared,
     dense,
     every_sparse_step,
     everywhere,
+    from_start_index,
+    halved,
     interleaved,
     one_shared,
     routed,
     width_at,
 )
+from headway.model.huggingface.ffn import dbrx as dbrx_experts
 from headway.model.huggingface.fields import Fields
 from headway.model.huggingface.state_space import (
     every_nth,
@@ -93,6 +102,11 @@ def _falcon_is_parallel(fields: Fields) -> bool:
     return fields.flag("parallel_attn", True)
 
 
+def _falcon_norms(fields: Fields) -> int:
+    num_parallel = fields.size_or("num_ln_in_parallel_attn", 2)
+    return num_parallel if _falcon_is_newer(fields) else 1 + (not _falcon_is_parallel(fields))
+
+
 _GPT2_NAMES = {
     "n_embd": "hidden_size",
     "n_layer": "num_hidden_layers",
@@ -104,6 +118,8 @@ _GPT2_NAMES = {
 _ATTENTION_BIAS = Vectors(qkv_bias="attention_bias", output_bias="attention_bias")
 _BIASED = Vectors(norm_bias=True, qkv_bias=True, output_bias=True, mlp_bias=True)
 _EXPERTS = {"num_local_experts": "num_experts", "n_routed_experts": "num_experts"}
+_ALL_BIASES = Vectors(qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias")
+_ONE_BIAS = Vectors(qkv_bias="bias", output_bias="bias")
 
 # How a state-space kernel is run, and with what it starts: neither is work of its own.
 _STATE_SPACE_DETAILS = frozenset(
@@ -187,6 +203,54 @@ _GLM4_MOE = replace(
 )
 _OLMO2 = replace(LLAMA, vectors=replace(LLAMA.vectors, mlp_bias=False, qk_norm_wide=True))
 
+_BAILING = Family(
+    attentions=grouped(no_window, needs_kv_heads=True),
+    ffns=routed(
+        after_first_k_dense,
+        shared=lambda fields: (
+            fields.size_or("num_shared_experts", 0, minimum=0)
+            * fields.size_or(
+                "moe_shared_expert_intermediate_size", fields.size("moe_intermediate_size")
+            )
+        ),
+    ),
+    vectors=Vectors(
+        qkv_bias="use_qkv_bias",
+        output_bias="use_bias",
+        qk_norm_heads="use_qk_norm",
+        router_bias="moe_router_enable_expert_bias",
+    ),
+    ignored=frozenset({"norm_head", "embedding_dropout"}),
+)
+_MPT_NAMES = {
+    "d_model": "hidden_size",
+    "n_heads": "num_attention_heads",
+    "n_layers": "num_hidden_layers",
+    "max_seq_len": "max_position_embeddings",
+}
+
+
+def _stablelm_is_parallel(fields: Fields) -> bool:
+    return fields.flag("use_parallel_residual", False)
+
+
+def _ernie_shared(fields: Fields) -> int:
+    return fields.size("moe_num_shared_experts") * fields.size("moe_intermediate_size")
+
+
+def _hunyuan_experts(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
+    """Hunyuan lists per layer what is the same in all of them."""
+    width = fields.same_everywhere("moe_intermediate_size")
+    fields.raw("intermediate_size")
+    experts = MoeFfn(
+        num_experts=fields.size("num_experts"),
+        num_experts_per_token=fields.same_everywhere("moe_topk"),
+        intermediate_size=width,
+        shared_intermediate_size=fields.same_everywhere("num_shared_expert") * width,
+    )
+    return (experts,) * num_layers
+
+
 FAMILIES: Mapping[str, Family] = {
     "llama": LLAMA,
     "mistral": _MISTRAL,
@@ -207,9 +271,7 @@ FAMILIES: Mapping[str, Family] = {
     "starcoder2": Family(
         attentions=grouped(window_everywhere, needs_kv_heads=True),
         ffns=dense(gated=False),
-        vectors=Vectors(
-            norm_bias=True, qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias"
-        ),
+        vectors=replace(_ALL_BIASES, norm_bias=True),
         defaults={"use_bias": True, "sliding_window": None},
         tied=True,
         must_be={"mlp_type": "default", "norm_type": "layer_norm"},
@@ -371,7 +433,7 @@ FAMILIES: Mapping[str, Family] = {
         attentions=falcon,
         ffns=dense(gated=False, times_hidden=4),
         vectors=Vectors(
-            norms=lambda fields: 1 + (_falcon_is_newer(fields) | (not _falcon_is_parallel(fields))),
+            norms=_falcon_norms,
             norm_bias=True,
             qkv_bias="bias",
             output_bias="bias",
@@ -385,7 +447,6 @@ FAMILIES: Mapping[str, Family] = {
         },
         tied=True,
         parallel=lambda fields: _falcon_is_newer(fields) | _falcon_is_parallel(fields),
-        must_be={"num_ln_in_parallel_attn": 2},
         ignored=frozenset({"apply_residual_connection_post_layernorm"}),
     ),
     "nemotron_h": Family(
@@ -416,6 +477,111 @@ FAMILIES: Mapping[str, Family] = {
         must_be={"use_bias": False, "use_conv_bias": True, "rms_norm": True},
         ignored=_STATE_SPACE_DETAILS,
     ),
+    "gemma4_text": replace(
+        _GEMMA3,
+        attentions=wide_global_heads,
+        ffns=beside_a_dense_block,
+        vectors=replace(
+            _GEMMA3.vectors,
+            norms=lambda fields: 7 if fields.flag("enable_moe_block", False) else 4,
+            router_scale=True,
+        ),
+        defaults={},
+        must_be={"use_double_wide_mlp": False, "expert_intermediate_size": None},
+    ),
+    "stablelm": Family(
+        vectors=Vectors(
+            norms=lambda fields: 1 if _stablelm_is_parallel(fields) else 2,
+            norm_bias=True,
+            qkv_bias="use_qkv_bias",
+            qk_norm_wide="qk_layernorm",
+        ),
+        parallel=_stablelm_is_parallel,
+    ),
+    "mpt": Family(
+        attentions=mpt,
+        ffns=dense(gated=False, times_hidden=4),
+        common_names=_MPT_NAMES,
+        tied=True,
+        must_be={"no_bias": True, "expansion_ratio": 4},
+        ignored=frozenset({"learned_pos_emb", "embedding_fraction", "init_config"}),
+    ),
+    "dbrx": Family(attentions=dbrx, ffns=dbrx_experts, common_names=_MPT_NAMES),
+    "phimoe": Family(
+        attentions=grouped(window_everywhere, needs_kv_heads=True),
+        ffns=routed(everywhere, width="intermediate_size"),
+        vectors=replace(_ATTENTION_BIAS, norm_bias=True, head_bias=True),
+        common_names=_EXPERTS,
+        defaults={"sliding_window": None},
+        must_be={"lm_head_bias": True},
+    ),
+    "granitemoe": replace(
+        LLAMA, ffns=routed(everywhere, width="intermediate_size"), common_names=_EXPERTS
+    ),
+    "glm": Family(vectors=Vectors(qkv_bias="attention_bias")),
+    "chatglm": Family(
+        vectors=Vectors(qkv_bias="add_qkv_bias"),
+        common_names={
+            "num_layers": "num_hidden_layers",
+            "padded_vocab_size": "vocab_size",
+            "ffn_hidden_size": "intermediate_size",
+            "seq_length": "max_position_embeddings",
+            "multi_query_group_num": "num_key_value_heads",
+            "kv_channels": "head_dim",
+        },
+        must_be={
+            "multi_query_attention": True,
+            "rmsnorm": True,
+            "add_bias_linear": False,
+            "post_layer_norm": True,
+        },
+        ignored=frozenset(
+            {"apply_query_key_layer_scaling", "apply_residual_connection_post_layernorm"}
+        ),
+    ),
+    "qwen": Family(
+        ffns=halved,
+        vectors=Vectors(qkv_bias=True),
+        must_be={"no_bias": True},
+        ignored=frozenset({"kv_channels", "use_logn_attn", "use_cache_kernel"}),
+    ),
+    "baichuan": Family(common_names={"model_max_length": "max_position_embeddings"}),
+    "internlm2": Family(vectors=_ONE_BIAS),
+    "internlm3": Family(vectors=replace(_ONE_BIAS, qkv_bias="qkv_bias", mlp_bias="bias")),
+    "minicpm": Family(tied=True, ignored=frozenset({"scale_depth", "dim_model_base"})),
+    "exaone": Family(common_names={"num_layers": "num_hidden_layers"}),
+    "exaone4": Family(attentions=grouped(last_of_the_pattern), vectors=Vectors(qk_norm_heads=True)),
+    "dots1": replace(
+        _GLM4_MOE,
+        attentions=grouped(window_after_max_window_layers, needs_kv_heads=True),
+        vectors=replace(_ATTENTION_BIAS, qk_norm_heads=True, router_bias=True),
+    ),
+    "ernie4_5": Family(vectors=_ALL_BIASES, tied=True),
+    "ernie4_5_moe": Family(
+        ffns=routed(from_start_index, shared=_ernie_shared),
+        vectors=replace(_ALL_BIASES, router_bias=True),
+        common_names={"moe_num_experts": "num_experts", "moe_k": "num_experts_per_tok"},
+        tied=True,
+        ignored=frozenset({"moe_use_aux_free", "moe_gate", "moe_capacity"}),
+    ),
+    "hunyuan_v1_moe": Family(
+        ffns=_hunyuan_experts,
+        vectors=replace(_ATTENTION_BIAS, qk_norm_heads="use_qk_norm"),
+        must_be={"use_cla": False},
+        ignored=frozenset(
+            {
+                "attention_head_dim",
+                "cla_share_factor",
+                "moe_layer_num_skipped",
+                "use_mixed_mlp_moe",
+                "norm_topk_prob",
+                "num_experts_per_tok",
+                "position_embedding_xdrope",
+            }
+        ),
+    ),
+    "bailing_moe": _BAILING,
+    "bailing_moe_v2": _BAILING,
     # Not of transformers: the form in which the catalogue writes down the paper's table.
     "palm": Family(vectors=Vectors(norms=1), tied=True, parallel=True),
 }

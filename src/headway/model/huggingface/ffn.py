@@ -28,6 +28,33 @@ def dense(*, gated: bool = True, times_hidden: int | None = None) -> Ffns:
     return read
 
 
+def halved(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
+    """Qwen of 2023: ``intermediate_size`` counts gate and up together."""
+    return (DenseFfn(fields.size("intermediate_size") // 2),) * num_layers
+
+
+def dbrx(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
+    """DBRX: experts in every layer, described in ``ffn_config``."""
+    own = fields.part("ffn_config")
+    experts = MoeFfn(
+        num_experts=own.size("moe_num_experts"),
+        num_experts_per_token=own.size("moe_top_k"),
+        intermediate_size=own.size("ffn_hidden_size"),
+    )
+    return (experts,) * num_layers
+
+
+def beside_a_dense_block(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
+    """Gemma 4: every token passes a dense block, and experts where ``enable_moe_block``."""
+    width = fields.size("intermediate_size")
+    num_experts = fields.size_or("num_experts", 0, minimum=0)
+    experts_per_token = fields.size_or("top_k_experts", 0, minimum=0)
+    expert_width = fields.size_or("moe_intermediate_size", 0, minimum=0)
+    if not fields.flag("enable_moe_block", False):
+        return (DenseFfn(width),) * num_layers
+    return (MoeFfn(num_experts, experts_per_token, expert_width, width),) * num_layers
+
+
 def routed(
     sparse_layers: SparseLayers,
     *,
@@ -105,6 +132,19 @@ def interleaved(fields: Fields, num_layers: int) -> tuple[bool, ...]:
     if fields.has("moe_layers"):
         return tuple(layer in moe_layers for layer in range(num_layers))
     return tuple((layer + 1) % step == 0 for layer in range(num_layers))
+
+
+def from_start_index(fields: Fields, num_layers: int) -> tuple[bool, ...]:
+    """ERNIE 4.5: every ``moe_layer_interval``-th layer, from ``moe_layer_start_index`` on."""
+    first, interval = (
+        fields.size("moe_layer_start_index", minimum=0),
+        fields.size("moe_layer_interval"),
+    )
+    last = fields.size_or("moe_layer_end_index", -1, minimum=-1)
+    end = num_layers - 1 if last == -1 else last
+    return tuple(
+        first <= layer <= end and (layer + 1) % interval == 0 for layer in range(num_layers)
+    )
 
 
 def counted_shared(fields: Fields) -> int:

@@ -116,6 +116,24 @@ class Fields:
         """Return the whole number at ``key``, or ``None`` where it is missing or null."""
         return self.size(key) if self.raw(key) is not None else None
 
+    def part(self, key: str) -> Fields:
+        """Return the fields of the object at ``key``."""
+        value = self.raw(key)
+        if not isinstance(value, dict):
+            raise self.error(f"{self._own(key)} must be an object, not {excerpt(value)}")
+        return Fields(value, self.name, {}, {})
+
+    def same_everywhere(self, key: str) -> int:
+        """Return the whole number at ``key``, which may be listed once per layer."""
+        value = self.raw(key)
+        if isinstance(value, list) and len(set(map(str, value))) == 1:
+            value = value[0]
+        if type(value) is not int or not 1 <= value <= MAX_SIZE:
+            raise self.unsupported(
+                f"{self._own(key)} must be one whole number for all layers, not {excerpt(value)}"
+            )
+        return value
+
     def flag(self, key: str, default: bool) -> bool:
         """Return the truth value at ``key``, or ``default`` where it is missing or null."""
         value = self.raw(key)

@@ -34,6 +34,7 @@ class Vectors:
         qk_norm_wide: norms over all heads of queries and of keys.
         sinks: a learned logit per head.
         router_bias: one number per expert, added to its score.
+        router_scale: a vector on the router's input, and a number per expert (Gemma 4).
         shared_gate: a vector that scales the shared expert.
 
     """
@@ -47,6 +48,7 @@ class Vectors:
     qk_norm_wide: Switch = False
     sinks: bool = False
     router_bias: Switch = False
+    router_scale: bool = False
     expert_bias: bool = False
     shared_gate: bool = False
     embedding_norm: bool = False
@@ -111,6 +113,7 @@ class Vectors:
                 return (
                     is_on(self.router_bias, fields) * ffn.num_experts
                     + self.expert_bias * ffn.num_experts * (inner + hidden_size)
+                    + self.router_scale * (hidden_size + ffn.num_experts)
                     + self.shared_gate * hidden_size
                 )
 
