@@ -37,6 +37,15 @@ def test_every_family_of_a_row_is_in_the_catalogue() -> None:
         assert {(stack.vendor, family) for family in stack.families} <= families
 
 
+def test_every_chip_has_a_row_or_is_said_to_have_none() -> None:
+    families = {(stack.vendor, family) for stack in stacks() for family in stack.families}
+    without = {name for name, chip in CHIPS.items() if (chip.vendor, chip.family) not in families}
+    assert without == {"groq-lpu", "sn40l", "tpu-v2", "tpu-v3"}
+    assert not any(
+        engine_runs(engine, CHIPS[name]) for name in without for engine in engine_names()
+    )
+
+
 def test_every_measured_engine_is_in_the_table_and_runs_where_it_was_measured() -> None:
     calibration = shipped()
     assert calibration.engines <= set(engine_names())
@@ -59,6 +68,20 @@ def test_every_measured_engine_is_in_the_table_and_runs_where_it_was_measured() 
         ("atom", "mi300x", DType.MXFP4, "does not run mxfp4 weights"),
         ("vllm@0.6", "b200", DType.FP8, "vllm does from 0.8.5 on"),
         ("vllm", "groq-lpu", DType.INT8, "does not run on groq-lpu"),
+        ("vllm", "tpu-v2", DType.BF16, "does not run on tpu-v2"),
+        ("vllm", "p40", DType.INT4, "vllm does not run on p40; llama.cpp would"),
+        ("vllm", "rx-6900-xt", DType.FP16, "llama.cpp, mlc would"),
+        ("vllm", "rx-7900-xtx", DType.FP8, "does not run fp8 weights on rx-7900-xtx"),
+        ("vllm", "rx-9070-xt", DType.FP8, None),
+        ("vllm", "apple-m4-max", DType.INT4, None),
+        ("vllm", "arc-pro-b60", DType.INT4, None),
+        ("llama.cpp", "p40", DType.INT4, None),
+        ("llama.cpp", "apple-m1", DType.INT4, None),
+        ("llama.cpp", "xeon-8480", DType.INT8, None),
+        ("llama.cpp", "tpu-v5e", DType.INT8, "llama.cpp does not run on tpu-v5e"),
+        ("mlc", "apple-m3-max", DType.INT4, None),
+        ("mlc", "rx-7900-xtx", DType.FP16, None),
+        ("mlc", "mi300x", DType.FP16, "mlc does not run on mi300x"),
         ("vllm@0.30", "v100", DType.FP16, "does from 0.1 on and before 0.23"),
         ("vllm@0.10", "v100", DType.FP16, None),
     ],

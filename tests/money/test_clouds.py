@@ -52,14 +52,15 @@ OFFERS = (
         ("gpu_1x_h100_sxm5", "H100", 80, 1, "h100"),
         ("BM.GPU.H100.8", "H100", 80, 8, "h100"),
         ("1H100.80S.30V", "H100", 80, 1, None),  # SXM or PCIe is not said
-        ("NVIDIA A100 80GB PCIe", "A100", 80, 1, None),  # is not in the catalogue
+        ("NVIDIA A100 80GB PCIe", "A100", 80, 1, "a100-pcie"),
         ("Standard_NC40ads_H100_v5", "H100NVL", 94, 1, "h100-nvl"),
         ("gpu_8x_a100", "A100", 40, 8, "a100-40g"),
         ("gpu_8x_a100_80gb_sxm4", "A100", 80, 8, "a100"),
         ("rtxpro", "RTXPRO6000", 96, 1, "rtx-pro-6000"),
         ("rtx49", "RTX4090", 24, 1, "rtx-4090"),
         ("a4x", "GB200", 186, 4, "gb200-nvl72"),
-        ("gpu_8x_v100", "V100", 32, 8, None),  # the catalogue has the card of 16 GB
+        ("gpu_8x_v100", "V100", 32, 8, "v100-32g"),
+        ("gpu_8x_v100", "V100", 24, 8, None),  # no card has so much
         ("x", "P100", 16, 1, None),
     ],
 )

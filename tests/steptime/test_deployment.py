@@ -14,6 +14,7 @@ from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.steptime.deployment import Deployment
 from headway.steptime.layouts import NoLayoutError, fastest_deployment
+from headway.steptime.time_estimate import Basis
 from headway.workload.step import Step
 
 
@@ -51,15 +52,17 @@ def test_precision_is_that_of_the_publication_unless_told(
         Deployment(llama_8b, h100)
 
 
-def test_an_unknown_engine_is_refused_at_birth_and_one_without_points_when_asked(
+def test_an_unknown_engine_is_refused_and_of_one_without_points_the_data_sheet_is_known(
     h100: Cluster, llama_8b: ModelArchitecture
 ) -> None:
     with pytest.raises(UnknownNameError, match="did you mean vllm"):
         Deployment(llama_8b, h100, precision="bf16", engine="vlm")
 
     unmeasured = Deployment(llama_8b, h100, precision="bf16", engine="lmdeploy")
-    with pytest.raises(UnknownNameError, match="measured engine 'lmdeploy'; known are sglang"):
-        unmeasured.step_time(1, 100)
+    sheet = Deployment(llama_8b, h100, precision="bf16", limits=unmeasured.limits)
+    assert unmeasured.step_time(1, 100).expected_s == sheet.step_time(1, 100).expected_s
+    assert unmeasured.step_time(1, 100).basis is Basis.ASSUMED
+    assert str(unmeasured).endswith(" with lmdeploy")
 
 
 def test_one_layout_of_a_family_takes_what_it_takes_alone() -> None:

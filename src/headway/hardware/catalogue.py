@@ -2,6 +2,9 @@
 
 One TOML file per entry lies in the folder of the same name; its stem is the entry's name. Only
 the file that is asked for is parsed whole: the others cost a start of the command line too much.
+
+People write one chip in many ways. `Form` is what is left of a name without makers, series and
+marks ("NVIDIA GeForce RTX 4090" is rtx4090), with the size of the memory apart.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,16 +26,46 @@ from headway.hardware.price import PriceBook, shipped_prices
 ALL = "all"
 _ROOM = Path(__file__).parent
 _COUNT = re.compile(r"^\s*(\d{1,9})\s*x\s*(?=\S)", re.IGNORECASE)
+_MARKS = re.compile(r"[\s_,()+®™\-\u2010-\u2015]+")
+_SIZE = re.compile(r"\b(\d{1,4}) ?g(?:i?b)?\b")
+_SXM = re.compile(r"\bsxm\d\b")
+_SAME_SIZE = 0.15  # data sheets and drivers differ by less, cards of one name by more
+# What says nothing that the rest of a name does not say, and is often left out.
+_NOISE = re.compile(
+    r"\b(nvidia|amd|intel|apple|google|aws|amazon|huawei|sambanova|geforce|radeon|instinct|tesla"
+    r"|blackwell|generation|edition|series|gpus?|accelerator|graphics|card|module|oam|developer|kit"
+    r"|hbm[23]?e?|gddr[67]x?)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a list of the catalogue shows: ``name``, ``title``, ``vendor`` and other names."""
+    """What a list of the catalogue shows: ``name``, ``title``, ``vendor`` and other names.
+
+    Where the memory is the machine's and sold in several sizes, ``unified_gb`` is the entry's.
+    """
 
     name: str
     title: str
     vendor: str
     aliases: tuple[str, ...] = ()
+    unified_gb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The one form of all ways to write a name: its ``letters``, and a size of memory if given."""
+
+    letters: str
+    size_gb: int | None = None
+
+    @classmethod
+    def of(cls, name: str) -> Form:
+        """Return the form of ``name``: "H100-SXM5-80GB" is h100sxm of 80 GB."""
+        text = _SXM.sub("sxm", _MARKS.sub(" ", name.lower()))
+        size = _SIZE.search(text)
+        letters = "".join(_NOISE.sub("", _SIZE.sub("", text, count=1)).split(" "))
+        return cls(letters, None if size is None else int(size.group(1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +85,54 @@ def names() -> tuple[str, ...]:
 
 def entries() -> tuple[Entry, ...]:
     """Return all entries, in the order of `names`; only the first lines of a file are parsed."""
-    return tuple(_headers().values())
+    return tuple(map(_header, names()))
 
 
 def find_entry(name: str) -> Entry:
-    """Return the entry called ``name``, or by one of its aliases, in any case.
+    """Return the entry called ``name``, or by one of its aliases, in any way of writing it.
 
     Raises:
         UnknownNameError: there is none; the message carries the nearest names.
 
     """
-    key = _key(name)
-    if key in _stems():
-        return _headers()[key]
+    entry = _entry_or_none(name)
+    if entry is not None:
+        return entry
+    aliases = (
+        alias
+        for entry in entries()
+        for alias in entry.aliases
+        if Form.of(alias).letters != Form.of(entry.name).letters  # not one name twice
+    )
+    raise UnknownNameError(
+        "hardware", name, (*_stems(), *aliases, *instances()), like=Form.of(name).letters
+    )
 
-    for entry in entries():
-        if key in entry.aliases:
-            return entry
-    aliases = (alias for entry in entries() for alias in entry.aliases)
-    raise UnknownNameError("hardware", name, (*_stems(), *aliases, *instances()))
+
+def _entry_or_none(name: str) -> Entry | None:
+    """Return the entry that ``name`` stands for."""
+    own_name = "-".join(name.lower().replace("_", " ").split())
+    if own_name in _stems():
+        return _header(own_name)
+
+    # A size is part of some names (a100-40g); elsewhere it must be that of the one entry.
+    form = Form.of(name)
+    if form in _forms():
+        return _header(_forms()[form])
+    stem = None if form.size_gb is None else _forms().get(Form(form.letters))
+    if form.size_gb is None or stem is None:
+        return None
+    entry = _header(stem)
+    size = _SIZE.search(entry.title.lower())
+    is_same = size is None or abs(form.size_gb / int(size.group(1)) - 1) < _SAME_SIZE
+    is_part = entry.unified_gb is not None and 0 < form.size_gb <= entry.unified_gb
+    return entry if is_same or is_part else None
+
+
+@cache
+def _forms() -> Mapping[Form, str]:
+    """Return the entry of every form of a name or alias."""
+    return {Form.of(name): e.name for e in entries() for name in (*e.aliases, e.name)}
 
 
 def find_cluster(
@@ -91,12 +153,16 @@ def find_cluster(
 
     """
     count, name = _count_and_name(text)
-    instance = instances().get(_key(name)) if _key(name) not in _stems() else None
-    if instance is not None:
-        num_inside, name = _count_and_name(instance.contents)
-        count = (count or 1) * (num_inside or 1)
+    if _is_path(name):
+        cluster = read_cluster(name)
+    else:
+        entry = _entry_or_none(name)
+        instance = instances().get(name.strip().lower()) if entry is None else None
+        if instance is not None:
+            num_inside, name = _count_and_name(instance.contents)
+            count = (count or 1) * (num_inside or 1)
+        cluster = _sized_cluster(entry or find_entry(name), Form.of(name).size_gb)
 
-    cluster = read_cluster(name) if _is_path(name) else _catalogue_cluster(find_entry(name).name)
     if count is not None:
         domain_size = cluster.links[-1].domain_size
         if not 1 <= count <= domain_size:
@@ -139,7 +205,7 @@ def instances() -> Mapping[str, Instance]:
     """Return the instances of clouds whose contents are known, by name in lower case."""
     clouds = tomllib.loads((_ROOM / "instances.toml").read_text(encoding="utf-8"))
     return {
-        _key(name): Instance(
+        name.lower(): Instance(
             name=name,
             cloud=cloud["title"],
             contents=contents,
@@ -160,10 +226,6 @@ def _is_path(text: str) -> bool:
     return text.lower().endswith(".toml") or "/" in text or os.sep in text
 
 
-def _key(name: str) -> str:
-    return "-".join(name.lower().replace("_", " ").split())
-
-
 @cache
 def _stems() -> frozenset[str]:
     return frozenset(file.stem for file in (_ROOM / "catalogue").glob("*.toml"))
@@ -174,17 +236,24 @@ def _catalogue_text(stem: str) -> str:
 
 
 @cache
-def _headers() -> Mapping[str, Entry]:
-    """Return the entries by stem, from the lines before the first empty one: words only."""
-    headers = {}
-    for stem in names():
-        table = tomllib.loads(_catalogue_text(stem).partition("\n\n")[0])
-        headers[stem] = Entry(
-            table["name"], table["title"], table["vendor"], tuple(table["aliases"])
-        )
-    return headers
+def _header(stem: str) -> Entry:
+    """Return an entry from the lines before the first empty one: words only."""
+    table = tomllib.loads(_catalogue_text(stem).partition("\n\n")[0])
+    return Entry(
+        name=table["name"],
+        title=table["title"],
+        vendor=table["vendor"],
+        aliases=tuple(table["aliases"]),
+        unified_gb=table.get("unified_gb"),
+    )
 
 
 @cache
-def _catalogue_cluster(stem: str) -> Cluster:
-    return cluster_of_text(_catalogue_text(stem), f"{stem}.toml")
+def _sized_cluster(entry: Entry, size_gb: int | None) -> Cluster:
+    """Return the cluster of ``entry``; a machine of less memory leaves less to the accelerator."""
+    cluster = cluster_of_text(_catalogue_text(entry.name), f"{entry.name}.toml")
+    if size_gb is None or entry.unified_gb is None:
+        return cluster
+    chip = cluster.accelerator
+    memory_bytes = chip.memory_bytes * size_gb / entry.unified_gb
+    return replace(cluster, accelerator=replace(chip, memory_bytes=memory_bytes))

@@ -52,7 +52,7 @@ _RATES = {
     dtype.value: _Quantity(f"peak_flops_per_s.{dtype.value}", TFLOPS, 1e-6, 1e6) for dtype in DType
 }
 _QUANTITIES = {**_OWN_QUANTITIES, **_LINK_QUANTITIES, **_RATES}
-_WORDS = ("name", "title", "vendor", "family", "exchanges", "aliases")
+_WORDS = ("name", "title", "vendor", "family", "exchanges", "aliases", "unified_gb")
 _FIELDS = (*_WORDS, *_OWN_QUANTITIES, "peak_tflops", "links")
 _OPTIONAL = (*_WORDS[1:], "tdp_w", "idle_w", "price_usd_per_hour")
 

@@ -133,7 +133,9 @@ def engine_runs(engine: str, accelerator: Accelerator) -> bool:
     if accelerator.vendor not in _vendors():
         return True
     of_vendor = [s for s in stacks() if s.vendor == accelerator.vendor]
-    here = [s for s in of_vendor if accelerator.family in s.families] or of_vendor
+    here = [s for s in of_vendor if accelerator.family in s.families]
+    if not here and accelerator.family not in _without_engines():
+        here = of_vendor
     return any(s.engine == engine and s.until is None for s in here)
 
 
@@ -149,7 +151,8 @@ def _refusal(  # cached: a search asks the same question thousands of times
     # Chips of one's own: of a family that no row names, whatever the vendor's other chips run.
     of_vendor = [s for s in stacks() if s.vendor == vendor]
     here = [s for s in of_vendor if family in s.families]
-    if not here and any(s.engine == engine.name for s in of_vendor):
+    is_own = not here and family not in _without_engines()
+    if is_own and any(s.engine == engine.name for s in of_vendor):
         return None
 
     of_engine = [s for s in here if s.engine == engine.name]
@@ -176,7 +179,13 @@ def _refusal(  # cached: a search asks the same question thousands of times
 @cache
 def _vendors() -> frozenset[str]:
     """Return the vendors that the table speaks of."""
-    return frozenset({stack.vendor for stack in stacks()} | set(_table()["without_engines"]))
+    return frozenset({stack.vendor for stack in stacks()} | _without_engines())
+
+
+@cache
+def _without_engines() -> frozenset[str]:
+    """Return the vendors and families that no engine of the table runs on."""
+    return frozenset(_table()["without_engines"])
 
 
 def _listing(words: Iterable[str]) -> str:

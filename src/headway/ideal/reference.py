@@ -127,7 +127,7 @@ def reference(deployment: Deployment) -> Reference:
     runtime = IdealizedRuntime(
         steps,
         energy=PassEnergy(deployment) if has_tdp else None,
-        confidence=None if deployment.engine is None else CALIBRATED_CONFIDENCE,
+        confidence=CALIBRATED_CONFIDENCE if deployment.is_measured else None,
     )
     basis = steps.step_time(Step.decode(1, PROBE_TOKENS)).basis
     return Reference(deployment, runtime, deployment.engine, basis)

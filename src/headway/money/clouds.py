@@ -24,7 +24,7 @@ from headway.units import GIB
 SOURCE = "https://github.com/dstackai/gpuhunt"
 SAME_MEMORY = 0.15  # between cards of one name, as providers and data sheets round it
 FORMS = {"pcie": "-pcie", "nvl": "-nvl", "sxm": "", "hbm3": "", "hgx": ""}
-IN_FORMS = frozenset(("h100", "a100"))  # sold as SXM and as PCIe under one name
+IN_FORMS = frozenset(("h100", "a100", "v100", "p100"))  # sold as SXM and as PCIe under one name
 NODE = 8  # of them in one machine are connected by NVLink
 
 

@@ -145,7 +145,10 @@ def notes(
 
 def left_out(reaches: Sequence[Reach], unpriced: Sequence[str]) -> list[str]:
     """Say what rules accelerators out."""
-    lines = [f"no price is known for {', '.join(unpriced)}"] if unpriced else []
+    lines = []
+    if unpriced:
+        others = f" and {len(unpriced) - 6} others" if len(unpriced) > 6 else ""
+        lines.append(f"no price is known for {', '.join(unpriced[:6])}{others}")
     return lines + [f"{names}: {reason}" for names, reason in killed(reaches).items()]
 
 

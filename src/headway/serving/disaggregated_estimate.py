@@ -76,7 +76,7 @@ def serve_disaggregated(stages: TwoStages, loop: ClosedLoop) -> DisaggregatedEst
         InputError: the load has arrays, or a stage names no measured engine.
 
     """
-    if stages.prefill.deployment.engine is None or stages.decode.deployment.engine is None:
+    if not (stages.prefill.deployment.is_measured and stages.decode.deployment.is_measured):
         raise InputError("two stages need a measured engine, such as --engine vllm")
     times = disaggregated_times(stages, loop)
     prefill = prefill_times(stages, loop)

@@ -168,7 +168,7 @@ def _subject(deployment: Deployment) -> Subject:
     """Return the names of a deployment; without an engine, one that nobody measured."""
     return Subject.of(
         deployment.cluster.accelerator,
-        deployment.engine or NO_ENGINE,
+        str(deployment.engine) if deployment.is_measured else NO_ENGINE,
         deployment.model,
         deployment.precision.weights.value,
     )

@@ -87,8 +87,9 @@ class Deployment(PlacedModel):
     """A model on a cluster, and the engine that runs it.
 
     Attributes:
-        engine: the measured serving engine ("vllm", "sglang", "tensorrt-llm") whose step times
-            are taken; ``None`` for the data sheet under ``efficiency``.
+        engine: the serving engine; its step times are taken where it was measured ("vllm",
+            "sglang", "tensorrt-llm"), and the data sheet under ``efficiency`` for another
+            ("llama.cpp") and for ``None``.
         engine_version: of the engine, ``None`` for the mean of those that were measured.
         limits: of the engine.
         calibration: what was measured of engines; what ships with Headway by default.
@@ -136,8 +137,8 @@ class Deployment(PlacedModel):
             parallelism: the layout; its degrees may be arrays.
             precision: of weights, activations and KV cache, such as "fp8"; as the model was
                 published where not given.
-            engine: the measured engine that runs it, perhaps with its version ("vllm@0.19");
-                ``None`` for the data sheet.
+            engine: the engine that runs it, perhaps with its version ("vllm@0.19"); ``None`` for
+                the data sheet.
             engine_version: see the attributes; instead of one behind the name.
             limits: of the engine, `default_limits` where not given.
             drafting: how it drafts, ``None`` for not at all.
@@ -193,16 +194,19 @@ class Deployment(PlacedModel):
         return self.engine not in UNMIXED
 
     @property
+    def is_measured(self) -> bool:
+        """Whether an engine is named whose step times were measured on any chip."""
+        return self.engine in self.calibration.engines
+
+    @property
     def step_time_model(self) -> StepTimeModel:
         """The object that says how long a step takes; all other questions ask it.
 
-        Raises:
-            UnknownNameError: when asked, where nobody has measured the engine.
-
+        Of an engine that nobody has measured the data sheet alone is known.
         """
         if self.operators is not None:
             return OperatorStepTime(self, self.operators)
-        if self.engine is not None:
+        if self.engine is not None and self.is_measured:
             engine = Engine(self.engine, self.engine_version)
             return CalibratedStepTime(self, self.engine, at_version(self.calibration, engine))
         return AnalyticStepTime(self, self.efficiency)

@@ -27,17 +27,21 @@ def native(precision: Precision, accelerator: Accelerator) -> Precision:
     """Return ``precision`` as ``accelerator`` computes it.
 
     A format without native arithmetic is dequantized to 16 bits on the way in, which saves memory
-    but not arithmetic; bf16 and fp16 stand in for each other.
+    but not arithmetic; bf16 and fp16 stand in for each other. Where there is no 16-bit arithmetic
+    (Pascal), 16 bits are stored, and computed in 32.
 
     Raises:
-        UnsupportedError: there is no 16-bit arithmetic either.
+        UnsupportedError: there is no arithmetic of 16 or 32 bits either.
 
     """
     wide = DType.BF16 if accelerator.supports(DType.BF16) else DType.FP16
     computed = precision.activations if accelerator.supports(precision.activations) else wide
     if not accelerator.supports(computed):
+        computed = DType.FP32
+    if not accelerator.supports(computed):
         raise UnsupportedError(
-            f"{accelerator.name} computes neither {precision.activations.value} nor 16-bit floats"
+            f"{accelerator.name} computes neither {precision.activations.value} nor floats of 16 "
+            "or 32 bits"
         )
 
     def as_wide(dtype: DType) -> DType:
