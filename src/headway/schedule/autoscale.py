@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def parse_autoscaler(text: str) -> Autoscaler:
     """
     first, *others = (part.strip() for part in text.lower().split(","))
     signal, _, target = first.partition(" ")
-    times: dict[str, float] = {}
+    times: dict[str, Any] = {}  # fields of an autoscaler, all of them seconds
     bounds: tuple[int, int] | None = None
     if signal not in SIGNALS or not target:
         raise _refused(text)

@@ -28,7 +28,7 @@ def scaler_table(rule: Autoscaler | None, start_ns: int) -> States:
         for name in ("delay", "wait", "every"):
             table[0][f"{name}_ns"] = round(getattr(rule, f"{name}_s") * 1e9)
         table[0]["look_ns"] = table[0]["next_ns"] = start_ns if rule.every_s > 0 else NEVER
-    return table
+    return np.asarray(table)
 
 
 @compiled
