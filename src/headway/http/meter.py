@@ -27,6 +27,16 @@ _SAYS_MORE = re.compile(rb'\[DONE\]|"usage"|"error"|response\.(?:completed|incom
 _NO_USAGE = Usage()
 
 
+def looks_usual(events: bytes) -> bool:
+    """Return whether each of whole ``events`` looks like one of chat or completions, unread."""
+    num_events = events.count(b"data: {")
+    return (
+        num_events > 0
+        and num_events == events.count(b'"choices"') == events.count(b"}\n\n")
+        and b'"error"' not in events
+    )
+
+
 class _Excerpt:
     """The beginning and the end of an event of any length.
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from headway.gateway.server.headers import HOP_BY_HOP
 from headway.http.bounds import BOUNDS
 from headway.http.events import EventReader
-from headway.http.meter import TokenMeter
+from headway.http.meter import TokenMeter, looks_usual
 from headway.http.openai import error_body, is_error_body
 from headway.http.server import Reply
 
@@ -166,7 +166,6 @@ class Answer:
     # to the client
 
     def _pass_on(self, events: bytes, now_s: float, is_last: bool) -> None:
-        self.meter.see(events, now_s)
         reply = self._reply
         if reply.begun:
             if is_last:
@@ -174,12 +173,16 @@ class Answer:
                 self._unsent = reply.framed(events)
             else:
                 reply.piece(reply.framed(events))
-            return
-
-        # Another engine may do better than one that is not understood; if there is none, who are we
-        # to judge?
-        if not (self.meter.odd and self._client.retry(drops=True)):
-            self._send_on(reply.framed(events))
+            self.meter.see(events, now_s)
+        elif looks_usual(events):
+            self._send_on(reply.framed(events))  # the first token waits for no reading
+            self.meter.see(events, now_s)
+        else:
+            # Another engine may do better than one that is not understood; if there is none, who
+            # are we to judge?
+            self.meter.see(events, now_s)
+            if not (self.meter.odd and self._client.retry(drops=True)):
+                self._send_on(reply.framed(events))
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""
