@@ -25,6 +25,9 @@ _TYPES = column_types(real="REAL", whole="INTEGER", text="TEXT")
 _CREATE = "CREATE TABLE IF NOT EXISTS request ({})".format(
     ", ".join(f"{name} {kind}{_CONSTRAINTS.get(name, '')}" for name, kind in _TYPES.items())
 )
+_OVER = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in COLUMNS if name != "id"
+)
 ROWS_AT_ONCE = 100  # of one statement: `executemany` asks for the interpreter's lock at every row
 _log = logging.getLogger("headway.gateway")
 
@@ -120,7 +123,7 @@ def _upsert(num_rows: int) -> str:
     """Return the statement that writes so many rows, each over an earlier one of its id."""
     row = f"({', '.join('?' * len(COLUMNS))})"
     values = ", ".join([row] * num_rows)
-    return f"INSERT OR REPLACE INTO request ({', '.join(COLUMNS)}) VALUES {values}"
+    return f"INSERT INTO request ({', '.join(COLUMNS)}) VALUES {values} {_OVER}"
 
 
 def _check(path: Path) -> None:
