@@ -19,8 +19,8 @@ PLAIN: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": (int, fl
 
 def check(value: Any, kind: str, where: str) -> None:
     """Raise unless ``value`` is of ``kind``, all its fields are known and none is missing."""
-    many = re.fullmatch(r"list\[(.+)\]", kind)
-    table = re.fullmatch(r"dict\(str, (.+)\)", kind)
+    many = re.fullmatch(r"[Ll]ist\[(.+)\]", kind)
+    table = re.fullmatch(r"[Dd]ict[\[(]str, (.+)[\])]", kind)
     if many:
         for item in value:
             check(item, many[1], where)
