@@ -8,6 +8,7 @@ request only after the answer to the last one, so that a slow fleet is asked for
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,11 +20,48 @@ from headway.sim.site import Site
 from headway.steptime.work import Array
 from headway.units import check_positive
 from headway.workload.lengths import FINE_LEVELS, JointLengths
-from headway.workload.oracle import Trace
+from headway.workload.oracle import Ints, Trace
 from headway.workload.profile import Profile, find_profile
 
 NUM_REQUESTS = 3000  # of a run that is drawn, at least: enough for a P99
 SHAPE = "azure-conv"  # whose lengths vary as those of a load of which only the means are known
+
+
+class Requests(Protocol):
+    """Requests as arrays."""
+
+    @property
+    def prompt_tokens(self) -> Ints:
+        """Of each."""
+        ...
+
+    @property
+    def output_tokens(self) -> Ints:
+        """Of each."""
+        ...
+
+
+class Drawn(ABC):
+    """A demand whose lengths are those of the requests that it draws."""
+
+    @property
+    @abstractmethod
+    def typical(self) -> Requests:
+        """Requests of the first seed."""
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Mean prompt, what earlier turns left included."""
+        return float(self.typical.prompt_tokens.mean())
+
+    @property
+    def output_tokens(self) -> float:
+        """Mean answer."""
+        return float(self.typical.output_tokens.mean())
+
+    def prompt_quantile(self, level: float) -> float:
+        """Return a quantile of the prompts."""
+        return float(np.quantile(self.typical.prompt_tokens, level))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -67,7 +67,9 @@ class PlanRow:
         **HIDDEN,
     )
     headroom: float | None = column(
-        "headroom", "more of the demand until an objective breaks, as predicted", **PERCENT
+        "headroom",
+        "more of the demand until an objective breaks, as predicted (looked for up to 7.6 times)",
+        **PERCENT,
     )
     joules_per_output_token: float | None = column(
         "J/token", "of all accelerators per output token, idle time included", default=None

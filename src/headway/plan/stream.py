@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from headway.plan.demand import NUM_REQUESTS, Demand, Run, longest
+from headway.plan.demand import NUM_REQUESTS, Demand, Drawn, Run, longest
 from headway.schedule.route import LEAST_LOADED, Placement
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Site
@@ -20,7 +20,7 @@ MAX_REQUESTS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(Drawn):
     """Requests that come at a rate, from a profile or a trace."""
 
     source: Profile | Trace
@@ -49,23 +49,14 @@ class Stream:
         return int(np.clip(self.rate_rps * 600, NUM_REQUESTS, MAX_REQUESTS))
 
     @cached_property
-    def _typical(self) -> Trace:
+    def typical(self) -> Trace:
+        """Requests of the first seed."""
         return self.trace(0)
-
-    @property
-    def prompt_tokens(self) -> float:
-        """Mean prompt."""
-        return float(self._typical.prompt_tokens.mean())
-
-    @property
-    def output_tokens(self) -> float:
-        """Mean answer."""
-        return float(self._typical.output_tokens.mean())
 
     @cached_property
     def cached_fraction(self) -> float:
         """Of all prompt tokens, those in blocks that an earlier prompt of the run had."""
-        trace = self._typical
+        trace = self.typical
         if trace.prefixes is None:
             return 0.0
         hashes = trace.prefixes.hashes
@@ -78,10 +69,6 @@ class Stream:
         if isinstance(self.source, Trace):
             return int((self.source.prompt_tokens + self.source.output_tokens).max())
         return longest(self.source.lengths)
-
-    def prompt_quantile(self, level: float) -> float:
-        """Return a quantile of the prompts."""
-        return float(np.quantile(self._typical.prompt_tokens, level))
 
     def trace(self, seed: int, volume: float = 1.0) -> Trace:
         """Return the requests of ``seed``; the same lengths at every volume."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from headway.errors import InputError
-from headway.plan.demand import NUM_REQUESTS, Demand, Run, longest
+from headway.plan.demand import NUM_REQUESTS, Demand, Drawn, Run, longest
 from headway.schedule.route import LEAST_LOADED, PREFIX_AFFINE, Placement
 from headway.sim.outcome import simulate_trace
 from headway.sim.site import Site, alone_ns
@@ -26,7 +26,7 @@ EXACT_S = 1e-3  # mean change of a cycle below which it is the loop itself
 
 
 @dataclass(frozen=True, eq=False)
-class Users:
+class Users(Drawn):
     """People in a closed loop, each of whom reads and thinks before the next turn.
 
     Attributes:
@@ -80,23 +80,14 @@ class Users:
         return math.ceil(1.5 * self.duration_s / shortest_s) + 3
 
     @cached_property
-    def _typical(self) -> _Crowd:
+    def typical(self) -> _Crowd:
+        """Turns of the first seed."""
         return self.crowd(0)
-
-    @property
-    def prompt_tokens(self) -> float:
-        """Mean over turns, the conversation so far included."""
-        return float(self._typical.prompt_tokens.mean())
-
-    @property
-    def output_tokens(self) -> float:
-        """Mean answer."""
-        return float(self._typical.output_tokens.mean())
 
     @property
     def cached_fraction(self) -> float:
         """What earlier turns of a conversation sent, of all prompt tokens."""
-        crowd = self._typical
+        crowd = self.typical
         old = 1 - float(crowd.added_tokens.sum()) / float(crowd.prompt_tokens.sum())
         return max(old, 0.0)
 
@@ -105,10 +96,6 @@ class Users:
         """The longest conversation."""
         tokens = longest(self.lengths) * self.turns
         return min(tokens, self.max_context_tokens or tokens)
-
-    def prompt_quantile(self, level: float) -> float:
-        """Return a quantile of the prompts, conversations included."""
-        return float(np.quantile(self._typical.prompt_tokens, level))
 
     def share(self, concurrency: Array, requests_per_s: Array) -> Array:
         """Return the part of the users: those who wait for an answer and those who think."""
