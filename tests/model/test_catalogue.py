@@ -75,6 +75,13 @@ def test_aliases_are_lower_case_and_mean_one_model() -> None:
         ("gpt-oss-120B (high)", "gpt-oss-120b"),
         ("Qwen3 235B A22B Instruct 2507", "qwen3-235b-a22b"),
         ("qwen2_5_72b_instruct", "qwen2.5-72b"),
+        ("Meta-Llama-3.1-8B-Instruct.Q4_K_M.gguf", "llama-3.1-8b"),
+        ("llama 8B Q4_K - Medium", "llama-3.1-8b"),
+        ("llama2-70b-99.9", "llama-2-70b"),
+        ("llama2-70b-interactive-99", "llama-2-70b"),
+        ("llama3_1-405b", "llama-3.1-405b"),
+        ("gptj-99", "gpt-j-6b"),
+        ("meta-llama/Llama-7b (v1/v2 unspecified)", "llama-7b"),
     ],
 )
 def test_names_aliases_and_hugging_face_ids(text: str, name: str) -> None:

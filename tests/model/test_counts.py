@@ -66,6 +66,9 @@ BEYOND: dict[str, Count] = {
     "gemma-4-26b-a4b": also(572_792_112, table_again),
     "gemma-4-31b": also(575_741_232, table_again),
     **dict.fromkeys(("falcon-40b", "falcon-180b", "qwen3-0.6b", "qwen3-1.7b"), table_again),
+    # Its blocks without attention are counted with the block before them; each has a norm.
+    "llama-3.3-nemotron-super-49b": also(31 * 8192),
+    "nemotron-3-super-120b-a12b": mtp,
     "glm-4.6": mtp,
     "glm-4.7-flash": mtp_with_tables,
     "glm-5": mtp,

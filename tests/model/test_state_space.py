@@ -11,6 +11,7 @@ from headway.errors import InputError, UnsupportedError
 from headway.hardware.catalogue import find_cluster
 from headway.model.attention import StateSpace
 from headway.model.catalogue import find_entry, find_model, find_precision
+from headway.model.ffn import MoeFfn
 from headway.model.huggingface.config import architecture_from_config
 from headway.steptime.deployment import Deployment
 
@@ -61,7 +62,6 @@ def test_heads_divide_the_inner_width() -> None:
         ({"hybrid_override_pattern": "M-X"}, "must be made of M"),
         ({"hybrid_override_pattern": "M-"}, "one letter per layer"),
         ({"hybrid_override_pattern": "M--", "num_hidden_layers": 3}, "more blocks than mixers"),
-        ({"moe_latent_size": 1024}, "not counted"),
         ({"mamba_proj_bias": True}, "mamba_proj_bias"),
     ],
 )
@@ -118,4 +118,29 @@ def test_a_tuned_model_has_the_layers_of_its_base_and_its_own_terms(
     assert model.max_context_tokens == context
     assert replace(model, max_context_tokens=None) == replace(
         find_model(base), max_context_tokens=None
+    )
+
+
+def test_experts_in_a_latent_count_as_narrower_ones_of_full_width() -> None:
+    """Nemotron 3 Super: 2 x 1024 x 2688 per expert, and 4096 x 1024 into the latent and out."""
+    blocks = [group.ffn for group in find_model("nemotron-3-super-120b-a12b").layers]
+    experts = next(ffn for ffn in blocks if isinstance(ffn, MoeFfn))
+    assert experts.expert_params(4096) == 2 * 1024 * 2688
+    assert experts.shared_params(4096) == 2 * 4096 * (5376 + 1024)
+
+    config = {**find_entry("nemotron-3-nano-30b-a3b").config, "moe_latent_size": 1000}
+    with pytest.raises(UnsupportedError, match="must be a multiple of hidden_size"):
+        architecture_from_config(config, "changed")
+
+
+def test_a_pattern_may_be_spelled_out_in_words() -> None:
+    entry = find_entry("nemotron-nano-9b-v2")
+    words = {"M": "mamba", "*": "attention", "-": "mlp"}
+    pattern = str(entry.config["hybrid_override_pattern"])
+    spelled = {
+        k: v for k, v in entry.config.items() if "pattern" not in k and k != "num_hidden_layers"
+    }
+    config = {**spelled, "layers_block_type": [words[letter] for letter in pattern]}
+    assert architecture_from_config(config, entry.name) == architecture_from_config(
+        entry.config, entry.name
     )

@@ -23,7 +23,8 @@ ModelSource = str | Path | Mapping[str, object]
 
 _FOLDER = Path(__file__).with_name("catalogue")
 # What publishers add to a base model's name without changing its layers.
-_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt|latest)(?=-|$)")
+# MLPerf adds how much of the accuracy must be kept, and llama-bench "mostly".
+_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt|latest|interactive|mostly|99(\.9)?)(?=-|$)")
 _UNCOUNTED = "not said"
 # What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
 _QUANTIZED = {
@@ -31,11 +32,11 @@ _QUANTIZED = {
     r"-fp8(-dynamic|-block|-static(-pertensor)?)?": "fp8",
     r"-(nv)?fp4(-v\d+|-preview)?": "nvfp4",
     r"-mxfp4(-v\d+|-preview)?": "mxfp4",
-    r"-gptq-(int8|8bit)|-(quantized\.)?w8a16|-((bnb|mlx|awq)-)?8bit|-q8-0": "int8/bf16",
-    r"-(quantized\.)?w8a8|-int8": "int8",
+    r"-gptq-(int8|8bit)|-(quantized-)?w8a16|-((bnb|mlx|awq)-)?8bit|-q8-0": "int8/bf16",
+    r"-(quantized-)?w8a8|-int8": "int8",
     r"-(awq|gptq)(-int4|-4bit)?(-(g?128g?))?|-int4(-awq)?|-nf4": "int4",
-    r"-(quantized\.)?w4a16(-g128)?|-(unsloth-)?((bnb|mlx)-)?4bit": "int4",
-    r"(-qat)?-(iq4-(nl|xs)|q4-(0|1|k-[ms]))(-unquantized)?": "int4",
+    r"-(quantized-)?w4a16(-g128)?|-(unsloth-)?((bnb|mlx)-)?4bit": "int4",
+    r"(-qat)?-(iq4-(nl|xs)|q4-(0|1|k(-[ms]|-medium|-small)?))(-unquantized)?": "int4",
     r"-bf16": "bf16",
     r"-fp16": "fp16",
     # Several formats side by side, and formats between those that are counted.
@@ -195,13 +196,14 @@ def _spellings(key: str, ending: str | None) -> Iterator[tuple[str, str | None]]
 
 def _dashed(name: str) -> str:
     """Return the last part of ``name`` in lower case, with one dash between its words."""
-    last = re.split(r"/|--", name.strip().lower().replace("+", "-plus"))[-1]
-    return re.sub(r"[\s_:-]+", "-", re.sub(r"\(.*?\)", "", last)).strip("-")
+    text = re.sub(r"\(.*?\)", "", name.lower().replace("+", "-plus")).strip()
+    last = re.split(r"/|--", text)[-1]
+    return re.sub(r"[\s_:-]+|\.(?=[a-z])", "-", last).strip("-")
 
 
 def _normal(key: str) -> str:
     """Return ``key`` without dashes: llama-3.1-70b and llama3.1-70b are one name."""
-    return key.replace("-", "")
+    return re.sub(r"-|\.(?=[a-z])", "", key)
 
 
 def _without_format(key: str) -> tuple[str, str] | None:

@@ -239,9 +239,28 @@ def test_particulars_of_families() -> None:
     assert find_model("dbrx").layers[0].ffn == MoeFfn(16, 4, 10752)
 
 
+def test_a_block_without_attention_widens_the_block_before_it() -> None:
+    model = find_model("llama-3.3-nemotron-super-49b")
+    assert model.num_layers == 80 - 31
+    widths = [group.ffn.intermediate_size for group in model.layers for _ in range(group.count)
+              if isinstance(group.ffn, DenseFfn)]  # fmt: skip
+    config = find_entry(model.name).config["block_configs"]
+    assert isinstance(config, list)
+    assert sum(widths) == sum(
+        -(-int(2 * block["ffn"]["ffn_mult"] * 8192 / 3) // 256) * 256 for block in config
+    )
+
+
+NO_ATTENTION = {"attention": {"no_op": True}, "ffn": {"ffn_mult": 2.5}}
+LINEAR = {"attention": {"replace_with_linear": True}, "ffn": {"ffn_mult": 2.5}}
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
+        ("llama-3.3-nemotron-super-49b", {"block_configs": [NO_ATTENTION] * 80}, "no attention"),
+        ("llama-3.3-nemotron-super-49b", {"block_configs": [LINEAR] * 80}, "replace_with_linear"),
+        ("llama-3.3-nemotron-super-49b", {"block_configs": [LINEAR]}, "must list 80 blocks"),
         ("hunyuan-a13b", {"moe_topk": [8, 4]}, "'moe_topk' must be one whole number"),
         ("hunyuan-a13b", {"use_cla": True}, "'use_cla' is only understood as False"),
         ("mpt-7b", {"attn_config": {"alibi": False}}, "only understood with alibi"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headway.errors import InputError, UnsupportedError, reason
 from headway.model.architecture import LayerGroup, ModelArchitecture
-from headway.model.attention import Attention, LatentAttention
+from headway.model.attention import LatentAttention, StateSpace
 from headway.model.huggingface.families import FAMILIES, GENERIC, Family
 from headway.model.huggingface.fields import MAX_LAYERS, Fields
 from headway.model.huggingface.vectors import is_on
@@ -73,7 +73,7 @@ def architecture_from_config(config: Mapping[str, object], name: str) -> ModelAr
     _check_fixed_fields(fields, family)
 
     # One group per layer, then alike ones together.
-    num_layers = fields.size("num_hidden_layers", maximum=MAX_LAYERS)
+    num_layers = _num_layers(fields)
     hidden_size, vocab_size = fields.size("hidden_size"), fields.size("vocab_size")
     attentions, ffns = family.attentions(fields, num_layers), family.ffns(fields, num_layers)
     layers = [
@@ -144,6 +144,13 @@ def _refusal(model_type: str) -> str | None:
     return None
 
 
+def _num_layers(fields: Fields) -> int:
+    kinds = fields.raw("layers_block_type")  # Nemotron 3 Ultra leaves the number out
+    if isinstance(kinds, list) and kinds and not fields.has("num_hidden_layers"):
+        return len(kinds)
+    return fields.size("num_hidden_layers", maximum=MAX_LAYERS)
+
+
 def _check_fixed_fields(fields: Fields, family: Family) -> None:
     for key, only in family.must_be.items():
         value = fields.raw(key)
@@ -185,11 +192,14 @@ def _mtp_layers(
     if not num_blocks:
         return ()
 
-    # Each block repeats the last layer (with an indexer of its own: GLM-5.2) and adds three norms:
-    # of the hidden state, of the embedding, and before the head.
-    last = next((g for g in reversed(layers) if not _borrows_index(g.attention)), layers[-1])
+    # Each block repeats the last whole layer (with an indexer of its own: GLM-5.2, with attention:
+    # Nemotron 3) and adds three norms: of the hidden state, of the embedding, and before the head.
+    last = next((group for group in reversed(layers) if _is_whole(group)), layers[-1])
     return (replace(last, vector_params=last.vector_params + 3 * hidden_size),) * num_blocks
 
 
-def _borrows_index(attention: Attention) -> bool:
-    return isinstance(attention, LatentAttention) and attention.borrows_index
+def _is_whole(group: LayerGroup) -> bool:
+    attention = group.attention
+    borrows_index = isinstance(attention, LatentAttention) and attention.borrows_index
+    is_hybrid_part = group.ffn is None or isinstance(attention, StateSpace)
+    return not borrows_index and not is_hybrid_part

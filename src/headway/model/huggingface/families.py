@@ -47,6 +47,7 @@ from headway.model.huggingface.ffn import (
 )
 from headway.model.huggingface.ffn import dbrx as dbrx_experts
 from headway.model.huggingface.fields import Fields
+from headway.model.huggingface.searched import searched_attentions, searched_ffns
 from headway.model.huggingface.state_space import (
     every_nth,
     granite_ffns,
@@ -455,8 +456,15 @@ FAMILIES: Mapping[str, Family] = {
         vectors=Vectors(qkv_bias="attention_bias"),
         common_names=_EXPERTS,
         must_be={"mamba_proj_bias": False, "mlp_bias": False, "use_conv_bias": True},
-        ignored=_STATE_SPACE_DETAILS | {"mtp_hybrid_override_pattern", "num_logits_to_keep"},
+        ignored=_STATE_SPACE_DETAILS
+        | {
+            "mtp_hybrid_override_pattern",
+            "mtp_layers_block_type",
+            "moe_shared_expert_overlap",
+            "num_logits_to_keep",
+        },
     ),
+    "nemotron-nas": replace(LLAMA, attentions=searched_attentions, ffns=searched_ffns),
     "granitemoehybrid": Family(
         attentions=granite_mixers,
         ffns=granite_ffns,

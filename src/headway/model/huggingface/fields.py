@@ -118,10 +118,12 @@ class Fields:
 
     def part(self, key: str) -> Fields:
         """Return the fields of the object at ``key``."""
-        value = self.raw(key)
-        if not isinstance(value, dict):
-            raise self.error(f"{self._own(key)} must be an object, not {excerpt(value)}")
-        return Fields(value, self.name, {}, {})
+        return self._part(key, self.raw(key))
+
+    def parts(self, key: str) -> list[Fields]:
+        """Return the fields of each object listed at ``key``."""
+        values = self.raw(key)
+        return [self._part(key, value) for value in (values if isinstance(values, list) else ())]
 
     def same_everywhere(self, key: str) -> int:
         """Return the whole number at ``key``, which may be listed once per layer."""
@@ -181,6 +183,11 @@ class Fields:
                     f"the field {key!r} ({excerpt(value)}) of {owner} is not understood, and it "
                     f"may change the work"
                 )
+
+    def _part(self, key: str, value: object) -> Fields:
+        if not isinstance(value, dict):
+            raise self.error(f"{self._own(key)} must be an object, not {excerpt(value)}")
+        return Fields(value, self.name, {}, {})
 
     def _own(self, key: str) -> str:
         return repr(self._own_names.get(key, key))

@@ -9,20 +9,25 @@ from headway.model.huggingface.ffn import routed
 from headway.model.huggingface.fields import Fields
 
 _MAMBA, _ATTENTION, _DENSE, _EXPERTS = "M", "*", "-", "E"
+# The words of ``layers_block_type``, which newer files have in place of the pattern.
+_BLOCKS = {"mamba": _MAMBA, "attention": _ATTENTION, "mlp": _DENSE, "moe": _EXPERTS}
 
 
-def nemotron_blocks(fields: Fields) -> str:
+def nemotron_blocks(fields: Fields, num_layers: int) -> str:
     """Return the pattern of Nemotron-H: one letter per block, mixer or feed-forward.
 
     Raises:
         UnsupportedError: it has other letters, or more feed-forward blocks than mixers.
 
     """
+    words = fields.per_layer("layers_block_type", num_layers, *_BLOCKS)
     pattern = fields.raw("hybrid_override_pattern")
-    letters = {_MAMBA, _ATTENTION, _DENSE, _EXPERTS}
-    if not isinstance(pattern, str) or not pattern or set(pattern) - letters:
+    if words is not None:
+        pattern = "".join(_BLOCKS[word] for word in words)
+
+    if not isinstance(pattern, str) or not pattern or set(pattern) - set(_BLOCKS.values()):
         raise fields.unsupported("'hybrid_override_pattern' must be made of M, *, - and E")
-    if len(pattern) != fields.size("num_hidden_layers"):
+    if len(pattern) != num_layers:
         raise fields.error("'hybrid_override_pattern' must have one letter per layer")
     if 2 * sum(pattern.count(mixer) for mixer in (_MAMBA, _ATTENTION)) < len(pattern):
         raise fields.unsupported("'hybrid_override_pattern' has more blocks than mixers")
@@ -46,7 +51,9 @@ def nemotron_mixers(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
     )
     fields.raw("attention_head_dim")
     fields.raw("sliding_window")
-    mixers = [letter for letter in nemotron_blocks(fields) if letter in (_MAMBA, _ATTENTION)]
+    mixers = [
+        letter for letter in nemotron_blocks(fields, num_layers) if letter in (_MAMBA, _ATTENTION)
+    ]
     return tuple(mamba if letter == _MAMBA else attention for letter in mixers)
 
 
@@ -55,36 +62,45 @@ def nemotron_ffns(fields: Fields, num_layers: int) -> tuple[Ffn | None, ...]:
 
     Which mixer a block follows changes neither work nor memory.
     """
-    pattern = nemotron_blocks(fields)
-    if fields.has("moe_latent_size"):
-        raise fields.unsupported("'moe_latent_size' projects before the experts: not counted")
-
+    pattern = nemotron_blocks(fields, num_layers)
     blocks: list[Ffn | None] = []
     for letter in pattern:
         if letter == _DENSE:
             blocks.append(DenseFfn(fields.size("intermediate_size"), gated=False))
         elif letter == _EXPERTS:
-            blocks.append(
-                MoeFfn(
-                    num_experts=fields.size("num_experts"),
-                    num_experts_per_token=fields.size("num_experts_per_tok"),
-                    intermediate_size=fields.size("moe_intermediate_size"),
-                    shared_intermediate_size=fields.size_or(
-                        "moe_shared_expert_intermediate_size", 0, minimum=0
-                    ),
-                    gated=False,
-                )
-            )
-    if fields.has("moe_latent_size"):
-        raise fields.unsupported(
-            "'moe_latent_size' projects tokens before the experts, and is not counted"
-        )
+            blocks.append(_nemotron_experts(fields))
     for unused in ("intermediate_size", "n_shared_experts", "num_experts", "num_experts_per_tok",
-                   "moe_intermediate_size", "moe_shared_expert_intermediate_size"):  # fmt: skip
+                   "moe_intermediate_size", "moe_shared_expert_intermediate_size",
+                   "moe_latent_size"):  # fmt: skip
         fields.raw(unused)
 
     mixers = sum(letter in (_MAMBA, _ATTENTION) for letter in pattern)
     return (*blocks, *(None,) * (mixers - len(blocks)))
+
+
+def _nemotron_experts(fields: Fields) -> MoeFfn:
+    """Nemotron 3: experts, in Super and Ultra inside a latent of ``moe_latent_size``.
+
+    An expert of a narrow latent has the weights and the work of one of full width whose inner size
+    is as much smaller, and the two projections around the latent those of a shared expert.
+    """
+    hidden_size, width = fields.size("hidden_size"), fields.size("moe_intermediate_size")
+    shared = fields.size_or("moe_shared_expert_intermediate_size", 0, minimum=0)
+    latent = fields.size_or("moe_latent_size", 0, minimum=0)
+    if latent:
+        if width * latent % hidden_size:
+            raise fields.unsupported(
+                f"'moe_latent_size' ({latent}) times moe_intermediate_size ({width}) must be a "
+                f"multiple of hidden_size ({hidden_size})"
+            )
+        width, shared = width * latent // hidden_size, shared + latent
+    return MoeFfn(
+        num_experts=fields.size("num_experts"),
+        num_experts_per_token=fields.size("num_experts_per_tok"),
+        intermediate_size=width,
+        shared_intermediate_size=shared,
+        gated=False,
+    )
 
 
 def mamba2(fields: Fields, num_layers: int) -> tuple[Attention, ...]:
