@@ -120,6 +120,8 @@ def numbers_of(table: dict[str, Any]) -> dict[str, Any]:
 def test_the_catalogue_holds_what_it_promises() -> None:
     assert Counter(entry.vendor for entry in entries()) == BY_VENDOR
     assert list(CLUSTERS) == list(names())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{len(names())} accelerators" in " ".join(readme.split())
 
 
 def test_an_entry_loads_under_its_own_name() -> None:
@@ -158,7 +160,9 @@ def test_no_form_stands_for_two_entries() -> None:
         for name in (*entry.aliases, entry.name):
             assert name == name.lower()
             assert of_form.setdefault(Form.of(name), entry.name) == entry.name, name
-    assert not {Form.of(name) for name in instances()} & set(of_form)
+    forms = {Form.of(name) for name in instances()}
+    assert len(forms) == len(instances())
+    assert not forms & set(of_form)
 
 
 MAKERS = ("NVIDIA ", "AMD Instinct ", "NVIDIA GeForce ", "Apple ", "Google ", "Tesla ", "", " ")

@@ -26,6 +26,9 @@ from headway.hardware.catalogue import find_cluster, find_clusters, instances, n
         ("BM.GPU.H200.8", "h200", 8),
         ("p4d.24xlarge", "a100-40g", 8),
         ("ct6e-standard-4t", "tpu-v6e", 4),
+        ("TPU v5e-8", "tpu-v5e", 8),
+        ("v4-32", "tpu-v4", 16),
+        ("inf2.48xlarge", "inferentia2", 12),
         ("4xp5.48xlarge", "h100", 32),
     ],
 )

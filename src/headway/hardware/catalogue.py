@@ -32,7 +32,7 @@ _SXM = re.compile(r"\bsxm\d\b")
 _SAME_SIZE = 0.15  # data sheets and drivers differ by less, cards of one name by more
 # What says nothing that the rest of a name does not say, and is often left out.
 _NOISE = re.compile(
-    r"\b(nvidia|amd|intel|apple|google|aws|amazon|huawei|sambanova|geforce|radeon|instinct|tesla"
+    r"\b(nvidia|amd|intel|apple|google|cloud|tpu|aws|amazon|huawei|sambanova|geforce|radeon|instinct|tesla"
     r"|blackwell|generation|edition|series|gpus?|accelerator|graphics|card|module|oam|developer|kit"
     r"|hbm[23]?e?|gddr[67]x?)\b"
 )
@@ -157,7 +157,7 @@ def find_cluster(
         cluster = read_cluster(name)
     else:
         entry = _entry_or_none(name)
-        instance = instances().get(name.strip().lower()) if entry is None else None
+        instance = _instances_by_form().get(Form.of(name)) if entry is None else None
         if instance is not None:
             num_inside, name = _count_and_name(instance.contents)
             count = (count or 1) * (num_inside or 1)
@@ -214,6 +214,11 @@ def instances() -> Mapping[str, Instance]:
         for cloud in clouds.values()
         for name, contents in cloud["instances"].items()
     }
+
+
+@cache
+def _instances_by_form() -> Mapping[Form, Instance]:
+    return {Form.of(name): instance for name, instance in instances().items()}
 
 
 def _count_and_name(text: str) -> tuple[int | None, str]:
