@@ -11,7 +11,7 @@ from tests.http.conftest import cut
 
 from headway.http.events import EventReader, as_event
 from headway.http.message import BrokenAnswerError
-from headway.http.meter import TokenMeter
+from headway.http.meter import TokenMeter, looks_usual
 from headway.http.openai import CHAT, COMPLETIONS, RESPONSES, AnswerWriter, Usage, read_event
 
 APIS = [CHAT, COMPLETIONS, RESPONSES]
@@ -66,6 +66,22 @@ def test_what_is_no_json_is_odd_and_no_token() -> None:
     assert (meter.odd, meter.num_tokens, meter.finished) == (True, 0, True)
     with pytest.raises(BrokenAnswerError, match="not JSON"):
         read_event(b"[1]")
+
+
+@pytest.mark.parametrize(
+    ("events", "is_usual"),
+    [
+        (AnswerWriter(api=CHAT, model="m", id="1").delta("a"), True),
+        (2 * AnswerWriter(api=COMPLETIONS, model="m", id="1").delta("a"), True),
+        (as_event(b'{"choices": [], "error": {"message": "no"}}'), False),
+        (as_event(b'{"choices": [{"delta": {"content": "a'), False),
+        (as_event(b"not json"), False),
+        (b": a comment\n\n", False),
+        (as_event(b'{"type": "response.created"}'), False),
+    ],
+)
+def test_what_does_not_look_like_an_answer_is_read_first(events: bytes, is_usual: bool) -> None:
+    assert looks_usual(events) == is_usual
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -48,6 +48,11 @@ class Admission:
         self._config = config
         self.budgets.adopt(config.tenants, leased=config.shares_limits)
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether there are tenants; without any all are nobody."""
+        return bool(self._by_hash)
+
     def tenant(self, key: str) -> Tenant | None:
         """Return whose ``key`` is, ``None`` if nobody's; without tenants all are nobody."""
         if not self._by_hash:

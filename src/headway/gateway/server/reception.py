@@ -210,7 +210,8 @@ class Reception(Application):
         return exchange
 
     def _tenant(self, request: HttpRequest) -> Tenant | None:
-        return self.scheduler.admission.tenant(bearer(request.headers))
+        admission = self.scheduler.admission
+        return admission.tenant(bearer(request.headers) if admission.asks_for_keys else "")
 
     def _turn_away(self, request: HttpRequest, status: str, reason: str, code: int | None) -> None:
         """Write down a request that never became an exchange; without a key it is only counted."""
