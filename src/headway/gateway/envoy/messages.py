@@ -18,7 +18,6 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 from google.protobuf.struct_pb2 import Struct
 
 from headway.gateway.scheduler.queued import Refusal
-from headway.http.openai import error_body
 
 PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 ACCESS_LOGS = b"/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
@@ -187,14 +186,7 @@ def pieces(kind: str, body: bytes, *, ends: bool) -> list[bytes]:
 
 def refusal_message(refusal: Refusal, words: Names) -> bytes:
     """Return the answer that Envoy is to give in place of an engine's."""
-    kind = "rate_limit_error" if refusal.status == 429 else (
-        "server_error" if refusal.status >= 500 else "invalid_request_error"
-    )  # fmt: skip
-    headers = [("content-type", "application/json"), *words]
-    if refusal.retry_after_s is not None:
-        headers.append(("retry-after", str(max(1, round(refusal.retry_after_s)))))
-    if refusal.status == 401:
-        headers.append(("www-authenticate", "Bearer"))
+    headers = [*((name.lower(), value) for name, value in refusal.headers), *words]
     return _written(
         immediate_response={
             "status": {"code": refusal.status},
@@ -204,7 +196,7 @@ def refusal_message(refusal: Refusal, words: Names) -> bytes:
                     for name, value in headers
                 ]
             },
-            "body": error_body(refusal.message, kind, refusal.code),
+            "body": refusal.body,
             "details": refusal.code,
         }
     )

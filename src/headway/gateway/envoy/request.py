@@ -23,6 +23,7 @@ from headway.gateway.envoy.messages import FULL_DUPLEX, Changes, Message, Passag
 from headway.gateway.envoy.plane import EnvoyPlane
 from headway.gateway.envoy.words import engine_body, engine_changes, own_words
 from headway.gateway.intake import read_queued
+from headway.gateway.scheduler.admission import NO_KEY, STRANGER, TAKES_POST
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.place import Place
 from headway.gateway.scheduler.queued import Outcome, QueuedRequest, Refusal
@@ -34,13 +35,6 @@ from headway.http.openai import PATHS
 from headway.workload.record import DONE, FAILED, REJECTED
 
 HEADERS, BODY, WAITING, SENT, CLOSED, ENDED = range(6)
-NO_KEY = Refusal(401, "this gateway needs an API key: Authorization: Bearer KEY", "invalid_api_key")
-TAKES_POST = Refusal(405, "this path takes POST", "method_not_allowed")
-STRANGER = Refusal(
-    403,
-    "this gateway answers to its own names and pages: see [web] of its configuration",
-    "foreign_origin",
-)
 NO_SUBSET = Refusal(503, "none of the endpoints allowed is ready", "no_endpoint", 1.0)
 TOO_LONG = Refusal(413, "the request is too long", "request_too_long")
 BAD_MODE = "this picker needs request bodies BUFFERED or FULL_DUPLEX_STREAMED"

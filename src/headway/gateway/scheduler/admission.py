@@ -12,6 +12,13 @@ from headway.gateway.scheduler.budgets import REQUESTS, TOKENS, USD, Budgets, Re
 from headway.gateway.scheduler.queued import QueuedRequest, Refusal
 
 NOBODY = Tenant("", "0" * 64)
+NO_KEY = Refusal(401, "this gateway needs an API key: Authorization: Bearer KEY", "invalid_api_key")
+TAKES_POST = Refusal(405, "this path takes POST", "method_not_allowed", lines=b"Allow: POST\r\n")
+STRANGER = Refusal(
+    403,
+    "this gateway answers to its own names and pages: see [web] of its configuration",
+    "foreign_origin",
+)
 MAX_IN_FLIGHT_WAIT_S = 1.0
 USUAL_STEP = 0.1
 

@@ -9,6 +9,7 @@ from headway.gateway.config import NO_CLASS, ServiceClass
 from headway.gateway.scheduler.budgets import Reservation
 from headway.gateway.scheduler.engine import EngineState
 from headway.gateway.scheduler.ticket import Ticket
+from headway.http.openai import error_body
 from headway.predict.prediction import LEVELS
 from headway.workload.request import Request
 
@@ -34,6 +35,24 @@ class Refusal:
     code: str
     retry_after_s: float | None = None
     lines: bytes = b""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """What goes with it, ``lines`` aside."""
+        headers = [("Content-Type", "application/json")]
+        if self.retry_after_s is not None:
+            headers.append(("Retry-After", str(max(1, round(self.retry_after_s)))))
+        if self.status == 401:
+            headers.append(("WWW-Authenticate", "Bearer"))
+        return headers
+
+    @property
+    def body(self) -> bytes:
+        """An error in OpenAI's shape."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        if self.status == 429:
+            kind = "rate_limit_error"
+        return error_body(self.message, kind, self.code)
 
 
 class Carrier(Protocol):

@@ -26,9 +26,8 @@ from headway.gateway.server.passing import PassedAnswer
 from headway.gateway.server.tracing import Trace
 from headway.http.bounds import BOUNDS
 from headway.http.client import ClientConnection
-from headway.http.message import JSON_HEADERS, HttpRequest
+from headway.http.message import HttpRequest
 from headway.http.openai import (
-    error_body,
     error_event,
     with_arguments,
     with_model,
@@ -442,9 +441,5 @@ class Exchange:
 
 def refusal_parts(refusal: Refusal) -> tuple[bytes, bytes]:
     """Return the header lines and the body that tell a client of ``refusal``."""
-    kind = "rate_limit_error" if refusal.status == 429 else "server_error"
-    lines = JSON_HEADERS
-    lines += refusal.lines
-    if refusal.retry_after_s is not None:
-        lines += b"Retry-After: %d\r\n" % max(1, round(refusal.retry_after_s))
-    return lines, error_body(refusal.message, kind, refusal.code)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in refusal.headers)
+    return lines.encode() + refusal.lines, refusal.body

@@ -8,6 +8,7 @@ from time import monotonic
 from headway.errors import InputError
 from headway.gateway.config import Tenant
 from headway.gateway.intake import read_queued
+from headway.gateway.scheduler.admission import NO_KEY, STRANGER, TAKES_POST
 from headway.gateway.scheduler.queued import Refusal
 from headway.gateway.scheduler.scheduler import Scheduler
 from headway.gateway.server.backend import Backends
@@ -76,9 +77,7 @@ class Reception(Application):
     def opened(self, connection: ServerConnection) -> None:
         """Refuse a client that the system has no descriptor for."""
         if not self._has_room_for_client and not self._close_idle():
-            refusal = TOO_MANY_CONNECTIONS
-            body = error_body(refusal.message, "server_error", refusal.code)
-            connection.refuse(refusal.status, JSON_HEADERS + b"Retry-After: 1\r\n", body)
+            _refuse(connection, TOO_MANY_CONNECTIONS)
         self.connections.add(connection)
 
     def closed(self, connection: ServerConnection) -> None:
@@ -109,18 +108,14 @@ class Reception(Application):
         config = self.scheduler.config
         connection.extra_lines = origin_lines(request, config)
         if is_stranger(request, config):
-            why = "this gateway answers to its own names and pages: see [web] of its configuration"
-            connection.refuse(403, JSON_HEADERS, error_body(why, INVALID, "foreign_origin"))
+            _refuse(connection, STRANGER)
         elif not _is_for_engines(request):
             return
         elif self._tenant(request) is None:
             self.scheduler.ledger.refuse("unauthorized")
-            why = "this gateway needs an API key: Authorization: Bearer KEY"
-            body = error_body(why, INVALID, "invalid_api_key")
-            connection.refuse(401, JSON_HEADERS + b"WWW-Authenticate: Bearer\r\n", body)
+            _refuse(connection, NO_KEY)
         elif request.path in PATHS and request.method != "POST":
-            body = error_body(f"{request.path} takes POST", INVALID, None)
-            connection.refuse(405, JSON_HEADERS + b"Allow: POST\r\n", body)
+            _refuse(connection, TAKES_POST)
 
     def malformed(
         self, connection: ServerConnection, request: HttpRequest | None, status: int, why: str
@@ -223,6 +218,11 @@ class Reception(Application):
         else:
             api = PATHS.get(request.path, API)
             ledger.turn_away(status=status, reason=reason, code=code, api=api, tenant=tenant.name)
+
+
+def _refuse(connection: ServerConnection, refusal: Refusal) -> None:
+    """Answer with ``refusal`` before the rest of the request is read."""
+    connection.refuse(refusal.status, *refusal_parts(refusal))
 
 
 def _is_for_engines(request: HttpRequest) -> bool:
