@@ -7,6 +7,7 @@ million. "Everything on": predicted-length priority with preemption by key, pref
 over four replicas by load and prefix, laws' counters, quantiles afterwards.
 
     python benchmarks/sim_speed.py [--trace FILE] [--repeats 9] [--ray]
+    python benchmarks/sim_speed.py --beside TREE [--turns 5]    # the loops alone, two trees in turn
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -118,12 +120,56 @@ def sweep(
     return time.perf_counter() - wall, time.process_time() - cpu, digest
 
 
+LOOPS = """
+import runpy, sys
+script = sys.argv.pop(1)
+there = runpy.run_path(script)["main"].__globals__
+there["cold_start"], there["sweep"] = lambda: (0.0, 0.0), lambda *rest: (0.0, 0.0, "")
+there["main"]()
+"""  # the benchmark of any tree, without what is not a loop
+
+
+def loops(tree: Path, repeats: int) -> dict[str, float]:
+    """Requests per CPU second of every loop of the tree, in a process of its own."""
+    script = str(tree / "benchmarks" / "sim_speed.py")
+    said = subprocess.run(
+        [sys.executable, "-c", LOOPS, script, "--repeats", str(repeats)],
+        env={**os.environ, "PYTHONPATH": str(tree / "src")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    result: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
+    return {name: value for name, value in result.items() if "requests/s" in name}
+
+
+def beside(other: Path, turns: int, repeats: int) -> None:
+    """Print the best of every loop here and in another tree, run in turn, and their ratio."""
+    here = Path(__file__).resolve().parents[1]
+    best: dict[str, tuple[float, float]] = {}
+    for _ in range(turns):
+        old, new = loops(other, repeats), loops(here, repeats)
+        for name, value in new.items():
+            before = best.get(name, (0.0, 0.0))
+            best[name] = (max(before[0], old.get(name, 0.0)), max(before[1], value))
+    for name, (old_best, new_best) in best.items():
+        print(
+            f"{name:<34}{old_best / 1e6:6.2f} M there{new_best / 1e6:6.2f} M here"
+            f"{new_best / old_best:7.2f} of it"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--ray", action="store_true", help="the sweep on Ray, too")
+    parser.add_argument("--beside", type=Path, help="another tree, whose loops are run in turn")
+    parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
+    if given.beside is not None:
+        beside(given.beside, given.turns, given.repeats)
+        return
     whole = read_trace(given.trace) if given.trace else find_profile("azure-conv").generate(0, HOUR)
     built = parse_deployment("llama-3.1-8b@h100:tp1", engine="none")
     one, four = (PoolSpec(deployment=built, replicas=count) for count in (1, 4))

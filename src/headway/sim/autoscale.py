@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headway.schedule.autoscale import WAITING, Autoscaler
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.world import NEVER, NONE, ReplicaState, ScalerState, World, dtype_of
 from headway.sim.world import Records as States
 
@@ -31,7 +31,7 @@ def scaler_table(rule: Autoscaler | None, start_ns: int) -> States:
     return np.asarray(table)
 
 
-@compiled
+@rarely
 def scale(w: World, now: int) -> None:
     """Do what is due at ``now``: replicas that were ordered come up, then the signal is read."""
     scaler, replicas = w.scaler[0], w.replicas
@@ -45,7 +45,7 @@ def scale(w: World, now: int) -> None:
     set_next(w)
 
 
-@compiled
+@rarely
 def set_next(w: World) -> None:
     """Set when something is due again."""
     next_ns = w.scaler[0].look_ns
@@ -54,7 +54,7 @@ def set_next(w: World) -> None:
     w.scaler[0].next_ns = next_ns
 
 
-@compiled
+@rarely
 def look(w: World, now: int, arriving: int) -> None:
     """Order replicas or let some go, by the load at ``now`` and what is ``arriving``."""
     scaler, replicas = w.scaler[0], w.replicas

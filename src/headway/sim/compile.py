@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -19,6 +19,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def compiled(function: F) -> F:
     """``function`` as machine code: compiled on the first call and kept on disk for later runs."""
+    return _machine_code(function, forceinline=True)
+
+
+def rarely(function: F) -> F:
+    """Return what `compiled` does, for what seldom happens: it is called, not copied to callers."""
+    return _machine_code(function, forceinline=False)
+
+
+def _machine_code(function: F, forceinline: bool) -> F:
     settings: Any = numba.config
     compiler: Any = numba.njit  # its stubs know neither private options nor what it returns
     before = settings.CACHE_DIR
@@ -27,12 +36,26 @@ def compiled(function: F) -> F:
         # Nothing is allocated here, so references need no counting, which would cost four times
         # what the simulation does; and calls would pass a dozen arrays by their parts.
         compile_it = compiler(
-            cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True
+            cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=forceinline
         )
-        machine_code: F = compile_it(function)
-        return machine_code
+        machine_code: Any = compile_it(function)
+        machine_code.get_call_template = _without_literals(machine_code.get_call_template)
+        return cast(F, machine_code)
     finally:
         settings.CACHE_DIR = before
+
+
+def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``template`` so that a literal 0 is a number: else its function is compiled twice."""
+
+    def ask(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        kinds = numba.types
+        return template(
+            tuple(map(kinds.unliteral, args)),
+            {name: kinds.unliteral(kind) for name, kind in kws.items()},
+        )
+
+    return ask
 
 
 @cache

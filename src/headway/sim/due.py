@@ -6,7 +6,7 @@ after an arrival, or when a start has become late; whoever is given up joins the
 
 from __future__ import annotations
 
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.world import NEVER, NONE, ReplicaState, RequestState, Table, World
 
 
@@ -21,7 +21,7 @@ def meld(requests: Table[RequestState], a: int, b: int) -> int:
     return a
 
 
-@compiled
+@rarely
 def insert_due(w: World, replica: ReplicaState, i: int) -> None:
     """Let ``i`` wait among those who are to start in time."""
     requests = w.requests
@@ -61,7 +61,7 @@ def unlink(requests: Table[RequestState], i: int) -> tuple[int, int]:
     return before, after
 
 
-@compiled
+@rarely
 def remove_due(w: World, replica: ReplicaState, i: int) -> None:
     """Take ``i`` out of those who are to start in time."""
     requests = w.requests
@@ -73,7 +73,7 @@ def remove_due(w: World, replica: ReplicaState, i: int) -> None:
         replica.due_tail = before
 
 
-@compiled
+@rarely
 def choose_in_time(w: World, replica: ReplicaState, now: int) -> None:
     """Give up requests until all others can start in time, if work is done as it comes."""
     requests = w.requests

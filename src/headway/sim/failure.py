@@ -6,14 +6,14 @@ the step after it was planned.
 
 from __future__ import annotations
 
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.preemption import note_pause, tokens_since
 from headway.sim.queue import peek, remove
 from headway.sim.steps import apply, settle
 from headway.sim.world import DECODING, NEVER, NONE, OutageState, ReplicaState, Table, World
 
 
-@compiled
+@rarely
 def failure_ns(w: World, replica: ReplicaState, now: int) -> int:
     """Return when a replica that should fail at ``now`` does: then, or when its step ends."""
     if not w.rules.asynchronous:
@@ -25,7 +25,7 @@ def failure_ns(w: World, replica: ReplicaState, now: int) -> int:
     return replica.start_ns + steps * replica.step_ns
 
 
-@compiled
+@rarely
 def postpone(outages: Table[OutageState], at: int, until_ns: int) -> None:
     """Let failure ``at``, and what follows it on its replica, not happen before ``until_ns``."""
     for k in range(at, len(outages)):
@@ -47,7 +47,7 @@ def _swap(a: OutageState, b: OutageState) -> None:
     b.at_ns, b.replica, b.fails = at_ns, replica, fails
 
 
-@compiled
+@rarely
 def fail(w: World, replica: ReplicaState, now: int, lost: int) -> int:
     """Stop a replica at ``now``; return the list ``lost``, through ``next``, with its requests.
 
@@ -131,7 +131,7 @@ def _clear(w: World, replica: ReplicaState) -> None:
         blocks[h].holders = NONE
 
 
-@compiled
+@rarely
 def restore(replica: ReplicaState) -> None:
     """Let a replica serve again, its cache empty."""
     replica.is_up = 1

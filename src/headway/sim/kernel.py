@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from headway.sim.autoscale import look, scale, set_next
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.failure import fail, failure_ns, postpone, restore
 from headway.sim.memory import cached_prefix
 from headway.sim.queue import enqueue
@@ -79,7 +79,7 @@ def run(w: World) -> int:
                 turn = next_turn
 
 
-@compiled
+@rarely
 def _reversed(w: World, first: int) -> int:
     """Turn a list of requests around; return the one that is first then."""
     before = NONE
@@ -131,7 +131,7 @@ def _route(w: World, turn: int, i: int, now: int) -> int:
     return best
 
 
-@compiled
+@rarely
 def _less_loaded(w: World, i: int, now: int) -> int:
     """Return the less loaded of two replicas drawn for ``i``, or NONE."""
     num_up = 0

@@ -133,7 +133,7 @@ def prepare(
         ended=lists(2 * slots + 2),
         joined=lists(slots + 1),
         phases=lists(engine.kv_block_tokens),
-        hashes=np.zeros(1, dtype=np.int64) if prefixes is None else prefixes.hashes,
+        hashes=np.zeros(1, np.int32) if prefixes is None else prefixes.hashes.astype(np.int32),
         transfers=np.zeros(n + 2 if site.disaggregation else 2, dtype=np.int64),
         age_keys=age_keys,
         decode_table=times.decode_ns,

@@ -9,7 +9,7 @@ way, as one entry that loses its last blocks first.
 
 from __future__ import annotations
 
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.world import NONE, BlockState, ReplicaState, RequestState, Rules, World
 
 
@@ -118,7 +118,7 @@ def _release(w: World, replica: ReplicaState, i: int, count: int) -> int:
     return shared
 
 
-@compiled
+@rarely
 def keep(w: World, replica: ReplicaState, i: int, tokens: int) -> None:
     """Leave what request ``i`` has beyond its hashed blocks in the cache, until it is needed."""
     count = tokens >> w.rules.block_shift

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headway.sim.age import age_of
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.memory import give_back, keep, phase_of
 from headway.sim.queue import push
 from headway.sim.steps import LOW, remove_completion
@@ -66,7 +66,7 @@ def tokens_since(w: World, replica: ReplicaState, i: int) -> int:
     return request.base + replica.step - request.todo_tokens + 1
 
 
-@compiled
+@rarely
 def place_to_preempt(w: World, replica: ReplicaState, quantum: int) -> int:
     """Return where the running request that is preempted first stands in the stack, or NONE.
 
@@ -92,7 +92,7 @@ def place_to_preempt(w: World, replica: ReplicaState, quantum: int) -> int:
     return worst
 
 
-@compiled
+@rarely
 def place_for(w: World, replica: ReplicaState, i: int, now: int) -> int:
     """Return where the running request that makes way for ``i`` stands in the stack, or NONE."""
     request, quantum = w.requests[i], w.rules.quantum
@@ -118,7 +118,7 @@ def place_for(w: World, replica: ReplicaState, i: int, now: int) -> int:
     return place
 
 
-@compiled
+@rarely
 def preempt(w: World, replica: ReplicaState, place: int, now: int) -> int:
     """Drop the cache of the request at ``place`` in the stack and let it wait; return it."""
     stack = w.stack[replica.number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.sim.compile import compiled
+from headway.sim.compile import compiled, rarely
 from headway.sim.gaps import count_gaps, move_gap
 from headway.sim.memory import blocks_needed, evict, give_back, phase_of
 from headway.sim.world import DECODING, NEVER, NONE, Ints, ReplicaState, RequestState, Table, World
@@ -181,7 +181,7 @@ def remove_completion(heap: Ints, replica: ReplicaState, at: int) -> None:
     heap[at] = value
 
 
-@compiled
+@rarely
 def forget(w: World, replica: ReplicaState, i: int) -> None:
     """Take ``i`` off the stack: it will run again, elsewhere or even here."""
     stack, size = w.stack[replica.number], 0
@@ -192,7 +192,7 @@ def forget(w: World, replica: ReplicaState, i: int) -> None:
     replica.stack_size = size
 
 
-@compiled
+@rarely
 def send(w: World, i: int) -> None:
     """Let the cache of ``i`` leave for the decode pool."""
     request, heap = w.requests[i], w.transfers
@@ -222,7 +222,7 @@ def _sooner(requests: Table[RequestState], i: int, j: int) -> bool:
     return a < b or (a == b and i < j)
 
 
-@compiled
+@rarely
 def received(w: World) -> int:
     """Take the next request whose cache arrives out of the heap."""
     requests, heap = w.requests, w.transfers

@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Records = npt.NDArray[np.void]  # a structured array, as NumPy sees it
 
+Small = int  # of 32 bits: a run waits for memory more than it computes
+
 NEVER = 2**62
 NONE = -1
 
@@ -32,38 +34,38 @@ class RequestState:
     """One request; the fields of the beaten path come first, so that they share cache lines."""
 
     arrival_ns: int  # when it reaches the router
-    prompt_tokens: int
-    output_tokens: int
-    todo_tokens: int  # to prefill: the prompt, and after a preemption what was produced
-    computed_tokens: int  # of them, so far; or PREFILLED, or DECODING
-    produced_tokens: int  # that were out when it began to decode
+    prompt_tokens: Small
+    output_tokens: Small
+    todo_tokens: Small  # to prefill: the prompt, and after a preemption what was produced
+    computed_tokens: Small  # of them, so far; or PREFILLED, or DECODING
+    produced_tokens: Small  # that were out when it began to decode
     base: int  # while decoding: tokens in the cache less the replica's step; NEVER: not running
     first_ns: int  # first token
     last_ns: int  # last token, NONE while it has not ended
     admitted_ns: int
-    carried_tokens: int  # whose cache comes with the request (disaggregated prefill)
-    predicted_tokens: int  # that the router counts on
-    next: int  # in a list of requests, or the first child in a heap
-    previous: int  # in a list of requests, or the next sibling in a heap
+    carried_tokens: Small  # whose cache comes with the request (disaggregated prefill)
+    predicted_tokens: Small  # that the router counts on
+    next: Small  # in a list of requests, or the first child in a heap
+    previous: Small  # in a list of requests, or the next sibling in a heap
     ready_ns: int  # when it joined its present queue
-    replica: int
-    cached_tokens: int  # of the prompt, on first admission
-    num_preemptions: int
-    pool: int  # where it must go, or NONE
+    replica: Small
+    cached_tokens: Small  # of the prompt, on first admission
+    num_preemptions: Small
+    pool: Small  # where it must go, or NONE
     lost_ns: int  # between preemption and the next token
     transfer_ns: int
-    hashes_start: int  # its part of `World.hashes`
-    hashes_stop: int
+    hashes_start: Small  # its part of `World.hashes`
+    hashes_stop: Small
     pause_ns: int  # when its last token came out before it was preempted, moved or dropped
     key: float  # smaller goes first
     slope: float  # of the key, per second
     due_ns: int  # when it must have started, NEVER where nobody waits for it
     work_ns: int  # by how much it delays whoever starts after it
     burden: float  # its work over its value: the largest is given up first
-    is_due: int  # whether it waits among those who are to start in time
-    is_shed: int  # whether it was refused, because it could not
+    is_due: Small  # whether it waits among those who are to start in time
+    is_shed: Small  # whether it was refused, because it could not
     tpot_ns: int  # that each token after its first may take, NEVER where nobody minds
-    is_paused: int  # whether it lost its place while it decoded
+    is_paused: Small  # whether it lost its place while it decoded
     load: int  # what it adds to the signal of an autoscaler, in billionths of a target
 
 
@@ -131,9 +133,9 @@ class BlockState:
     The cache of request i, where it waits, is block ``len(blocks) + i`` of the replica.
     """
 
-    holders: int  # sequences that use it, NONE where it is not cached; of a request, its blocks
-    older: int  # neighbours in the list of cached blocks by use
-    newer: int
+    holders: Small  # sequences that use it, NONE where it is not cached; of a request, its blocks
+    older: Small  # neighbours in the list of cached blocks by use
+    newer: Small
 
 
 class OutageState:
@@ -175,8 +177,9 @@ class Grid(Protocol[Row]):
 
 def dtype_of(state: type) -> np.dtype[np.void]:
     """Return the structured type whose fields are those of ``state``."""
-    kinds = {"int": np.int64, "float": np.float64}
-    return np.dtype([(name, kinds[kind]) for name, kind in state.__annotations__.items()])
+    kinds = {"int": np.int64, "Small": np.int32, "float": np.float64}
+    columns = [(name, kinds[kind]) for name, kind in state.__annotations__.items()]
+    return np.dtype(columns, align=True)
 
 
 class Rules(NamedTuple):
