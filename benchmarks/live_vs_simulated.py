@@ -364,7 +364,7 @@ def print_run(name: str, run: dict[str, Figures]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workload", default="servegen-chat")
-    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=80)
     parser.add_argument("--load", type=float, default=1.5, help="of what the engine can do")
     parser.add_argument("--tau", type=float, default=0.4, help="skill of the predictions")
     parser.add_argument("--scale", type=int, nargs=2, default=(16, 2), help="prompts, answers")

@@ -49,7 +49,7 @@ def _without_literals(template: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``template`` so that a literal 0 is a number: else its function is compiled twice."""
 
     def ask(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-        kinds = numba.types
+        kinds: Any = numba.types
         return template(
             tuple(map(kinds.unliteral, args)),
             {name: kinds.unliteral(kind) for name, kind in kws.items()},
