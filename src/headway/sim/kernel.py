@@ -117,7 +117,7 @@ def _route(w: World, turn: int, i: int, now: int) -> int:
     """
     count = len(w.replicas)
     if w.rules.route == TWO_CHOICES:
-        return _less_loaded(w, i, now)
+        return int(_less_loaded(w, i, now))
     best, min_score = NONE, 0.0
     for k in range(count):
         r = turn + k - count if turn + k >= count else turn + k
