@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError, UnknownNameError
+from headway.model import catalogue
 from headway.model.catalogue import find_entry, find_model, find_precision, names
 
 REQUIRED = """
@@ -41,6 +42,11 @@ def test_every_entry_loads_and_cites(name: str) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry.source_date)
     assert entry.published.total_counts
     assert (entry.published.active is None) or entry.published.active_counts
+
+
+def test_other_names_are_of_entries() -> None:
+    other_names = Path(catalogue.__file__).with_name("other_names.json")
+    assert set(json.loads(other_names.read_text(encoding="utf-8"))) <= set(names())
 
 
 def test_aliases_are_lower_case_and_mean_one_model() -> None:

@@ -1,6 +1,7 @@
 """The models that come with Headway: one JSON file each, with the source of its numbers.
 
-Each file holds the published `config.json` and is read only when it is asked for.
+Each file holds the published `config.json` and is read only when it is asked for. What else a model
+is called stands for all of them in `other_names.json`, so that a name is looked up in one file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ModelSource = str | Path | Mapping[str, object]
 """A name, a Hugging Face id, the path of a `config.json` or of its folder, or its content."""
 
 _FOLDER = Path(__file__).with_name("catalogue")
+_OTHER_NAMES = Path(__file__).with_name("other_names.json")
 # What publishers add to a base model's name without changing its layers.
 # MLPerf adds how much of the accuracy must be kept, and llama-bench "mostly".
 _TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt|latest|interactive|mostly|99(\.9)?)(?=-|$)")
@@ -224,15 +226,24 @@ def _variant(entry: Entry, name: str) -> Variant:
 @cache
 def _files() -> dict[str, Path]:
     """Return the file of each entry by the normal form of its name."""
-    return {_normal(file.stem): file for file in _FOLDER.glob("*.json")}
+    return {_normal(file.stem): file for file in _FOLDER.iterdir() if file.suffix == ".json"}
+
+
+@cache
+def _other_names() -> dict[str, list[str]]:
+    """Return what each entry is called besides."""
+    names: dict[str, list[str]] = json.loads(_OTHER_NAMES.read_text(encoding="utf-8"))
+    return names
 
 
 @cache
 def _aliases() -> dict[str, Path]:
     """Return the file of each entry by its aliases in normal form, with and without tuning."""
-    files = [(alias, file) for file in _files().values() for alias in _read(file).aliases]
-    bases = {_normal(_TUNING.sub("", alias)): file for alias, file in files}
-    return bases | {_normal(alias): file for alias, file in files}
+    aliases = [
+        (alias, _FOLDER / f"{name}.json") for name, own in _other_names().items() for alias in own
+    ]
+    bases = {_normal(_TUNING.sub("", alias)): file for alias, file in aliases}
+    return bases | {_normal(alias): file for alias, file in aliases}
 
 
 @cache
@@ -242,7 +253,7 @@ def _read(file: Path) -> Entry:
     return Entry(
         name=content["name"],
         title=content["title"],
-        aliases=tuple(content["aliases"]),
+        aliases=tuple(_other_names().get(content["name"], ())),
         source_url=source["url"],
         source_date=source["date"],
         published=Published(**content["published"]),
