@@ -143,6 +143,21 @@ _STATE_SPACE_DETAILS = frozenset(
     }
 )
 
+# Which blocks of keys the sparse layers of Phi-3 small see, and how its steps are scaled.
+_BLOCK_SPARSE = frozenset(
+    {
+        "blocksparse_block_size",
+        "blocksparse_homo_head_pattern",
+        "blocksparse_num_local_blocks",
+        "blocksparse_triton_kernel_block_size",
+        "blocksparse_vert_stride",
+        "dense_attention_every_n_layers",
+        "ff_dim_multiplier",
+        "mup_attn_multiplier",
+        "mup_width_multiplier",
+    }
+)
+
 LLAMA = Family(vectors=replace(_ATTENTION_BIAS, mlp_bias="mlp_bias"))
 GENERIC = replace(LLAMA, tied=None)
 _MISTRAL = Family(attentions=grouped(window_everywhere, needs_kv_heads=True))
@@ -515,6 +530,14 @@ FAMILIES: Mapping[str, Family] = {
         ignored=frozenset({"learned_pos_emb", "embedding_fraction", "init_config"}),
     ),
     "dbrx": Family(attentions=dbrx, ffns=dbrx_experts, common_names=_MPT_NAMES),
+    # Half of its layers are block-sparse, which is counted as attention to everything.
+    "phi3small": Family(
+        vectors=_BIASED,
+        common_names={"ff_intermediate_size": "intermediate_size"},
+        tied=True,
+        must_be={"hidden_act": "gegelu"},
+        ignored=_BLOCK_SPARSE,
+    ),
     "phimoe": Family(
         attentions=grouped(window_everywhere, needs_kv_heads=True),
         ffns=routed(everywhere, width="intermediate_size"),
