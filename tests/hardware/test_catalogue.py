@@ -32,17 +32,17 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared/data/measured/reference_hardware_aiconfigurator.csv"
 
 BY_VENDOR = {
-    "amd": 23,
-    "amd-cpu": 1,
+    "amd": 33,
+    "amd-cpu": 4,
     "apple": 35,
     "arm-cpu": 1,
     "aws": 4,
     "google": 7,
     "groq": 1,
     "huawei": 2,
-    "intel": 10,
-    "intel-cpu": 1,
-    "nvidia": 93,
+    "intel": 13,
+    "intel-cpu": 2,
+    "nvidia": 114,
     "sambanova": 1,
 }
 CLUSTERS = {cluster.name: cluster for cluster in find_clusters("all")}
