@@ -79,6 +79,21 @@ DENSE_BF16_TFLOPS = {
     "gaudi2": 432,
     "trainium2": 667,
     "tpu-v7x": 2307,
+    # As data sheets and white papers round what stands there derived from units and clocks.
+    "rtx-3070": 40.6,
+    "rtx-3080": 59.5,
+    "rtx-3090-ti": 80,
+    "rtx-4080": 97.5,
+    "rtx-5070": 61.7,
+    "rtx-5070-ti": 87.9,
+    "rtx-5080": 112.6,
+    "rtx-a4000": 76.7,
+    "rtx-a5000": 111.1,
+    "rtx-a6000": 154.8,
+    "a40": 149.7,
+    "rtx-6000-ada": 364.2,
+    "rx-7900-xtx": 122.8,
+    "rx-9070-xt": 195,
 }
 
 REFERENCE_NAMES = {
@@ -221,6 +236,8 @@ def test_every_way_of_writing_a_name_leads_home(
         ("Apple M2 Ultra 60-core GPU", "apple-m2-ultra-60"),
         ("M1 7\u2011Core GPU 8GB", "apple-m1-7"),
         ("M3 Max (40-core GPU)", "apple-m3-max"),
+        ("MacBook Pro M4 Pro", "apple-m4-pro"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "rtx-4090-laptop"),
     ],
 )
 def test_names_as_people_and_drivers_write_them(text: str, name: str) -> None:

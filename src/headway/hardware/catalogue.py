@@ -34,7 +34,7 @@ _SAME_SIZE = 0.15  # data sheets and drivers differ by less, cards of one name b
 _NOISE = re.compile(
     r"\b(nvidia|amd|intel|apple|google|cloud|tpu|aws|amazon|huawei|sambanova|geforce|radeon|instinct|tesla"
     r"|blackwell|generation|edition|series|gpus?|accelerator|graphics|card|module|oam|developer|kit"
-    r"|hbm[23]?e?|gddr[67]x?)\b"
+    r"|hbm[23]?e?|gddr[67]x?|macbook (pro|air)|mac (studio|mini|pro))\b"
 )
 
 
