@@ -14,7 +14,8 @@ from pathlib import Path
 from headway.errors import InputError, UnsupportedError, reason
 from headway.model.architecture import LayerGroup, ModelArchitecture
 from headway.model.attention import LatentAttention, StateSpace
-from headway.model.huggingface.families import FAMILIES, GENERIC, Family
+from headway.model.huggingface.families import FAMILIES
+from headway.model.huggingface.family import GENERIC, Family
 from headway.model.huggingface.fields import MAX_LAYERS, Fields
 from headway.model.huggingface.vectors import is_on
 from headway.user_file import excerpt, read_json, read_toml
