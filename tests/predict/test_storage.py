@@ -44,7 +44,9 @@ def test_what_was_learned_online_is_kept(folder: Path, made_up: MadeUp, tmp_path
         predictor.observe(request, o.output_tokens)
     save(predictor, tmp_path / "later", {})
     asked = [Observation("Write an essay", 0, "other", "tenant").request(0)]
-    assert load(tmp_path / "later").predict(asked) == predictor.predict(asked)
+    later = load(tmp_path / "later")
+    assert later.predict(asked) == predictor.predict(asked)
+    np.testing.assert_array_equal(later.state.words.variance, predictor.state.words.variance)
 
 
 def test_a_folder_is_small_and_holds_nothing_else(folder: Path) -> None:

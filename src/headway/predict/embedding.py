@@ -15,7 +15,6 @@ import json
 import struct
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError, MissingExtraError
-from headway.predict.length_model import LogLengths
 from headway.predict.text import considered
 
 Floats = NDArray[np.float32]
@@ -43,26 +41,6 @@ class Embedding(Protocol):
     def vectors(self, prompts: Sequence[str]) -> Floats:
         """Return one vector per prompt, [prompts, width]."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddingBlend:
-    """A second opinion on the location from a vector per prompt.
-
-    Attributes:
-        coef: of the vector, the intercept last, [width + 1].
-        shares: of the words' location, of the embedding's, and a constant.
-    """
-
-    coef: NDArray[np.float64]
-    shares: NDArray[np.float64]
-
-    def blended(self, lengths: LogLengths, vectors: Floats) -> LogLengths:
-        """Return ``lengths`` moved to the blended location, the quantiles with it."""
-        second = vectors.astype(np.float64) @ self.coef[:-1] + self.coef[-1]
-        location = lengths.location * self.shares[0] + second * self.shares[1] + self.shares[2]
-        moved = (location - lengths.location)[:, None]
-        return replace(lengths, location=location, quantiles=lengths.quantiles + moved)
 
 
 class SentenceEmbedding:

@@ -79,7 +79,7 @@ def fit_length_model(
             weights=weights[train],
             buckets=buckets,
         )
-        return part.predict(rows.grams.at(test)).astype(np.float64)
+        return part.predict(part.weighted(rows.grams.at(test))).astype(np.float64)
 
     views = out_of_fold(fold, np.zeros_like(targets), view_part, tick)
     ngrams, effects = fit_ngrams(

@@ -3,6 +3,7 @@
 1. A linear model on hashed n-grams gives nine views of the length: its log, rank and square root,
    and whether it exceeds each of six quantiles.
 2. Boosted trees read these beside the dense rows, and give the location.
+   Where there is a second opinion on the same numbers, a linear one, both count.
 3. Smaller trees give the spread.
 4. A table of standardised residuals' quantiles, by location, gives the shape and the tails.
 
@@ -101,6 +102,25 @@ class LogLengths:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SecondOpinion:
+    """A linear opinion on the location, beside another one.
+
+    Attributes:
+        coef: of a row of numbers, the intercept last, [width + 1].
+        shares: of the other location, of this one, and a constant.
+    """
+
+    coef: Floats
+    shares: Floats
+
+    def blended(self, lengths: LogLengths, rows: NDArray[np.float32]) -> LogLengths:
+        """Return ``lengths`` moved to the blended location, the quantiles with it."""
+        second = rows.astype(np.float64) @ self.coef[:-1] + self.coef[-1]
+        location = lengths.location * self.shares[0] + second * self.shares[1] + self.shares[2]
+        return lengths.shifted(location - lengths.location)
+
+
 @dataclass(frozen=True, slots=True)
 class LengthModel:
     """From prompts to distributions of ln(1 + tokens), for a model of average length.
@@ -111,6 +131,7 @@ class LengthModel:
         spread_trees: the logarithm of the spread, from the same.
         table_at: locations of the rows of the residual table, increasing, [rows].
         table: quantiles of residual over spread at `LEVELS`, [rows, levels].
+        form: a second opinion on what the trees read.
     """
 
     views: LinearNgrams
@@ -118,11 +139,17 @@ class LengthModel:
     spread_trees: BoostedTrees
     table_at: Floats
     table: Floats
+    form: SecondOpinion | None = None
+
+    def weighted(self, rows: PromptRows) -> PromptRows:
+        """Return ``rows`` with their n-grams as this model reads them."""
+        return replace(rows, grams=self.views.weighted(rows.grams))
 
     def predict(self, rows: PromptRows) -> LogLengths:
-        """Return the distribution of each row."""
+        """Return the distribution of each of the weighted ``rows``."""
         inputs = tree_inputs(self.views.predict(rows.grams), rows)
-        return self.around(self.trees.predict(inputs).astype(np.float64), inputs)
+        lengths = self.around(self.trees.predict(inputs).astype(np.float64), inputs)
+        return lengths if self.form is None else self.form.blended(lengths, inputs)
 
     def around(self, location: Floats, inputs: NDArray[np.float32]) -> LogLengths:
         """Return the distributions of rows whose ``location`` is known."""
@@ -130,9 +157,9 @@ class LengthModel:
         spread = np.maximum(spread, MIN_SPREAD)
 
         # The shape between two rows of the table.
-        at = np.clip(location, self.table_at[0], self.table_at[-1])
-        high = np.clip(np.searchsorted(self.table_at, at), 1, len(self.table_at) - 1)
-        low = high - 1
+        at = np.minimum(np.maximum(location, self.table_at[0]), self.table_at[-1])
+        low = np.maximum(self.table_at.searchsorted(at) - 1, 0)
+        high = low + 1
         share = (at - self.table_at[low]) / (self.table_at[high] - self.table_at[low])
         shape = self.table[low] * (1 - share)[:, None] + self.table[high] * share[:, None]
         return LogLengths(location, spread, location[:, None] + spread[:, None] * shape)

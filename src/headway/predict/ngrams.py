@@ -70,9 +70,13 @@ class LinearNgrams:
     coef: Floats
     intercept: Floats
 
+    def weighted(self, grams: Sparse) -> Sparse:
+        """Return counted ``grams`` as this model reads them."""
+        return weighted(grams, self.bucket_weights)
+
     def predict(self, grams: Sparse) -> Floats:
-        """Return the outputs of each text, [texts, outputs]."""
-        return weighted(grams, self.bucket_weights).times(self.coef) + self.intercept
+        """Return the outputs of each text of weighted ``grams``, [texts, outputs]."""
+        return grams.times(self.coef) + self.intercept
 
 
 def hashed(tokens: Tokens, bits: int) -> Sparse:
@@ -104,8 +108,8 @@ def hashed(tokens: Tokens, bits: int) -> Sparse:
 def weighted(sparse: Sparse, bucket_weights: Floats) -> Sparse:
     """Return ``sparse`` with each value times its bucket's weight and each block of unit length."""
     values = sparse.values * bucket_weights[sparse.columns]
-    block = (sparse.columns >= sparse.num_columns // 2).astype(np.intp)
-    place = sparse.owners() * 2 + block
+    block = sparse.columns >= sparse.num_columns // 2
+    place = 2 * sparse.owners() + block
     squares = np.bincount(place, weights=values * values, minlength=2 * sparse.num_rows)
     scale = (1.0 / np.sqrt(np.maximum(squares, 1e-12))).astype(np.float32)
     return Sparse(sparse.columns, values * scale[place], sparse.bounds, sparse.num_columns)

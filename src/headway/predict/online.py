@@ -12,7 +12,7 @@ its level is drawn evenly from those above the limit's. Where tenants share a mo
 moves its own predictions first: its n-th answer tells less of the others (partial pooling), and
 cut answers of a tenant most of whose answers are cut, which tell of its limits, tell nothing.
 A prompt that was answered before, by any model, is moved by what `headway.predict.repeats` keeps;
-a cut answer leaves nothing there.
+a cut answer leaves nothing there. What single words add is learned by `headway.predict.words`.
 
 A model that was never seen starts from the mean of all (`shared`), with the doubt of the prior;
 a tenant starts from its model. Both are forgotten, the longest unused first, when there are more
@@ -30,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.predict.conformal import LevelWindow
-from headway.predict.length_model import LogLengths
+from headway.predict.length_model import HASH_BITS, LogLengths
 from headway.predict.prediction import LEVELS, logit
 from headway.predict.repeats import PromptMemory
+from headway.predict.words import PromptGrams, WordCorrection
 
 Floats = NDArray[np.float64]
 MAX_MODELS = 64
@@ -155,6 +156,7 @@ class OnlineState:
         self._only_tenant: dict[str, str] = {}  # of each model; empty once there was another
         self._num_cut = 0
         self.prompts = PromptMemory()
+        self.words = WordCorrection(1 << HASH_BITS)
 
     def quantiles(
         self,
@@ -200,11 +202,17 @@ class OnlineState:
         log_tokens: float,
         cut: bool,
         prompt: int | None = None,
+        grams: PromptGrams | None = None,
     ) -> None:
         """Take in one answer of ``log_tokens`` = ln(1 + tokens); ``cut`` if a limit ended it.
 
-        ``features`` [features], ``base`` [1] and ``prompt`` are those of its request.
+        ``features`` [features], ``base`` [1], ``prompt`` and ``grams`` are those of its request.
         """
+        word_variance = 0.0
+        if grams is not None:
+            word_shift, word_variance = self.words.correction(grams)
+            base = base.shifted(np.array([word_shift]))
+
         own_model, own_tenant = self._model(model), self._tenant(model, tenant)
         correction = own_model.correction
         shifts, variance = correction.correction(features[None])
@@ -241,8 +249,10 @@ class OnlineState:
             noise = robust_noise(error - shift, spread**2) / weight
             if own_tenant is not None and self._is_shared(model, tenant):
                 noise *= 1 + own_tenant.count / TENANT_COUNT
-            correction.observe(features, error, noise)
-            self.shared.correction.observe(features, error, noise)
+            if grams is not None:
+                self.words.observe(grams, error - usual_shift, noise + float(variance[0]))
+            correction.observe(features, error, noise + word_variance)
+            self.shared.correction.observe(features, error, noise + word_variance)
         if prompt is not None and not cut:
             self.prompts.observe(prompt, error - usual_shift)
         if settled:
@@ -296,7 +306,7 @@ def _widened(
 def _read(quantiles: Floats, levels: Floats) -> Floats:
     """Return each row's value at each of ``levels``, its ends prolonged in logit(level)."""
     at = np.log(levels) - np.log1p(-levels)
-    high = np.clip(np.searchsorted(LOGITS, at), 1, len(LOGITS) - 1)
+    high = np.minimum(np.maximum(LOGITS.searchsorted(at), 1), len(LOGITS) - 1)
     low = high - 1
     share = (at - LOGITS[low]) / (LOGITS[high] - LOGITS[low])
     values: Floats = quantiles[:, low] * (1 - share) + quantiles[:, high] * share

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from headway.errors import InputError
 from headway.predict.conformal import WINDOW, LevelWindow
-from headway.predict.embedding import EMBEDDING, WIDTH, EmbeddingBlend, SentenceEmbedding
-from headway.predict.length_model import HASH_BITS, NUM_VIEWS, LengthModel
+from headway.predict.embedding import EMBEDDING, WIDTH, SentenceEmbedding
+from headway.predict.length_model import HASH_BITS, NUM_VIEWS, LengthModel, SecondOpinion
 from headway.predict.ngrams import LinearNgrams
 from headway.predict.online import (
     MAX_MODELS,
@@ -53,10 +53,13 @@ def packed(predictor: TextPredictor) -> tuple[Arrays, dict[str, Any]]:
             f"{name}_cuts": trees.cuts,
             f"{name}_leaves": trees.leaves,
         }
-    if predictor.blend is not None:
-        arrays |= {"blend_coef": predictor.blend.coef, "blend_shares": predictor.blend.shares}
+    for name, opinion in (("form", model.form), ("blend", predictor.blend)):
+        if opinion is not None:
+            arrays |= {f"{name}_coef": opinion.coef, f"{name}_shares": opinion.shares}
 
-    # The online part: `shared` first, covariances as their upper triangles.
+    # The online part: words where any was seen; `shared` first, covariances as upper triangles.
+    if state.words.mean.any():
+        arrays |= {"word_mean": state.words.mean, "word_variance": state.words.variance}
     models, tenants = [state.shared, *state.models.values()], list(state.tenants.values())
     upper = np.triu_indices(len(state.prior))
     arrays |= {
@@ -96,10 +99,7 @@ def unpacked(
     if names["embedding"] is not None:
         if names["embedding"] != EMBEDDING:
             raise InputError("it needs an embedding that this version does not know")
-        blend = EmbeddingBlend(
-            coef=_floats(arrays, "blend_coef", (WIDTH + 1,)),
-            shares=_floats(arrays, "blend_shares", (3,)),
-        )
+        blend = _opinion(arrays, "blend", WIDTH)
     return TextPredictor(
         _length_model(arrays),
         effects={str(model): _finite(effect) for model, effect in names["effects"].items()},
@@ -130,6 +130,14 @@ def _length_model(arrays: Mapping[str, NDArray[Any]]) -> LengthModel:
         spread_trees=_trees(arrays, "spread"),
         table_at=table_at,
         table=table,
+        form=_opinion(arrays, "form", _NUM_INPUTS) if "form_coef" in arrays else None,
+    )
+
+
+def _opinion(arrays: Mapping[str, NDArray[Any]], name: str, width: int) -> SecondOpinion:
+    return SecondOpinion(
+        coef=_floats(arrays, f"{name}_coef", (width + 1,)),
+        shares=_floats(arrays, f"{name}_shares", (3,)),
     )
 
 
@@ -156,6 +164,12 @@ def _state(arrays: Mapping[str, NDArray[Any]], names: Mapping[str, Any]) -> Onli
         states.append(ModelState(correction, window))
     state.shared = states[0]
     state.models.update(zip(models, states[1:], strict=True))
+    if "word_mean" in arrays:
+        columns = (1 << HASH_BITS,)
+        state.words.mean = _narrow(arrays, "word_mean", columns)
+        state.words.variance = _floats(arrays, "word_variance", columns, minimum=0.0).astype(
+            np.float32
+        )
 
     errors = _floats(arrays, "tenant_errors", (len(tenants),))
     counts = _floats(arrays, "tenant_counts", (len(tenants),), minimum=0.0)

@@ -17,10 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError
-from headway.predict.embedding import Embedding, EmbeddingBlend
-from headway.predict.length_model import LengthModel, LogLengths, prompt_rows
+from headway.predict.embedding import Embedding
+from headway.predict.length_model import (
+    LengthModel,
+    LogLengths,
+    PromptRows,
+    SecondOpinion,
+    prompt_rows,
+)
 from headway.predict.online import OnlineState
 from headway.predict.prediction import LEVELS, MAX_TOKENS, LengthPrediction
+from headway.predict.words import PromptGrams
 from headway.workload.request import Request
 
 Floats = NDArray[np.float64]
@@ -59,7 +66,9 @@ class Scaling:
     def features(self, lengths: LogLengths, dense: NDArray[np.float32]) -> Floats:
         """Return the features of a batch, [rows, 1 + details]."""
         scaled = (_details(lengths, dense) - self.centre) / self.scale
-        return np.concatenate([np.ones((len(dense), 1)), np.clip(scaled, -4.0, 4.0)], axis=1)
+        features = np.ones((len(dense), 1 + scaled.shape[1]))
+        np.minimum(np.maximum(scaled, -4.0), 4.0, out=features[:, 1:])
+        return features
 
 
 def _details(lengths: LogLengths, dense: NDArray[np.float32]) -> Floats:
@@ -71,9 +80,17 @@ def _details(lengths: LogLengths, dense: NDArray[np.float32]) -> Floats:
 class _BatchRow:
     """A row of a batch that was predicted."""
 
+    rows: PromptRows
     features: Floats
     base: LogLengths
     row: int
+
+    @property
+    def grams(self) -> PromptGrams:
+        """The n-grams of its prompt."""
+        grams = self.rows.grams
+        own = slice(grams.bounds[self.row], grams.bounds[self.row + 1])
+        return PromptGrams(grams.columns[own], grams.values[own])
 
 
 class TextPredictor:
@@ -86,7 +103,7 @@ class TextPredictor:
         effects: Mapping[str, float],
         scaling: Scaling,
         state: OnlineState,
-        blend: EmbeddingBlend | None = None,
+        blend: SecondOpinion | None = None,
         embedding: Embedding | None = None,
     ) -> None:
         """Put together what `headway.predict.training.train` fits.
@@ -113,7 +130,9 @@ class TextPredictor:
             return []
 
         # What the text says, for a model of average length.
-        rows = prompt_rows([r.prompt for r in requests], [r.max_tokens for r in requests])
+        rows = self.model.weighted(
+            prompt_rows([r.prompt for r in requests], [r.max_tokens for r in requests])
+        )
         lengths = self.model.predict(rows)
         if self.blend is not None and self.embedding is not None:
             vectors = self.embedding.vectors([r.prompt for r in requests])
@@ -125,16 +144,17 @@ class TextPredictor:
         usual = sum(self.effects.values()) / max(len(self.effects), 1)
         base = lengths.shifted(np.array([self.effects.get(model, usual) for model in models]))
 
-        # What was learned since, per model and tenant.
+        # What was learned since: of words, then per model and tenant.
+        moved = base.shifted(self.state.words.shifts(rows.grams))
         groups: dict[tuple[str, str], list[int]] = {}
         for i, (model, request) in enumerate(zip(models, requests, strict=True)):
             groups.setdefault((model, request.tenant), []).append(i)
-            self._remember(request, _BatchRow(features, base, i))
+            self._remember(request, _BatchRow(rows, features, base, i))
         logs = np.empty_like(lengths.quantiles)
         for (model, tenant), index in groups.items():
             prompts = [hash(requests[i].prompt) for i in index]
             logs[index] = self.state.quantiles(
-                model, tenant, features[index], base.at(index), prompts
+                model, tenant, features[index], moved.at(index), prompts
             )
         return _predictions(logs, [r.max_tokens for r in requests])
 
@@ -159,6 +179,7 @@ class TextPredictor:
             log_tokens=math.log1p(output_tokens),
             cut=request.max_tokens is not None and output_tokens >= request.max_tokens,
             prompt=hash(request.prompt) if request.prompt else None,
+            grams=recent.grams,
         )
 
     def knows(self, model: str) -> bool:
@@ -185,7 +206,8 @@ def _predictions(logs: Floats, limits: Sequence[int | None]) -> list[LengthPredi
     max_tokens = np.array([MAX_TOKENS if limit is None else float(limit) for limit in limits])
 
     # Rounding may cross neighbouring quantiles by 1e-16.
-    logs = np.maximum.accumulate(np.clip(logs, 0.0, math.log1p(MAX_TOKENS)), axis=1)
+    logs = np.minimum(np.maximum(logs, 0.0), math.log1p(MAX_TOKENS))
+    logs = np.maximum.accumulate(logs, axis=1)
     tokens = np.minimum(np.expm1(logs), max_tokens[:, None]).tolist()
     return [
         LengthPrediction(tuple(zip(LEVELS, row, strict=True)), limit)

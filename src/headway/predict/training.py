@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.errors import InputError, need
-from headway.predict.embedding import Embedding, EmbeddingBlend
+from headway.predict.embedding import Embedding
 from headway.predict.evaluate import ScoreRow, held_out, predicted, score
 from headway.predict.fitting import FOLDS, fit_length_model, out_of_fold
-from headway.predict.length_model import LogLengths, prompt_rows
+from headway.predict.length_model import LogLengths, SecondOpinion, prompt_rows
 from headway.predict.log import Observation, leak_warning
 from headway.predict.online import OnlineState
 from headway.predict.predictor import Scaling, TextPredictor
@@ -126,7 +126,7 @@ def _replay(
 
 def _fit_blend(
     vectors: NDArray[np.float32], lengths: LogLengths, goal: Floats, prompts: Ints
-) -> EmbeddingBlend:
+) -> SecondOpinion:
     """Fit ``goal`` [rows] on vectors, and the shares of both opinions beside ``lengths``."""
     linear_model = import_module("sklearn.linear_model")
 
@@ -140,7 +140,7 @@ def _fit_blend(
     )
     both = np.column_stack([lengths.location, second, np.ones(len(goal))])
     whole = fit(np.arange(len(goal)))
-    return EmbeddingBlend(
+    return SecondOpinion(
         coef=np.append(whole.coef_, whole.intercept_),
         shares=np.linalg.lstsq(both, goal)[0].astype(np.float64),
     )

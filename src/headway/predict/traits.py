@@ -107,19 +107,22 @@ def dense_rows(
 ) -> Floats:
     """Return one row of `FEATURES` for each text; [texts, features]."""
     classes = word_classes(tokens)
-    counts = np.add.reduceat(classes, tokens.heads, axis=0, dtype=np.float32)
+    token, name = classes.nonzero()
+    owner = tokens.owner[token]
+    shape = len(texts), len(NAMES)
+    place = owner * len(NAMES) + name
+    counts = np.bincount(place, minlength=shape[0] * shape[1])
 
     # The same among the first words alone.
-    place = np.arange(len(tokens.owner)) - tokens.heads[tokens.owner]
-    opening = classes & (place <= FIRST_WORDS)[:, None]
-    firsts = np.add.reduceat(opening, tokens.heads, axis=0, dtype=np.float32)
+    opening = place[token - tokens.heads[owner] <= FIRST_WORDS]
+    firsts = np.bincount(opening, minlength=shape[0] * shape[1])
 
     rows = [
         _layout(tokens, classes),
         _asides(texts, max_tokens),
         np.log1p(score_matrix(tokens, classes)),
-        np.log1p(counts),
-        np.minimum(firsts, 2),
+        np.log1p(counts.reshape(shape)),
+        np.minimum(firsts, 2).reshape(shape),
     ]
     return np.concatenate(rows, axis=1, dtype=np.float32)
 
