@@ -74,9 +74,9 @@ def dialogue() -> list[Observation]:
 
 
 def elicited() -> list[Observation]:
-    """Return 922 prompts written for Headway with lengths estimated by hand, not measured.
+    """Return 1,057 prompts written for Headway with lengths estimated by hand, not measured.
 
-    The words of the predictor that ships have learned from the first `FIRST_ELICITED` of them.
+    Trees and words of the predictor that ships have learned from the first `FIRST_ELICITED`.
     """
     lines = ELICITED.read_text(encoding="utf-8").splitlines()
     return [Observation(**json.loads(line)) for line in lines]

@@ -7,7 +7,7 @@ GPTeacher (MIT), Arena-Hard (Apache-2.0), ZeroEval (Apache-2.0). No source may o
 others by far: 400 prompts of each kind of GPTeacher, 100 of each of ZeroEval, and what was elicited
 four times over. Of seven such mixtures this one was chosen with Arena-Hard left out and scored, so
 Arena-Hard's own score below is the best of seven. Alpaca, CodeAlpaca and the dialogues are scored,
-never learned from and never chosen on. `tools.blend_default_predictor` adds a second opinion.
+never learned from and never chosen on. `tools.blend_default_predictor` adds second opinions.
 """
 
 from __future__ import annotations
