@@ -30,6 +30,9 @@ class NoMemory(PromptMemory):
         """Return no move."""
         return 0.0, 1.0
 
+    def observe(self, prompt: int, error: float, words: float = 0.0) -> None:
+        """Keep nothing."""
+
 
 def requests(kind: str) -> list[Observation]:
     """Return the requests of one kind of prompt in a random order."""

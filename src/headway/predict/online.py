@@ -165,10 +165,12 @@ class OnlineState:
         features: Floats,
         base: LogLengths,
         prompts: Sequence[int] = (),
+        words: Floats | None = None,
     ) -> Floats:
         """Return corrected and calibrated quantiles of ln(1 + tokens); [rows, levels].
 
         ``prompts`` [rows] are numbers that stand for texts; without them none was seen before.
+        ``words`` [rows] is what their words add.
         """
         own_model = self.models.get(model)
         own_tenant = self.tenants.get((model, tenant)) if tenant else None
@@ -180,6 +182,9 @@ class OnlineState:
             variance = (features**2) @ self.prior
         if own_tenant is not None:
             shift = shift + own_tenant.shift
+        if words is not None:
+            pairs = zip(prompts, words.tolist(), strict=True)
+            shift = shift + np.array([self.prompts.words(*pair) for pair in pairs])
         factor: Floats | float = 1.0
         if prompts:
             moves = np.array([self.prompts.shift(prompt) for prompt in prompts])
@@ -208,10 +213,15 @@ class OnlineState:
 
         ``features`` [features], ``base`` [1], ``prompt`` and ``grams`` are those of its request.
         """
-        word_variance = 0.0
+        # What its words add; a prompt that was answered before has taught them already.
+        word_shift, word_variance = 0.0, 0.0
         if grams is not None:
             word_shift, word_variance = self.words.correction(grams)
-            base = base.shifted(np.array([word_shift]))
+        if prompt is not None:
+            is_new = prompt not in self.prompts
+            word_shift = self.prompts.words(prompt, word_shift)
+            grams = grams if is_new else None
+        base = base.shifted(np.array([word_shift]))
 
         own_model, own_tenant = self._model(model), self._tenant(model, tenant)
         correction = own_model.correction
@@ -254,7 +264,7 @@ class OnlineState:
             correction.observe(features, error, noise + word_variance)
             self.shared.correction.observe(features, error, noise + word_variance)
         if prompt is not None and not cut:
-            self.prompts.observe(prompt, error - usual_shift)
+            self.prompts.observe(prompt, error - usual_shift, word_shift)
         if settled:
             own_model.window.observe(level)
             self.shared.window.observe(level)

@@ -145,7 +145,7 @@ class TextPredictor:
         base = lengths.shifted(np.array([self.effects.get(model, usual) for model in models]))
 
         # What was learned since: of words, then per model and tenant.
-        moved = base.shifted(self.state.words.shifts(rows.grams))
+        words = self.state.words.shifts(rows.grams)
         groups: dict[tuple[str, str], list[int]] = {}
         for i, (model, request) in enumerate(zip(models, requests, strict=True)):
             groups.setdefault((model, request.tenant), []).append(i)
@@ -154,7 +154,7 @@ class TextPredictor:
         for (model, tenant), index in groups.items():
             prompts = [hash(requests[i].prompt) for i in index]
             logs[index] = self.state.quantiles(
-                model, tenant, features[index], moved.at(index), prompts
+                model, tenant, features[index], base.at(index), prompts, words[index]
             )
         return _predictions(logs, [r.max_tokens for r in requests])
 
