@@ -42,6 +42,15 @@ def test_a_scenario_says_what_the_options_say(tmp_path: Path) -> None:
     assert Report.from_json(said.stdout).rows == from_file.rows
 
 
+def test_a_scenario_says_how_many_replicas_are_on(tmp_path: Path) -> None:
+    rule = 'autoscale = "work 20s, 1..3, delay 2s, every 1s"\n'
+    (row,) = report(tmp_path, HEAD + rule + H100).rows
+    assert 1.1 * row.span_s < row.replica_s < 2.9 * row.span_s
+    outage = "[[outage]]\nreplica = 0\nstart_s = 1.0\nstop_s = 2.0\n"
+    with pytest.raises(InputError, match="does not fail"):
+        report(tmp_path, HEAD + rule + H100 + outage)
+
+
 def test_every_figure_of_the_issue_is_in_a_row(tmp_path: Path) -> None:
     text = HEAD + 'slo = "ttft < 500ms"\n' + H100
     (row,) = report(tmp_path, text).rows

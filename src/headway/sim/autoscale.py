@@ -12,6 +12,7 @@ import numpy as np
 
 from headway.schedule.autoscale import WAITING, Autoscaler
 from headway.sim.compile import compiled, rarely
+from headway.sim.steps import num_requests
 from headway.sim.world import NEVER, NONE, ReplicaState, ScalerState, World, dtype_of
 from headway.sim.world import Records as States
 
@@ -61,7 +62,7 @@ def look(w: World, now: int, arriving: int) -> None:
     load, num_on = arriving, 0
     for k in range(len(replicas)):
         load += _load(w, replicas[k], now)
-        if replicas[k].left_ns != NEVER and _is_empty(w, replicas[k], now):
+        if replicas[k].left_ns != NEVER and num_requests(w, replicas[k], now) == 0:
             _switch_off(replicas[k], max(replicas[k].left_ns, replicas[k].end_ns))
         num_on += replicas[k].is_up != 0 or replicas[k].ready_ns != NEVER
 
@@ -112,16 +113,6 @@ def _load(w: World, replica: ReplicaState, now: int) -> int:
         if w.requests[ended[k]].last_ns < now:
             load -= w.requests[ended[k]].load
     return load
-
-
-@compiled
-def _is_empty(w: World, replica: ReplicaState, now: int) -> bool:
-    """Whether nobody waits or runs on a replica."""
-    num_through = 0
-    ended = w.ended[replica.number]
-    for k in range(replica.num_ended):
-        num_through += w.requests[ended[k]].last_ns < now
-    return replica.num_running + replica.num_waiting == num_through
 
 
 def close(replicas: States, end_ns: int) -> None:

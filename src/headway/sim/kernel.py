@@ -14,7 +14,7 @@ from headway.sim.failure import fail, failure_ns, postpone, restore
 from headway.sim.memory import cached_prefix
 from headway.sim.queue import enqueue
 from headway.sim.replica import cut_short, plan
-from headway.sim.steps import apply, received
+from headway.sim.steps import apply, num_requests, received
 from headway.sim.world import NEVER, NONE, ROUND_ROBIN, TWO_CHOICES, ReplicaState, World
 
 
@@ -147,7 +147,7 @@ def _less_loaded(w: World, i: int, now: int) -> int:
             a = r if place == first else a
             b = r if place == second else b
             place += 1
-    return b if _num_requests(w, w.replicas[b], now) < _num_requests(w, w.replicas[a], now) else a
+    return b if num_requests(w, w.replicas[b], now) < num_requests(w, w.replicas[a], now) else a
 
 
 @compiled
@@ -181,16 +181,6 @@ def _output_tokens(w: World, replica: ReplicaState, now: int) -> int:
 
 
 @compiled
-def _num_requests(w: World, replica: ReplicaState, now: int) -> int:
-    """Return the requests of a replica; those that are through count no more."""
-    num_requests = replica.num_running + replica.num_waiting
-    ended = w.ended[replica.number]
-    for k in range(replica.num_ended):
-        num_requests -= w.requests[ended[k]].last_ns < now
-    return num_requests
-
-
-@compiled
 def _may_serve(w: World, replica: ReplicaState, i: int) -> bool:
     """Whether the replica is up, and of the pool that request ``i`` must go to."""
     pool = w.requests[i].pool
@@ -203,7 +193,7 @@ def _may_serve(w: World, replica: ReplicaState, i: int) -> bool:
 @compiled
 def _score(w: World, replica: ReplicaState, i: int, now: int) -> float:
     """Return how little the replica suits request ``i``."""
-    score = w.rules.per_request * _num_requests(w, replica, now)
+    score = w.rules.per_request * num_requests(w, replica, now)
     score += w.rules.per_prompt_token * replica.prompt_tokens
     if w.rules.per_output_token != 0.0:
         score += w.rules.per_output_token * max(_output_tokens(w, replica, now), 0)

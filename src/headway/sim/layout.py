@@ -92,7 +92,7 @@ def prepare(
     numbers = np.argsort(requests["arrival_ns"], kind="stable")
     numbers = numbers[_fits(trace, site, bound)[numbers]]
 
-    start_ns = int(requests["arrival_ns"][numbers].min(initial=NEVER))
+    start_ns = int(nanoseconds(trace.arrival_s[numbers]).min(initial=NEVER))
     replicas = _replicas(site, start_ns)
     count, slots = len(replicas), int(replicas["slots"].max())
     times = stack([pool.table for pool in site.pools])

@@ -142,6 +142,16 @@ def settle(w: World, replica: ReplicaState, now: int) -> None:
 
 
 @compiled
+def num_requests(w: World, replica: ReplicaState, now: int) -> int:
+    """Return the requests of a replica; those that are through count no more."""
+    num_requests = replica.num_running + replica.num_waiting
+    ended = w.ended[replica.number]
+    for k in range(replica.num_ended):
+        num_requests -= w.requests[ended[k]].last_ns < now
+    return num_requests
+
+
+@compiled
 def _push_completion(heap: Ints, replica: ReplicaState, value: int) -> None:
     """Add ``value`` to the heap of completions."""
     at = replica.num_completions
