@@ -204,3 +204,11 @@ def test_a_prompt_that_is_cached_whole_computes_its_last_token() -> None:
     own = idealize("llama-3.1-8b", "h100").runtime
     whole = replace(own, cached_tokens=512.0)
     assert whole.predict(512, 1) == replace(own, cached_tokens=511.0).predict(512, 1)
+
+
+def test_of_an_engine_that_nobody_measured_the_data_sheet_is_the_reference() -> None:
+    own = idealize("llama-3.1-8b", "apple-m4-max", engine="llama.cpp", precision="int4")
+    sheet = idealize("llama-3.1-8b", "apple-m4-max", engine="none", precision="int4")
+    assert own.engine == "llama.cpp"
+    assert own.runtime.confidence is None
+    assert float(own.runtime.predict(500, 100)) == float(sheet.runtime.predict(500, 100))

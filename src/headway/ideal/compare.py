@@ -256,7 +256,7 @@ def _reference_row(reference: Reference, group: _Group) -> IdealRow:
     reference = replace(reference, runtime=runtime)
     _check_context(reference.deployment.model, group)
     deployment, lengths = reference.deployment, (group.prompt_tokens, group.output_tokens)
-    level = None if reference.engine is None else 0.9
+    level = 0.9 if deployment.is_measured else None
     runtime_s = _mean_runtime_s(reference.runtime, group, level)
     energy = reference.mean_joules(*lengths)
 
@@ -323,7 +323,7 @@ def _mean_runtime_s(runtime: RuntimeModel, group: _Group, level: float | None) -
 
 
 def _notes(references: Sequence[Reference], profiles: Sized) -> tuple[str, ...]:
-    engines = sorted({reference.engine for reference in references if reference.engine})
+    engines = sorted({str(r.engine) for r in references if r.deployment.is_measured})
     notes = ["batch 1, as the idealized runtime is defined: a shared server costs far less a token"]
     if references and not engines:
         notes.append("the range is from the hardware's bound to poor kernels")
