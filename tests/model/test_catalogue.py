@@ -87,6 +87,9 @@ def test_aliases_are_lower_case_and_mean_one_model() -> None:
         ("llama2-70b-interactive-99", "llama-2-70b"),
         ("llama3_1-405b", "llama-3.1-405b"),
         ("gptj-99", "gpt-j-6b"),
+        ("nvidia/Llama-3_3-Nemotron-Super-49B-v1_5", "llama-3.3-nemotron-super-49b"),
+        ("stabilityai/stablelm-2-1_6b", "stablelm-2-1.6b"),
+        ("gpt2", "gpt2-124m"),
         ("meta-llama/Llama-7b (v1/v2 unspecified)", "llama-7b"),
     ],
 )
@@ -176,6 +179,8 @@ def test_a_path_is_read_and_a_name_wins_over_an_empty_folder(
         ("TheBloke/Llama-2-70B-Chat-GPTQ-4bit-128g", "llama-2-70b", "int4/bf16/bf16"),
         ("amd/Llama-3.3-70B-Instruct-MXFP4-Preview", "llama-3.3-70b", "mxfp4/mxfp4/bf16"),
         ("Llama 3.1 8B Instruct FP8", "llama-3.1-8b", "fp8/fp8/bf16"),
+        ("ISTA-DASLab/gemma-3-27b-it-GPTQ-4b-128g", "gemma-3-27b", "int4/bf16/bf16"),
+        ("Llama-2-70b-chat-hf-WMXFP4-AMXFP4-KVFP8-Scale", "llama-2-70b", "mxfp4/mxfp4/fp8"),
     ],
 )
 def test_hub_names_give_model_and_precision(text: str, name: str, precision: str) -> None:

@@ -26,17 +26,20 @@ _FOLDER = Path(__file__).with_name("catalogue")
 _OTHER_NAMES = Path(__file__).with_name("other_names.json")
 # What publishers add to a base model's name without changing its layers.
 # MLPerf adds how much of the accuracy must be kept, and llama-bench "mostly".
-_TUNING = re.compile(r"-(instruct|chat|it|base|hf|pt|latest|interactive|mostly|99(\.9)?)(?=-|$)")
+_TUNING = re.compile(
+    r"-(instruct|chat|it|base|hf|pt|latest|turbo|interactive|mostly|99(\.9)?)(?=-|$)"
+)
 _UNCOUNTED = "not said"
 # What those who quantize a checkpoint add, and in what it is then stored; the first that matches.
 _QUANTIZED = {
     r"-fp8-kv": "fp8/fp8/fp8",
+    r"-wmxfp4-amxfp4-kvfp8[a-z0-9-]*": "mxfp4/mxfp4/fp8",
     r"-fp8(-dynamic|-block|-static(-pertensor)?)?": "fp8",
     r"-(nv)?fp4(-v\d+|-preview)?": "nvfp4",
     r"-mxfp4(-v\d+|-preview)?": "mxfp4",
     r"-gptq-(int8|8bit)|-(quantized-)?w8a16|-((bnb|mlx|awq)-)?8bit|-q8-0": "int8/bf16",
     r"-(quantized-)?w8a8|-int8": "int8",
-    r"-(awq|gptq)(-int4|-4bit)?(-(g?128g?))?|-int4(-awq)?|-nf4": "int4",
+    r"-(awq|gptq)(-int4|-4bit|-4b)?(-g?128g?)?|-int4(-awq)?|-nf4": "int4",
     r"-(quantized-)?w4a16(-g128)?|-(unsloth-)?((bnb|mlx)-)?4bit": "int4",
     r"(-qat)?-(iq4-(nl|xs)|q4-(0|1|k(-[ms]|-medium|-small)?))(-unquantized)?": "int4",
     r"-bf16": "bf16",
@@ -175,18 +178,20 @@ def _find(name: str) -> tuple[Entry, str | None]:
 
 def _readings(name: str) -> Iterator[tuple[str, str | None]]:
     """Yield normal forms of ``name``, from the whole to its base, and the format of the endings."""
-    key, ending = _dashed(name), None
-    yield from _spellings(key, ending)
-
-    shorter = _without_format(key)
-    while shorter is not None:
-        key, of_ending = shorter
-        # A file of several formats may say which of them is meant.
-        ending = of_ending if ending in (None, _UNCOUNTED) else ending
+    # An underscore between digits is a dot on the Hub (Llama-3_3-Nemotron), elsewhere a dash.
+    for text in dict.fromkeys((name, re.sub(r"(?<=\d)_(?=\d)", ".", name))):
+        key, ending = _dashed(text), None
         yield from _spellings(key, ending)
-        shorter = _without_format(key)
 
-    yield from _spellings(_TUNING.sub("", key), ending)
+        shorter = _without_format(key)
+        while shorter is not None:
+            key, of_ending = shorter
+            # A file of several formats may say which of them is meant.
+            ending = of_ending if ending in (None, _UNCOUNTED) else ending
+            yield from _spellings(key, ending)
+            shorter = _without_format(key)
+
+        yield from _spellings(_TUNING.sub("", key), ending)
 
 
 def _spellings(key: str, ending: str | None) -> Iterator[tuple[str, str | None]]:

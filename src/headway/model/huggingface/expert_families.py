@@ -85,7 +85,8 @@ _BAILING = Family(
 
 
 def _ernie_shared(fields: Fields) -> int:
-    return fields.size("moe_num_shared_experts") * fields.size("moe_intermediate_size")
+    num_experts = fields.size_or("moe_num_shared_experts", 0, minimum=0)
+    return num_experts * fields.size("moe_intermediate_size")
 
 
 def _hunyuan_experts(fields: Fields, num_layers: int) -> tuple[Ffn, ...]:
