@@ -42,6 +42,15 @@ def test_the_page_shows_the_catalogue() -> None:
     assert with_table(page) == page
 
 
+def test_the_counts_that_are_told_are_those_of_the_catalogue() -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"({len(names())} models" in readme
+    exact = [name for name in names() if isinstance(find_entry(name).published.total, int)]
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"For {len(exact) - 3} of {len(names())} models the two are equal" in page
+    assert f"For {len(names()) - len(exact)} models we have a rounded number" in page
+
+
 def test_notes_are_told() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in names():
