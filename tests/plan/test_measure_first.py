@@ -9,7 +9,7 @@ from tests.plan.problems import problem, stream
 from headway.plan.bounds import candidates
 from headway.plan.doubt import quantile, standard_draws
 from headway.plan.fleet import Fleet
-from headway.plan.measure_first import benchmarks, prices_after
+from headway.plan.measure_first import RUNS, SETUP_S, benchmarks, layout_runs, prices_after
 from headway.serving.doubt import LogErrors
 
 
@@ -67,3 +67,15 @@ def test_more_error_never_needs_fewer_replicas(rivals: list[Fleet]) -> None:
     table = rivals[0].outlook.replicas
     assert np.all(table[1:] >= table[:-1])
     assert np.all(table[:, 1:] >= table[:, :-1])
+
+
+def test_a_run_of_every_layout_is_listed_with_its_price() -> None:
+    asked = problem(on=("h100",), demand=stream(60.0))
+    layouts = [option for option in candidates(asked)[0] if option.kind[1] == "vllm"][:3]
+    words, *commands = layout_runs(asked, layouts)
+    usd = sum(one.usd_per_hour for one in layouts) * (RUNS[0][0] + SETUP_S) / 3600
+    assert "all 3 layouts on h100" in words
+    assert f"${usd:,.2f}" in words
+    for one, command in zip(layouts, commands, strict=True):
+        assert command.startswith(f"{one.layout}: vllm bench serve")
+    assert layout_runs(asked, layouts[:1]) == ()

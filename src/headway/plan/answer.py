@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway.errors import InputError
+from headway.plan.candidate import Candidate
 from headway.plan.day import Day, DayRow, day_rows
 from headway.plan.emit import WITH_PRICE, emit
 from headway.plan.features import FeatureRow, features
-from headway.plan.measure_first import Benchmark
+from headway.plan.measure_first import Benchmark, layout_runs
 from headway.plan.mixed import Mix
 from headway.plan.problem import Problem, check_priced
 from headway.plan.row import PlanRow
@@ -33,6 +34,7 @@ class Plan:
         mixed: a fleet of two kinds that costs less; ``None`` where none does.
         report: all that was weighed; its title is the plan in one sentence.
         offers: what was simulated, in the order of the report.
+        layouts: of the best one's accelerator, engine and format, those that may turn out cheapest.
 
     """
 
@@ -45,6 +47,7 @@ class Plan:
     mixed: Mix | None
     report: Report[PlanRow]
     offers: tuple[Offer, ...]
+    layouts: tuple[Candidate, ...] = ()
 
     def features(self) -> Report[FeatureRow]:
         """Return what each feature is worth on the fleet that is bought."""
@@ -64,7 +67,7 @@ class Plan:
             title="What a benchmark saves before buying",
             question=dict(self.report.question),
             rows=self.benchmarks,
-            notes=(asked(self.problem),),
+            notes=(asked(self.problem), *layout_runs(self.problem, self.layouts)),
         )
 
     def day(self, day: Day | None = None) -> Report[DayRow]:

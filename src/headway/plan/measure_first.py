@@ -90,6 +90,24 @@ def _benchmark(rival: Fleet, duration_s: float, saving_usd: float, left_usd: flo
     )
 
 
+def layout_runs(problem: Problem, layouts: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return what it takes to measure each of ``layouts`` once, and the commands."""
+    if len(layouts) < 2:
+        return ()
+    duration_s = RUNS[0][0]
+    usd = sum(one.usd_per_hour for one in layouts) * (duration_s + SETUP_S) / 3600
+    cluster = layouts[0].deployment.cluster.name
+    lines = [
+        f"surest: measure all {len(layouts)} layouts on {cluster} that may turn out cheapest, "
+        f"{duration_s / 60:g} minutes each, for ${usd:,.2f} in all, and buy the one that carries "
+        "most for its price"
+    ]
+    for one in layouts:
+        command = bench_command(problem, one, max(round(one.concurrency), 1), duration_s)
+        lines.append(f"{one.layout}: {command}")
+    return tuple(lines)
+
+
 def prices_after(rivals: Sequence[Fleet], errors: LogErrors, number: int, noise: float) -> Array:
     """Return the dollars per hour of the best fleet after each outcome of measuring ``number``.
 

@@ -128,6 +128,7 @@ def solve(problem: Problem, besides: Besides | None = None, *, or_api: bool = Fa
         mixed=mix,
         report=report,
         offers=tuple(ranked),
+        layouts=_layouts(priced, best),
     )
 
 
@@ -161,6 +162,19 @@ def _bounded_rows(
         if name not in accelerators:
             rows.setdefault(name, bounded_row(candidate, problem))
     return list(rows.values())
+
+
+def _layouts(options: Sequence[Candidate], best: Offer) -> tuple[Candidate, ...]:
+    """Return the best layout, and those of its kind that cost less if predictions are right."""
+    rivals = [
+        option
+        for option in options
+        if option.kind == best.candidate.kind
+        and option is not best.candidate
+        and option.likely_usd_per_hour < best.usd_per_hour
+    ]
+    rivals.sort(key=lambda option: option.likely_usd_per_hour)
+    return (best.candidate, *rivals[: MAX_RIVALS - 1])
 
 
 def _fewest(problem: Problem, unpriced: Sequence[Candidate]) -> list[Offer]:
