@@ -8,12 +8,15 @@ and the q-quantile of the levels seen is the one to read instead: a conformal pr
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from headway.predict.prediction import logit
 
 Floats = NDArray[np.float64]
 WINDOW = 1000
@@ -46,24 +49,23 @@ class LevelWindow:
         if count == 0:
             return parent
 
-        # The k-th of n levels is exceeded by the next answer with probability 1 - k / (n + 1).
-        rank = nominal * (count + 1) - 1
-        below = np.minimum(np.maximum(rank, 0), count - 1).astype(np.intp)
-        lower = np.array([self.ordered[i] for i in below.tolist()])
-        upper = np.array([self.ordered[min(i + 1, count - 1)] for i in below.tolist()])
-        own = lower + (rank - below) * (upper - lower)
-
-        # Levels that the window is too small to speak of are the parent's, in order.
-        own = np.where(rank < 0, np.minimum(parent, self.ordered[0]), own)
-        own = np.where(rank > count - 1, np.maximum(parent, self.ordered[-1]), own)
-
+        # A loop of Python's: fifteen levels cost NumPy four times as much.
         share = count / (count + PRIOR_COUNT)
-        # Between logits, because the tails of a prediction far too narrow lie at 0.9999.
-        mixed = share * _logits(own) + (1 - share) * _logits(parent)
-        levels: Floats = 1 / (1 + np.exp(-mixed))
-        return levels
+        levels = []
+        for level, usual in zip(nominal.tolist(), parent.tolist(), strict=True):
+            # The k-th of n levels is exceeded by the next answer with probability 1 - k / (n + 1).
+            rank = level * (count + 1) - 1
+            if rank < 0:
+                # Levels that the window is too small to speak of are the parent's, in order.
+                own = min(usual, self.ordered[0])
+            elif rank >= count - 1:
+                own = max(usual, self.ordered[-1])
+            else:
+                below = int(rank)
+                lower, upper = self.ordered[below], self.ordered[below + 1]
+                own = lower + (rank - below) * (upper - lower)
 
-
-def _logits(levels: Floats) -> Floats:
-    logits: Floats = np.log(levels) - np.log1p(-levels)
-    return logits
+            # Between logits, because the tails of a prediction far too narrow lie at 0.9999.
+            mixed = share * logit(own) + (1 - share) * logit(usual)
+            levels.append(1 / (1 + math.exp(-mixed)))
+        return np.array(levels)
