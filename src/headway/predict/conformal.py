@@ -58,11 +58,11 @@ class LevelWindow:
             if rank < 0:
                 # Levels that the window is too small to speak of are the parent's, in order.
                 own = min(usual, self.ordered[0])
-            elif rank >= count - 1:
+            elif rank > count - 1:
                 own = max(usual, self.ordered[-1])
             else:
                 below = int(rank)
-                lower, upper = self.ordered[below], self.ordered[below + 1]
+                lower, upper = self.ordered[below], self.ordered[min(below + 1, count - 1)]
                 own = lower + (rank - below) * (upper - lower)
 
             # Between logits, because the tails of a prediction far too narrow lie at 0.9999.
