@@ -154,7 +154,12 @@ class TextPredictor:
         for (model, tenant), index in groups.items():
             prompts = [hash(requests[i].prompt) for i in index]
             logs[index] = self.state.quantiles(
-                model, tenant, features[index], base.at(index), prompts, words[index]
+                model,
+                tenant,
+                features=features[index],
+                base=base.at(index),
+                prompts=prompts,
+                words=words[index],
             )
         return _predictions(logs, [r.max_tokens for r in requests])
 
