@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from headway.steptime.worktable import WorkTable
 from tools.fit_form import FitForm
 from tools.kernel_factors import kernel_factors
 from tools.pooled_fit import Level, PooledFit
+from tools.published_points import cell, configuration
 
 Columns = TypeVar("Columns", LoadShape, WorkTable)
 
@@ -75,11 +75,11 @@ def _harness(point: ServingPoint) -> str:
 def observed(points: Sequence[ServingPoint]) -> Observed:
     """Return what was measured; copies share their weight, and large sets count less."""
     copies = Counter(map(_configuration, points))
-    sizes = Counter(map(_cell, points))
+    sizes = Counter(map(cell, points))
     weight = [
         (OLD_WEIGHT if point.source in OLD else 1.0)
         / copies[_configuration(point)]
-        / np.sqrt(sizes[_cell(point)] / GROUP_POINTS)
+        / np.sqrt(sizes[cell(point)] / GROUP_POINTS)
         for point in points
     ]
     return Observed(
@@ -90,22 +90,8 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
     )
 
 
-@cache
-def _cell(point: ServingPoint) -> tuple[str, ...]:
-    return point.hardware, point.engine, point.model, point.weights
-
-
-@cache
 def _configuration(point: ServingPoint) -> tuple[object, ...]:
-    load = point.load
-    return (
-        *_cell(point),
-        _harness(point),
-        str(point.deployment.parallelism),
-        float(load.prompt_tokens),
-        float(load.output_tokens),
-        round(float(load.concurrency)),
-    )
+    return _harness(point), *configuration(point)
 
 
 def take(table: ServingTable, rows: Rows) -> ServingTable:
