@@ -14,12 +14,11 @@ import time
 from datetime import date
 from pathlib import Path
 
-from headway.serving.serving_point import stack_points
 from headway.steptime.calibration import to_json
 from tools.held_out import fit_shipped, report, score_all
-from tools.published_points import read_points
+from tools.measured_table import read_measured
+from tools.serving_coefficients import OLD
 from tools.serving_errors import assemble
-from tools.static_batches import read_static
 
 SHIPPED = Path(__file__).parents[1] / "src" / "headway" / "steptime" / "coefficients"
 SOURCES = {
@@ -33,15 +32,13 @@ SOURCES = {
 
 def main() -> None:
     began = time.process_time()
-    points, left_out = read_points(Path(sys.argv[1]))
-    older, older_left_out = read_static(Path(sys.argv[1]))
-    points, left_out = points + older, left_out + older_left_out
-    print(f"{len(points)} points, {len(older)} of them old static batches; left out:")
+    points, table, left_out = read_measured(Path(sys.argv[1]))
+    older = sum(point.source in OLD for point in points)
+    print(f"{len(points)} points, {older} of them old static batches; left out:")
     for reason, count in left_out.most_common():
         print(f"  {count:5d} {reason}")
 
     # The fit that ships has seen all points.
-    table = stack_points(points)
     calibration = assemble(
         fit_shipped(points, table),
         points,
@@ -58,7 +55,7 @@ def main() -> None:
     if "--no-scores" in sys.argv:
         return
 
-    scored = list(score_all(points))
+    scored = list(score_all(points, table))
     accuracy = report(points, scored)
 
     (SHIPPED / "accuracy.json").write_text(accuracy.to_json())

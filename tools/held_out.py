@@ -17,7 +17,7 @@ import numpy as np
 from headway.measure.accuracy import LEVEL, AccuracyRow, accuracy_row
 from headway.report.report import Report
 from headway.serving.answer_doubt import load_features
-from headway.serving.serving_point import ServingPoint, stack_points, subject
+from headway.serving.serving_point import ServingPoint, subject
 from headway.serving.tabulated import ServingTable
 from headway.steptime.calibration import kind_of
 from headway.steptime.error_model import NORMAL_80
@@ -69,9 +69,8 @@ class Scored:
         return Scored(self.split, tuple(self.fold[i] for i in rows), errors, lower, upper)
 
 
-def score_all(points: Sequence[ServingPoint]) -> Iterator[Scored]:
-    """Score ``points`` in sample and under every split."""
-    table = stack_points(points)
+def score_all(points: Sequence[ServingPoint], table: ServingTable) -> Iterator[Scored]:
+    """Score ``points``, whose stacked table is given, in sample and under every split."""
     yield score_split(IN_SAMPLE, points, table, [""] * len(points))
     for split in SPLITS:
         yield score_split(split, points, table, folds(split, points))

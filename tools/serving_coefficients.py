@@ -21,7 +21,7 @@ from headway.steptime.worktable import WorkTable
 from tools.fit_form import FitForm
 from tools.kernel_factors import kernel_factors
 from tools.pooled_fit import Level, PooledFit
-from tools.published_points import cell, configuration
+from tools.published_points import ML_ENERGY, NVIDIA_OWN, cell, configuration
 
 Columns = TypeVar("Columns", LoadShape, WorkTable)
 
@@ -46,9 +46,10 @@ STRETCHES = (
 )
 # Kernels of a format are launched alike on all chips of a vendor: activations are quantized first.
 LAUNCHES = ("kernel_s", "expert_kernel_s")
-# ML.ENERGY's time per token is batch over throughput, waiting included, which the others do not
-# count: that difference is learned and left out of answers.
-OTHER_HARNESS = ("mlenergy_v3",)
+# Who measures in another way than the engines' own benchmarks, as InferenceX does: the difference
+# is learned and left out of answers. ML.ENERGY's time per token is batch over throughput, waiting
+# included; all answers of one of NVIDIA's own runs are equally long.
+HARNESSES = (ML_ENERGY, NVIDIA_OWN)
 # Engines of 2023 and 2024 were slower: how much is learned, and known to who asks about them.
 OLD = ("llm_inference_bench_anl", "splitwise_a100_h100")
 OLD_WEIGHT = 0.1
@@ -69,7 +70,7 @@ def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
 def _harness(point: ServingPoint) -> str:
     if point.source in OLD:
         return f"{point.source}, {point.engine}"
-    return point.source if point.source in OTHER_HARNESS else ""
+    return point.source if point.source in HARNESSES else ""
 
 
 def observed(points: Sequence[ServingPoint]) -> Observed:
@@ -201,7 +202,7 @@ def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTi
     output = times.requests_per_s * table.shape.output_tokens
     joules = logs([point.energy_j for point in points])[rows]
     steady = np.log(modelled * tdp[rows] * table.shape.num_accelerators[rows] / output[rows])
-    is_other = np.array([points[i].source in OTHER_HARNESS for i in rows])
+    is_other = np.array([points[i].source in HARNESSES for i in rows])
     is_measured = np.isfinite(joules) & ~is_other
     off = (joules - steady)[is_measured]
     run = float(np.exp(np.median(off))) if is_measured.any() else 1.0

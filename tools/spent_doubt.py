@@ -24,7 +24,6 @@ from headway.serving.serving_point import (
     ServingPoint,
     corrected_times,
     logs,
-    stack_points,
     subject,
 )
 from headway.serving.tabulated import ServingTable, serving_times
@@ -32,10 +31,9 @@ from headway.steptime.calibration import own_evidence
 from headway.steptime.error_model import HIGHEST, LOWEST, NORMAL_80, ErrorModel
 from headway.steptime.work import Array
 from tools.held_out import HARDWARE, MODEL, fit_fold, folds
-from tools.published_points import read_points
+from tools.measured_table import read_measured
 from tools.serving_coefficients import OLD, Configurations, Rows, coefficients, take
 from tools.serving_errors import ServingFit
-from tools.static_batches import read_static
 
 MIN_POINTS = 8  # of a group, copies not counted
 DRAWS = 3
@@ -226,10 +224,7 @@ def ratio_line(scores: Sequence[RatioScore]) -> str:
 
 
 def main() -> None:
-    points, _ = read_points(Path(sys.argv[1]))
-    older, _ = read_static(Path(sys.argv[1]))
-    points += older
-    table = stack_points(points)
+    points, table, _ = read_measured(Path(sys.argv[1]))
 
     own: list[OwnScore] = []
     for split in (HARDWARE, MODEL):
