@@ -19,7 +19,7 @@ class FitForm:
 
     """
 
-    noise: float = 0.6
+    noise: float = 0.9
     launches: float = 0.3
     shared: bool = False
     typical_groups: float = 16.0

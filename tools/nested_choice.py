@@ -28,8 +28,8 @@ from tools.serving_errors import Choice, fit_tpot_errors
 
 INNER_FOLDS = 3
 INNER_STEPS = 4  # of the descent: enough to compare forms
-COEFFICIENT_FORMS = (FitForm(), FitForm(noise=0.9))
-ERROR_FORMS = ((False, 64.0), (True, 16.0))  # shared, typical groups
+COEFFICIENT_FORMS = (FitForm(),)
+ERROR_FORMS = ((True, 16.0),)  # shared, typical groups
 # Intervals are as wide as errors were, by one of these sets of levels; what few left-out groups
 # show hardly changes them.
 STRAY_LEVELS: tuple[tuple[str, ...], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from headway.measure.coefficient_fit import Observed
 from headway.serving.closed_loop import LoadShape, LoadTimes
 from headway.serving.serving_point import ServingPoint, logs, subject
 from headway.serving.tabulated import ServingTable
+from headway.steptime.error_model import Groups
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
@@ -62,9 +64,14 @@ def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
     by_level: dict[str, list[str]] = {"harness": []}
     for point in points:
         by_level["harness"].append(_harness(point))
-        for level, group in subject(point).groups.items():
+        for level, group in _groups(point).items():
             by_level.setdefault(level, []).append(group)
     return by_level
+
+
+@cache
+def _groups(point: ServingPoint) -> Groups:
+    return subject(point).groups
 
 
 def _harness(point: ServingPoint) -> str:

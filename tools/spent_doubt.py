@@ -12,9 +12,12 @@ Takes some ten minutes.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -227,17 +230,19 @@ def main() -> None:
     points, table, _ = read_measured(Path(sys.argv[1]))
 
     own: list[OwnScore] = []
-    for split in (HARDWARE, MODEL):
-        ratios: list[RatioScore] = []
-        labels = folds(split, points)
-        for group in dict.fromkeys(labels):
-            fit = fit_fold(split, points, table, labels, group)
-            rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
-            left_out, left_out_table = [points[i] for i in rows], take(table, rows)
-            ratios += ratio_scores(fit, left_out, left_out_table)
-            if split == HARDWARE:
-                own += own_scores(fit, left_out, left_out_table)
-        print(f"left out: {split}; {ratio_line(ratios)}")
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as executor:
+        for split in (HARDWARE, MODEL):
+            ratios: list[RatioScore] = []
+            labels = folds(split, points)
+            groups = list(dict.fromkeys(labels))
+            fits = executor.map(partial(fit_fold, split, points, table, labels), groups)
+            for group, fit in zip(groups, fits, strict=True):
+                rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
+                left_out, left_out_table = [points[i] for i in rows], take(table, rows)
+                ratios += ratio_scores(fit, left_out, left_out_table)
+                if split == HARDWARE:
+                    own += own_scores(fit, left_out, left_out_table)
+            print(f"left out: {split}; {ratio_line(ratios)}")
     print("\n".join(own_lines(own)))
 
 
