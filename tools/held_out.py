@@ -10,14 +10,16 @@ power) it chooses from the points of other groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from headway.measure.accuracy import LEVEL, AccuracyRow, accuracy_row
 from headway.report.report import Report
 from headway.serving.answer_doubt import load_features
-from headway.serving.serving_point import ServingPoint, stack_points, subject
+from headway.serving.serving_point import ServingPoint, subject
 from headway.serving.tabulated import ServingTable
 from headway.steptime.calibration import kind_of
 from headway.steptime.error_model import NORMAL_80
@@ -69,12 +71,16 @@ class Scored:
         return Scored(self.split, tuple(self.fold[i] for i in rows), errors, lower, upper)
 
 
-def score_all(points: Sequence[ServingPoint]) -> Iterator[Scored]:
-    """Score ``points`` in sample and under every split."""
-    table = stack_points(points)
-    yield score_split(IN_SAMPLE, points, table, [""] * len(points))
+def score_all(
+    points: Sequence[ServingPoint], table: ServingTable, executor: Executor
+) -> Iterator[Scored]:
+    """Score ``points``, whose stacked table is given, in sample and under every split.
+
+    Folds know nothing of each other: ``executor`` may run them at the same time.
+    """
+    yield score_split(IN_SAMPLE, points, table, [""] * len(points), executor)
     for split in SPLITS:
-        yield score_split(split, points, table, folds(split, points))
+        yield score_split(split, points, table, folds(split, points), executor)
 
 
 def folds(split: str, points: Sequence[ServingPoint]) -> list[str]:
@@ -89,16 +95,21 @@ def folds(split: str, points: Sequence[ServingPoint]) -> list[str]:
 
 
 def score_split(
-    split: str, points: Sequence[ServingPoint], table: ServingTable, fold: Sequence[str]
+    split: str,
+    points: Sequence[ServingPoint],
+    table: ServingTable,
+    fold: Sequence[str],
+    executor: Executor,
 ) -> Scored:
     """Fit without each group of ``fold``, and predict the group by that fit."""
     labels = np.array(fold)
     errors, lower, upper = (
         {name: np.full(len(points), np.nan) for name in ANSWERS} for _ in range(3)
     )
-    for group in dict.fromkeys(fold):
+    groups = list(dict.fromkeys(fold))
+    scored = executor.map(partial(score_fold, split, points, table, fold), groups)
+    for group, scores in zip(groups, scored, strict=True):
         test = np.flatnonzero(labels == group).astype(np.int64)
-        scores = score_fold(split, points, table, fold, group)
         for name in ANSWERS:
             errors[name][test], lower[name][test], upper[name][test] = scores[name]
     return Scored(split, tuple(fold), errors, lower, upper)

@@ -28,18 +28,19 @@ from tools.serving_errors import Choice, fit_tpot_errors
 
 INNER_FOLDS = 3
 INNER_STEPS = 4  # of the descent: enough to compare forms
-COEFFICIENT_FORMS = (FitForm(), FitForm(noise=0.9), FitForm(noise=1.3))
-TYPICAL_GROUPS = (1.0, 4.0, 16.0)
+COEFFICIENT_FORMS = (FitForm(),)
+ERROR_FORMS = ((True, 16.0),)  # shared, typical groups
 # Intervals are as wide as errors were, by one of these sets of levels; what few left-out groups
 # show hardly changes them.
 STRAY_LEVELS: tuple[tuple[str, ...], ...] = (
     (),
     ("all",),
-    ("all", "kind"),
-    ("all", "weights"),
     ("all", "vendor"),
+    ("all", "vendor", "weights", "kind"),
     ("all", "vendor", "engine", "weights", "kind"),
 )
+# Factors from few groups hold for the next a little less than for those that made them.
+STRAY_QUANTILE = 0.83
 STRAY_GROUPS = 2.0
 STRAY_ROUNDS = 3
 TINY = 1e-6
@@ -97,10 +98,9 @@ def choose(
             fold.fits[form] = pooled(trained, take(table, fold.train), form, INNER_STEPS)
         errors[form] = inner_errors(points, table, folds, coefficient_form=form, form=form)
     best = min(errors, key=lambda form: errors[form].mape)
-    for typical_groups in TYPICAL_GROUPS:
-        form = replace(best, typical_groups=typical_groups)
-        if form not in errors:
-            errors[form] = inner_errors(points, table, folds, coefficient_form=best, form=form)
+    for shared, typical_groups in ERROR_FORMS:
+        form = replace(best, shared=shared, typical_groups=typical_groups)
+        errors[form] = inner_errors(points, table, folds, coefficient_form=best, form=form)
 
     form = min(errors, key=lambda form: errors[form].mape)
     return Choice(form, best_strays(errors[form]))
@@ -190,7 +190,7 @@ def _stray(groups: Groups, factors: Mapping[tuple[str, str], float]) -> float:
 def strays(left_out: InnerErrors, levels: Sequence[str]) -> dict[tuple[str, str], float]:
     """Return by level and group how much further errors lay than their deviation says.
 
-    Of each group the 80% quantile counts, as the intervals are of 80%; levels take turns.
+    Of each group `STRAY_QUANTILE` counts, as the intervals are of 80%; levels take turns.
     """
     off = np.abs(left_out.error) / np.sqrt(left_out.variance) / NORMAL_80
     log_off = np.log(np.maximum(off, TINY))
@@ -207,7 +207,7 @@ def strays(left_out: InnerErrors, levels: Sequence[str]) -> dict[tuple[str, str]
         for own, rows in members.items():
             num_labels = len(np.unique(labels[rows]))
             shrunk = num_labels / (num_labels + STRAY_GROUPS)
-            log_factor = shrunk * float(np.quantile(log_off[rows], 0.8))
+            log_factor = shrunk * float(np.quantile(log_off[rows], STRAY_QUANTILE))
             log_off[rows] -= log_factor
             log_factors[own] += log_factor
     return {own: float(np.exp(log_factor)) for own, log_factor in log_factors.items()}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -74,11 +77,12 @@ MODELS = {
     "gemma-3-12b-it": "gemma-3-12b",
     "gemma-3-27b-it": "gemma-3-27b",
 }
+# The latest first: where they overlap, it says how fast a configuration is.
 SERVING_SOURCES = (
     "inferencex_2026_07_20",
-    "inferencemax_2025_11",
     "inferencex_dashboard_2026_06",
     "aiconfigurator_silicon_sample",
+    "inferencemax_2025_11",
 )
 ML_ENERGY = "mlenergy_v3"
 # NVIDIA's own runs in aiconfigurator's sample, beside copies of InferenceX's.
@@ -95,23 +99,30 @@ LARGE_SETS = (
     "h200_sxm/sglang/0.5.6.post2",
 )
 MAX_QUEUEING, MAX_UTILISATION, MAX_POWER = 0.5, 0.6, 1.05
+MAX_OVERDRAWN = 0.25  # of a deployment's rows
+MAX_PROMPTS_PER_STEP, MAX_UNEVENNESS = 0.05, 1.25  # of servers that stall
+MAX_CHANGE = 1.25  # of the time per token, between two measurements of one configuration
 MS = 1e-3
 HARMLESS = ("gpus_corrected(tp*ep double count in source)",)
 Row = Mapping[str, str]
+Server = tuple[str, ...]
 
 
 def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
     """Return the usable closed-loop points of a ``measured.csv.gz``, and why others are not."""
     points: list[ServingPoint] = []
     left_out: Counter[str] = Counter()
-    for row in rows_of(path):
-        if row["source"] not in (*SERVING_SOURCES, ML_ENERGY):
-            continue
-
+    rows = [row for row in rows_of(path) if row["source"] in (*SERVING_SOURCES, ML_ENERGY)]
+    stalling, overdrawn = stalling_servers(rows), overdrawn_servers(rows)
+    for row in rows:
         reason = _doubt(row)
+        if reason is None and row["source"] == ML_ENERGY and _server(row) in stalling:
+            reason = "the server stalls between steps"
         if reason is None:
             try:
                 point = _saturated(row) if row["source"] == ML_ENERGY else _point(row)
+                if _server(row) in overdrawn:
+                    point = replace(point, energy_j=None)
                 reason = impossible(point)
             except InputError as error:
                 reason = f"not ours: {str(error)[:60]}"
@@ -120,7 +131,59 @@ def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
             points.append(point)
         else:
             left_out[reason] += 1
-    return points, left_out
+
+    current = not_superseded(points)
+    left_out["measured again later, with another time"] += len(points) - len(current)
+    return current, left_out
+
+
+def stalling_servers(rows: Iterable[Row]) -> set[Server]:
+    """Return the servers of ML.ENERGY whose steps are uneven where all of them are alike.
+
+    Long answers in a small batch are decode steps and nothing else: of a steady server, the 90th
+    percentile of their gaps is 1.01 to 1.2 of the median; of one that stalls, 1.3 to 2.5.
+    """
+    ratios: dict[Server, list[float]] = {}
+    for row in rows:
+        if row["source"] == ML_ENERGY and _task(row) in PROMPT_TOKENS and row["itl_ms"]:
+            prompts_per_step = float(row["batch"]) / max(float(row["output_len_actual"]), 1.0)
+            p90_ms = float(row["notes"].partition("p90_itl=")[2].partition(";")[0])
+            if prompts_per_step < MAX_PROMPTS_PER_STEP:
+                ratios.setdefault(_server(row), []).append(p90_ms / float(row["itl_ms"]))
+    return {server for server, own in ratios.items() if median(own) > MAX_UNEVENNESS}
+
+
+def overdrawn_servers(rows: Iterable[Row]) -> set[Server]:
+    """Return the deployments many of whose joules per token mean more than the TDP.
+
+    Whoever counts those counts more than the accelerators named, and the rest are no better.
+    """
+    over: dict[Server, list[bool]] = {}
+    for row in rows:
+        share = _tdp_share(row)
+        if share is not None:
+            over.setdefault(_server(row), []).append(share > MAX_POWER)
+    return {server for server, own in over.items() if sum(own) > MAX_OVERDRAWN * len(own)}
+
+
+def not_superseded(points: Sequence[ServingPoint]) -> list[ServingPoint]:
+    """Return ``points`` without those whose configuration ran at another speed later.
+
+    Collections of InferenceX's runs overlap. Where two of them differ by a quarter and more in the
+    time per token, an engine was mended in between; a copy of the same run differs by 5% at most.
+    """
+    latest: dict[tuple[object, ...], float] = {}
+    for source in SERVING_SOURCES:
+        for point in points:
+            if point.source == source and point.tpot_s is not None:
+                latest.setdefault(configuration(point), point.tpot_s)
+
+    def is_current(point: ServingPoint) -> bool:
+        if point.source not in SERVING_SOURCES or point.tpot_s is None:
+            return True
+        return abs(math.log(point.tpot_s / latest[configuration(point)])) <= math.log(MAX_CHANGE)
+
+    return [point for point in points if is_current(point)]
 
 
 def rows_of(path: Path) -> Iterator[Row]:
@@ -150,6 +213,25 @@ def _doubt(row: Row) -> str | None:
     if not (row["tp"] and row["concurrency"] and row["n_gpus"]):
         return "layout or concurrency not published"
     return None
+
+
+@cache
+def cell(point: ServingPoint) -> tuple[str, ...]:
+    """Return what a sweep of loads was measured of."""
+    return point.hardware, point.engine, point.model, point.weights
+
+
+@cache
+def configuration(point: ServingPoint) -> tuple[object, ...]:
+    """Return what points have in common that measured the same; who measured is not in it."""
+    load = point.load
+    return (
+        *cell(point),
+        str(point.deployment.parallelism),
+        float(load.prompt_tokens),
+        float(load.output_tokens),
+        round(float(load.concurrency)),
+    )
 
 
 @cache
@@ -228,7 +310,7 @@ def _point(row: Row) -> ServingPoint:
         ttft_s=None if ttft is None or mean else ttft * MS,
         mean_ttft_s=None if mean_ttft is None else mean_ttft * MS,
         total_tok_per_s=None if total is None else total * gpus,
-        energy_j=_sane_energy(row, cluster),
+        energy_j=_sane_energy(row),
         power_w=_number(row["power_w_gpu"]),
     )
 
@@ -292,14 +374,28 @@ def impossible(point: ServingPoint) -> str | None:
     return None
 
 
-def _sane_energy(row: Row, cluster: Cluster) -> float | None:
+def _sane_energy(row: Row) -> float | None:
     """Joules per output token, unless they mean more than the TDP: then the count is doubtful."""
+    share = _tdp_share(row)
+    return _number(row["energy_j_per_out_tok"]) if share is None or share <= MAX_POWER else None
+
+
+def _tdp_share(row: Row) -> float | None:
+    """Watts over TDP that joules per output token mean; ``None`` where that cannot be told."""
     joules, total = _number(row["energy_j_per_out_tok"]), _number(row["tput_total_tok_s_gpu"])
-    if joules is None or total is None or cluster.accelerator.tdp_w is None:
-        return joules
+    if joules is None or total is None or row["hardware"] not in HARDWARE:
+        return None
+    tdp_w = _cluster(row["hardware"]).accelerator.tdp_w
     output = float(row["output_len_actual"] or row["output_len"])
     share = output / (output + float(row["input_len_actual"] or row["input_len"]))
-    return joules if joules * total * share <= MAX_POWER * cluster.accelerator.tdp_w else None
+    return None if tdp_w is None else joules * total * share / tdp_w
+
+
+def _server(row: Row) -> Server:
+    """Return what ran: model, format and engine on so many accelerators of a kind."""
+    is_own = row["source"] == ML_ENERGY
+    layout = (row["n_gpus"], row["tp"], row["ep"]) if is_own else ()
+    return (row["model"], row["weight_precision"], row["hardware"], row["engine"], *layout)
 
 
 def _number(text: str) -> float | None:

@@ -16,12 +16,14 @@ from headway.measure.coefficient_fit import Observed
 from headway.serving.closed_loop import LoadShape, LoadTimes
 from headway.serving.serving_point import ServingPoint, logs, subject
 from headway.serving.tabulated import ServingTable
+from headway.steptime.error_model import Groups
 from headway.steptime.power import PowerModel, idle_share
 from headway.steptime.work import Array
 from headway.steptime.worktable import WorkTable
 from tools.fit_form import FitForm
 from tools.kernel_factors import kernel_factors
 from tools.pooled_fit import Level, PooledFit
+from tools.published_points import ML_ENERGY, NVIDIA_OWN, cell, configuration
 
 Columns = TypeVar("Columns", LoadShape, WorkTable)
 
@@ -46,9 +48,10 @@ STRETCHES = (
 )
 # Kernels of a format are launched alike on all chips of a vendor: activations are quantized first.
 LAUNCHES = ("kernel_s", "expert_kernel_s")
-# ML.ENERGY's time per token is batch over throughput, waiting included, which the others do not
-# count: that difference is learned and left out of answers.
-OTHER_HARNESS = ("mlenergy_v3",)
+# Who measures in another way than the engines' own benchmarks, as InferenceX does: the difference
+# is learned and left out of answers. ML.ENERGY's time per token is batch over throughput, waiting
+# included; all answers of one of NVIDIA's own runs are equally long.
+HARNESSES = (ML_ENERGY, NVIDIA_OWN)
 # Engines of 2023 and 2024 were slower: how much is learned, and known to who asks about them.
 OLD = ("llm_inference_bench_anl", "splitwise_a100_h100")
 OLD_WEIGHT = 0.1
@@ -61,25 +64,30 @@ def groups(points: Sequence[ServingPoint]) -> dict[str, list[str]]:
     by_level: dict[str, list[str]] = {"harness": []}
     for point in points:
         by_level["harness"].append(_harness(point))
-        for level, group in subject(point).groups.items():
+        for level, group in _groups(point).items():
             by_level.setdefault(level, []).append(group)
     return by_level
+
+
+@cache
+def _groups(point: ServingPoint) -> Groups:
+    return subject(point).groups
 
 
 def _harness(point: ServingPoint) -> str:
     if point.source in OLD:
         return f"{point.source}, {point.engine}"
-    return point.source if point.source in OTHER_HARNESS else ""
+    return point.source if point.source in HARNESSES else ""
 
 
 def observed(points: Sequence[ServingPoint]) -> Observed:
     """Return what was measured; copies share their weight, and large sets count less."""
     copies = Counter(map(_configuration, points))
-    sizes = Counter(map(_cell, points))
+    sizes = Counter(map(cell, points))
     weight = [
         (OLD_WEIGHT if point.source in OLD else 1.0)
         / copies[_configuration(point)]
-        / np.sqrt(sizes[_cell(point)] / GROUP_POINTS)
+        / np.sqrt(sizes[cell(point)] / GROUP_POINTS)
         for point in points
     ]
     return Observed(
@@ -90,22 +98,8 @@ def observed(points: Sequence[ServingPoint]) -> Observed:
     )
 
 
-@cache
-def _cell(point: ServingPoint) -> tuple[str, ...]:
-    return point.hardware, point.engine, point.model, point.weights
-
-
-@cache
 def _configuration(point: ServingPoint) -> tuple[object, ...]:
-    load = point.load
-    return (
-        *_cell(point),
-        _harness(point),
-        str(point.deployment.parallelism),
-        float(load.prompt_tokens),
-        float(load.output_tokens),
-        round(float(load.concurrency)),
-    )
+    return _harness(point), *configuration(point)
 
 
 def take(table: ServingTable, rows: Rows) -> ServingTable:
@@ -215,7 +209,7 @@ def fit_power(points: Sequence[ServingPoint], table: ServingTable, times: LoadTi
     output = times.requests_per_s * table.shape.output_tokens
     joules = logs([point.energy_j for point in points])[rows]
     steady = np.log(modelled * tdp[rows] * table.shape.num_accelerators[rows] / output[rows])
-    is_other = np.array([points[i].source in OTHER_HARNESS for i in rows])
+    is_other = np.array([points[i].source in HARNESSES for i in rows])
     is_measured = np.isfinite(joules) & ~is_other
     off = (joules - steady)[is_measured]
     run = float(np.exp(np.median(off))) if is_measured.any() else 1.0

@@ -24,8 +24,8 @@ from headway.steptime.work import Array
 from tools.error_fit import fit_error_model, summarise
 from tools.fit_form import FitForm
 from tools.pooled_fit import PooledFit
-from tools.published_points import ML_ENERGY, NVIDIA_OWN
 from tools.serving_coefficients import (
+    HARNESSES,
     OLD,
     Configurations,
     Rows,
@@ -37,18 +37,10 @@ from tools.serving_coefficients import (
     take,
 )
 
-# What points share beyond the groups of their subject: who measured, learned and left out of
-# answers. InferenceX, whose way is that of the engines' own benchmarks, is what others differ from.
-HARNESSES = (ML_ENERGY, NVIDIA_OWN)
+# What points share beyond the groups of their subject: who measured.
 HARNESS_LEVELS = ("harness", "harness, engine", "harness, hardware", "harness, small")
 LEVELS = (
-    "all",
-    "vendor",
-    "engine",
-    "vendor, engine",
-    "vendor, engine, kind",
     "hardware",
-    "kind",
     "weights, kind",
     "model",
     "model, engine",
@@ -56,6 +48,9 @@ LEVELS = (
     "cell",
     *HARNESS_LEVELS,
 )
+# What coefficients already tell apart: of times per token, a fold chooses whether errors share it
+# once more (`FitForm.shared`).
+SHARED_LEVELS = ("all", "vendor", "engine", "vendor, engine", "vendor, engine, kind", "kind")
 # How far a group may stray, as a log-deviation: where variances start, and one group's worth of
 # evidence for them. Slopes are given as shares of the constant's.
 SPREADS = {"tpot": 0.08, "ttft": 0.25, "run": 0.04, "power": 0.1, "energy": 0.12}
@@ -171,8 +166,8 @@ def quantity_errors(
     }
 
 
-def group_names(points: Sequence[ServingPoint]) -> Names:
-    """Return the group of every point at every level, ``(n, levels)``."""
+def group_names(points: Sequence[ServingPoint], levels: Sequence[str]) -> Names:
+    """Return the group of every point at every one of ``levels``, ``(n, levels)``."""
     rows = []
     for point in points:
         own = dict(subject(point).groups)
@@ -182,7 +177,7 @@ def group_names(points: Sequence[ServingPoint]) -> Names:
             own["harness, hardware"] = f"{point.source}, {point.hardware}"
             if float(point.deployment.parallelism.num_accelerators) == 1:
                 own["harness, small"] = f"{point.source}, one {point.hardware}"
-        rows.append([own.get(level, "") for level in LEVELS])
+        rows.append([own.get(level, "") for level in levels])
     return np.array(rows, dtype=np.str_)
 
 
@@ -198,21 +193,23 @@ def _fit(
     first, mean = configurations.rows, configurations.mean(error)
     rows: Rows = np.flatnonzero(np.isfinite(mean)).astype(np.int64)
     places = first[rows]
-    names = group_names([points[i] for i in places])
+    levels = LEVELS if quantity == "tpot" and not form.shared else (*SHARED_LEVELS, *LEVELS)
+    names = group_names([points[i] for i in places], levels)
     return fit_error_model(
-        LEVELS,
-        _typical(SPREADS[quantity]),
+        levels,
+        _typical(SPREADS[quantity], levels),
         summarise(names, features[places], mean[rows]),
         typical_groups=form.typical_groups,
     )
 
 
-def _typical(spread: float) -> Array:
-    """Return the variances that levels start from, ``(levels, features)``."""
-    typical = np.tile((spread * SLOPES) ** 2, (len(LEVELS), 1))
+def _typical(spread: float, levels: Sequence[str]) -> Array:
+    """Return the variances that ``levels`` start from, ``(levels, features)``."""
+    typical = np.tile((spread * SLOPES) ** 2, (len(levels), 1))
     for level in HARNESS_LEVELS:
-        typical[LEVELS.index(level), 0] = HARNESS_SPREAD**2
-    typical[0] = [ALL_SPREAD**2, *[1e-8] * (len(FEATURES) - 1)]
+        typical[levels.index(level), 0] = HARNESS_SPREAD**2
+    if "all" in levels:
+        typical[levels.index("all")] = [ALL_SPREAD**2, *[1e-8] * (len(FEATURES) - 1)]
     return typical
 
 

@@ -12,9 +12,12 @@ Takes some ten minutes.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,6 @@ from headway.serving.serving_point import (
     ServingPoint,
     corrected_times,
     logs,
-    stack_points,
     subject,
 )
 from headway.serving.tabulated import ServingTable, serving_times
@@ -32,10 +34,9 @@ from headway.steptime.calibration import own_evidence
 from headway.steptime.error_model import HIGHEST, LOWEST, NORMAL_80, ErrorModel
 from headway.steptime.work import Array
 from tools.held_out import HARDWARE, MODEL, fit_fold, folds
-from tools.published_points import read_points
+from tools.measured_table import read_measured
 from tools.serving_coefficients import OLD, Configurations, Rows, coefficients, take
 from tools.serving_errors import ServingFit
-from tools.static_batches import read_static
 
 MIN_POINTS = 8  # of a group, copies not counted
 DRAWS = 3
@@ -226,23 +227,22 @@ def ratio_line(scores: Sequence[RatioScore]) -> str:
 
 
 def main() -> None:
-    points, _ = read_points(Path(sys.argv[1]))
-    older, _ = read_static(Path(sys.argv[1]))
-    points += older
-    table = stack_points(points)
+    points, table, _ = read_measured(Path(sys.argv[1]))
 
     own: list[OwnScore] = []
-    for split in (HARDWARE, MODEL):
-        ratios: list[RatioScore] = []
-        labels = folds(split, points)
-        for group in dict.fromkeys(labels):
-            fit = fit_fold(split, points, table, labels, group)
-            rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
-            left_out, left_out_table = [points[i] for i in rows], take(table, rows)
-            ratios += ratio_scores(fit, left_out, left_out_table)
-            if split == HARDWARE:
-                own += own_scores(fit, left_out, left_out_table)
-        print(f"left out: {split}; {ratio_line(ratios)}")
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as executor:
+        for split in (HARDWARE, MODEL):
+            ratios: list[RatioScore] = []
+            labels = folds(split, points)
+            groups = list(dict.fromkeys(labels))
+            fits = executor.map(partial(fit_fold, split, points, table, labels), groups)
+            for group, fit in zip(groups, fits, strict=True):
+                rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
+                left_out, left_out_table = [points[i] for i in rows], take(table, rows)
+                ratios += ratio_scores(fit, left_out, left_out_table)
+                if split == HARDWARE:
+                    own += own_scores(fit, left_out, left_out_table)
+            print(f"left out: {split}; {ratio_line(ratios)}")
     print("\n".join(own_lines(own)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headway.dtypes import DType
 from headway.errors import DoesNotFitError, InputError, UnknownNameError
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
@@ -19,6 +20,7 @@ from headway.steptime.calibration import (
     Own,
     Subject,
     from_json,
+    kernel_format,
     own_to_json,
     read_calibration,
     shipped,
@@ -99,6 +101,16 @@ def test_an_interval_widens_outside_the_measured_range() -> None:
         return float(served.tpot_s.upper / served.tpot_s.lower)
 
     assert width(outside) > width(inside)
+
+
+def test_formats_that_a_chip_must_widen_are_groups_of_their_own() -> None:
+    h200, b200 = (find_cluster(name).accelerator for name in ("h200", "b200"))
+    assert kernel_format(DType.MXFP4, b200) == "mxfp4"
+    assert kernel_format(DType.MXFP4, h200) == "mxfp4 (dequantized)"
+    for chip in (h200, b200):
+        assert kernel_format(DType.FP8, chip) == "fp8"
+        assert kernel_format(DType.FP16, chip) == "fp16"
+        assert kernel_format(DType.INT4, chip) == "int4 (dequantized)"
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from headway.dtypes import DType
 from headway.errors import InputError, UnknownNameError
 from headway.hardware.accelerator import Accelerator
 from headway.hardware.stacks import engine_runs
@@ -42,6 +43,7 @@ VERSION = 3
 DEFAULT_ENGINE = "vllm"  # measured on most vendors
 NO_ENGINE = "none"  # the data sheet alone
 FITTED_OCTAVES = 1.0  # doublings outside the measured range up to which an answer is called fitted
+WIDE_BITS = 16  # of a format that every chip multiplies as it is, or by its twin
 MAX_FILE_BYTES = 2_000_000
 MAX_LOG = 20.0  # of a number in a user's file
 OWN_NOISE = 0.05  # how far configurations of one group lie from what it shares; 3 to 15%
@@ -54,7 +56,8 @@ QUANTITIES = ("tpot", "ttft", "run", "power", "energy")
 class Subject:
     """Who is asked about: names only, so that a changed data sheet keeps its groups.
 
-    An empty ``family`` is a chip without relatives.
+    An empty ``family`` is a chip without relatives. ``weights`` is their format, as kernels take it
+    (`kernel_format`).
     """
 
     vendor: str
@@ -75,7 +78,7 @@ class Subject:
             hardware=accelerator.name,
             engine=engine,
             model=model.name,
-            weights=weights,
+            weights=kernel_format(DType(weights), accelerator),
             kind=kind_of(model),
             family=accelerator.family,
         )
@@ -102,6 +105,12 @@ class Subject:
             "model, weights": f"{self.model}, {self.weights}",
             "cell": f"{self.hardware}, {self.model}, {self.engine}, {self.weights}",
         }
+
+
+def kernel_format(weights: DType, accelerator: Accelerator) -> str:
+    """Return the format of ``weights`` and, where it is not native, that kernels widen it first."""
+    is_native = weights.bits >= WIDE_BITS or accelerator.supports(weights)
+    return weights.value if is_native else f"{weights.value} (dequantized)"
 
 
 def kind_of(model: ModelArchitecture) -> str:
