@@ -91,6 +91,8 @@ def scores(path: Path) -> tuple[list[Score], Counter[str]]:
 def _score(row: Row) -> Score:
     if row["source"] == ARGONNE and row["hardware"] in FITTED:
         raise InputError("in the fit")
+    if row["source"] == ARGONNE and row["quality_flag"]:
+        raise InputError(f"flagged: {row['quality_flag'].split('(')[0]}")
     if row["kind"] not in ("offline_static", "single_stream_decode"):
         raise InputError(f"a run of the kind {row['kind']}")
     for table, name in ((CHIPS, "hardware"), (ENGINES, "engine"), (FORMATS, "weight_precision")):
