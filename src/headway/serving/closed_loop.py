@@ -2,9 +2,9 @@
 
 In the steady state of ``concurrency`` users, every decode step holds as many sequences as there
 are seats, at their mean context, and while one request decodes each of the others ends once and
-is replaced: ``concurrency - 1`` prompts are prefilled between its tokens. Engines that mix put a
-prompt into a step that also decodes; the others let decoding wait. Seats are limited by the KV
-cache; users without a seat queue, by Little's law. Derived here.
+is replaced: ``concurrency - 1`` prompts are prefilled between its tokens (`serving.rounds`).
+Engines that mix put a prompt into a step that also decodes; the others let decoding wait. Seats are
+limited by the KV cache; users without a seat queue, by Little's law. Derived here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.errors import InputError
+from headway.serving.rounds import all_at_once, at_random, in_bunches
 from headway.steptime.deployment import LEAST_BATCHED_TOKENS, Deployment
 from headway.steptime.step_time import RequestOverhead
 from headway.steptime.time_estimate import Bound, TimeEstimate
 from headway.steptime.work import Array
 from headway.workload.step import Step
+
+# The cache is full all the time where so many more want to run than it holds. Whoever is given up
+# has decoded that part of its answer, and waits for the time of another part: simulated, of prompts
+# of 250 to 2000 and answers of 500 to 2000 tokens.
+CROWDED, PROGRESS, PAUSE = 0.25, 0.15, 0.1
+# Standard deviations from the median time to first token to its 95th percentile; it is skewed.
+TAIL = 2.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +45,8 @@ class ClosedLoop:
         static: whether all requests start at once and nobody follows them (a static batch): their
             prompts pass first, and count into the time per token.
         prefilled: whether prompts are computed elsewhere: this engine decodes only.
+        alike: whether all requests have exactly these lengths, as benchmarks may: then those that
+            start together end together, and prompts come in bunches.
 
     """
 
@@ -47,6 +57,7 @@ class ClosedLoop:
     requests_per_user: float
     static: bool
     prefilled: bool
+    alike: bool
 
     def __init__(
         self,
@@ -57,6 +68,7 @@ class ClosedLoop:
         requests_per_user: float = 10.0,
         static: bool = False,
         prefilled: bool = False,
+        alike: bool = False,
     ) -> None:
         for name, values, lowest in (
             ("prompt_tokens", prompt_tokens, 0 if prefilled else 1),
@@ -77,6 +89,7 @@ class ClosedLoop:
         object.__setattr__(self, "requests_per_user", float(requests_per_user))
         object.__setattr__(self, "static", static)
         object.__setattr__(self, "prefilled", prefilled)
+        object.__setattr__(self, "alike", alike)
 
     def each(self) -> Iterator[ClosedLoop]:
         """Yield every load of the arrays by itself, in their order."""
@@ -90,6 +103,7 @@ class ClosedLoop:
                 requests_per_user=self.requests_per_user,
                 static=self.static,
                 prefilled=self.prefilled,
+                alike=self.alike,
             )
 
     @property
@@ -112,8 +126,12 @@ class LoadShape:
         prompt_steps: mixed steps that one prompt takes, one after the other.
         prompt_passes: the same where the chunks of a prompt follow each other through the stages
             of a pipeline: fewer, as one enters a stage when the one before it leaves.
-        prompts_per_step: prompts in one mixed step.
+        prompts_per_step: prompts in one mixed step. ``max_prompts``: as many as it has room for.
         mixed_steps: mixed steps between the first and the last token of a request.
+        queue_steps, ahead, company, bunches: how its prompt meets others, as in
+            `headway.serving.rounds.Round`.
+        again: prompts' worth of tokens that a request loses for want of cache, and computes again.
+        stops: how often it loses its place in the cache.
         mixes: 1 where a mixed step decodes too, else 0.
         requests_per_user, num_accelerators, output_tokens: as in the question.
         total_tokens: of prompt and answer that are billed.
@@ -129,7 +147,14 @@ class LoadShape:
     prompt_steps: Array
     prompt_passes: Array
     prompts_per_step: Array
+    max_prompts: Array
     mixed_steps: Array
+    queue_steps: Array
+    ahead: Array
+    company: Array
+    bunches: Array
+    again: Array
+    stops: Array
     mixes: Array
     requests_per_user: Array
     num_accelerators: Array
@@ -153,12 +178,33 @@ def seats(deployment: Deployment, loop: ClosedLoop) -> Array:
 
     It may be 0.
     """
+    return np.minimum(_wanted(deployment, loop), _in_cache(deployment, loop))
+
+
+def _wanted(deployment: Deployment, loop: ClosedLoop) -> Array:
+    """Return the sequences that would run if the cache held them."""
+    allowed = deployment.limits.max_num_seqs * deployment.parallelism.dp
+    return np.asarray(np.minimum(loop.concurrency, allowed))
+
+
+def _in_cache(deployment: Deployment, loop: ClosedLoop) -> Array:
+    """Return the sequences that the cache holds at their mean context."""
     groups, shares = deployment.parallelism.dp, deployment.draft_groups
     one_each = deployment.kv_bytes(groups * shares, loop.mean_context_tokens) / shares
     free = np.maximum(deployment.usable_bytes - deployment.weight_bytes, 0.0)
-    in_cache = groups * np.floor(free / np.maximum(one_each, 1.0))
-    allowed = deployment.limits.max_num_seqs * groups
-    return np.asarray(np.minimum(np.minimum(loop.concurrency, allowed), in_cache))
+    return np.asarray(groups * np.floor(free / np.maximum(one_each, 1.0)))
+
+
+def _given_up(deployment: Deployment, loop: ClosedLoop) -> tuple[Array, Array]:
+    """Return the tokens of a request that are lost and computed again, and how often it is stopped.
+
+    Where requests wait for the cache, every token that ends is followed by prompts, so that the
+    growth of an answer takes its room from the latest that started: as many tokens as it grows by,
+    from requests that are given up whole.
+    """
+    crowding = _wanted(deployment, loop) / np.maximum(_in_cache(deployment, loop), 1.0) - 1
+    growth = np.clip(crowding / CROWDED, 0.0, 1.0) * loop.output_tokens
+    return growth, growth / (loop.prompt_tokens + PROGRESS * loop.output_tokens)
 
 
 def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) -> LoadSteps:
@@ -173,31 +219,31 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     verified = np.ones(()) if drafting is None else drafting.verified_tokens
     available = seats(deployment, loop)
     running = np.maximum(available, 1.0)
-    others = running - 1
     mixes = mixes and deployment.mixes_prompts and not loop.static
 
     # A prompt goes in chunks of what the token budget leaves beside the decoding sequences.
     new_tokens = np.maximum(loop.prompt_tokens * (1 - loop.cached_fraction), 1.0)
-    decoding = others if mixes else np.zeros(())
+    decoding = running - 1 if mixes else np.zeros(())
     budget = np.maximum(deployment.limits.max_num_batched_tokens - decoding, LEAST_BATCHED_TOKENS)
     chunk = np.minimum(new_tokens, budget)
     prompt_steps = new_tokens / chunk
 
-    # Prompts that share a step: each group prefills one of its own at the same time.
+    # Each group prefills prompts of its own at the same time.
     gaps = loop.output_tokens - 1
     decode_steps = np.maximum(gaps / tokens_per_pass, 1.0)
-    max_prompts = np.maximum(np.floor(budget / chunk), 1.0)
-    arrivals = np.clip(np.ceil(others / decode_steps / groups), 1.0, max_prompts)
-    prompts = np.minimum(max_prompts if loop.static else arrivals, running / groups) * groups
-    prompts = np.maximum(prompts, 1.0)
-
-    # Steps with prompts between the first and the last token of a request. Where steps mix, one
-    # holds a chunk of the budget at most: beyond that, prompts queue.
-    mixed_steps = (running if loop.static else others) * prompt_steps / prompts
-    if mixes:
-        mixed_steps = np.minimum(mixed_steps, decode_steps)
-    if loop.prefilled:
-        mixed_steps = np.zeros_like(mixed_steps)
+    room = budget / chunk * groups
+    again, stops = np.zeros(()), np.zeros(())
+    if not (loop.static or loop.prefilled):
+        again_tokens, stops = _given_up(deployment, loop)
+        again = again_tokens / new_tokens
+    if loop.static:
+        whole = np.minimum(np.floor(budget / chunk), running / groups) * groups
+        round_ = all_at_once(running, prompt_steps, np.maximum(whole, 1.0))
+    elif loop.alike:
+        round_ = in_bunches(running, decode_steps, prompt_steps, again, room, mixes)
+    else:
+        round_ = at_random(running, decode_steps, prompt_steps, again, room, stages, mixes)
+    mixed_steps = np.zeros(()) if loop.prefilled else round_.mixed_steps
 
     context = loop.mean_context_tokens
     before = loop.prompt_tokens - new_tokens + (new_tokens - chunk) / 2
@@ -205,13 +251,13 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
         *(
             np.asarray(value)[..., None]
             for value in np.broadcast_arrays(
-                prompts, chunk, np.maximum(before, 0), 1 / prompt_steps
+                round_.prompts, chunk, np.maximum(before, 0), 1 / prompt_steps
             )
         )
     )
     mixed = prompt_group
     if mixes:
-        mixed = Step.decode(others, context, verified).with_group(prompt_group)
+        mixed = Step.decode(round_.decoding, context, verified).with_group(prompt_group)
 
     counts = np.broadcast_arrays(
         loop.concurrency,
@@ -221,8 +267,15 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
         new_tokens,
         prompt_steps,
         (prompt_steps + stages - 1) / stages,
-        prompts,
+        round_.prompts,
+        np.minimum(room, running),
         mixed_steps,
+        round_.queue_steps,
+        round_.ahead,
+        round_.company,
+        round_.bunches,
+        again,
+        stops,
         float(mixes),
         loop.requests_per_user,
         deployment.num_accelerators,
@@ -244,6 +297,7 @@ class LoadTimes:
 
     Attributes:
         ttft_s: median time to first token, queueing included.
+        ttft_p95_s: its 95th percentile in the steady state.
         mean_ttft_s: its mean over the whole run, the burst at the start included.
         tpot_s: mean time per output token after the first.
         e2e_s: arrival to last token.
@@ -255,6 +309,7 @@ class LoadTimes:
     """
 
     ttft_s: Array
+    ttft_p95_s: Array
     mean_ttft_s: Array
     tpot_s: Array
     e2e_s: Array
@@ -278,11 +333,18 @@ def load_times(
     shape: LoadShape, decode_step_s: Array, mixed_step_s: Array, overhead: RequestOverhead
 ) -> LoadTimes:
     """Return what a request of the load takes, given what its steps take; shape ``(...)``."""
+    waiting = _waiting(shape, decode_step_s, mixed_step_s, overhead)
+    own_s = shape.prompt_passes * (mixed_step_s + waiting.others_s)
+
     # Decoding: steps of a request's own, and those into which prompts of others are mixed.
     steps = shape.gaps / shape.tokens_per_pass
-    undisturbed = np.where(shape.mixes > 0, np.maximum(steps - shape.mixed_steps, 0.0), steps)
-    prompts_s = shape.mixed_steps * mixed_step_s
-    decoding_s = undisturbed * decode_step_s + prompts_s
+    mixed_steps = np.maximum(shape.mixed_steps - waiting.bunches_before, 0.0)
+    mixed_steps = np.where(
+        shape.mixes > 0, np.minimum(mixed_steps, np.maximum(steps, 1.0)), mixed_steps
+    )
+    undisturbed = np.where(shape.mixes > 0, np.maximum(steps - mixed_steps, 0.0), steps)
+    prompts_s = mixed_steps * mixed_step_s
+    decoding_s = undisturbed * decode_step_s + prompts_s + shape.again * own_s
     # A request of one token has no gap: its time per token is that of a step.
     tpot_s = np.where(
         shape.gaps > 0,
@@ -290,25 +352,89 @@ def load_times(
         decode_step_s / shape.tokens_per_pass,
     )
 
-    # The first token: what the engine adds, the step that runs on arrival, the prompt's own steps.
-    pass_s = tpot_s * shape.tokens_per_pass
-    overhead_s = overhead.seconds(shape.prompt_tokens, np.minimum(decode_step_s, pass_s))
-    arriving_s = 0.5 * (1 - 1 / shape.seats) * pass_s
-    own_s = shape.prompt_passes * mixed_step_s
-    served_s = overhead_s + arriving_s + own_s
+    # The first token: the prompt's wait, its own steps, and steps for which the engine holds it.
+    held_s = overhead.seconds(0.0, tpot_s * shape.tokens_per_pass) - overhead.seconds(0.0, 0.0)
+    served_s = waiting.median_s + shape.queue_steps * mixed_step_s + own_s + held_s
 
-    # Prompts must pass one after the other: a cycle is no shorter than prefilling all of them.
-    each_s = np.minimum(shape.prompt_steps * mixed_step_s / shape.prompts_per_step, own_s)
-    prefilling_s = shape.seats * each_s
-    cycle_s = np.maximum(served_s + shape.gaps * tpot_s, prefilling_s)
+    # The first prompts of a run fill their steps: one takes no more than its share of a step like
+    # the others, and no less than what it adds there, where decoding may hide a part of it.
+    share_s = mixed_step_s / shape.prompts_per_step
+    added_s = np.maximum(mixed_step_s - decode_step_s, 0.0) / shape.prompts_per_step
+    each_s = shape.prompt_steps * (share_s + added_s + decode_step_s / shape.max_prompts) / 2
     return _cycle_times(
         shape,
-        cycle_s=cycle_s,
-        tpot_s=tpot_s,
+        cycle_s=served_s + shape.gaps * tpot_s,
+        tpot_s=tpot_s * (1 + PAUSE * shape.stops),
         decode_step_s=decode_step_s,
         mixed_step_s=mixed_step_s,
-        burst_s=overhead_s + each_s * (shape.seats + 1) / 2 - served_s,
+        burst_s=waiting.overhead_s + held_s + each_s * (shape.seats + 1) / 2 - served_s,
+        tail_s=waiting.tail_s,
         mixed_share=prompts_s / np.maximum(decoding_s, 1e-300),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """What a prompt waits for before its own steps, the overhead of its request included.
+
+    Attributes:
+        median_s: of it all. ``overhead_s``: of it, what the engine adds to a request.
+        tail_s: by how much the 95th percentile of the time to first token is longer.
+        others_s: of a step, what prompts that came with it take beyond those of any such step.
+        bunches_before: that are through before it, where requests come in bunches.
+
+    """
+
+    median_s: Array
+    overhead_s: Array
+    tail_s: Array
+    others_s: Array
+    bunches_before: Array
+
+
+def _waiting(
+    shape: LoadShape, decode_step_s: Array, mixed_step_s: Array, overhead: RequestOverhead
+) -> _Waiting:
+    # Engines plan a step while the one before it runs: a prompt joins in the middle of a step, more
+    # likely of a long one, and enters the one after the next. Without overhead, it joins at an end.
+    overhead_s = overhead.seconds(shape.prompt_tokens, 0.0)
+    prompts_s = np.maximum(mixed_step_s - decode_step_s, 0.0)
+    ahead = np.where(shape.bunches > 0, 0.0, shape.ahead)
+    step_s = decode_step_s + ahead * prompts_s
+    squares = decode_step_s**2 + ahead * (mixed_step_s**2 - decode_step_s**2)
+    rest_s = squares / np.maximum(2 * step_s, 1e-300)
+    joining_s = np.where(overhead_s > 0, np.maximum(overhead_s + rest_s, step_s), 0.0)
+    planned_s = joining_s + step_s
+
+    # At random, the two steps before and the number of prompts beside it vary.
+    prompt_s = prompts_s / shape.prompts_per_step
+    beside = np.minimum(shape.prompts_per_step - 1, 1.0)
+    variance = (
+        step_s**2 / 12
+        + 2 * ahead * (1 - ahead) * prompts_s**2
+        + 2 * beside * prompt_s**2
+        + (shape.queue_steps * mixed_step_s) ** 2
+    )
+
+    # Bunches: as many end before the first of them is planned as steps pass until then, at most
+    # all; from then on each waits for that many others.
+    in_bunches = shape.bunches > 0
+    before = planned_s / np.maximum(decode_step_s, 1e-300)
+    median_s, last_s = (
+        np.minimum(overhead_s + others * mixed_step_s, before * mixed_step_s)
+        for others in (np.maximum(shape.bunches - 1, 0.0) / 2, np.maximum(shape.bunches - 1, 0.0))
+    )
+    median_s = np.maximum(median_s, overhead_s)
+    waiting_s = np.where(in_bunches, median_s, planned_s)
+    return _Waiting(
+        median_s=shape.company * waiting_s + (1 - shape.company) * overhead_s,
+        overhead_s=overhead_s,
+        tail_s=shape.company
+        * np.where(in_bunches, np.maximum(last_s - median_s, 0.0), TAIL * np.sqrt(variance)),
+        others_s=np.where(in_bunches, 0.0, beside * prompt_s),
+        bunches_before=np.where(
+            in_bunches, (median_s - overhead_s) / np.maximum(mixed_step_s, 1e-300), 0.0
+        ),
     )
 
 
@@ -324,6 +450,7 @@ def decode_times(shape: LoadShape, decode_step_s: Array) -> LoadTimes:
         decode_step_s=decode_step_s,
         mixed_step_s=nothing_s,
         burst_s=nothing_s,
+        tail_s=nothing_s,
         mixed_share=nothing_s,
     )
 
@@ -336,6 +463,7 @@ def _cycle_times(
     decode_step_s: Array,
     mixed_step_s: Array,
     burst_s: Array,
+    tail_s: Array,
     mixed_share: Array,
 ) -> LoadTimes:
     """Return the times of requests whose seats are free again after ``cycle_s``; Little's law.
@@ -344,9 +472,12 @@ def _cycle_times(
     """
     requests_per_s = shape.seats / cycle_s
     e2e_s = shape.concurrency / requests_per_s
-    ttft_s = e2e_s - shape.gaps * tpot_s
+    ttft_s = np.maximum(
+        e2e_s - shape.gaps * tpot_s, cycle_s - shape.gaps * tpot_s / (1 + PAUSE * shape.stops)
+    )
     return LoadTimes(
         ttft_s=ttft_s,
+        ttft_p95_s=ttft_s + tail_s,
         mean_ttft_s=ttft_s + np.maximum(burst_s, 0.0) / shape.requests_per_user,
         tpot_s=tpot_s,
         e2e_s=e2e_s,

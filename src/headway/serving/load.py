@@ -31,6 +31,8 @@ class Load:
         think_s: seconds between an answer and the next request of a user.
         rate: requests per second, whatever becomes of them.
         cached: fraction of a prompt found in the prefix cache.
+        alike: whether all requests have exactly these lengths, as many benchmarks do: those that
+            start together end together, and prompts come in bunches.
         duty_cycle: fraction of the paid hours in which there is this load.
         usd_per_kwh: price of electricity on top of the accelerator-hour, 0 where it includes it.
         pue: power of the building over power of the accelerators.
@@ -44,6 +46,7 @@ class Load:
     think_s: float = 0.0
     rate: npt.ArrayLike | None = None
     cached: npt.ArrayLike = 0.0
+    alike: bool = False
     duty_cycle: float = 1.0
     usd_per_kwh: float = 0.0
     pue: float = 1.0
@@ -62,7 +65,7 @@ class Load:
 
     def at(self, concurrency: npt.ArrayLike) -> ClosedLoop:
         """Return the same requests, ``concurrency`` of them in the system."""
-        return ClosedLoop(self.prompt, self.output, concurrency, self.cached)
+        return ClosedLoop(self.prompt, self.output, concurrency, self.cached, alike=self.alike)
 
     def tariff_on(self, deployment: Deployment) -> Tariff | None:
         """Return what an accelerator of ``deployment`` costs; ``None`` where no price is known."""

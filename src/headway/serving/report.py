@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from headway.report.estimate import Estimate
 from headway.report.report import Report
-from headway.serving.closed_loop import ClosedLoop, seats
 from headway.serving.estimate import ServingEstimate
 from headway.serving.load import Load
 from headway.serving.quantity import Quantity, span
@@ -23,7 +22,6 @@ from headway.units import HOUR_S
 
 # In the simulator, on a grid of short caches: where so many times more prompts fit than sequences
 # that grow to their end, times per token are 15 to 45% longer than in the closed form, else 6%.
-MANY_MORE = 1.4
 NOTES = (
     "steady state of a closed loop; prompts are billed",
     "with an engine, intervals hold 80% of the points that were left out of its fit; without one, "
@@ -90,7 +88,7 @@ def notes_of(served: ServingEstimate) -> Iterator[str]:
     if np.any(queued):
         running = float(np.max(served.shape.seats[queued]))
         yield f"{cluster}: at most {running:g} requests run at once; the others queue"
-        yield from _preemption_note(served, running)
+        yield from _preemption_note(served)
 
     drafting = served.deployment.drafting
     if drafting is not None and drafting.speculation.source:
@@ -101,17 +99,14 @@ def notes_of(served: ServingEstimate) -> Iterator[str]:
         )
 
 
-def _preemption_note(served: ServingEstimate, running: float) -> Iterator[str]:
-    """Say where engines start more than can grow to their end, as they look at prompts alone."""
-    deployment, loop = served.deployment, served.loop
-    prompts_only = ClosedLoop(loop.prompt_tokens, 1, loop.concurrency, loop.cached_fraction)
-    started = float(np.max(seats(deployment, prompts_only)))
-    if started > MANY_MORE * running:
+def _preemption_note(served: ServingEstimate) -> Iterator[str]:
+    """Say where answers outgrow the cache, so that engines stop requests that they started."""
+    stops = float(np.max(served.shape.stops))
+    if stops >= 0.1:
         yield (
-            f"{deployment.cluster.name}: the cache has room for {started:g} prompts; engines start "
-            "more than can grow to their end and preempt some, which wait after their first token: "
-            "a time per token up to half as long again, and up to a tenth less throughput, than "
-            "said here (headway simulate serves them one by one)"
+            f"{served.deployment.cluster.name}: engines start by prompts alone; where answers "
+            f"outgrow the cache, a request is stopped {stops:.2g} times, waits, and what it had is "
+            "computed again: counted in all times"
         )
 
 
@@ -140,6 +135,7 @@ def rows_of(served: ServingEstimate, api: ApiPrices | None = None) -> Iterator[S
             tokens_per_pass=at.number(counts.tokens_per_pass),
             tok_per_s_per_user=at.estimate(served.tok_per_s_per_user),
             ttft_s=at.estimate(served.ttft_s),
+            ttft_p95_s=at.number(times.ttft_p95_s),
             mean_ttft_s=at.number(times.mean_ttft_s),
             queue_s=at.number(times.queue_s),
             tpot_s=at.estimate(served.tpot_s),

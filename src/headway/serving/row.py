@@ -29,6 +29,9 @@ class ServingRow:
     ttft_s: Estimate = column(
         "TTFT", "arrival to first token, median, queueing included", unit="ms", scale=1e3
     )
+    ttft_p95_s: float = column(
+        "TTFT p95", "of requests in the steady state", unit="ms", scale=1e3, detail=True
+    )
     mean_ttft_s: float = column(
         "mean TTFT", "over a whole run, its start included", unit="ms", scale=1e3, detail=True
     )

@@ -65,8 +65,14 @@ class Step:
         return Step(*map(_join, self._arrays(), other._arrays()))
 
     def split(self, ways: ArrayLike) -> Step:
-        """The share of the busiest of ``ways`` workers: sequences are dealt out one by one."""
-        share = np.ceil(self.num_sequences / np.asarray(ways, dtype=np.float64)[..., None])
+        """The share of the busiest of ``ways`` workers: sequences are dealt out one by one.
+
+        Of an expected number that is not whole, the share lies between those of its neighbours.
+        """
+        workers = np.asarray(ways, dtype=np.float64)[..., None]
+        whole = np.floor(self.num_sequences)
+        share = np.ceil(whole / workers)
+        share = share + (self.num_sequences - whole) * (np.floor(whole / workers) + 1 - share)
         return Step(share, self.scheduled_tokens, self.computed_tokens, self.sampled_tokens)
 
     @property
