@@ -157,8 +157,8 @@ def test_stages_of_a_pipeline_compute_prompts_at_the_same_time(llama: Deployment
     load = ClosedLoop(4096, 16, 256)
     alone = serve(llama, load)
     piped = serve(replace(llama, parallelism=Parallelism(1, pp=4)), load)
-    assert alone.shape.prompts_per_step == 1
-    assert piped.shape.prompts_per_step == 4
+    assert 1.9 < alone.shape.prompts_per_step < 2
+    assert piped.shape.prompts_per_step == pytest.approx(4 * alone.shape.prompts_per_step, rel=0.05)
     per_accelerator = float(piped.total_tok_per_s / 4)
     assert per_accelerator == pytest.approx(float(alone.total_tok_per_s), rel=0.15)
 

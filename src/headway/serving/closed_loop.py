@@ -352,9 +352,8 @@ def load_times(
         decode_step_s / shape.tokens_per_pass,
     )
 
-    # The first token: the prompt's wait, its own steps, and steps for which the engine holds it.
-    held_s = overhead.seconds(0.0, tpot_s * shape.tokens_per_pass) - overhead.seconds(0.0, 0.0)
-    served_s = waiting.median_s + shape.queue_steps * mixed_step_s + own_s + held_s
+    # The first token: the prompt's wait, its own steps, and those for which the engine holds it.
+    served_s = waiting.median_s + shape.queue_steps * mixed_step_s + own_s + waiting.held_s
 
     # The first prompts of a run fill their steps: one takes no more than its share of a step like
     # the others, and no less than what it adds there, where decoding may hide a part of it.
@@ -367,7 +366,7 @@ def load_times(
         tpot_s=tpot_s * (1 + PAUSE * shape.stops),
         decode_step_s=decode_step_s,
         mixed_step_s=mixed_step_s,
-        burst_s=waiting.overhead_s + held_s + each_s * (shape.seats + 1) / 2 - served_s,
+        burst_s=waiting.overhead_s + waiting.held_s + each_s * (shape.seats + 1) / 2 - served_s,
         tail_s=waiting.tail_s,
         mixed_share=prompts_s / np.maximum(decoding_s, 1e-300),
     )
@@ -379,6 +378,7 @@ class _Waiting:
 
     Attributes:
         median_s: of it all. ``overhead_s``: of it, what the engine adds to a request.
+        held_s: for which the engine holds the first token afterwards.
         tail_s: by how much the 95th percentile of the time to first token is longer.
         others_s: of a step, what prompts that came with it take beyond those of any such step.
         bunches_before: that are through before it, where requests come in bunches.
@@ -387,6 +387,7 @@ class _Waiting:
 
     median_s: Array
     overhead_s: Array
+    held_s: Array
     tail_s: Array
     others_s: Array
     bunches_before: Array
@@ -429,6 +430,7 @@ def _waiting(
     return _Waiting(
         median_s=shape.company * waiting_s + (1 - shape.company) * overhead_s,
         overhead_s=overhead_s,
+        held_s=overhead.seconds(0.0, step_s) - overhead.seconds(0.0, 0.0),
         tail_s=shape.company
         * np.where(in_bunches, np.maximum(last_s - median_s, 0.0), TAIL * np.sqrt(variance)),
         others_s=np.where(in_bunches, 0.0, beside * prompt_s),
