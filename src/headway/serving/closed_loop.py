@@ -242,7 +242,7 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     elif loop.alike:
         round_ = in_bunches(running, decode_steps, prompt_steps, again, room, mixes)
     else:
-        round_ = at_random(running, decode_steps, prompt_steps, again, room, stages, mixes)
+        round_ = at_random(running, decode_steps, prompt_steps, again, room, groups, mixes)
     mixed_steps = np.zeros(()) if loop.prefilled else round_.mixed_steps
 
     context = loop.mean_context_tokens

@@ -45,7 +45,7 @@ def at_random(
     prompt_steps: Array,
     again: Array,
     room: Array,
-    stages: Array,
+    groups: Array,
     mixes: bool,
 ) -> Round:
     """Return the round of ``running`` requests whose answers end independently.
@@ -56,7 +56,7 @@ def at_random(
         prompt_steps: of one prompt, one after the other.
         again: prompts' worth of tokens that a request computes again.
         room: chunks of prompts that one step can hold, of all groups and stages.
-        stages: of a pipeline; each has prompts of its own.
+        groups: with attention or a micro-batch of their own, whose prompts take the same steps.
         mixes: whether a step with prompts decodes, too.
 
     """
@@ -72,10 +72,10 @@ def at_random(
         steps = (alone + needed) / 2 + np.sqrt(((alone - needed) / 2) ** 2 + half)
 
     # Of a Poisson process, steps with any arrival hold rate / (1 - exp(-rate)) in the mean.
-    rate = others * chunks / steps
-    prompts = np.maximum(rate, 1e-9) / -np.expm1(-np.maximum(rate, 1e-9))
-    prompts = np.clip(prompts, np.minimum(stages, running), np.minimum(room, running))
-    with_prompts = np.maximum(running - prompts, 0.0) * chunks / prompts
+    rate = np.maximum(others * chunks / steps / groups, 1e-9)
+    prompts = groups * rate / -np.expm1(-rate)
+    prompts = np.clip(prompts, np.minimum(groups, running), np.minimum(room, running))
+    with_prompts = others * chunks / prompts
     away = (1 + prompt_steps) / steps
     return Round(
         prompts=prompts,
@@ -83,7 +83,7 @@ def at_random(
         mixed_steps=with_prompts * decode_steps / steps if mixes else with_prompts,
         queue_steps=steps - alone,
         ahead=np.minimum(with_prompts / steps, 1.0),
-        company=np.minimum(running - np.minimum(prompts, running), 1.0),
+        company=np.minimum(others, 1.0),
         bunches=np.zeros_like(prompts),
     )
 
