@@ -378,7 +378,7 @@ class _Waiting:
 
     Attributes:
         median_s: of it all. ``overhead_s``: of it, what the engine adds to a request.
-        held_s: for which the engine holds the first token afterwards.
+        held_s: for which the engine holds the first token, beyond the step that is planned ahead.
         tail_s: by how much the 95th percentile of the time to first token is longer.
         others_s: of a step, what prompts that came with it take beyond those of any such step.
         bunches_before: that are through before it, where requests come in bunches.
@@ -430,7 +430,7 @@ def _waiting(
     return _Waiting(
         median_s=shape.company * waiting_s + (1 - shape.company) * overhead_s,
         overhead_s=overhead_s,
-        held_s=overhead.seconds(0.0, step_s) - overhead.seconds(0.0, 0.0),
+        held_s=np.maximum(overhead.held_steps - shape.company, 0.0) * step_s,
         tail_s=shape.company
         * np.where(in_bunches, np.maximum(last_s - median_s, 0.0), TAIL * np.sqrt(variance)),
         others_s=np.where(in_bunches, 0.0, beside * prompt_s),

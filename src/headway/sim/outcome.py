@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from headway.sim.gaps import Gaps
 from headway.sim.kernel import run
 from headway.sim.layout import prepare
 from headway.sim.site import Site
-from headway.sim.times import StepTable, nanoseconds
+from headway.sim.times import nanoseconds
 from headway.sim.world import NONE, Floats, Ints, RequestState, World, dtype_of
 from headway.sim.world import Records as States
 from headway.workload.oracle import Trace
@@ -64,19 +64,7 @@ def simulate_trace(
     world, numbers = prepare(trace, site, policy, view, pools)
     with announcing():
         events = run(world)
-    outcome = outcome_of(trace, world, numbers, events)
-    return replace(outcome, records=_held(outcome.records, site.pools[0].table))
-
-
-def _held(records: Records, table: StepTable) -> Records:
-    """Return the records as users see them: tokens are held for steps, longer ones in company."""
-    held_steps = float(table.overhead.held_steps)
-    if not held_steps:
-        return records
-    steps_s = (records.last_s - records.first_s) / np.maximum(records.output_tokens - 1, 1)
-    alone_s = table.alone_ns(records.prompt_tokens) * 1e-9
-    held_s = np.where(records.output_tokens > 1, held_steps * np.maximum(steps_s - alone_s, 0), 0.0)
-    return replace(records, first_s=records.first_s + held_s, last_s=records.last_s + held_s)
+    return outcome_of(trace, world, numbers, events)
 
 
 def outcome_of(trace: Trace, world: World, numbers: Ints, events: int) -> Outcome:

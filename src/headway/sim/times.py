@@ -78,15 +78,12 @@ class StepTable:
     def overhead_ns(self, prompt_tokens: Ints) -> Ints:
         """Return the nanoseconds between arrival and queue of prompts of so many tokens.
 
-        Steps for which the first token is held back are those of a request alone; by how much they
-        are longer beside others is seen after a run.
+        Steps for which the first token is held back are those of a request alone: beside others
+        it waits for steps under way, which the simulation sees for itself.
         """
-        alone_s = self.alone_ns(prompt_tokens) * 1e-9
+        bucket = np.minimum(prompt_tokens >> self.shift, BUCKETS - 1)
+        alone_s = self.decode_ns[1, bucket] * 1e-9
         return nanoseconds(self.overhead.seconds(prompt_tokens.astype(np.float64), alone_s))
-
-    def alone_ns(self, tokens: Ints) -> Ints:
-        """Return the nanoseconds in which one sequence with so many tokens decodes alone."""
-        return self.decode_ns[1, np.minimum(tokens >> self.shift, BUCKETS - 1)]
 
 
 def tabulate(
