@@ -33,18 +33,33 @@ ARGONNE, NVIDIA, CONSUMER = (
 )
 FITTED = ("A100-40GB-SXM", "H100-SXM", "MI300X")  # of Argonne's
 CHIPS = {
+    "3070 8GB": "rtx-3070",
+    "3080 10GB": "rtx-3080",
+    "3080 Ti 12GB": "rtx-3080-ti",
     "3090 24GB": "rtx-3090",
+    "4070 Ti 12GB": "rtx-4070-ti",
+    "4080 16GB": "rtx-4080",
     "4090 24GB": "rtx-4090",
+    "A100 PCIe 80GB": "a100-pcie",
     "A100 SXM 80GB": "a100",
     "A100-40GB-SXM": "a100-40g",
     "A100-80GB-SXM": "a100",
+    "A40 48GB": "a40",
     "GH200-96GB(1 GPU)": "gh200",
     "H100 PCIe 80GB": "h100-pcie",
     "H100-SXM": "h100",
     "H200-SXM": "h200",
+    "Intel Max 1550": "max-1550",
     "L40S": "l40s",
     "L40S 48GB": "l40s",
+    "M1 Max 32\u2011Core GPU 64GB": "apple-m1-max",
+    "M2 Ultra 76-Core GPU 192GB": "apple-m2-ultra",
+    "M3 Max 40\u2011Core GPU 64GB": "apple-m3-max",
     "MI250": "mi250x",
+    "RTX 4000 Ada 20GB": "rtx-4000-ada",
+    "RTX 5000 Ada 32GB": "rtx-5000-ada",
+    "RTX 6000 Ada 48GB": "rtx-6000-ada",
+    "RTX A6000 48GB": "rtx-a6000",
 }
 ENGINES = {
     "vLLM": "vllm",
@@ -126,6 +141,9 @@ def _score(row: Row) -> Score:
         raise InputError("no time and no rate")
     else:
         measured_s = batch / (float(row["tput_output_tok_s_gpu"]) * gpus)
+    perfect = served.served.perfect
+    if perfect is not None and measured_s < float(perfect.tpot_s):
+        raise InputError("faster than the data sheet allows")
     ours = served.tpot_s
     return Score(
         source=row["source"],
