@@ -2,9 +2,9 @@
 
 The points are picked once, by seed: every combination of engine, hardware, model and format in
 turn, until 200 are found that both can answer. aiconfigurator has measured the kernels of the very
-hardware, and its own product was checked on many of these rows. We are shown beside it fitted to
-all points, as what ships is ("in sample"), and held out: fitted without any point of the same pair
-of accelerator and model, of the same accelerator, of the same model, or of either.
+hardware, and its own product was checked on many of these rows. We are shown beside it as
+`tools.fit_serving` scores us: fitted to all points, as what ships is ("in sample"), and held out,
+without a twelfth of the pairs of accelerator and model, without the accelerator, without the model.
 
 aiconfigurator needs an environment of its own (850 MB, Linux x86-64):
 
@@ -24,18 +24,20 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tools.held_out import fit_points
-from tools.published_points import ML_ENERGY, read_points
-from tools.serving_coefficients import take
+from tools.held_out import CELL, HARDWARE, IN_SAMPLE, MODEL, Scored, score_all
+from tools.measured_table import read_measured
+from tools.published_points import ML_ENERGY
+from tools.serving_coefficients import OLD
 
 from headway.model.ffn import MoeFfn
-from headway.serving.serving_point import ServingPoint, stack_points
+from headway.serving.serving_point import ServingPoint
 
 WANTED, SEED = 200, 20261120
 DRIVER = Path(__file__).with_name("aiconfigurator_driver.py")
@@ -98,13 +100,8 @@ GROUPS: Mapping[str, Callable[[ServingPoint], str]] = {
     "hardware": lambda p: p.hardware,
     "model": lambda p: p.model,
 }
-LEAVE: Mapping[str, Callable[[ServingPoint, ServingPoint], bool]] = {
-    "in sample": lambda a, b: False,
-    "pair out": lambda a, b: a.hardware == b.hardware and a.model == b.model,
-    "hardware out": lambda a, b: a.hardware == b.hardware,
-    "model out": lambda a, b: a.model == b.model,
-    "both out": lambda a, b: a.hardware == b.hardware or a.model == b.model,
-}
+TITLES = {IN_SAMPLE: "in sample", CELL: "pair out", HARDWARE: "hardware out", MODEL: "model out"}
+QUANTITIES = ("tpot", "throughput", "ttft", "mean_ttft")
 
 
 @dataclass(frozen=True)
@@ -241,30 +238,6 @@ class Peer:
         return found
 
 
-def held_out(
-    points: Sequence[ServingPoint],
-    chosen: Sequence[ServingPoint],
-    leave: Callable[[ServingPoint, ServingPoint], bool],
-) -> dict[str, Floats]:
-    """Our answers on ``chosen``, of fits that saw no point that ``leave`` puts with the asked."""
-    table, asked_table = stack_points(points), stack_points(chosen)
-    made = {name: np.zeros(len(chosen)) for name in ("tpot", "ttft", "mean_ttft", "throughput")}
-    apart = {
-        i: tuple(j for j, other in enumerate(points) if leave(point, other))
-        for i, point in enumerate(chosen)
-    }
-    for left in dict.fromkeys(apart.values()):
-        rows = np.setdiff1d(np.arange(len(points), dtype=np.int64), np.array(left, dtype=np.int64))
-        fit = fit_points([points[int(i)] for i in rows], take(table, rows))
-        asked = np.array([i for i, found in apart.items() if found == left], dtype=np.int64)
-        times = fit.times([chosen[int(i)] for i in asked], take(asked_table, asked))
-        made["tpot"][asked] = times.tpot_s
-        made["ttft"][asked] = times.ttft_s
-        made["mean_ttft"][asked] = times.mean_ttft_s
-        made["throughput"][asked] = times.requests_per_s * asked_table.shape.total_tokens[asked]
-    return made
-
-
 def off(said: Floats, measured: Floats) -> Floats:
     return np.asarray(np.abs(said / measured - 1))
 
@@ -281,9 +254,10 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, default=Path("aiconfigurator-answers.jsonl"))
     options = parser.parse_args()
 
-    points, _ = read_points(options.measured)
+    points, points_table, _ = read_measured(options.measured)
     # ML.ENERGY publishes neither prompts nor times per token: nothing to ask the peer about.
-    order = in_turn([point for point in points if point.source != ML_ENERGY])
+    askable = [p for p in points if p.source != ML_ENERGY and p.source not in OLD]
+    order = in_turn(askable)
     answered, silent = ask(options.peer_python, order, options.answers)
     chosen = [found.point for found in answered]
     tried = len(answered) + sum(silent.values())
@@ -294,7 +268,16 @@ def main() -> None:
         "that the KV cache is too small"
     )
 
-    ours = {name: held_out(points, chosen, leave) for name, leave in LEAVE.items()}
+    place = {id(point): i for i, point in enumerate(points)}
+    rows = np.array([place[id(point)] for point in chosen], np.int64)
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as executor:
+        scored = [scores.take(rows) for scores in score_all(points, points_table, executor)]
+    compare(answered, scored, tried)
+
+
+def compare(answered: Sequence[Asked], scored: Sequence[Scored], tried: int) -> None:
+    """Print its errors beside ours by quantity and group, and in how many groups ours are lower."""
+    chosen = [found.point for found in answered]
     said = {
         "tpot": np.array([a.tpot_s for a in answered]),
         "ttft": np.array([a.ttft_s for a in answered]),
@@ -303,9 +286,15 @@ def main() -> None:
     }
     measured = {
         "tpot": values(chosen, lambda p: p.tpot_s),
+        "throughput": values(chosen, lambda p: p.total_tok_per_s),
         "ttft": values(chosen, lambda p: p.ttft_s),
         "mean_ttft": values(chosen, lambda p: p.mean_ttft_s),
-        "throughput": values(chosen, lambda p: p.total_tok_per_s),
+    }
+    ours = {
+        TITLES[scores.split]: {
+            name: measured[name] / np.exp(scores.errors[name]) for name in QUANTITIES
+        }
+        for scores in scored
     }
     rows = table(chosen, said, ours, measured)
     lower = {k: sum(row[k] < row["aiconfigurator"] for row in rows) for k in ours}
