@@ -238,7 +238,7 @@ def test_precision_falls_back_to_what_the_hardware_computes(h100: Cluster) -> No
     assert native(Precision.parse("fp8"), volta) == Precision.parse("fp8/fp16/fp16")
     assert native(Precision.parse("fp8"), h100.accelerator) == Precision.parse("fp8")
     assert native(Precision.parse("nvfp4"), h100.accelerator) == Precision.parse("nvfp4/bf16")
-    with pytest.raises(ValueError, match="nor 16-bit"):
+    with pytest.raises(ValueError, match="neither bf16 nor"):
         native(Precision.parse("bf16"), replace(volta, peak_flops_per_s={DType.INT8: 1e14}))
 
 

@@ -358,11 +358,13 @@ def load_times(
     # The first prompts of a run fill their steps: one takes no more than its share of a step like
     # the others, and no less than what it adds there, where decoding may hide a part of it.
     share_s = mixed_step_s / shape.prompts_per_step
+    steps_s = np.minimum(shape.prompt_steps * share_s, own_s)
     added_s = np.maximum(mixed_step_s - decode_step_s, 0.0) / shape.prompts_per_step
     each_s = shape.prompt_steps * (share_s + added_s + decode_step_s / shape.max_prompts) / 2
+    # Prompts pass one after the other: a round is no shorter than the steps that compute them all.
     return _cycle_times(
         shape,
-        cycle_s=served_s + shape.gaps * tpot_s,
+        cycle_s=np.maximum(served_s + shape.gaps * tpot_s, shape.seats * steps_s),
         tpot_s=tpot_s * (1 + PAUSE * shape.stops),
         decode_step_s=decode_step_s,
         mixed_step_s=mixed_step_s,
