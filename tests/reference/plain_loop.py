@@ -177,4 +177,4 @@ def closed_loop(
     """Return when each request arrives, and when its last token is computed, in seconds."""
     loop = Loop(pool, prompt_tokens, output_tokens, users)
     loop.serve()
-    return loop.arrival_ns * 1e-9, loop.last_ns * 1e-9
+    return loop.arrival_ns / np.float64(1e9), loop.last_ns / np.float64(1e9)
