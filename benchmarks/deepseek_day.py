@@ -22,7 +22,8 @@ import numpy as np
 
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model, find_precision
-from headway.serving.closed_loop import ClosedLoop, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.served_load import serve_loop
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.roofline import EXPECTED, PERFECT, POOR, Efficiency
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.serving.closed_loop import load_times
+from headway.serving.load_times import load_times
 from headway.serving.serving_point import ServingPoint, logs, stack_points
 from headway.serving.tabulated import ServingTable
 from headway.steptime.step_time import RequestOverhead

@@ -24,7 +24,8 @@ from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model, find_precision
 from headway.model.precision import Precision
-from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import seats
 from headway.serving.serving_point import ServingPoint
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.forward import useful_flops

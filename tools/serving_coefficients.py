@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.measure.coefficient_fit import Observed
-from headway.serving.closed_loop import LoadShape, LoadTimes
+from headway.serving.load_steps import LoadShape
+from headway.serving.load_times import LoadTimes
 from headway.serving.serving_point import ServingPoint, logs, subject
 from headway.serving.tabulated import ServingTable
 from headway.steptime.error_model import Groups

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headway.serving.answer_doubt import extent, load_features
-from headway.serving.closed_loop import ClosedLoop, LoadTimes
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_times import LoadTimes
 from headway.serving.serving_point import (
     ServingPoint,
     corrected_times,

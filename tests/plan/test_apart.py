@@ -18,7 +18,8 @@ from headway.plan.fleet import Fleet
 from headway.plan.problem import Problem
 from headway.plan.search import search
 from headway.plan.stream import Stream
-from headway.serving.closed_loop import ClosedLoop, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.served_load import serve_loop
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.plan.drafted import OneTokenSteps, own_drafts
-from headway.serving.closed_loop import ClosedLoop, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.served_load import serve_loop
 from headway.steptime.deployment import Deployment
 from headway.workload.step import Step
 

@@ -15,9 +15,10 @@ from headway.hardware.cluster import Cluster
 from headway.model.architecture import ModelArchitecture
 from headway.model.catalogue import find_model
 from headway.model.precision import Precision
-from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.estimate import serve
 from headway.serving.load import Load
+from headway.serving.load_steps import seats
 from headway.serving.tabulated import serving_times, tabulate_serving
 from headway.steptime.deployment import Deployment, as_run
 from headway.steptime.kernel_coefficients import NAMES, Coefficients

@@ -16,7 +16,8 @@ from headway.errors import DoesNotFitError, InputError
 from headway.frontier.pareto import pareto_front
 from headway.frontier.question import MAX_CONCURRENCY, Question
 from headway.hardware.cluster import Cluster
-from headway.serving.closed_loop import seats, serve_loop
+from headway.serving.load_steps import seats
+from headway.serving.served_load import serve_loop
 from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.deployment import Deployment
 from headway.steptime.layouts import layouts, single

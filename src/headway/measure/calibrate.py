@@ -15,7 +15,8 @@ from headway.measure.benchmark_names import check_names, names_note
 from headway.measure.coefficient_fit import Observed, Problem, descend
 from headway.report.column import UNKNOWN, column
 from headway.report.report import Report
-from headway.serving.closed_loop import ClosedLoop, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.served_load import serve_loop
 from headway.serving.serving_point import (
     ServingPoint,
     corrected_times,

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headway.plan.problem import Problem
-from headway.serving.closed_loop import ClosedLoop, LoadTimes
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.estimate import ServingEstimate, serve
+from headway.serving.load_times import LoadTimes
 from headway.serving.two_stages import HANDOFF_S
 from headway.sim.site import Disaggregation
 from headway.steptime.deployment import Deployment

@@ -25,9 +25,11 @@ from headway.model.precision import Precision
 from headway.plan.apart import States, apart
 from headway.plan.candidate import Candidate, Reach
 from headway.plan.problem import Problem
-from headway.serving.closed_loop import ClosedLoop, LoadTimes, serve_loop
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.estimate import ServingEstimate, serve
+from headway.serving.load_times import LoadTimes
 from headway.serving.quantity import Quantity
+from headway.serving.served_load import serve_loop
 from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.layouts import layouts, single
 from headway.steptime.placed_model import Drafting

@@ -20,8 +20,8 @@ from headway.plan.fleet import Fleet
 from headway.plan.names import deployment_layout, hub_name
 from headway.plan.problem import MONTH_H, Problem
 from headway.report.column import column
-from headway.serving.closed_loop import serve_loop
 from headway.serving.doubt import LogErrors
+from headway.serving.served_load import serve_loop
 from headway.steptime.work import Array
 
 NUM_OUTCOMES = 40

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import LoadShape
+from headway.serving.load_times import LoadTimes
 from headway.serving.quantity import Quantity
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import FITTED_OCTAVES, Calibration, Subject

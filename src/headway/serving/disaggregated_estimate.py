@@ -13,9 +13,11 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.serving.answer_doubt import AnswerDoubt
-from headway.serving.closed_loop import ClosedLoop, LoadTimes, peak_use
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.disaggregated import PREFILL, DisaggregatedTimes, disaggregated_times
+from headway.serving.load_times import LoadTimes
 from headway.serving.quantity import Quantity
+from headway.serving.served_load import peak_use
 from headway.serving.two_stages import (
     StageTimes,
     TwoStages,

@@ -15,12 +15,13 @@ from headway.money.tariff import Tariff
 from headway.report.column import Value, column
 from headway.report.estimate import Estimate
 from headway.report.report import Report
-from headway.serving.closed_loop import ClosedLoop, seats
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.disaggregated import DisaggregatedTimes, disaggregated_times
 from headway.serving.disaggregated_estimate import DisaggregatedEstimate, serve_disaggregated
 from headway.serving.estimate import serve
 from headway.serving.explain import ExplainedRow
 from headway.serving.load import Load
+from headway.serving.load_steps import seats
 from headway.serving.report import sources_of
 from headway.serving.token_prices import ApiPrices
 from headway.serving.two_stages import TwoStages, Workers

@@ -14,7 +14,8 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.serving.answer_doubt import WIDENING_PER_OCTAVE, distance, load_features
-from headway.serving.closed_loop import ClosedLoop, ServedLoad, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.served_load import ServedLoad, serve_loop
 from headway.serving.serving_point import ServingPoint, own_rows
 from headway.steptime.calibration import Calibration, Subject, own_evidence, shipped
 from headway.steptime.deployment import Deployment

@@ -10,9 +10,12 @@ from headway.errors import DoesNotFitError
 from headway.money.tariff import Tariff
 from headway.report.report import Report
 from headway.serving.answer_doubt import AnswerDoubt
-from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes, ServedLoad, serve_loop
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.explain import ExplainedRow, explain
+from headway.serving.load_steps import LoadShape
+from headway.serving.load_times import LoadTimes
 from headway.serving.quantity import Quantity
+from headway.serving.served_load import ServedLoad, serve_loop
 from headway.steptime.deployment import Deployment
 from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array

@@ -12,8 +12,11 @@ from headway.hardware.cluster import Cluster
 from headway.report.column import column
 from headway.report.report import Report
 from headway.serving.answer_doubt import AnswerDoubt
-from headway.serving.closed_loop import ClosedLoop, load_steps, load_times, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import load_steps
+from headway.serving.load_times import load_times
 from headway.serving.quantity import Quantity, span
+from headway.serving.served_load import serve_loop
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.deployment import Deployment
 from headway.steptime.engine_version import fastest_step_s

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headway.serving.answer_doubt import load_features
-from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes, serve_loop
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import LoadShape
+from headway.serving.load_times import LoadTimes
+from headway.serving.served_load import serve_loop
 from headway.serving.tabulated import ServingTable, serving_times, stack_tables, tabulate_serving
 from headway.steptime.calibration import QUANTITIES, Calibration, Subject
 from headway.steptime.deployment import Deployment

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from headway.serving.closed_loop import ClosedLoop, LoadShape, LoadTimes, load_steps, load_times
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import LoadShape, load_steps
+from headway.serving.load_times import LoadTimes, load_times
 from headway.steptime.deployment import Deployment
 from headway.steptime.kernel_coefficients import AT
 from headway.steptime.step_time import RequestOverhead

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from headway.errors import InputError
-from headway.serving.closed_loop import ClosedLoop, load_steps
+from headway.serving.closed_loop import ClosedLoop
 from headway.serving.estimate import ServingEstimate
+from headway.serving.load_steps import load_steps
 from headway.steptime.deployment import Deployment
 from headway.steptime.work import Array, Number
 

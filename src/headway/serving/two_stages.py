@@ -8,15 +8,9 @@ import numpy as np
 
 from headway.errors import InputError
 from headway.hardware.cluster import Link
-from headway.serving.closed_loop import (
-    ClosedLoop,
-    LoadShape,
-    LoadSteps,
-    LoadTimes,
-    load_steps,
-    load_times,
-    seats,
-)
+from headway.serving.closed_loop import ClosedLoop
+from headway.serving.load_steps import LoadShape, LoadSteps, load_steps, seats
+from headway.serving.load_times import LoadTimes, load_times
 from headway.steptime.deployment import Deployment
 from headway.steptime.step_time import RequestOverhead
 from headway.steptime.time_estimate import TimeEstimate
