@@ -21,6 +21,7 @@ US = 1e-6
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 YEAR_S = 365 * DAY_S
+MONTH_H = YEAR_S / 12 / HOUR_S  # 730 hours
 
 _NUMBER = re.compile(
     r"^\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*$", re.IGNORECASE
@@ -180,7 +181,7 @@ def parse_usd_per_hour(text: str, what: str) -> float:
 
     """
     amount, slash, per = text.strip().lower().partition("/")
-    hours = {"h": 1.0, "hour": 1.0, "month": YEAR_S / 12 / HOUR_S}.get(per.strip())
+    hours = {"h": 1.0, "hour": 1.0, "month": MONTH_H}.get(per.strip())
     if slash and hours is None:
         raise InputError(f"{what} is written 50, 50usd/h or 36k usd/month, not {text[:40]!r}")
     number = amount.strip().removeprefix("$").removesuffix("usd")

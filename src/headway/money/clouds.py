@@ -11,7 +11,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -127,18 +128,23 @@ def accelerator_of(offer: CloudOffer) -> str | None:
         form = FORMS[words[0]] if words else ""
 
     # Of that name with that memory: ``a100`` or ``a100-40g``.
-    named = {
-        alias.replace("-", ""): entry.name
-        for entry in entries()
-        for alias in (*entry.aliases, entry.name)
-    }
     for name in (f"{plain}{form}", f"{plain}{form}{offer.gpu_memory:.0f}g"):
-        found = named.get(name.replace("-", ""))
+        found = _plain_names().get(name.replace("-", ""))
         if found is not None:
             gib = find_cluster(found).accelerator.memory_bytes / GIB
             if abs(offer.gpu_memory / gib - 1) < SAME_MEMORY:
                 return found
     return None
+
+
+@cache
+def _plain_names() -> Mapping[str, str]:
+    """Return the catalogue's name by every name and alias without dashes."""
+    return {
+        alias.replace("-", ""): entry.name
+        for entry in entries()
+        for alias in (*entry.aliases, entry.name)
+    }
 
 
 def price_file(book: PriceBook) -> str:

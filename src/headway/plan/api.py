@@ -12,8 +12,8 @@ from typing import Any
 
 from headway.errors import UnknownNameError, need
 from headway.model.catalogue import find_entry
-from headway.plan.problem import MONTH_H
 from headway.report.column import column
+from headway.units import MONTH_H
 
 MILLION = 1_000_000
 

@@ -17,10 +17,9 @@ import numpy as np
 from headway.errors import InputError, UnknownNameError
 from headway.plan.doubt import Outlook, quantile
 from headway.plan.fleet import Fleet
-from headway.plan.problem import MONTH_H
 from headway.report.column import column
 from headway.sim.world import Floats, Ints
-from headway.units import HOUR_S, check_positive, parse_number
+from headway.units import HOUR_S, MONTH_H, check_positive, parse_number
 from headway.user_file import read_text
 
 MINUTES = 1440

@@ -10,7 +10,6 @@ from headway.errors import InputError
 from headway.model.precision import Precision
 from headway.plan.drafted import own_drafts
 from headway.plan.fleet import Fleet
-from headway.plan.problem import MONTH_H
 from headway.plan.search import Offer, offer_of
 from headway.plan.users import Users
 from headway.report.column import column
@@ -18,6 +17,7 @@ from headway.report.estimate import Estimate
 from headway.schedule.route import LEAST_LOADED
 from headway.steptime.deployment import EngineLimits
 from headway.steptime.placed_model import Drafting
+from headway.units import MONTH_H
 
 SAME = 0.02  # relative difference of price and tails below which there is none
 

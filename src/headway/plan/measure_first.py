@@ -18,11 +18,12 @@ from headway.plan.candidate import Candidate
 from headway.plan.doubt import errors_of, quantile, standard_draws
 from headway.plan.fleet import Fleet
 from headway.plan.names import deployment_layout, hub_name
-from headway.plan.problem import MONTH_H, Problem
+from headway.plan.problem import Problem
 from headway.report.column import column
 from headway.serving.doubt import LogErrors
 from headway.serving.served_load import serve_loop
 from headway.steptime.work import Array
+from headway.units import MONTH_H
 
 NUM_OUTCOMES = 40
 NUM_DRAWS = 400

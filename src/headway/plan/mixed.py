@@ -17,10 +17,10 @@ import numpy as np
 
 from headway.plan.doubt import NUM_DRAWS, Outlook, errors_of, quantile
 from headway.plan.fleet import Fleet
-from headway.plan.problem import MONTH_H
 from headway.plan.row import PlanRow, simulated
 from headway.plan.search import Offer, meets
 from headway.sim.world import Floats
+from headway.units import MONTH_H
 
 MAX_FLEETS = 6  # of which pairs are looked at
 FRACTIONS = np.geomspace(0.05, 10.0, 300)  # of the usual replicas, between which a need is found

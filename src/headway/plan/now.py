@@ -13,9 +13,10 @@ from headway.frontier.search import concurrencies
 from headway.plan.candidate import Candidate
 from headway.plan.engine_flags import FLAGS, Started, engine_arguments
 from headway.plan.fleet import Fleet
-from headway.plan.problem import MONTH_H, Problem
+from headway.plan.problem import Problem
 from headway.plan.search import Offer
 from headway.serving.estimate import serve
+from headway.units import MONTH_H
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,6 @@ from headway.workload.record import Records
 
 DEFAULT_SLO = "ttft p95 < 2s, tpot p95 < 50ms"
 MAX_REPLICA_ACCELERATORS = 64
-MONTH_H = 730.0
 MAX_TABLES = 64  # that are kept, of a few megabytes each
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from headway.plan.candidate import Candidate
 from headway.plan.demand import Run
 from headway.plan.fleet import Fleet
-from headway.plan.problem import MONTH_H, Problem
+from headway.plan.problem import Problem
 from headway.plan.search import Offer
 from headway.report.chart import Bars
 from headway.report.column import column
@@ -22,6 +22,7 @@ from headway.sim.experiment import Case, Experiment
 from headway.sim.policy_row import PolicyRow
 from headway.sim.site import Site, share_of_work
 from headway.sim.world import Floats
+from headway.units import MONTH_H
 from headway.workload.objective import limits_of
 
 MS: dict[str, Any] = {"unit": "ms", "scale": 1e3, "default": None}

@@ -19,7 +19,7 @@ from headway.plan.measure_first import Benchmark, benchmarks
 from headway.plan.mixed import best_mix
 from headway.plan.now import other_flags, today_notes, today_words
 from headway.plan.price_doubt import price_notes, with_prices_to_win
-from headway.plan.problem import MONTH_H, Problem
+from headway.plan.problem import Problem
 from headway.plan.row import CHART, UNSURE, PlanRow, bounded_row, offer_row
 from headway.plan.search import Found, Offer, offer_of, search
 from headway.plan.words import (
@@ -35,6 +35,7 @@ from headway.plan.words import (
 from headway.report.column import Value
 from headway.report.report import Report
 from headway.serving.report import sources_of
+from headway.units import MONTH_H
 
 MAX_RIVALS = 8
 

@@ -13,9 +13,10 @@ from headway.plan.fleet import MAX_SIMULATED
 from headway.plan.infeasible import killed
 from headway.plan.measure_first import Benchmark
 from headway.plan.now import Today
-from headway.plan.problem import MONTH_H, Problem
+from headway.plan.problem import Problem
 from headway.plan.row import UNSURE, PlanRow
 from headway.plan.search import Offer
+from headway.units import MONTH_H
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

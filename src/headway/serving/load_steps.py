@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.serving.closed_loop import ClosedLoop
 from headway.serving.rounds import all_at_once, at_random, in_bunches
@@ -104,14 +105,15 @@ def _in_cache(deployment: Deployment, loop: ClosedLoop) -> Array:
     return np.asarray(groups * np.floor(free / np.maximum(one_each, 1.0)))
 
 
-def _given_up(deployment: Deployment, loop: ClosedLoop) -> tuple[Array, Array]:
+def _given_up(loop: ClosedLoop, wanted: Array, in_cache: Array) -> tuple[Array, Array]:
     """Return the tokens of a request that are lost and computed again, and how often it is stopped.
 
+    ``wanted`` sequences would run, and ``in_cache`` of them fit.
     Where requests wait for the cache, every token that ends is followed by prompts, so that the
     growth of an answer takes its room from the latest that started: as many tokens as it grows by,
     from requests that are given up whole.
     """
-    crowding = _wanted(deployment, loop) / np.maximum(_in_cache(deployment, loop), 1.0) - 1
+    crowding = wanted / np.maximum(in_cache, 1.0) - 1
     growth = np.clip(crowding / CROWDED, 0.0, 1.0) * loop.output_tokens
     return growth, growth / (loop.prompt_tokens + PROGRESS * loop.output_tokens)
 
@@ -126,7 +128,8 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     groups = deployment.parallelism.dp * stages
     tokens_per_pass = np.ones(()) if drafting is None else drafting.tokens_per_pass
     verified = np.ones(()) if drafting is None else drafting.verified_tokens
-    available = seats(deployment, loop)
+    wanted, in_cache = _wanted(deployment, loop), _in_cache(deployment, loop)
+    available = np.minimum(wanted, in_cache)
     running = np.maximum(available, 1.0)
     mixes = mixes and deployment.mixes_prompts and not loop.static
 
@@ -143,15 +146,19 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     room = budget / chunk * groups
     again, stops = np.zeros(()), np.zeros(())
     if not (loop.static or loop.prefilled):
-        again_tokens, stops = _given_up(deployment, loop)
+        again_tokens, stops = _given_up(loop, wanted, in_cache)
         again = again_tokens / new_tokens
     if loop.static:
         whole = np.minimum(np.floor(budget / chunk), running / groups) * groups
         round_ = all_at_once(running, prompt_steps, np.maximum(whole, 1.0))
     elif loop.alike:
-        round_ = in_bunches(running, decode_steps, prompt_steps, again, room, mixes)
+        round_ = in_bunches(
+            running, decode_steps, prompt_steps, again=again, room=room, mixes=mixes
+        )
     else:
-        round_ = at_random(running, decode_steps, prompt_steps, again, room, groups, mixes)
+        round_ = at_random(
+            running, decode_steps, prompt_steps, again=again, room=room, groups=groups, mixes=mixes
+        )
     mixed_steps = np.zeros(()) if loop.prefilled else round_.mixed_steps
 
     context = loop.mean_context_tokens
@@ -168,32 +175,33 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     if mixes:
         mixed = Step.decode(round_.decoding, context, verified).with_group(prompt_group)
 
-    counts = np.broadcast_arrays(
-        loop.concurrency,
-        running,
-        tokens_per_pass,
-        gaps,
-        new_tokens,
-        prompt_steps,
-        (prompt_steps + stages - 1) / stages,
-        round_.prompts,
-        np.minimum(room, running),
-        mixed_steps,
-        round_.queue_steps,
-        round_.ahead,
-        round_.company,
-        round_.bunches,
-        again,
-        stops,
-        float(mixes),
-        loop.requests_per_user,
-        deployment.num_accelerators,
-        loop.output_tokens,
-        loop.output_tokens + (0 if loop.prefilled else loop.prompt_tokens),
-        available < 1,
-    )
+    counts: dict[str, npt.ArrayLike] = {
+        "concurrency": loop.concurrency,
+        "seats": running,
+        "tokens_per_pass": tokens_per_pass,
+        "gaps": gaps,
+        "prompt_tokens": new_tokens,
+        "prompt_steps": prompt_steps,
+        "prompt_passes": (prompt_steps + stages - 1) / stages,
+        "prompts_per_step": round_.prompts,
+        "max_prompts": np.minimum(room, running),
+        "mixed_steps": mixed_steps,
+        "queue_steps": round_.queue_steps,
+        "ahead": round_.ahead,
+        "company": round_.company,
+        "bunches": round_.bunches,
+        "again": again,
+        "stops": stops,
+        "mixes": float(mixes),
+        "requests_per_user": loop.requests_per_user,
+        "num_accelerators": deployment.num_accelerators,
+        "output_tokens": loop.output_tokens,
+        "total_tokens": loop.output_tokens + (0 if loop.prefilled else loop.prompt_tokens),
+        "starved": available < 1,
+    }
+    arrays = np.broadcast_arrays(*counts.values())
     return LoadSteps(
-        shape=LoadShape(*counts),
+        shape=LoadShape(**dict(zip(counts, arrays, strict=True))),
         decode=Step.decode(running, context, verified),
         mixed=mixed,
         prefilled=loop.prefilled,

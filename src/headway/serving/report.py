@@ -20,8 +20,6 @@ from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Number
 from headway.units import HOUR_S
 
-# In the simulator, on a grid of short caches: where so many times more prompts fit than sequences
-# that grow to their end, times per token are 15 to 45% longer than in the closed form, else 6%.
 NOTES = (
     "steady state of a closed loop; prompts are billed",
     "with an engine, intervals hold 80% of the points that were left out of its fit; without one, "
