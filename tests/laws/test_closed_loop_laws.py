@@ -132,5 +132,5 @@ def test_more_cache_never_makes_it_slower(
         ).times.requests_per_s
         for share in sorted(shares)
     )
-    # Where prompts fill all steps, more sequences decode beside them: 1% slower was seen.
-    assert large >= small * 0.98
+    # Where prompts begin to queue, arrivals bunch a little less for more sequences: 0.08% was seen.
+    assert large >= small * 0.999

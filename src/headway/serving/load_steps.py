@@ -133,16 +133,19 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
     running = np.maximum(available, 1.0)
     mixes = mixes and deployment.mixes_prompts and not loop.static
 
-    # A prompt goes in chunks of what the token budget leaves beside the decoding sequences.
+    # A prompt goes in chunks of what the token budget leaves beside the decoding sequences: steps
+    # that are full of prompts feed no more of these than their share of a request's tokens.
     new_tokens = np.maximum(loop.prompt_tokens * (1 - loop.cached_fraction), 1.0)
-    decoding = running - 1 if mixes else np.zeros(())
-    budget = np.maximum(deployment.limits.max_num_batched_tokens - decoding, LEAST_BATCHED_TOKENS)
+    gaps = loop.output_tokens - 1
+    decode_steps = np.maximum(gaps / tokens_per_pass, 1.0)
+    max_tokens = deployment.limits.max_num_batched_tokens
+    fed = max_tokens * (decode_steps + 1) / (decode_steps + 1 + new_tokens)
+    decoding = np.minimum(running - 1, fed) if mixes else np.zeros(())
+    budget = np.maximum(max_tokens - decoding, LEAST_BATCHED_TOKENS)
     chunk = np.minimum(new_tokens, budget)
     prompt_steps = new_tokens / chunk
 
     # Each group prefills prompts of its own at the same time.
-    gaps = loop.output_tokens - 1
-    decode_steps = np.maximum(gaps / tokens_per_pass, 1.0)
     room = budget / chunk * groups
     again, stops = np.zeros(()), np.zeros(())
     if not (loop.static or loop.prefilled):

@@ -77,10 +77,10 @@ def at_random(
     prompts = groups * rate / -np.expm1(-rate)
     prompts = np.clip(prompts, np.minimum(groups, running), np.minimum(room, running))
     with_prompts = others * chunks / prompts
-    away = (1 + prompt_steps) / steps
+    away = (1 + prompt_steps + steps - alone) / steps
     return Round(
         prompts=prompts,
-        decoding=others * (1 - np.minimum(away, 1.0)),
+        decoding=others * (1 - away),
         mixed_steps=with_prompts * decode_steps / steps if mixes else with_prompts,
         queue_steps=steps - alone,
         ahead=np.minimum(with_prompts / steps, 1.0),
