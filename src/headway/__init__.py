@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from headway.frontier.what_if import Target, what_if
     from headway.hardware.catalogue import find_cluster as cluster
     from headway.ideal.reference import idealize
-    from headway.load.session import LoadPlan, load_test
+    from headway.load.load_plan import LoadPlan
+    from headway.load.session import load_test
     from headway.measure.calibrate import calibrate
     from headway.model.catalogue import find_model as model
     from headway.plan.ask import plan
@@ -68,7 +69,7 @@ _PLACES = {
     "calibrate": "headway.measure.calibrate:calibrate",
     "read_calibration": "headway.steptime.calibration:read_calibration",
     "idealize": "headway.ideal.reference:idealize",
-    "LoadPlan": "headway.load.session:LoadPlan",
+    "LoadPlan": "headway.load.load_plan:LoadPlan",
     "load_test": "headway.load.session:load_test",
     # Schedule.
     "predict": "headway.predict.answer:predict_length",

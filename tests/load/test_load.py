@@ -15,11 +15,13 @@ from tests.gateway.conftest import live as live  # a fixture
 
 from headway.errors import InputError, MissingServerError
 from headway.http.fake import FakeSpeed
-from headway.load.answer import Answer, Outcome
+from headway.load.answer import GIVEN_UP, Answer, Outcome
 from headway.load.client import Flight, Target, first_model
 from headway.load.counters import counter_notes, engine_counters
-from headway.load.export import read_results, write_export
-from headway.load.measure import is_overloaded, paired_differences, summarize
+from headway.load.export import Level, read_results, write_export
+from headway.load.load_plan import LoadPlan
+from headway.load.measure import paired_differences, summarize
+from headway.load.overload import is_overloaded
 from headway.load.plan import (
     Planned,
     evenly_shaped,
@@ -30,7 +32,8 @@ from headway.load.plan import (
     shares,
 )
 from headway.load.run import Server, closed_loop, open_loop, open_loop_on, run
-from headway.load.session import MAX_DOUBLINGS, LoadPlan, kept_up, load_test, saturation
+from headway.load.saturation import MAX_DOUBLINGS, kept_up, saturation
+from headway.load.session import load_test
 from headway.report.estimate import Estimate
 from headway.units import parse_rates_rps
 from headway.workload.aggregate import Latency, mean_interval, quantile_interval
@@ -149,8 +152,8 @@ def test_whoever_does_not_answer_in_time_has_failed(live: Live) -> None:
     server = Server(live.engine())
     live.engines[0].faults.append("hang")
     trace = shaped_arrivals(evenly_shaped(3, 8, 4), 100.0, 1.0, 0)
-    outcome = run(lambda: open_loop(server, plan_trace(trace, "fake"), patience_s=0.5))
-    assert outcome.problems == {"no answer in time": 1}
+    outcome = run(lambda: open_loop(server, plan_trace(trace, "fake"), drain_s=0.5))
+    assert outcome.problems == {GIVEN_UP: 1}
 
 
 def test_lateness_is_its_own_and_latency_counts_from_when_it_was_due() -> None:
@@ -286,7 +289,7 @@ def test_results_of_other_tools_are_written_and_read(tmp_path: Path, name: str) 
     answers = tuple(answer_of(i, float(i), (i + 0.5, i + 0.6, i + 0.7)) for i in range(12))
     broken = answer_of(12, 12.0, (), "status 500")
     outcome = Outcome(0.0, (*answers, broken))
-    write_export(tmp_path / name, outcome, "m")
+    write_export(tmp_path / name, [Level(None, 1.0, outcome)], "m")
     ours, theirs = summarize(outcome), summarize(read_results(tmp_path / name))
     for key in ("requests", "unfinished", "ttft_mean_s", "tpot_mean_s", "e2e_p50_s",
                 "output_tok_per_s"):  # fmt: skip
@@ -387,11 +390,12 @@ def test_a_steady_run_is_not_called_overloaded() -> None:
 
 def test_every_request_has_a_row_of_its_own(tmp_path: Path) -> None:
     outcome = Outcome(1.0, (answer_of(0, 1.5, (2.0, 2.5)), answer_of(1, 2.0, (), "lost")))
-    write_export(tmp_path / "rows.csv", outcome, "m")
-    head, first, second = (tmp_path / "rows.csv").read_text().splitlines()
-    assert head.startswith("number,due_s,sent_s,ttft_s")
-    assert first == "0,0.5,0.5,0.5,0.5,1.0,10,2,200,"
+    write_export(tmp_path / "rows.csv", [Level(None, 5.0, outcome), Level(2, None, outcome)], "m")
+    head, first, second, third, _ = (tmp_path / "rows.csv").read_text().splitlines()
+    assert head.startswith("sent_per_s,concurrency,number,due_s,sent_s,ttft_s")
+    assert first == "5.0,,0,0.5,0.5,0.5,0.5,1.0,10,2,200,"
     assert second.endswith(",lost")
+    assert third.startswith(",2,0,")
 
 
 def test_an_engines_counters_are_read_before_and_after(live: Live) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import InputError
+from headway.load.load_plan import LoadPlan
 from headway.load.plan import plan_trace
-from headway.load.session import LoadPlan
 from headway.load.tokens import exact_text, tokenizer_count
 from headway.workload.oracle import BlockHashes, Trace
 

@@ -34,14 +34,14 @@ from headway.errors import need
 @click.option("--host", default="127.0.0.1", help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000,
               help="0 for any that is free.")  # fmt: skip
-@click.option("--max-num-seqs", type=click.IntRange(1, 4096), default=16,
-              help="Sequences that run at once.")  # fmt: skip
-@click.option("--max-num-batched-tokens", type=click.IntRange(1, 1 << 20), default=512,
-              help="Tokens of one step.")  # fmt: skip
+@click.option("--max-num-seqs", type=click.IntRange(1, 4096),
+              help="Sequences that run at once. Default: 16; timed: vLLM's 1024.")  # fmt: skip
+@click.option("--max-num-batched-tokens", type=click.IntRange(1, 1 << 20),
+              help="Tokens of one step. Default: 512; timed: vLLM's 8192.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 512), default=1,
               help="Of the computation.")  # fmt: skip
-@click.option("--cache-gb", type=click.IntRange(1, 1024), default=1,
-              help="Of the KV cache.")  # fmt: skip
+@click.option("--cache-gb", type=click.IntRange(1, 1024),
+              help="Of the KV cache. Default: 1; timed: what the memory leaves.")  # fmt: skip
 def engine(host: str, port: int, **options: Any) -> None:
     """Serve a model with random weights behind OpenAI's API, batching continuously.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,11 @@ from headway.cli.show import show
 from headway.errors import InputError, need
 from headway.machine import go_first
 from headway.workload.objective import EXAMPLE, parse_slo
+
+if TYPE_CHECKING:  # needs an extra
+    from headway.load.progress import Progress
+
+TELL_S = 5.0  # between lines, where no terminal is
 
 
 @click.command()
@@ -47,6 +52,12 @@ from headway.workload.objective import EXAMPLE, parse_slo
 )
 @click.option("--duration", "duration_s", type=TIME, default="60s",
               help="Open loop: how long to send.")  # fmt: skip
+@click.option(
+    "--drain",
+    "drain_s",
+    type=TIME,
+    help="How long to wait for the last answers. Default: 5m, but 30s for a backlog.",
+)
 @click.option("--warmup", "warmup_s", type=TIME_OR_ZERO, default="0s",
               help="Send for so long first, and leave that out.")  # fmt: skip
 @click.option("--ramp", "ramp_s", type=TIME_OR_ZERO, default="0s",
@@ -112,8 +123,8 @@ from headway.workload.objective import EXAMPLE, parse_slo
     "export",
     type=FILE,
     metavar="FILE",
-    help="Write the last run on URL: a row a request (*.csv), or as vllm bench serve (*.json) or "
-    "guidellm (*.guidellm.json) do.",
+    help="Write the requests sent to URL: a row each (*.csv), or as vllm bench serve (*.json, the "
+    "last level) or guidellm (*.guidellm.json) do.",
 )
 @answer_files
 def load(
@@ -130,11 +141,14 @@ def load(
     """Ask the server at URL, such as http://localhost:9000/v1, and report what its users would see.
 
     Latencies count from the moment a request was due, and the generator's own lateness is shown
-    beside them.
+    beside them. A sweep ends with the first rate that is too much. Ctrl-C ends it at once, and what
+    was measured until then is shown and written.
     """
     need("httptools", "the load generator", "load")
     from headway.load import clock
-    from headway.load.session import LoadPlan, load_test
+    from headway.load.interruption import Interruption
+    from headway.load.load_plan import LoadPlan
+    from headway.load.session import load_test
 
     if first and not go_first():
         raise InputError("--first needs Linux and the right to raise priorities: run it as root")
@@ -146,48 +160,51 @@ def load(
     if url is None:
         raise InputError("load needs a server: headway load http://localhost:9000/v1")
 
-    with _Bar() as bar:
+    with Interruption() as interruption, _StatusLine() as line:
         report = load_test(
             url,
             LoadPlan(slo=parse_slo(slo), **plan),
             api_key=api_key,
             compare=compare,
             export=export,
-            progress=bar.update,
+            watch=line.update,
+            interruption=interruption,
         )
     show(report, files)
+    if interruption.is_asked:
+        raise SystemExit(128 + interruption.signal_number)
 
 
-class _Bar:
-    """A bar on stderr, drawn at most ten times a second: drawing must not cost latency."""
+class _StatusLine:
+    """How far a load has come, on stderr: one line that changes, or where nobody sits one each 5 s.
 
-    def __enter__(self) -> _Bar:
-        """Draw nothing where nobody looks."""
+    It is drawn at most four times a second: drawing must not cost latency.
+    """
+
+    def __enter__(self) -> _StatusLine:
+        """Draw nothing yet."""
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.status import Status
 
-        self._progress = Progress(
-            TextColumn("{task.fields[state]}"), BarColumn(),
-            console=Console(stderr=True), transient=True, auto_refresh=False,
-        )  # fmt: skip
-        self._task = self._progress.add_task("asking", state="")
-        self._drawn_s = 0.0
-        self._is_visible = self._progress.console.is_terminal
-        if self._is_visible:
-            self._progress.start()
+        console = Console(stderr=True)
+        self._status = Status("", console=console, refresh_per_second=4)
+        self._is_live = console.is_terminal
+        self._level = ""
+        self._told_s = 0.0
+        if self._is_live:
+            self._status.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take it away."""
-        self._progress.stop()
+        self._status.stop()
 
-    def update(self, num_sent: int, num_ended: int, num_requests: int) -> None:
-        """Show how many were sent, and how many ended."""
-        now_s = monotonic()
-        if not self._is_visible or now_s - self._drawn_s < 0.1:
+    def update(self, progress: Progress) -> None:
+        """Show how far it has come."""
+        if self._is_live:
+            self._status.update(progress.text)
             return
-        self._drawn_s = now_s
-        state = f"{num_ended} answered, {num_sent - num_ended} under way"
-        self._progress.update(
-            self._task, completed=num_ended, total=num_requests, state=state, refresh=True
-        )
+        is_new = progress.level != self._level
+        if is_new or monotonic() - self._told_s >= TELL_S:
+            self._level, self._told_s = progress.level, monotonic()
+            click.echo(f"headway: {progress.text}", err=True)

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 from headway.engines.batch import Count, Message, Piece, Work
 from headway.engines.request import EngineRequest, read_engine_request
-from headway.engines.vocabulary import ByteVocabulary
+from headway.engines.vocabulary import ByteVocabulary, Vocabulary
 from headway.errors import InputError, reason
 from headway.http.message import JSON_HEADERS, STREAM_HEADERS, HttpRequest, fastest_loop
 from headway.http.openai import (
@@ -118,11 +118,11 @@ class EngineServer(Application):
         pipe: Connection,
         model: str,
         context_tokens: int = 4096,
-        vocabulary: ByteVocabulary | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         """Serve nothing yet."""
         self._pipe = pipe
-        self._vocabulary = vocabulary or ByteVocabulary()
+        self._vocabulary: Vocabulary = vocabulary or ByteVocabulary()
         self._model = model
         self.context_tokens = context_tokens
         self._answers: dict[int, _Answer] = {}

@@ -1,8 +1,41 @@
-"""Text as tokens and back, for models whose weights are random: one token for each byte."""
+"""Text as tokens and back, for models whose weights are random, or that have none."""
 
 from __future__ import annotations
 
+import re
+from typing import Protocol
+
 from headway.engines.random_gguf import byte_letters, byte_order, token_names
+
+
+class Vocabulary(Protocol):
+    """Text as tokens, and each token as text."""
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of ``text``."""
+        ...
+
+    def text(self, token: int) -> str:
+        """Return the text of one token."""
+        ...
+
+
+class WordVocabulary:
+    """About as many tokens as tokenizers of today make: one for a word and the space before it.
+
+    Long words are cut after 8 letters, numbers after 3 digits; letters beyond ASCII have one token
+    each. Nothing can be spelled: every token is shown as the same short word.
+    """
+
+    _PIECE = re.compile(r" ?[A-Za-z]{1,8}|\d{1,3}| ?[!-/:-@\[-`{-~]{1,3}|\s+|.")
+
+    def tokens(self, text: str) -> list[int]:
+        """Return a number for each piece of ``text``, the same one for the same piece."""
+        return [hash(piece) & 0x7FFFFFFF for piece in self._PIECE.findall(text)]
+
+    def text(self, token: int) -> str:
+        """Return the same word for each ``token``."""
+        return " a"
 
 
 class ByteVocabulary:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headway.errors import InputError
 from headway.workload.record import DONE, FAILED, RequestRecord
 
 CANCELLED = "cancelled, as planned"
+GIVEN_UP = "given up: no whole answer in time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,11 @@ class Answer:
         return self.problem == CANCELLED
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it was waited for as long as the run's bound says, and no longer."""
+        return self.problem == GIVEN_UP
+
+    @property
     def late_s(self) -> float:
         """By how much it was sent later than it should have been: the generator's own fault."""
         return self.sent_s - self.due_s
@@ -72,11 +78,15 @@ class Outcome:
     Attributes:
         start_s: when it began, on the monotonic clock.
         answers: in the order of their numbers.
+        num_cut: requests under way when somebody stopped the run: they are left out.
+        num_not_sent: requests whose turn never came.
 
     """
 
     start_s: float
     answers: tuple[Answer, ...]
+    num_cut: int = 0
+    num_not_sent: int = 0
 
     @property
     def records(self) -> list[RequestRecord]:
@@ -85,14 +95,15 @@ class Outcome:
 
     def without_cancelled(self) -> Outcome:
         """Return the run without those whose clients went away as planned."""
-        return Outcome(self.start_s, tuple(a for a in self.answers if not a.is_cancelled))
+        return replace(self, answers=tuple(a for a in self.answers if not a.is_cancelled))
 
     def after(self, warmup_s: float) -> Outcome:
         """Return the run without what was due in its first ``warmup_s``."""
         if warmup_s <= 0:
             return self
         start_s = self.start_s + warmup_s
-        return Outcome(start_s, tuple(a for a in self.answers if a.due_s >= start_s))
+        answers = tuple(a for a in self.answers if a.due_s >= start_s)
+        return replace(self, start_s=start_s, answers=answers)
 
     @property
     def problems(self) -> dict[str, int]:

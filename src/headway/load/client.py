@@ -83,7 +83,7 @@ class Flight(TokenMeter):
     """One request under way, and the receiver of its answer."""
 
     __slots__ = (
-        "_again", "_body", "_deliver", "_due_s", "_events", "_is_stream", "_now_s", "connection",
+        "_body", "_deliver", "_events", "_is_stream", "_now_s", "again", "connection", "due_s",
         "number", "planned", "sent_s", "status",
     )  # fmt: skip
 
@@ -93,18 +93,17 @@ class Flight(TokenMeter):
         planned: Planned,
         due_s: float,
         deliver: Callable[[Answer], None],
-        again: Callable[[Flight], None] | None = None,
     ) -> None:
-        """Call ``deliver`` with the answer, or ``again`` if a stale connection lost the request."""
+        """Call ``deliver`` once with how it went, or `again` if a stale connection lost it."""
         super().__init__(planned.api, keeps_times=True)
         self.number = number
         self.planned = planned
         self.connection: ClientConnection | None = None
         self.sent_s = 0.0
         self.status = 0
-        self._due_s = due_s
+        self.due_s = due_s
+        self.again: Callable[[Flight], None] | None = None
         self._deliver = deliver
-        self._again = again
         self._events = EventReader()
         self._is_stream = False
         self._body = b""
@@ -154,8 +153,8 @@ class Flight(TokenMeter):
 
     def answer_fails(self, why: str, stale: bool) -> None:
         """There will be no more of it."""
-        if stale and self._again is not None:
-            self._again(self)
+        if stale and self.again is not None:
+            self.again(self)
         else:
             self.end(why)
 
@@ -176,17 +175,19 @@ class Flight(TokenMeter):
             problem = "the answer holds no token"
         if not problem and not self.finished:
             problem = "the answer ended early"
-        self._deliver(
-            Answer(
-                number=self.number,
-                due_s=self._due_s,
-                sent_s=self.sent_s,
-                token_s=tuple(self.times or ()),
-                prompt_tokens=self.usage.prompt_tokens or self.planned.prompt_tokens,
-                output_tokens=self.output_tokens,
-                status=self.status,
-                problem=problem,
-            )
+        self._deliver(self.answer_until_now(problem))
+
+    def answer_until_now(self, problem: str) -> Answer:
+        """Return what came so far, and what is wrong with it."""
+        return Answer(
+            number=self.number,
+            due_s=self.due_s,
+            sent_s=self.sent_s,
+            token_s=tuple(self.times or ()),
+            prompt_tokens=self.usage.prompt_tokens or self.planned.prompt_tokens,
+            output_tokens=self.output_tokens,
+            status=self.status,
+            problem=problem,
         )
 
 
@@ -215,11 +216,9 @@ class Client:
         except OSError as error:
             raise MissingServerError(PURPOSE, self._target.url, reason(error)) from None
 
-    def send(
-        self, number: int, planned: Planned, due_s: float, deliver: Callable[[Answer], None]
-    ) -> None:
-        """Send one request now; ``deliver`` is called once with how it went."""
-        flight = Flight(number, planned, due_s, deliver, self._send_anew)
+    def send(self, flight: Flight) -> None:
+        """Send one request now."""
+        flight.again = self._send_anew
         connection = self._pool.idle()
         if connection is None:
             self._send_anew(flight)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +21,50 @@ from headway.report.report import Report
 from headway.workload.aggregate import Latency
 
 
-def write_export(path: Path, outcome: Outcome, model: str) -> None:
-    """Write ``outcome``: a row a request (.csv), as guidellm (.guidellm.json) or as vLLM does."""
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What a server did at one level of load."""
+
+    concurrency: int | None
+    rate_rps: float | None
+    outcome: Outcome
+
+
+def write_export(path: Path, levels: Sequence[Level], model: str) -> None:
+    """Write ``levels``: a row a request (.csv), as guidellm (.guidellm.json) or as vLLM does.
+
+    vLLM's form has one level, the last one.
+    """
     if path.suffix == ".csv":
-        write_atomically(path, _as_csv(outcome))
+        write_atomically(path, _as_csv(levels))
         return
-    make = _as_guidellm if path.name.endswith(".guidellm.json") else _as_vllm
-    write_atomically(path, json.dumps(make(outcome, model), allow_nan=False) + "\n")
+    if path.name.endswith(".guidellm.json"):
+        tree = {"benchmarks": [_as_guidellm(level.outcome, model) for level in levels]}
+    else:
+        tree = _as_vllm(levels[-1].outcome, model)
+    write_atomically(path, json.dumps(tree, allow_nan=False) + "\n")
 
 
 _CSV_COLUMNS = (
-    "number", "due_s", "sent_s", "ttft_s", "tpot_s", "e2e_s", "prompt_tokens", "output_tokens",
-    "status", "problem",
+    "sent_per_s", "concurrency", "number", "due_s", "sent_s", "ttft_s", "tpot_s", "e2e_s",
+    "prompt_tokens", "output_tokens", "status", "problem",
 )  # fmt: skip
 
 
-def _as_csv(outcome: Outcome) -> str:
-    """Return one row for each request; times are seconds from the start of the run."""
+def _as_csv(levels: Sequence[Level]) -> str:
+    """Return one row for each request; times are seconds from the start of its level."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_CSV_COLUMNS)
-    for answer, record in zip(outcome.answers, outcome.records, strict=True):
-        rows.writerow([
-            answer.number, answer.due_s - outcome.start_s, answer.sent_s - outcome.start_s,
-            record.ttft_s, record.tpot_s, record.e2e_s, answer.prompt_tokens,
-            answer.output_tokens, answer.status, answer.problem,
-        ])  # fmt: skip
+    for level in levels:
+        outcome = level.outcome
+        for answer, record in zip(outcome.answers, outcome.records, strict=True):
+            rows.writerow([
+                level.rate_rps, level.concurrency, answer.number,
+                answer.due_s - outcome.start_s, answer.sent_s - outcome.start_s,
+                record.ttft_s, record.tpot_s, record.e2e_s, answer.prompt_tokens,
+                answer.output_tokens, answer.status, answer.problem,
+            ])  # fmt: skip
     return text.getvalue()
 
 
@@ -102,8 +122,7 @@ def _as_guidellm(outcome: Outcome, model: str) -> dict[str, Any]:
             "inter_token_latency_ms": 1e3 * float(gaps.mean()) if len(gaps) else None,
             "request_latency": None if last is None else last - a.due_s,
         })  # fmt: skip
-    return {"benchmarks": [{"config": {"model": model}, "start_time": outcome.start_s,
-                            "requests": requests}]}  # fmt: skip
+    return {"config": {"model": model}, "start_time": outcome.start_s, "requests": requests}
 
 
 def read_results(path: Path) -> Outcome:

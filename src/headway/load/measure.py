@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from headway.load.answer import Outcome
+from headway.load.overload import is_overloaded
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.workload.aggregate import Latency, RequestSummary, latency_fields, mean_interval
 from headway.workload.record import DONE, Floats, Records, RequestRecord
 from headway.workload.request import Slo
 
-MIN_FOR_OVERLOAD = 30
 LATE_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 
@@ -161,25 +161,6 @@ def _further_quantiles(records: Records) -> dict[str, float | None]:
         is_enough = len(values) >= 1 / (1 - level)
         figures[name] = float(np.quantile(values, level)) if is_enough else None
     return figures
-
-
-def is_overloaded(outcome: Outcome) -> bool:
-    """Return whether a server fell behind an open loop.
-
-    It did if the requests under way at each arrival grew over the last two thirds of the run: the
-    last third has half as many again as the one before, and more than noise, four times the root
-    of their number (derived here), can explain.
-    """
-    answers = [answer for answer in outcome.answers if answer.token_s]
-    if len(answers) < MIN_FOR_OVERLOAD:
-        return False
-    due_s = np.array([answer.due_s for answer in answers])
-    ends_s = np.sort([answer.token_s[-1] for answer in answers])
-    under_way = np.arange(len(answers)) - np.searchsorted(ends_s, np.sort(due_s))
-
-    _, middle, last = np.array_split(under_way, 3)
-    before, after = float(middle.mean()), float(last.mean())
-    return after > 1.5 * before and after - before > 4 * np.sqrt(before + 1)
 
 
 _LATENCIES: tuple[tuple[str, Callable[[RequestRecord], float | None]], ...] = (

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from hashlib import shake_128
 
 import numpy as np
 
@@ -20,8 +21,9 @@ _WORDS = (
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
     "school", "state", "family", "student", "group", "country", "problem", "hand", "part",
     "place", "case", "week", "company", "system", "program", "question", "work", "number",
-    "night",
+    "night", "house", "water",
 )  # fmt: skip
+_WORD_ARRAY = np.array(_WORDS, dtype=object)  # 32 of them: five bits choose one
 # How an engine of ours is told the true length of an answer; a gateway passes it on unread.
 LENGTH_HEADER = "x-engine-tokens"
 
@@ -100,7 +102,13 @@ def plan_trace(
 
 
 def _drawn(random: np.random.Generator, count: int) -> list[str]:
-    return [_WORDS[row] for row in random.integers(len(_WORDS), size=count)]
+    return _words_of(random.bytes(count))
+
+
+def _words_of(noise: bytes) -> list[str]:
+    """Return a word for each byte."""
+    words: list[str] = _WORD_ARRAY[np.frombuffer(noise, np.uint8) & 31].tolist()
+    return words
 
 
 def _shared_words(
@@ -118,8 +126,7 @@ def _shared_words(
 
 @lru_cache(maxsize=4096)
 def _block_words(seed: int, key: int, count: int) -> tuple[str, ...]:
-    rows = np.random.default_rng([seed, 13, key]).integers(len(_WORDS), size=count)
-    return tuple(_WORDS[row] for row in rows)
+    return tuple(_words_of(shake_128(f"{seed} {key}".encode()).digest(count)))
 
 
 def previous_turns(prefixes: BlockHashes | None) -> dict[int, int]:
@@ -128,16 +135,20 @@ def previous_turns(prefixes: BlockHashes | None) -> dict[int, int]:
     Only one turn goes on from each; prompts of no whole block belong to no session.
     """
     turns: dict[int, int] = {}
+    continued: set[int] = set()
     if prefixes is None:
         return turns
 
-    ends: dict[tuple[int, ...], int] = {}  # the last request whose prompt ends with these blocks
+    # The last request whose prompt ends with these blocks. A last block is seldom whole, and then
+    # its hash comes never again: a prompt stands here with it and without.
+    ends: dict[tuple[int, ...], int] = {}
     for row in range(len(prefixes.first) - 1):
         hashes = tuple(prefixes.hashes[prefixes.first[row] : prefixes.first[row + 1]].tolist())
-        # A last block is seldom whole, and then its hash comes never again.
         for length in range(len(hashes), 0, -1):
-            if (previous := ends.pop(hashes[:length], None)) is not None:
+            previous = ends.pop(hashes[:length], None)
+            if previous is not None and previous not in continued:
                 turns[row] = previous
+                continued.add(previous)
                 break
         for length in (len(hashes), len(hashes) - 1):
             if length > 0:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
 from time import monotonic
+from typing import cast
 
-from headway.errors import InputError
+from headway.errors import HeadwayError, InputError
 from headway.http.alarm import Alarm
 from headway.http.message import fastest_loop
 from headway.load.answer import Answer, Outcome
+from headway.load.answers import TELL_S, Answers, Count, Tick
 from headway.load.client import Client, Target
+from headway.load.interruption import Interruption
 from headway.load.plan import Planned, shares
 
 SETTLE_S = 0.3
 START_S = 1.5  # what several processes need to start
-PATIENCE_S = 300.0
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,69 +45,14 @@ class Server:
         return Client(Target(self.url, self.api, self.api_key))
 
 
-def _quiet(num_sent: int, num_ended: int) -> None:
-    """Tell nobody."""
-
-
-class _Answers:
-    """Collects the answers of a run.
-
-    Attributes:
-        num_sent: requests that were sent so far.
-
-    """
-
-    def __init__(self, planned: Sequence[Planned], tick: Tick) -> None:
-        """Wait for an answer to each of ``planned``; tell ``tick`` after each."""
-        self.num_sent = 0
-        self._planned = planned
-        self._tick = tick
-        self._answers: dict[int, Answer] = {}
-        self._complete = asyncio.Event()
-
-    def add(self, answer: Answer) -> None:
-        """Take one answer."""
-        self._answers[answer.number] = answer
-        self._tick(self.num_sent, len(self._answers))
-        if len(self._answers) == len(self._planned):
-            self._complete.set()
-
-    async def wait(self, patience_s: float, begin_s: float) -> None:
-        """Wait until all are there, or ``patience_s`` are over.
-
-        Whoever has not answered by then has failed: leaving it out would flatter the server.
-        """
-        try:
-            await asyncio.wait_for(self._complete.wait(), patience_s)
-            return
-        except TimeoutError:
-            pass
-        for number, planned in enumerate(self._planned):
-            if number not in self._answers:
-                due_s = begin_s + planned.due_s
-                self._answers[number] = Answer(
-                    number=number,
-                    due_s=due_s,
-                    sent_s=due_s,
-                    token_s=(),
-                    prompt_tokens=planned.prompt_tokens,
-                    output_tokens=0,
-                    status=0,
-                    problem="no answer in time",
-                )
-
-    def outcome(self, begin_s: float) -> Outcome:
-        """Return all answers in the order of their numbers."""
-        return Outcome(begin_s, tuple(self._answers[n] for n in sorted(self._answers)))
-
-
 async def open_loop(
     server: Server,
     planned: Sequence[Planned],
     start_s: float | None = None,
     *,
-    patience_s: float = PATIENCE_S,
-    tick: Tick = _quiet,
+    drain_s: float | None = None,
+    tick: Tick | None = None,
+    interruption: Interruption | None = None,
 ) -> Outcome:
     """Send every request when it is due, whatever became of those before.
 
@@ -113,50 +60,54 @@ async def open_loop(
         server: whom to ask.
         planned: in the order in which they are due.
         start_s: the moment from which due times count; soon, by default.
-        patience_s: how long to wait for answers after the last request was sent.
-        tick: told how many were sent and how many ended, after each.
+        drain_s: how long to wait for answers after the last request was sent; by default as long
+            as they may take, but not for the backlog of a server that has fallen behind.
+        tick: told again and again how far the run has come.
+        interruption: asks the run to stop.
 
     """
     client = server.client()
     begin_s = monotonic() + SETTLE_S if start_s is None else start_s
-    answers = _Answers(planned, tick)
-    all_sent = asyncio.Event()
+    answers = Answers(client, planned)
     turns: dict[int, int] = {}  # the next turn, by the one whose answer its user still reads
     ended: set[int] = set()
+    num_due = 0
 
-    def deliver(answer: Answer) -> None:
-        answers.add(answer)
+    def ends(answer: Answer) -> None:
         ended.add(answer.number)
-        if (number := turns.pop(answer.number, None)) is not None:
-            client.send(number, planned[number], monotonic(), deliver)
+        number = turns.pop(answer.number, None)
+        if number is not None and not answers.is_stopped:
+            answers.send(number, monotonic(), ends)
 
     def send_due() -> None:
-        while answers.num_sent < len(planned):
-            number = answers.num_sent
+        nonlocal num_due
+        while num_due < len(planned) and not answers.is_stopped:
+            number = num_due
             due_s = begin_s + planned[number].due_s
             if due_s > monotonic():
                 alarm.set(due_s)
                 return
 
-            answers.num_sent += 1
+            num_due += 1
             after = planned[number].after
             if after is not None and after not in ended:
                 turns[after] = number
             else:
-                client.send(number, planned[number], due_s, deliver)
-        all_sent.set()
+                answers.send(number, due_s, ends)
+        answers.all_sent.set()
 
     alarm = Alarm(send_due)
     try:
         await client.prepare(min(len(planned), 64))
         if planned:
-            alarm.set(begin_s + planned[0].due_s)
-            await all_sent.wait()
-            await answers.wait(patience_s, begin_s)
+            with (interruption or Interruption()).calls(answers.stop), answers.told(tick):
+                alarm.set(begin_s + planned[0].due_s)
+                await answers.all_sent.wait()
+                await answers.drain(drain_s)
+        return answers.outcome(begin_s)
     finally:
         alarm.close()
         await client.close()
-    return answers.outcome(begin_s)
 
 
 async def closed_loop(
@@ -164,43 +115,43 @@ async def closed_loop(
     planned: Sequence[Planned],
     concurrency: int,
     *,
-    patience_s: float = PATIENCE_S,
-    tick: Tick = _quiet,
+    drain_s: float | None = None,
+    tick: Tick | None = None,
     ramp_s: float = 0.0,
+    interruption: Interruption | None = None,
 ) -> Outcome:
     """Keep ``concurrency`` requests under way until all of ``planned`` are answered.
 
     They are started over ``ramp_s`` seconds: at once, answers of equal length stay in step for the
-    whole run, and every wave of new requests queues in the server's socket.
+    whole run, and every wave of new requests queues in the server's socket. The run ends when no
+    answer has come for ``drain_s``.
     """
     if concurrency < 1:
         raise InputError(f"concurrency must be at least 1, not {concurrency}")
     client = server.client()
-    answers = _Answers(planned, tick)
+    answers = Answers(client, planned)
+    num_sent = 0
 
-    def send_next() -> None:
-        number = answers.num_sent
-        if number < len(planned):
-            answers.num_sent += 1
-            client.send(number, planned[number], monotonic(), deliver)
-
-    def deliver(answer: Answer) -> None:
-        answers.add(answer)
-        send_next()
+    def send_next(_: Answer | None = None) -> None:
+        nonlocal num_sent
+        if num_sent < len(planned) and not answers.is_stopped:
+            num_sent += 1
+            answers.send(num_sent - 1, monotonic(), send_next)
 
     width = min(concurrency, len(planned))
     try:
         await client.prepare(width)
         begin_s = monotonic()
-        for place in range(width):
-            if ramp_s > 0:
-                await asyncio.sleep(begin_s + place * ramp_s / concurrency - monotonic())
-            send_next()
-        if planned:
-            await answers.wait(patience_s, begin_s)
+        with (interruption or Interruption()).calls(answers.stop), answers.told(tick):
+            for place in range(width):
+                if ramp_s > 0:
+                    await asyncio.sleep(begin_s + place * ramp_s / concurrency - monotonic())
+                send_next()
+            if planned:
+                await answers.drain_stalled(drain_s)
+        return answers.outcome(begin_s)
     finally:
         await client.close()
-    return answers.outcome(begin_s)
 
 
 def run(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -214,28 +165,100 @@ def run(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
 
 
 def open_loop_on(
-    server: Server, planned: Sequence[Planned], processes: int, patience_s: float = PATIENCE_S
+    server: Server,
+    planned: Sequence[Planned],
+    processes: int,
+    *,
+    drain_s: float | None = None,
+    tick: Tick | None = None,
+    interruption: Interruption | None = None,
 ) -> Outcome:
     """Run an open loop that is dealt out to several processes, which start at one moment."""
     parts = shares(planned, processes)
     start_s = monotonic() + START_S  # the clock is the same in all of them
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(parts), mp_context=context, initializer=_ignore_interrupt) as pool:
-        futures = [pool.submit(_part, server, part, start_s, patience_s) for part in parts]
-        outcomes = [future.result() for future in futures]
+    pipes: list[Connection] = []
+    for part in parts:
+        ours, theirs = context.Pipe()
+        arguments = (theirs, server, part, start_s, drain_s)
+        context.Process(target=_serve_part, args=arguments, daemon=True).start()
+        theirs.close()
+        pipes.append(ours)
+
+    # Each says again and again how far it has come, and in the end what it measured.
+    counts = [Count()] * len(parts)
+    outcomes: dict[int, Outcome] = {}
+    is_told_to_stop = False
+    while len(outcomes) < len(parts):
+        for pipe in wait([pipes[k] for k in range(len(parts)) if k not in outcomes], TELL_S):
+            k = pipes.index(cast(Connection, pipe))
+            try:
+                message: Count | Outcome | HeadwayError = pipes[k].recv()
+            except EOFError:
+                raise InputError(
+                    "a process of the load was ended from outside: is there memory for all of them?"
+                ) from None
+            if isinstance(message, HeadwayError):
+                raise message
+            if isinstance(message, Outcome):
+                outcomes[k] = message
+            else:
+                counts[k] = message
+        if tick is not None:
+            tick(Count(*map(sum, zip(*counts, strict=True))))
+        if interruption is not None and interruption.is_asked and not is_told_to_stop:
+            is_told_to_stop = True
+            for pipe in pipes:
+                pipe.send("stop")
 
     # Part k has every request whose number is k modulo the number of parts.
     answers = [
         replace(answer, number=answer.number * len(parts) + k)
-        for k, outcome in enumerate(outcomes)
+        for k, outcome in outcomes.items()
         for answer in outcome.answers
     ]
-    return Outcome(start_s, tuple(sorted(answers, key=lambda a: a.number)))
+    return Outcome(
+        start_s,
+        tuple(sorted(answers, key=lambda a: a.number)),
+        num_cut=sum(outcome.num_cut for outcome in outcomes.values()),
+        num_not_sent=sum(outcome.num_not_sent for outcome in outcomes.values()),
+    )
 
 
-def _part(server: Server, planned: list[Planned], start_s: float, patience_s: float) -> Outcome:
-    return run(lambda: open_loop(server, planned, start_s, patience_s=patience_s))
+def _serve_part(
+    pipe: Connection,
+    server: Server,
+    planned: list[Planned],
+    start_s: float,
+    drain_s: float | None,
+) -> None:
+    """Run a part of an open loop in a process of its own, which its parent alone stops."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    interruption = Interruption()
 
+    def hear() -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(pipe.fileno())
+        interruption.ask()
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    async def part() -> Outcome:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pipe.fileno(), hear)
+        try:
+            return await open_loop(
+                server,
+                planned,
+                start_s,
+                drain_s=drain_s,
+                tick=pipe.send,
+                interruption=interruption,
+            )
+        finally:
+            loop.remove_reader(pipe.fileno())
+            os.set_blocking(pipe.fileno(), True)  # uvloop makes it non-blocking: long messages fail
+
+    try:
+        pipe.send(run(part))
+    except HeadwayError as error:
+        pipe.send(error)
