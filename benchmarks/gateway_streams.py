@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.gateway_overhead import gateway, plan, prefer_us
 
+from headway.load.answers import Count
 from headway.load.clock import known_server
 from headway.load.run import Server, closed_loop, run
 
@@ -52,9 +53,8 @@ def main() -> None:
                 before = memory_bytes(pid)
                 most = [before]
 
-                def tick(sent: int, ended: int) -> None:
-                    if ended % 500 == 1:
-                        most.append(memory_bytes(pid))
+                def tick(count: Count) -> None:
+                    most.append(memory_bytes(pid))
 
                 outcome = run(
                     lambda: closed_loop(Server(url), plan(streams), streams, tick=tick, ramp_s=15.0)
