@@ -19,6 +19,7 @@ import httptools
 
 from headway.http.bounds import BOUNDS
 from headway.http.message import BrokenAnswerError, is_number
+from headway.http.passes import Passes
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -63,8 +64,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_begins", "_complete", "_headers", "_keep_alive", "_parser", "_parts", "_pool",
-        "_quiet_bytes", "_receiver", "_status", "_until_close", "idle_since_s", "on_body",
-        "opened_s", "reused", "transport",
+        "_quiet_bytes", "_receiver", "_seat", "_status", "_until_close", "idle_since_s",
+        "on_body", "opened_s", "reused", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -81,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         self._begins = self._complete = self._until_close = False
         self._keep_alive = True
         self._quiet_bytes = 0
+        self._seat: int | None = None  # its socket's number, while it is read in passes
         self.reused = False
         self.opened_s = monotonic()
         self.idle_since_s = 0.0
@@ -101,11 +103,21 @@ class ClientConnection(asyncio.Protocol):
     def cancel(self) -> None:
         """Nobody wants the answer: engines stop working when their client goes away."""
         self._receiver = None
-        self.transport.abort()
+        self._abort()
+
+    def take_time(self) -> None:
+        """The rest of this answer may wait for company, where the pool reads in passes."""
+        passes = self._pool.passes
+        if passes is None or self._seat is not None or self._complete:
+            return
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._seat = self.transport.get_extra_info("socket").fileno()
+            passes.join(self._seat, self)
 
     def pause(self) -> None:
         """Read no more for now."""
-        if not self.transport.is_closing():
+        if not self._leave() and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume(self) -> None:
@@ -125,7 +137,7 @@ class ClientConnection(asyncio.Protocol):
         now_s = monotonic()
         receiver, parts = self._receiver, self._parts
         if receiver is None:
-            self.transport.abort()  # a server that speaks without being asked
+            self._abort()  # a server that speaks without being asked
             return
 
         problem = ""
@@ -161,6 +173,14 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Close, too."""
+
+    def reading_ended(self, error: OSError | None) -> None:
+        """There will be no more bytes, which a pass has seen first."""
+        if error is not None:
+            self._fail("the backend closed the connection in the middle of its answer")
+            return
+        self._leave()
+        self.transport.resume_reading()  # it sees the end, too
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
@@ -214,6 +234,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         receiver, self._receiver = self._receiver, None
+        if self._leave():
+            self.transport.resume_reading()
         if self._keep_alive:
             self.reused = True
             self._pool.give_back(self)
@@ -224,9 +246,21 @@ class ClientConnection(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None
-        self.transport.abort()
+        self._abort()
         if receiver is not None:
             receiver.answer_fails(why, stale=False)
+
+    def _leave(self) -> bool:
+        """Be read in passes no more; return whether it was."""
+        number, self._seat = self._seat, None
+        if number is None or self._pool.passes is None:
+            return False
+        self._pool.passes.leave(number, self)
+        return True
+
+    def _abort(self) -> None:
+        self._leave()
+        self.transport.abort()
 
 
 def _ends_with_connection(status: int, headers: Headers) -> bool:
@@ -257,6 +291,7 @@ class ConnectionPool:
 
     Attributes:
         connections: those that are open, in use or free.
+        passes: in which the rest of answers may be read; ``None`` to read all at once.
 
     """
 
@@ -270,11 +305,13 @@ class ConnectionPool:
         idle_s: float = BOUNDS.kept_s,
         max_idle: int = BOUNDS.num_idle,
         renew_s: float = BOUNDS.renew_s,
+        passes: Passes | None = None,
     ) -> None:
         """Open nothing yet; ``name`` is what a certificate must say, ``host`` by default."""
         self._host = host
         self._port = port
         self._tls = tls
+        self.passes = passes if tls is None else None  # what a socket has is no bytes of an answer
         self._name = (name or host) if tls is not None else None
         self._idle_s = idle_s
         self._max_idle = max_idle

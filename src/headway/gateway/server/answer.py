@@ -29,6 +29,10 @@ class Client(Protocol):
         """The engine has begun to answer."""
         ...
 
+    def take_time(self) -> None:
+        """Nobody waits for the first token any more."""
+        ...
+
     def own_headers(self) -> bytes:
         """What the gateway says about the request, as header lines."""
         ...
@@ -76,7 +80,7 @@ class Answer:
 
     __slots__ = (
         "_buffered", "_client", "_events", "_headers", "_length", "_max_bytes", "_reply",
-        "_status", "_unsent", "meter", "mid_event", "streaming",
+        "_status", "_takes_time", "_unsent", "meter", "mid_event", "streaming",
     )  # fmt: skip
 
     def __init__(self, client: Client, reply: Reply, api: str, max_bytes: int) -> None:
@@ -89,6 +93,7 @@ class Answer:
         self._buffered: list[bytes] = []
         self._length = 0
         self._events = EventReader()
+        self._takes_time = False  # the rest of it may wait for other answers
         self._unsent = b""  # the last piece of a stream, until its end
         self.mid_event = False
         self.meter = TokenMeter(api)
@@ -174,15 +179,23 @@ class Answer:
             else:
                 reply.piece(reply.framed(events))
             self.meter.see(events, now_s)
+            self._take_time()
         elif looks_usual(events):
             self._send_on(reply.framed(events))  # the first token waits for no reading
             self.meter.see(events, now_s)
+            self._take_time()
         else:
             # Another engine may do better than one that is not understood; if there is none, who
             # are we to judge?
             self.meter.see(events, now_s)
             if not (self.meter.odd and self._client.retry(drops=True)):
                 self._send_on(reply.framed(events))
+
+    def _take_time(self) -> None:
+        """Once the first token is on its way, the others may wait for those of other answers."""
+        if not self._takes_time and self.meter.first_s is not None:
+            self._takes_time = True
+            self._client.take_time()
 
     def _pass_through(self) -> None:
         """An answer too long to hold: pass it on as it comes."""

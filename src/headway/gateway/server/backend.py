@@ -18,6 +18,7 @@ from headway.gateway.scheduler.fleet import Fleet
 from headway.http.bounds import BOUNDS
 from headway.http.client import ConnectionPool, WholeAnswer, fetch
 from headway.http.message import BrokenAnswerError
+from headway.http.passes import Passes
 
 LOOK_S, LOOK_AGAIN_S = 2.0, 0.2
 FULL_LOOK_S = 30.0
@@ -34,12 +35,12 @@ class Backend:
 
     """
 
-    def __init__(self, state: EngineState) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, state: EngineState, passes: Passes | None = None) -> None:
+        """Connect to nothing yet; its answers may be read in ``passes``."""
         self.state = state
         endpoint = state.endpoint
         tls = ssl.create_default_context() if endpoint.tls else None
-        self.connections = ConnectionPool(endpoint.host, endpoint.port, tls)
+        self.connections = ConnectionPool(endpoint.host, endpoint.port, tls, passes=passes)
         self.queue: EngineQueue | None = None
         self._head_lines: tuple[Endpoint, bytes] | None = (
             None  # of every request, for this endpoint
@@ -187,6 +188,7 @@ class Backends:
     def __init__(self, fleet: Fleet) -> None:
         """Connect to the engines of ``fleet``."""
         self._fleet = fleet
+        self._passes = Passes()
         self._by_url: dict[str, Backend] = {}
 
     def __getitem__(self, url: str) -> Backend:
@@ -197,7 +199,7 @@ class Backends:
         """Follow the fleet, which goes by ``config`` already."""
         before = self._by_url
         self._by_url = {
-            url: before.get(url) or Backend(state) for url, state in self._fleet.engines.items()
+            url: before.get(url) or Backend(state, self._passes) for url, state in self._fleet.engines.items()
         }
         for url in before.keys() - self._by_url.keys():
             before[url].connections.close()
@@ -215,6 +217,7 @@ class Backends:
         """Close the connections that are free."""
         for backend in self._by_url.values():
             backend.connections.close()
+        self._passes.close()
 
     async def look_after(self, changed: Callable[[], None]) -> None:
         """Ask every engine how it is, for ever; ``changed`` is called after each answer.

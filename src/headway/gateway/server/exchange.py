@@ -232,6 +232,11 @@ class Exchange:
         self.phase = ANSWERING
         self.active_s = monotonic()
 
+    def take_time(self) -> None:
+        """Nobody waits for the first token any more."""
+        if self._attempt is not None and self._attempt.connection is not None and not self._paused:
+            self._attempt.connection.take_time()
+
     def refused(self, status: int, retry_after: bytes) -> None:
         """The engine takes nothing now, or not from us; ``retry_after`` is its header's value."""
         attempt = self._attempt

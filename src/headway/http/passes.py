@@ -1,0 +1,112 @@
+"""Bytes that may wait for company: what streams have is read in passes over all of them.
+
+A loop that is told of every token of hundreds of streams reads, parses and writes each by itself. A
+pass looks at all connections that have joined at once. While little of the time goes into passes
+there is one as soon as there are bytes. Once it is more, the next one waits for `REST` times as long
+as the last one took, a few milliseconds at most, finds more in each read, and takes as much less.
+The bounds are the same, and so are the bytes; only bytes for which nobody waits alone may join.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from time import monotonic
+from typing import Protocol
+
+from headway.http.bounds import BOUNDS
+
+REST = 3.0  # times as long as a pass took until the next one: a quarter of the time
+MIN_REST_S = 0.001  # less is not worth a timer
+READ_BYTES = 65_536
+
+
+class Passenger(Protocol):
+    """A connection whose bytes may wait."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        ...
+
+    def reading_ended(self, error: OSError | None) -> None:
+        """There will be no more: the other side has closed, or ``error``."""
+        ...
+
+
+class Passes:
+    """The connections that are read together.
+
+    Attributes:
+        longest_s: that bytes wait for a pass.
+
+    """
+
+    def __init__(self, longest_s: float = BOUNDS.pass_s) -> None:
+        """Read nobody yet."""
+        self.longest_s = longest_s
+        self._epoll = select.epoll()
+        self._passengers: dict[int, Passenger] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Return how many connections have joined."""
+        return len(self._passengers)
+
+    def join(self, number: int, passenger: Passenger) -> None:
+        """Read the socket with this ``number`` for ``passenger``, who reads it no more."""
+        self._passengers[number] = passenger
+        self._epoll.register(number, select.EPOLLIN)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._epoll.fileno(), self._pass)
+
+    def leave(self, number: int, passenger: Passenger) -> None:
+        """Read it no more; its socket is open still."""
+        if self._passengers.get(number) is passenger:
+            del self._passengers[number]
+            self._epoll.unregister(number)
+
+    def close(self) -> None:
+        """Read nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._epoll.fileno())
+        self._passengers.clear()
+        self._epoll.close()
+
+    def _pass(self) -> None:
+        began_s = monotonic()
+        for number, _ in self._epoll.poll(0):
+            # Whoever has left in the meantime is not read, and a number may have passed to another.
+            passenger = self._passengers.get(number)
+            if passenger is not None:
+                self._read(number, passenger)
+        self._rest(monotonic() - began_s)
+
+    def _read(self, number: int, passenger: Passenger) -> None:
+        try:
+            data = os.read(number, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            passenger.reading_ended(error)
+            return
+        if data:
+            passenger.data_received(data)
+        else:
+            passenger.reading_ended(None)
+
+    def _rest(self, pass_s: float) -> None:
+        """Look again when there is something, or later, if a pass takes long."""
+        assert self._loop is not None  # somebody has joined
+        rest_s = min(REST * pass_s, self.longest_s)
+        if rest_s >= MIN_REST_S:
+            if self._timer is None:
+                self._loop.remove_reader(self._epoll.fileno())
+            self._timer = self._loop.call_later(rest_s, self._pass)
+        elif self._timer is not None:
+            self._timer = None
+            self._loop.add_reader(self._epoll.fileno(), self._pass)
