@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 from tests.gateway.conftest import CHAT, QUICK, Live, get, post, raw, request_bytes, streamed
+from tests.http.conftest import Memory
 from tests.record.test_store import ENTRY, Away
 
 from headway.gateway.config import Limits, Tenant, Timeouts
@@ -23,6 +24,7 @@ from headway.http.client import ConnectionPool
 from headway.http.descriptors import RESERVED
 from headway.http.fake import FakeSpeed
 from headway.http.message import as_chunk
+from headway.http.passes import Passes
 from headway.record.bounds import RecordBounds
 from headway.record.entry import Row
 from headway.record.sqlite import SqliteRecord
@@ -323,6 +325,35 @@ def look_s(live: Live) -> None:
     assert not gateway.scheduler.fleet.engines[url].healthy
 
 
+def pass_s(live: Live) -> None:
+    ours, theirs = socket.socketpair()
+
+    class Slow:
+        transport = Memory()
+        received = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.received += data
+            if len(self.received) == 1:
+                time.sleep(0.4)  # after which it would rest for 1.6 s
+                theirs.send(b"2")
+            else:
+                arrived.set()
+
+        def reading_ended(self, error: OSError | None) -> None: ...
+
+    async def wait() -> None:
+        passes = Passes(longest_s=0.01)
+        passes.join(ours.fileno(), Slow())
+        theirs.send(b"1")
+        await asyncio.wait_for(arrived.wait(), 1.5)
+        passes.close()
+
+    arrived = asyncio.Event()
+    with ours, theirs:
+        live.run(wait())
+
+
 def said_all_s(live: Live) -> None:
     port = live.gateway(live.engine(), timeouts=Timeouts())
     assert streamed(post(port, STREAM, x_fake_fault="no-last-chunk")[2])[-1] == "[DONE]"
@@ -442,7 +473,7 @@ PROOFS = {
             "timeouts.first_byte_s": first_byte_s, "timeouts.gap_s": gap_s,
             "quiet_bytes": quiet_bytes, "held_event_bytes": held_event_bytes,
             "fetched_bytes": fetched_bytes, "look_s": look_s, "said_all_s": said_all_s,
-            "num_idle": num_idle, "kept_s": kept_s, "renew_s": renew_s,
+            "num_idle": num_idle, "kept_s": kept_s, "renew_s": renew_s, "pass_s": pass_s,
         },
         "record": {
             "flush_s": record_flush_s, "num_pending": num_pending, "batch_rows": batch_rows,

@@ -108,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
     def take_time(self) -> None:
         """The rest of this answer may wait for company, where the pool reads in passes."""
         passes = self._pool.passes
-        if passes is None or self._seat is not None or self._complete:
+        if passes is None or passes.is_closed or self._seat is not None or self._complete:
             return
         if not self.transport.is_closing():
             self.transport.pause_reading()
@@ -180,10 +180,11 @@ class ClientConnection(asyncio.Protocol):
             self._fail("the backend closed the connection in the middle of its answer")
             return
         self._leave()
-        self.transport.resume_reading()  # it sees the end, too
+        self.resume()  # the transport sees the end, too
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
+        self._leave()
         self._pool.lost(self)
         del self._parser  # the two would hold each other until the garbage collector comes
         receiver, self._receiver = self._receiver, None

@@ -1,29 +1,33 @@
 """Bytes that may wait for company: what streams have is read in passes over all of them.
 
-A loop that is told of every token of hundreds of streams reads, parses and writes each by itself. A
-pass looks at all connections that have joined at once. While little of the time goes into passes
-there is one as soon as there are bytes. Once it is more, the next one waits for `REST` times as long
-as the last one took, a few milliseconds at most, finds more in each read, and takes as much less.
-The bounds are the same, and so are the bytes; only bytes for which nobody waits alone may join.
+A loop that is told of every token of hundreds of streams reads, parses and writes each by itself.
+A pass looks at all connections that have joined. While little of the time goes into passes there is
+one as soon as there are bytes. Once it is more, the next one waits for `REST` times as long as the
+last one took, a few milliseconds at most, and finds more in each read. The bytes are the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
+from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
 from headway.http.bounds import BOUNDS
 
-REST = 3.0  # times as long as a pass took until the next one: a quarter of the time
+REST = 4.0  # times as long as a pass took until the next one: a fifth of the time
 MIN_REST_S = 0.001  # less is not worth a timer
 READ_BYTES = 65_536
+_log = logging.getLogger("headway.http")
 
 
 class Passenger(Protocol):
     """A connection whose bytes may wait."""
+
+    transport: asyncio.Transport
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -54,6 +58,11 @@ class Passes:
         """Return how many connections have joined."""
         return len(self._passengers)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody is read any more."""
+        return self._epoll.closed
+
     def join(self, number: int, passenger: Passenger) -> None:
         """Read the socket with this ``number`` for ``passenger``, who reads it no more."""
         self._passengers[number] = passenger
@@ -63,13 +72,16 @@ class Passes:
             self._loop.add_reader(self._epoll.fileno(), self._pass)
 
     def leave(self, number: int, passenger: Passenger) -> None:
-        """Read it no more; its socket is open still."""
+        """Read it no more."""
         if self._passengers.get(number) is passenger:
             del self._passengers[number]
-            self._epoll.unregister(number)
+            with suppress(OSError):  # its socket may be closed, which has ended it already
+                self._epoll.unregister(number)
 
     def close(self) -> None:
         """Read nobody any more."""
+        if self.is_closed:
+            return
         if self._timer is not None:
             self._timer.cancel()
         if self._loop is not None and not self._loop.is_closed():
@@ -82,8 +94,14 @@ class Passes:
         for number, _ in self._epoll.poll(0):
             # Whoever has left in the meantime is not read, and a number may have passed to another.
             passenger = self._passengers.get(number)
-            if passenger is not None:
+            if passenger is None:
+                continue
+            try:
                 self._read(number, passenger)
+            except Exception:  # whatever is wrong with one, the others are read
+                _log.exception("cannot take what came for one connection")
+                self.leave(number, passenger)
+                passenger.transport.abort()
         self._rest(monotonic() - began_s)
 
     def _read(self, number: int, passenger: Passenger) -> None:

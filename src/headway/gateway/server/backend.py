@@ -199,7 +199,8 @@ class Backends:
         """Follow the fleet, which goes by ``config`` already."""
         before = self._by_url
         self._by_url = {
-            url: before.get(url) or Backend(state, self._passes) for url, state in self._fleet.engines.items()
+            url: before.get(url) or Backend(state, self._passes)
+            for url, state in self._fleet.engines.items()
         }
         for url in before.keys() - self._by_url.keys():
             before[url].connections.close()
