@@ -27,7 +27,10 @@ _log = logging.getLogger("headway.http")
 class Passenger(Protocol):
     """A connection whose bytes may wait."""
 
-    transport: asyncio.Transport
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What it comes over."""
+        ...
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
