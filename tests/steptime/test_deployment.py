@@ -73,3 +73,22 @@ def test_one_layout_of_a_family_takes_what_it_takes_alone() -> None:
         for place, batch in enumerate((1, 7, 300)):
             alone = Deployment(model, cluster, tp=2, engine=engine).step_time(batch, 2000)
             assert float(alone.expected_s) == float(whole.expected_s[place])
+
+
+def test_top_p_costs_a_sort_of_the_vocabulary_where_the_engine_sorts(
+    h100: Cluster, llama_8b: ModelArchitecture
+) -> None:
+    def added_s(engine: str | None, sequences: int, tp: int = 1) -> float:
+        plain = Deployment(llama_8b, h100, tp=tp, precision="bf16", engine=engine)
+        drawing = replace(plain, top_p=True)
+        step = Step.decode(sequences, 500)
+        times = [d.step_time_model.step_time(step).components for d in (plain, drawing)]
+        assert times[0] is not None and times[1] is not None
+        return float(times[1].total_s - times[0].total_s)
+
+    one, hundred = added_s("vllm", 1), added_s("vllm", 100)
+    assert hundred > 50 * one > 0
+    assert hundred == pytest.approx(100 * llama_8b.vocab_size * 2.2e-10, rel=0.5)
+    # Every rank sorts all of the vocabulary.
+    assert added_s("vllm", 100, tp=2) == pytest.approx(hundred, rel=0.1)
+    assert added_s("sglang", 100) == added_s(None, 100) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -148,6 +148,7 @@ class LayoutOptions:
     draft_tokens: int | None
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
+    top_p: bool
 
     def deployment(self, place: PlaceOptions, context_tokens: float) -> Deployment:
         """Return the deployment: in the layout as given, or in the fastest on as few as hold it."""
@@ -182,7 +183,8 @@ class LayoutOptions:
                 context_tokens=context_tokens,
                 calibration=calibration,
             ).with_limits(limits)
-        return deployment.with_drafting(self.drafting(place.speculation))
+        drafting = self.drafting(place.speculation)
+        return replace(deployment, drafting=drafting, top_p=self.top_p)
 
     def drafting(self, speculation: Speculation | None) -> Drafting | None:
         """Return how many tokens are drafted per pass: one, unless told."""
@@ -214,6 +216,11 @@ layout_options = as_object(
             "--max-num-batched-tokens",
             type=COUNT,
             help="Tokens of one step. Default: 8192, as vLLM.",
+        ),
+        click.option(
+            "--top-p",
+            is_flag=True,
+            help="Tokens are chosen by top-p or top-k: vLLM sorts the vocabulary for each.",
         ),
     ],
 )

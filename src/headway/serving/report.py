@@ -88,6 +88,11 @@ def notes_of(served: ServingEstimate) -> Iterator[str]:
         yield f"{cluster}: at most {running:g} requests run at once; the others queue"
         yield from _preemption_note(served)
 
+    if served.deployment.sorted_logits:
+        yield f"{cluster}: for every token, {served.deployment.sorted_logits:,} numbers are sorted"
+    elif served.deployment.top_p:
+        yield f"{cluster}: choosing tokens by top-p is not known to cost this engine anything"
+
     drafting = served.deployment.drafting
     if drafting is not None and drafting.speculation.source:
         speculation = drafting.speculation

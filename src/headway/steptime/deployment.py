@@ -30,6 +30,9 @@ from headway.workload.step import Step
 
 LEAST_BATCHED_TOKENS = 256  # engines with smaller steps were never measured
 NO_LIMIT = 2**20
+SORTING = (
+    "vllm",
+)  # engines that sort the vocabulary for top-p and top-k; of the others none is known
 UNMIXED = ("sglang",)  # engines whose decoding waits while a prompt is computed
 
 Answer = TypeVar("Answer", covariant=True)
@@ -95,6 +98,7 @@ class Deployment(PlacedModel):
         calibration: what was measured of engines; what ships with Headway by default.
         efficiency: how near software comes to the data sheet, where no engine is named.
         operators: measured operators whose sums are the step times, instead of either.
+        top_p: whether tokens are chosen among the likeliest.
 
     """
 
@@ -104,6 +108,7 @@ class Deployment(PlacedModel):
     calibration: Calibration = field(repr=False)
     efficiency: Efficiency
     operators: Operators | None = field(repr=False)
+    top_p: bool
 
     def __init__(
         self,
@@ -124,6 +129,7 @@ class Deployment(PlacedModel):
         efficiency: Efficiency = EXPECTED,
         operators: Operators | None = None,
         memory_utilization: float = MEMORY_UTILIZATION,
+        top_p: bool = False,
     ) -> None:
         """Place ``model`` on ``cluster``.
 
@@ -146,6 +152,8 @@ class Deployment(PlacedModel):
             efficiency: see the attributes.
             operators: see the attributes.
             memory_utilization: fraction of the memory that weights and KV cache may take.
+            top_p: whether tokens are chosen among the likeliest (top-p or top-k), for which vLLM
+                sorts the vocabulary (measured of 0.11); benchmarks take the likeliest one.
 
         Raises:
             InputError: the layout does not divide the model, or the precision is unknown.
@@ -174,6 +182,7 @@ class Deployment(PlacedModel):
             "parallelism": parallelism,
             "drafting": drafting,
             "memory_utilization": memory_utilization,
+            "top_p": top_p,
             "engine": engine,
             "engine_version": engine_version,
             "limits": default_limits(engine) if limits is None else limits,
@@ -192,6 +201,11 @@ class Deployment(PlacedModel):
     def mixes_prompts(self) -> bool:
         """Whether a step may hold prompts and decoding sequences at once."""
         return self.engine not in UNMIXED
+
+    @property
+    def sorted_logits(self) -> int:
+        """Numbers that are sorted to choose one token; every rank sorts all of them."""
+        return self.model.vocab_size if self.top_p and self.engine in SORTING else 0
 
     @property
     def is_measured(self) -> bool:

@@ -38,6 +38,8 @@ class Coefficients:
         step_s: what the engine adds to every step, seconds.
         mixed_s: what it adds to a step that holds a prompt, seconds.
         sequence_s: what it adds for every sequence of a step, seconds.
+        sort_s: what it adds for every number of the vocabulary that it sorts to choose a token of
+            a sequence among the likeliest (top-p, top-k), seconds.
         request_s: what it adds before the first token, seconds.
         prompt_token_s: the same for every token of the prompt, seconds.
         held_steps: decode steps for which it holds the first token back before it streams.
@@ -69,6 +71,7 @@ class Coefficients:
     step_s: float = 5e-4
     mixed_s: float = 2e-3
     sequence_s: float = 1e-5
+    sort_s: float = 2.2e-10
     request_s: float = 1.5e-2
     prompt_token_s: float = 1e-6
     held_steps: float = 0.7

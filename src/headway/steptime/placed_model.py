@@ -107,6 +107,11 @@ class PlacedModel:
         self.parallelism.check(self.model, self.cluster)
 
     @property
+    def sorted_logits(self) -> int:
+        """Numbers that are sorted to choose one token: none, unless an engine does."""
+        return 0
+
+    @property
     def num_accelerators(self) -> Array:
         """Accelerators of the engine, those of a draft of its own included."""
         layout = self.parallelism.num_accelerators

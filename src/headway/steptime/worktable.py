@@ -55,6 +55,8 @@ class WorkTable:
             drafting, shape ``(...)``.
         bound_network_s: what the data sheet's links allow at best, shape ``(...)``.
         sequences: running sequences of one data-parallel group, shape ``(...)``.
+        sorted_logits: numbers that are sorted to choose the tokens of those sequences, shape
+            ``(...)``.
         prompts: 1 where the step holds a prompt, else 0, shape ``(...)``.
 
     """
@@ -73,6 +75,7 @@ class WorkTable:
     waiting_s: Array
     bound_network_s: Array
     sequences: Array
+    sorted_logits: Array
     prompts: Array
 
     @property
@@ -114,6 +117,7 @@ def tabulate(placed: PlacedModel, step: Step) -> WorkTable:
     )
     computed, stored, kind = (np.array(values) for values in zip(*classes, strict=True))
 
+    sequences = step.total_sequences / placed.parallelism.dp
     prompts = step.num_sequences * (step.scheduled_tokens > step.sampled_tokens)
     return WorkTable(
         arithmetic_s=arithmetic,
@@ -129,7 +133,8 @@ def tabulate(placed: PlacedModel, step: Step) -> WorkTable:
         moved_s=np.broadcast_to(moved_s, shape),
         waiting_s=np.broadcast_to(waiting_s, shape),
         bound_network_s=np.broadcast_to(bound_of(work, cluster).network_s, shape),
-        sequences=np.broadcast_to(step.total_sequences / placed.parallelism.dp, shape),
+        sequences=np.broadcast_to(sequences, shape),
+        sorted_logits=np.broadcast_to(sequences * placed.sorted_logits, shape),
         prompts=np.broadcast_to((prompts.sum(axis=-1) > 0).astype(np.float64), shape),
     )
 
@@ -237,6 +242,7 @@ def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepPar
     engine_s = (
         theta[..., AT["step_s"]]
         + theta[..., AT["sequence_s"]] * table.sequences
+        + theta[..., AT["sort_s"]] * table.sorted_logits
         + theta[..., AT["mixed_s"]] * table.prompts
     )
     pass_s = (operators_s.sum(axis=-1) + latency_s + network_s) * scale
