@@ -49,7 +49,8 @@ MIN_WEIGHT = 0.1  # of a cut answer: a limit two spreads below what was expected
 WHOLE_MEMORY = 0.05  # weight of the latest answer in the share of those that were whole
 _GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly
 NOMINAL = np.array(LEVELS)
-LOGITS = np.array([logit(level) for level in LEVELS])
+_LOGITS = [logit(level) for level in LEVELS]
+LOGITS = np.array(_LOGITS)
 
 
 class LinearCorrection:
@@ -221,20 +222,19 @@ class OnlineState:
             is_new = prompt not in self.prompts
             word_shift = self.prompts.words(prompt, word_shift)
             grams = grams if is_new else None
-        base = base.shifted(np.array([word_shift]))
 
         own_model, own_tenant = self._model(model), self._tenant(model, tenant)
         correction = own_model.correction
-        shifts, variance = correction.correction(features[None])
-        shift = float(shifts[0])
+        image = correction.covariance @ features
+        shift, variance = float(features @ correction.mean), max(float(features @ image), 0.0)
 
         # The level that the length had in the prediction, before anything is learned from it.
         usual_shift = shift + (own_tenant.shift if own_tenant is not None else 0.0)
         move, factor = (0.0, 1.0) if prompt is None else self.prompts.shift(prompt)
-        expected = _widened(base, np.array([usual_shift + move]), variance, factor)[0]
-        level = _level_of(expected, log_tokens)
-        error = log_tokens - float(base.location[0])
-        spread = float(base.spread[0])
+        location, spread = float(base.location[0]), float(base.spread[0])
+        error = log_tokens - location - word_shift
+        factor *= math.sqrt(1.0 + variance / spread**2)
+        level = _level_of(base.quantiles[0], location + (error - usual_shift - move) / factor)
         tenant_error, weight, tenant_weight = error - shift, 1.0, 1.0
         teaches_others = True
         if own_tenant is not None:
@@ -260,7 +260,7 @@ class OnlineState:
             if own_tenant is not None and self._is_shared(model, tenant):
                 noise *= 1 + own_tenant.count / TENANT_COUNT
             if grams is not None:
-                self.words.observe(grams, error - usual_shift, noise + float(variance[0]))
+                self.words.observe(grams, error - usual_shift, noise + variance)
             correction.observe(features, error, noise + word_variance)
             self.shared.correction.observe(features, error, noise + word_variance)
         if prompt is not None and not cut:
@@ -325,8 +325,8 @@ def _read(quantiles: Floats, levels: Floats) -> Floats:
 
 def _level_of(row: Floats, value: float) -> float:
     """Return the level at which the increasing ``row`` holds ``value``."""
-    high = int(np.searchsorted(row, value))
-    high = min(max(high, 1), len(row) - 1)
-    gap = max(float(row[high] - row[high - 1]), 1e-9)
-    at = LOGITS[high - 1] + (value - row[high - 1]) / gap * (LOGITS[high] - LOGITS[high - 1])
-    return float(1 / (1 + np.exp(-min(max(at, -12.0), 12.0))))
+    high = min(max(int(row.searchsorted(value)), 1), len(row) - 1)
+    below, above = float(row[high - 1]), float(row[high])
+    logit_below, logit_above = _LOGITS[high - 1], _LOGITS[high]
+    at = logit_below + (value - below) / max(above - below, 1e-9) * (logit_above - logit_below)
+    return 1 / (1 + math.exp(-min(max(at, -12.0), 12.0)))

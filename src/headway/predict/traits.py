@@ -31,11 +31,11 @@ _UNIT_TOKENS = {
     "word": 1.35, "character": 0.25, "letter": 0.3, "sentence": 24.0, "line": 14.0,
     "paragraph": 100.0, "page": 600.0, "stanza": 40.0, "verse": 40.0, "token": 1.0,
 }  # fmt: skip
+# For a text in lower case, which takes a quarter of the time; few words begin as numerals do.
 _REQUEST = re.compile(
-    r"\b(\d{1,5}|"
-    + "|".join(_NUMERALS)
-    + r")[\s-]+(?:([^\W\d]\w{1,13})[\s-]+)?([^\W\d]\w{2,14}?)s?\b",
-    re.IGNORECASE,
+    r"\b(?=[\d" + "".join(sorted({word[0] for word in _NUMERALS})) + r"])"
+    r"(\d{1,5}|" + "|".join(sorted(_NUMERALS)) + r")[\s-]+"
+    r"(?:([^\W\d]\w{1,13})[\s-]+)?([^\W\d]\w{2,14}?)s?\b"
 )
 _URL = re.compile(r"https?://")
 _CODE_MARKS = frozenset("`{(;#")
@@ -91,10 +91,10 @@ def requested_tokens(text: str) -> tuple[float, float]:
     "in 50 words" is 67 tokens, "two paragraphs" 200, "5 tips" 5 parts of unknown size.
     """
     tokens = parts = 0.0
-    for match in _REQUEST.finditer(text):
-        number, between, unit = match.group(1).lower(), match.group(2), match.group(3).lower()
+    for match in _REQUEST.finditer(text.lower()):
+        number, between, unit = match.groups()
         count = float(number) if number.isdecimal() else float(_NUMERALS.get(number, 0))
-        size = _UNIT_TOKENS.get(unit) or _UNIT_TOKENS.get((between or "").lower().rstrip("s"))
+        size = _UNIT_TOKENS.get(unit) or _UNIT_TOKENS.get((between or "").rstrip("s"))
         if size:
             tokens = max(tokens, count * size)
         elif number not in ("a", "an", "single", "one", "zero") and count <= 100:
