@@ -104,6 +104,7 @@ LARGE_SETS = (
 )
 MAX_QUEUEING, MAX_UTILISATION, MAX_POWER = 0.5, 0.6, 1.05
 MAX_OVERDRAWN = 0.25  # of a deployment's rows
+MAX_LACKING = 0.1  # of a set's rows
 MAX_PROMPTS_PER_STEP, MAX_UNEVENNESS = 0.05, 1.25  # of servers that stall
 MAX_CHANGE = 1.25  # of the time per token, between two measurements of one configuration
 MS = 1e-3
@@ -117,11 +118,17 @@ def read_points(path: Path) -> tuple[list[ServingPoint], Counter[str]]:
     points: list[ServingPoint] = []
     left_out: Counter[str] = Counter()
     rows = [row for row in rows_of(path) if row["source"] in (*SERVING_SOURCES, ML_ENERGY)]
-    stalling, overdrawn = stalling_servers(rows), overdrawn_servers(rows)
+    stalling, overdrawn, misplaced = (
+        stalling_servers(rows),
+        overdrawn_servers(rows),
+        misplaced_sets(rows),
+    )
     for row in rows:
         reason = _doubt(row)
         if reason is None and row["source"] == ML_ENERGY and _server(row) in stalling:
             reason = "the server stalls between steps"
+        if reason is None and _own_set(row) in misplaced:
+            reason = "a set whose layouts do not hold the model"
         if reason is None:
             try:
                 point = _saturated(row) if row["source"] == ML_ENERGY else _point(row)
@@ -168,6 +175,21 @@ def overdrawn_servers(rows: Iterable[Row]) -> set[Server]:
         if share is not None:
             over.setdefault(_server(row), []).append(share > MAX_POWER)
     return {server for server, own in over.items() if sum(own) > MAX_OVERDRAWN * len(own)}
+
+
+def misplaced_sets(rows: Iterable[Row]) -> set[str]:
+    """Return NVIDIA's own sets some of whose rows name too few accelerators for the model.
+
+    What is written there as the layout is not all of it (235 GB of weights on one H200).
+    """
+    lacking: dict[str, list[bool]] = {}
+    for row in rows:
+        name = _own_set(row)
+        if name and _doubt(row) is None:
+            point = _point(row)
+            is_lacking = float(np.min(seats(point.deployment, point.load))) < 1
+            lacking.setdefault(name, []).append(is_lacking)
+    return {name for name, own in lacking.items() if sum(own) > MAX_LACKING * len(own)}
 
 
 def not_superseded(points: Sequence[ServingPoint]) -> list[ServingPoint]:
@@ -401,6 +423,11 @@ def _server(row: Row) -> Server:
     is_own = row["source"] == ML_ENERGY
     layout = (row["n_gpus"], row["tp"], row["ep"]) if is_own else ()
     return (row["model"], row["weight_precision"], row["hardware"], row["engine"], *layout)
+
+
+def _own_set(row: Row) -> str:
+    """Return the file of NVIDIA's own runs that a row is from, empty for any other row."""
+    return row["source_detail"].partition("nvidia-internal:")[2]
 
 
 def _number(text: str) -> float | None:
