@@ -2,9 +2,11 @@
 
 Groups of prompts share a long prefix each, as tenants' system prompts do; eight timed engines with
 prefix caches (their step times are a deployment's, `headway.engines.timed`) stand behind a gateway.
-Requests come in a random order at a fixed rate. The same is asked three times: by the fewest
-requests, by work that is left and learned prefixes, and both once more without caches that
-anybody was told of, so that the index is wrong.
+As in the published experiment (`placement_published.py`), all prompts come once at 15 requests/s,
+which is in no figure, and then again and again at the rate of its last stage; answers are shorter,
+so that two cores carry them. The same is asked by the fewest requests, by work that is left and
+learned prefixes, and by both once more without caches that anybody was told of, so that the index
+is wrong. `--cold` leaves the first round out: prompts come once, at 40 requests/s, to empty caches.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from headway.steptime.deployment_name import parse_deployment
 
 DEPLOYMENT = "qwen3-32b@h100:tp2"
 GROUPS, PROMPTS, SHARED, OWN = 150, 5, 6000, 1200
+WARM_RATE_RPS = 15.0
 BAR_RATIO, BAR_TTFT_S, BAR_WRONG = 1.7, 1.0, 0.95
 
 
@@ -91,8 +94,8 @@ def process(target: object, *arguments: object) -> Iterator[str]:
         child.join(10)
 
 
-def planned(rate_rps: float, output: int, num_groups: int) -> list[Planned]:
-    """Return the requests: the prompts of all groups in a random order, at ``rate_rps``."""
+def planned(rate_rps: float, output: int, num_groups: int, rounds: int) -> list[Planned]:
+    """Return the prompts of all groups in a random order, so many times over, at ``rate_rps``."""
     random = np.random.default_rng(0)
 
     def letters(count: int) -> str:
@@ -103,15 +106,13 @@ def planned(rate_rps: float, output: int, num_groups: int) -> list[Planned]:
         for shared in (letters(SHARED) for _ in range(num_groups))
         for _ in range(PROMPTS)
     ]
-    due_s = np.cumsum(random.exponential(1 / rate_rps, len(prompts)))
-    return [
-        Planned(
-            float(due_s[place]),
-            make_body(prompts[row], DEPLOYMENT, "completions", output, fixed_length=True),
-            SHARED + OWN,
-        )
-        for place, row in enumerate(random.permutation(len(prompts)))
+    bodies = [
+        make_body(prompt, DEPLOYMENT, "completions", output, fixed_length=True)
+        for prompt in prompts
     ]
+    rows = random.permutation(len(bodies)).tolist() * rounds
+    due_s = np.cumsum(random.exponential(1 / rate_rps, len(rows))).tolist()
+    return [Planned(at_s, bodies[row], SHARED + OWN) for at_s, row in zip(due_s, rows, strict=True)]
 
 
 def tokens_per_s(outcome: Outcome) -> float:
@@ -123,14 +124,18 @@ def tokens_per_s(outcome: Outcome) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=float, default=40.0)
-    parser.add_argument("--output", type=int, default=60)
+    parser.add_argument("--cold", action="store_true", help="to empty caches, each prompt once")
+    parser.add_argument("--rate", type=float, help="default: 60, as published; 40 to empty caches")
+    parser.add_argument("--output", type=int, help="default: 100; 60 to empty caches")
     parser.add_argument("--groups", type=int, default=GROUPS)
     parser.add_argument("--engines", type=int, default=8)
     parser.add_argument("--only", default="", help="arms with this in their name")
     asked = parser.parse_args()
     prefer_us()
-    requests = planned(asked.rate, asked.output, asked.groups)
+    output = asked.output or (60 if asked.cold else 100)
+    warm = [] if asked.cold else planned(WARM_RATE_RPS, output, asked.groups, 1)
+    rate_rps = asked.rate or (40.0 if asked.cold else 60.0)
+    requests = planned(rate_rps, output, asked.groups, 1 if asked.cold else 2)
 
     result: dict[str, float] = {}
     for name, placement, has_cache in (
@@ -146,6 +151,7 @@ def main() -> None:
             urls = [stack.enter_context(engine) for engine in engines]
             url = stack.enter_context(process(serve_gateway, urls, placement))
             server = Server(url, "completions")
+            run(lambda s=server: open_loop(s, warm))  # type: ignore[misc]
             outcome = run(lambda s=server: open_loop(s, requests))  # type: ignore[misc]
 
         ttfts_s = np.array([a.token_s[0] - a.due_s for a in outcome.answers if a.token_s])
