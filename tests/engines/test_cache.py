@@ -18,11 +18,11 @@ def test_only_what_was_sent_before_is_found(sent: list[tuple[int, ...]], num_blo
     cache = BlockCache(num_blocks)
     before: list[tuple[int, ...]] = []
     for number, prompt in enumerate(sent):
-        cached = cache.admit(number, prompt)
+        cached = cache.admit(Work(number, prompt, 1))
         assert cached < len(prompt)
         assert cached % BLOCK_TOKENS == 0
         assert not cached or any(prompt[:cached] == other[:cached] for other in before)
-        assert 0 <= cache.usage <= 1
+        assert cache.usage > 0
         before.append(prompt)
         if number % 2:
             cache.release(number)
@@ -32,14 +32,42 @@ def test_only_what_was_sent_before_is_found(sent: list[tuple[int, ...]], num_blo
 
 
 def test_the_longest_unused_goes_first() -> None:
-    cache = BlockCache(4)
+    cache = BlockCache(5)
     one, two, three = ((n,) * (2 * BLOCK_TOKENS + 1) for n in range(3))
     for number, prompt in enumerate((one, two, one, three)):
-        cache.admit(number, prompt)
+        cache.admit(Work(number, prompt, 1))
         cache.release(number)
-    assert cache.admit(10, one) == 2 * BLOCK_TOKENS
+    assert cache.admit(Work(10, one, 1)) == 2 * BLOCK_TOKENS
     cache.release(10)
-    assert cache.admit(11, two) == 0
+    assert cache.admit(Work(11, two, 1)) == 0
+
+
+@given(st.lists(st.tuples(prompts, st.integers(1, 40)), min_size=1, max_size=20))
+def test_nobody_is_let_in_for_whom_there_is_no_room(
+    asked: list[tuple[tuple[int, ...], int]],
+) -> None:
+    cache = BlockCache(8)
+    running: list[int] = []
+    for number, (prompt, answer_tokens) in enumerate(asked):
+        work = Work(number, prompt, answer_tokens)
+        while not cache.has_room(work):
+            cache.release(running.pop(0))
+        alone = not running
+        cache.admit(work)
+        running.append(number)
+        assert cache.usage > 0
+        assert alone or cache.usage <= 1
+    for number in running:
+        cache.release(number)
+    assert cache.usage == 0
+
+
+def test_who_shares_a_prefix_needs_less_room() -> None:
+    cache = BlockCache(6)
+    prompt = (7,) * (4 * BLOCK_TOKENS)
+    cache.admit(Work(0, prompt, 1))
+    assert cache.has_room(Work(1, prompt, 1))
+    assert not cache.has_room(Work(2, (8,) * BLOCK_TOKENS, 1))
 
 
 def test_what_is_cached_is_not_computed() -> None:

@@ -65,6 +65,10 @@ class Pipeline(Protocol):
         """Share of the KV cache in use, 0 to 1."""
         ...
 
+    def has_room(self, work: Work) -> bool:
+        """Return whether it can be let in now; the first of all always can."""
+        ...
+
     def add(self, sequence: Work) -> None:
         """Let ``sequence`` take part from the next step on."""
         ...
@@ -122,10 +126,7 @@ class Batcher:
         """
         try:
             while self._listen(pipe):
-                while self._waiting and len(self._running) < self._max_num_seqs:
-                    work = heapq.heappop(self._waiting)[2]
-                    self._pipeline.add(work)
-                    self._running.add(work.number)
+                self._let_in()
                 pipe.send(self._step() if self._running else ([], self._count(0, 0)))
         except (EOFError, BrokenPipeError):
             return
@@ -133,6 +134,16 @@ class Batcher:
             pipe.send(f"the engine broke: {error}")
         finally:
             pipe.close()
+
+    def _let_in(self) -> None:
+        """Let in who waits, the first first, while there is a place and room for its cache."""
+        while self._waiting and len(self._running) < self._max_num_seqs:
+            work = self._waiting[0][2]
+            if not self._pipeline.has_room(work):
+                return
+            heapq.heappop(self._waiting)
+            self._pipeline.add(work)
+            self._running.add(work.number)
 
     def _step(self) -> Message:
         running, waiting = len(self._running), len(self._waiting)

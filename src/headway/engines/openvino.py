@@ -51,6 +51,10 @@ class OpenVinoPipeline:
         """Share of the KV cache in use, 0 to 1."""
         return float(self._pipeline.get_metrics().cache_usage) / 100
 
+    def has_room(self, work: Work) -> bool:
+        """See `headway.engines.batch.Pipeline`."""
+        return True
+
     def add(self, work: Work) -> None:
         """See `headway.engines.batch.Pipeline`."""
         settings = self._genai.GenerationConfig()

@@ -50,6 +50,10 @@ class LoggedPipeline:
         """See `headway.engines.batch.Pipeline`."""
         return self.pipeline.kv_usage
 
+    def has_room(self, work: Work) -> bool:
+        """See `headway.engines.batch.Pipeline`."""
+        return self.pipeline.has_room(work)
+
     def add(self, work: Work) -> None:
         """See `headway.engines.batch.Pipeline`."""
         if not self._running:

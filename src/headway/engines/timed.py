@@ -41,11 +41,15 @@ class TimedPipeline:
     @property
     def kv_usage(self) -> float:
         """Share of the cache that requests which run hold; 0 without one."""
-        return self._cache.usage if self._cache is not None else 0.0
+        return min(1.0, self._cache.usage) if self._cache is not None else 0.0
+
+    def has_room(self, work: Work) -> bool:
+        """See `headway.engines.batch.Pipeline`."""
+        return self._cache is None or self._cache.has_room(work)
 
     def add(self, work: Work) -> None:
         """See `headway.engines.batch.Pipeline`."""
-        cached_tokens = self._cache.admit(work.number, work.prompt) if self._cache else 0
+        cached_tokens = 0 if self._cache is None else self._cache.admit(work)
         self._cached_tokens[work.number] = cached_tokens
         self._chunks.add(work, cached_tokens)
 
