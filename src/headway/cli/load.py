@@ -171,6 +171,8 @@ def load(
             interruption=interruption,
         )
     show(report, files)
+    if export is not None:
+        click.echo(f"wrote {export}", err=True)
     if interruption.is_asked:
         raise SystemExit(128 + interruption.signal_number)
 

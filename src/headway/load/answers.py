@@ -110,7 +110,7 @@ class Answers:
     async def drain(self, drain_s: float | None) -> None:
         """Wait for the answers that are still under way after the last request was sent.
 
-        By default as long as answers may take (`STALL_S`), but not for a backlog
+        Without ``drain_s`` as long as answers may take (`STALL_S`), but not for a backlog
         (`OVERLOADED_DRAIN_S`), where more and more requests wait for their first token.
         """
         if self._is_complete():
@@ -121,7 +121,7 @@ class Answers:
             await asyncio.wait_for(self._over.wait(), drain_s)
 
     async def drain_stalled(self, drain_s: float | None) -> None:
-        """Wait for all answers until for so long, `STALL_S` by default, none has come."""
+        """Wait for all answers until for so long, `STALL_S` without a bound, none has come."""
         while not self._over.is_set():
             left_s = self._last_s + (STALL_S if drain_s is None else drain_s) - monotonic()
             if left_s <= 0:

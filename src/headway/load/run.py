@@ -16,7 +16,7 @@ from headway.errors import HeadwayError, InputError
 from headway.http.alarm import Alarm
 from headway.http.message import fastest_loop
 from headway.load.answer import Answer, Outcome
-from headway.load.answers import TELL_S, Answers, Count, Tick
+from headway.load.answers import STALL_S, TELL_S, Answers, Count, Tick
 from headway.load.client import Client, Target
 from headway.load.interruption import Interruption
 from headway.load.plan import Planned, shares
@@ -50,7 +50,7 @@ async def open_loop(
     planned: Sequence[Planned],
     start_s: float | None = None,
     *,
-    drain_s: float | None = None,
+    drain_s: float | None = STALL_S,
     tick: Tick | None = None,
     interruption: Interruption | None = None,
 ) -> Outcome:
@@ -60,7 +60,7 @@ async def open_loop(
         server: whom to ask.
         planned: in the order in which they are due.
         start_s: the moment from which due times count; soon, by default.
-        drain_s: how long to wait for answers after the last request was sent; by default as long
+        drain_s: how long to wait for answers after the last request was sent; ``None`` for as long
             as they may take, but not for the backlog of a server that has fallen behind.
         tick: told again and again how far the run has come.
         interruption: asks the run to stop.
@@ -115,7 +115,7 @@ async def closed_loop(
     planned: Sequence[Planned],
     concurrency: int,
     *,
-    drain_s: float | None = None,
+    drain_s: float | None = STALL_S,
     tick: Tick | None = None,
     ramp_s: float = 0.0,
     interruption: Interruption | None = None,
@@ -169,7 +169,7 @@ def open_loop_on(
     planned: Sequence[Planned],
     processes: int,
     *,
-    drain_s: float | None = None,
+    drain_s: float | None = STALL_S,
     tick: Tick | None = None,
     interruption: Interruption | None = None,
 ) -> Outcome:

@@ -285,9 +285,13 @@ class _Asker:
         """Keep what a level came to; raise if nobody wants another."""
         outcome = outcome.after(self._plan.warmup_s)
         for problem, count in list(outcome.problems.items())[:3]:
-            self._notes.append(f"{count} of {len(outcome.answers)} failed: {problem}")
-        if outcome.num_not_sent and not outcome.num_cut:
-            self._notes.append(f"{outcome.num_not_sent} were not sent: their turn never came")
+            self._notes.append(
+                f"{count} of {len(outcome.answers)} failed at {self._name}: {problem}"
+            )
+        if outcome.num_not_sent and not self._interruption.is_asked:
+            self._notes.append(
+                f"{outcome.num_not_sent} were not sent at {self._name}: their turn never came"
+            )
 
         if not self._interruption.is_asked:
             self._levels.append(Level(concurrency, rate_rps, outcome))
