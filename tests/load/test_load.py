@@ -417,3 +417,14 @@ def test_who_goes_away_as_planned_is_cancelled_at_the_engine_and_no_failure(live
     assert row.unfinished == 0
     live.until(lambda: live.engines[0].cancelled == row.cancelled)
     assert not any("failed" in note for note in report.notes)
+
+
+def test_the_head_of_a_trace_with_a_coarse_clock_has_arrivals_of_its_own(tmp_path: Path) -> None:
+    # Mooncake's clock ticks every three seconds.
+    lines = [f"{3 * (k // 9)},20,4" for k in range(12)]
+    file = tmp_path / "coarse.csv"
+    file.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *lines]))
+    for count in (1, 6):
+        trace = LoadPlan(workload=str(file), rate_rps=2.0, num_requests=count).trace(2.0)
+        assert len(trace) == count
+        assert len(set(trace.arrival_s.tolist())) == count

@@ -148,8 +148,10 @@ class LoadPlan:
             gap_cv = 1.0 if gap_cv is None else gap_cv
         elif Path(self.workload).suffix:
             trace = read_trace(Path(self.workload)).head(count)
-            if rate_rps is not None and len(trace) > 1:
+            if rate_rps is not None and trace.arrival_s[-1] > trace.arrival_s[0]:
                 trace = trace.at_rate(rate_rps)
+            elif gap_cv is None:
+                gap_cv = 1.0  # all of one instant, by a coarse clock
         else:
             trace = find_profile(self.workload).generate(self.seed, count, rate_rps)
 
