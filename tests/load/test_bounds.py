@@ -157,3 +157,11 @@ def test_ctrl_c_writes_the_files(live: Live, tmp_path: Path) -> None:
     tree = json.loads(answer.read_text())
     assert any("interrupted" in note for note in tree["notes"])
     assert len(rows.read_text().splitlines()) > 10
+
+
+def test_overload_is_seen_from_the_beginning_on_and_not_after_the_warm_up_alone(live: Live) -> None:
+    # 100 a second; under way grows evenly from the first moment on.
+    url = live.engine(FakeSpeed(ttft_s=0.01, itl_s=0.0, max_num_seqs=1))
+    plan = LoadPlan(rate_rps=200.0, duration_s=0.5, warmup_s=0.5, output=2)
+    (row,) = load_test(url, plan).rows
+    assert row.overloaded == "yes"

@@ -23,11 +23,20 @@ from headway.workload.aggregate import Latency
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a server did at one level of load."""
+    """What a server did at one level of load.
+
+    Attributes:
+        concurrency: kept under way, in a closed loop.
+        rate_rps: that was sent, in an open loop.
+        outcome: without the warm-up.
+        is_overloaded: whether the server fell behind, by all of the run; ``None``: a closed loop.
+
+    """
 
     concurrency: int | None
     rate_rps: float | None
     outcome: Outcome
+    is_overloaded: bool | None = None
 
 
 def write_export(path: Path, levels: Sequence[Level], model: str) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from headway.load.answer import Outcome
-from headway.load.overload import is_overloaded
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.workload.aggregate import Latency, RequestSummary, latency_fields, mean_interval
@@ -105,6 +104,7 @@ def summarize(
     server: str = "",
     concurrency: int | None = None,
     rate_rps: float | None = None,
+    is_overloaded: bool | None = None,
     other: Outcome | None = None,
 ) -> LoadRow:
     """Return every figure of a run, against the run of an ``other`` server if that is given."""
@@ -134,7 +134,7 @@ def summarize(
         concurrency=concurrency,
         rate_rps=rate_rps,
         cancelled=num_cancelled,
-        overloaded=None if rate_rps is None else "yes" if is_overloaded(outcome) else "no",
+        overloaded=None if is_overloaded is None else "yes" if is_overloaded else "no",
         **_further_quantiles(records),
         **latency_fields("itl", gaps_s, intervals=True),
         **{

@@ -100,6 +100,7 @@ def load_test(
             server=server,
             concurrency=level.concurrency,
             rate_rps=level.rate_rps,
+            is_overloaded=level.is_overloaded,
             other=_partner(level, levels.get(compare, [])) if compare and server == url else None,
         )
         for server in levels
@@ -166,7 +167,7 @@ class _Asker:
             self._begin(f"{rounded(rate_rps)} requests/s{place}", len(trace))
             outcome = self._open_loop(self._planned(trace))
             self._add(outcome, rate_rps=rate_rps)
-            return not is_overloaded(self._levels[-1].outcome)
+            return not self._levels[-1].is_overloaded
 
         if self._plan.saturate:
             highest_rps = kept_up(
@@ -283,6 +284,8 @@ class _Asker:
         self, outcome: Outcome, *, concurrency: int | None = None, rate_rps: float | None = None
     ) -> None:
         """Keep what a level came to; raise if nobody wants another."""
+        # What grows is seen from the beginning on: in the rest alone it has grown for long.
+        overloaded = None if rate_rps is None else is_overloaded(outcome)
         outcome = outcome.after(self._plan.warmup_s)
         for problem, count in list(outcome.problems.items())[:3]:
             self._notes.append(
@@ -293,11 +296,10 @@ class _Asker:
                 f"{outcome.num_not_sent} were not sent at {self._name}: their turn never came"
             )
 
+        if outcome.answers or not self._interruption.is_asked:
+            self._levels.append(Level(concurrency, rate_rps, outcome, overloaded))
         if not self._interruption.is_asked:
-            self._levels.append(Level(concurrency, rate_rps, outcome))
             return
-        if outcome.answers:
-            self._levels.append(Level(concurrency, rate_rps, outcome))
         self._notes.append(
             f"interrupted at {self._name} after {monotonic() - self._begin_s:.0f} s: "
             f"{outcome.num_cut} requests under way are left out (the slow ones: what is shown "
