@@ -20,6 +20,11 @@ from headway.errors import InputError, UnknownNameError, UnsupportedError
 from headway.hardware.accelerator import Accelerator, Citation
 
 
+# Programs that run another engine's kernels, under its name.
+RUNS = {"koboldcpp": "llama.cpp", "llamafile": "llama.cpp", "lm-studio": "llama.cpp"}
+RUNS |= {"ollama": "llama.cpp"}
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A serving engine by ``name``, and its ``version`` where one is meant: ``vllm@0.19``."""
@@ -31,6 +36,7 @@ class Engine:
     def parse(cls, text: str) -> Engine:
         """Return the engine called ``text``; raise `UnknownNameError` for one of no row."""
         name, _, version = text.strip().partition("@")
+        name = RUNS.get(name.lower(), name)
         if name.lower() not in engine_names():
             raise UnknownNameError("engine", name, engine_names())
         if "@" in text and not re.search(r"\d", version):

@@ -17,6 +17,7 @@ from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import FITTED_OCTAVES, Calibration, Subject
 from headway.steptime.deployment import Deployment
 from headway.steptime.error_model import NORMAL_80, features_of
+from headway.steptime.local import LocalStepTime
 from headway.steptime.time_estimate import Basis, TimeEstimate
 from headway.steptime.work import Array
 
@@ -40,6 +41,8 @@ class AnswerDoubt:
 
     Attributes:
         errors: by quantity; ``None`` where no engine was measured.
+        level: the share of cases that intervals hold where there are no errors; ``None`` where
+            they run from what the data sheet allows to poor kernels.
         octaves: how far outside the measured range the question lies, in doublings.
         draft_spread: 80% half-width of the logarithm of the tokens per pass, where drafts are
             accepted at an assumed rate.
@@ -55,6 +58,7 @@ class AnswerDoubt:
     bases: Bases
     ttft_bases: Bases
     words: str
+    level: float | None = None
 
     @classmethod
     def of(
@@ -73,9 +77,12 @@ class AnswerDoubt:
         if not isinstance(model, CalibratedStepTime):
             bases = np.asarray(Basis.weakest(step.basis, acceptance), dtype=object)
             words = "from the data sheet alone: no engine is named, or none was measured"
+            level = None
+            if isinstance(model, LocalStepTime):
+                words, level = model.fit.words, LEVEL
             if deployment.own_words is not None:
                 words = f"{words}; {deployment.own_words}"
-            return cls(None, np.zeros(()), spread, bases, bases, words)
+            return cls(None, np.zeros(()), spread, bases, bases, words, level)
 
         # What is known of the errors of this subject, at the features of this load.
         calibration, subject = deployment.calibration, model.subject
@@ -144,7 +151,7 @@ class AnswerDoubt:
         spread = 0.0 if quantity == "ttft" else self.draft_spread
         if self.errors is None:
             lower, upper = lower * np.exp(-spread), upper * np.exp(spread)
-            return Quantity(expected, lower, upper, level=None, bases=bases)
+            return Quantity(expected, lower, upper, level=self.level, bases=bases)
 
         own = self.errors["run" if quantity == "throughput" else quantity]
         variance = own.variance + (spread / NORMAL_80) ** 2

@@ -19,6 +19,7 @@ from headway.steptime.analytic import AnalyticStepTime
 from headway.steptime.calibrated import CalibratedStepTime
 from headway.steptime.calibration import Calibration, kind_of, shipped
 from headway.steptime.engine_version import at_version
+from headway.steptime.local import LocalStepTime, local_fits
 from headway.steptime.measured import OperatorStepTime
 from headway.steptime.operator_profile import Operators
 from headway.steptime.parallelism import Parallelism
@@ -91,8 +92,8 @@ class Deployment(PlacedModel):
 
     Attributes:
         engine: the serving engine; its step times are taken where it was measured ("vllm",
-            "sglang", "tensorrt-llm"), and the data sheet under ``efficiency`` for another
-            ("llama.cpp") and for ``None``.
+            "sglang", "tensorrt-llm") or scored by many ("llama.cpp"), and the data sheet under
+            ``efficiency`` for another ("mlc") and for ``None``.
         engine_version: of the engine, ``None`` for the mean of those that were measured.
         limits: of the engine.
         calibration: what was measured of engines; what ships with Headway by default.
@@ -216,13 +217,15 @@ class Deployment(PlacedModel):
     def step_time_model(self) -> StepTimeModel:
         """The object that says how long a step takes; all other questions ask it.
 
-        Of an engine that nobody has measured the data sheet alone is known.
+        Of an engine that nobody has measured or scored the data sheet alone is known.
         """
         if self.operators is not None:
             return OperatorStepTime(self, self.operators)
         if self.engine is not None and self.is_measured:
             engine = Engine(self.engine, self.engine_version)
             return CalibratedStepTime(self, self.engine, at_version(self.calibration, engine))
+        if self.engine in local_fits():
+            return LocalStepTime(self, local_fits()[self.engine])
         return AnalyticStepTime(self, self.efficiency)
 
     @property
