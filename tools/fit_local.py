@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ from tools.local_scores import LocalScore, read_scores
 
 SHIPPED = Path(__file__).parents[1] / "src" / "headway" / "steptime" / "coefficients"
 PRIOR = LocalCoefficients(
-    bandwidth=0.85, unpack_flops=8.0, cache_bandwidth=0.5, flops=1.0, layer_s=4e-5
+    bandwidth=0.9, unpack_flops=8.0, cache_bandwidth=0.5, flops=1.0, layer_s=4e-5
 )
 NAMES = LocalCoefficients.__slots__
 # By coefficient, how far the groups of a level are expected to lie apart, in logarithms.
 SPREADS = {
-    "bandwidth": {"all": 0.3, "format": 0.1, "vendor": 0.2, "family": 0.1},
+    "bandwidth": {"all": 0.05, "format": 0.05, "vendor": 0.05, "family": 0.05},
     "unpack_flops": {"all": 1.0, "format": 0.5, "vendor": 0.5, "family": 0.5, "board": 0.4},
     "cache_bandwidth": {"all": 0.5},
     "flops": {"all": 1.0, "format": 0.2, "vendor": 0.7, "family": 0.4, "board": 0.4},
@@ -178,8 +178,13 @@ def half_width(errors: Array, weight: Array) -> float:
 def spreads(scores: Sequence[LocalScore], chip: Array, family: Array) -> dict[str, list[float]]:
     """Return by vendor the half-widths of tokens and of prompts.
 
-    Of each, first with the chip left out, then with its whole family.
+    Of each, first with the chip left out and others of its family in, then with its whole family
+    left out.
     """
+    chips: dict[str, set[str]] = defaultdict(set)
+    for score in scores:
+        chips[score.accelerator.family].add(score.accelerator.name)
+    has_kin = np.array([len(chips[score.accelerator.family]) > 1 for score in scores])
     vendors = np.array([score.accelerator.vendor for score in scores])
     is_prompt = np.array([score.is_prompt for score in scores])
     weight = Design.of(scores).weight
@@ -189,7 +194,8 @@ def spreads(scores: Sequence[LocalScore], chip: Array, family: Array) -> dict[st
         own = np.ones(len(scores), bool) if not vendor else vendors == vendor
         widths[vendor] = []
         for rows in (own & ~is_prompt, own & is_prompt):
-            scored = half_width(chip[rows], weight[rows])
+            kin = rows & has_kin
+            scored = half_width(chip[kin], weight[kin])
             widths[vendor] += [scored, max(scored, half_width(family[rows], weight[rows]))]
     return widths
 
