@@ -1,8 +1,9 @@
 """Measured points of chips, engines and kinds of runs that are in no fit: how far off we are.
 
-Static batches of Argonne on GH200 and MI250 and of NVIDIA's own tables, and llama.cpp alone with
-one request on consumer and data-centre chips, all of ``measured.csv.gz``. Nothing was fitted to
-them. Argonne's batches on A100, H100 and MI300X are in the fit and left out here.
+Static batches of Argonne on GH200, MI250 and Intel Max and of NVIDIA's own tables, and llama.cpp
+with one request on several accelerators, all of ``measured.csv.gz``. Nothing was fitted to them.
+Argonne's batches on A100, H100 and MI300X are in the fit and left out here, and so is llama.cpp
+on one accelerator, which ``tools/fit_local.py`` scores with each chip left out.
 
     python benchmarks/serving_unseen.py MEASURED.csv.gz [--csv FILE]
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tools.local_scores import CHIPS as LOCAL_CHIPS
 from tools.published_points import MS, Row, find_measured, rows_of
 
 from headway.errors import HeadwayError, InputError
@@ -32,34 +34,10 @@ ARGONNE, NVIDIA, CONSUMER = (
     "llamacpp_consumer_gpus",
 )
 FITTED = ("A100-40GB-SXM", "H100-SXM", "MI300X")  # of Argonne's
-CHIPS = {
-    "3070 8GB": "rtx-3070",
-    "3080 10GB": "rtx-3080",
-    "3080 Ti 12GB": "rtx-3080-ti",
-    "3090 24GB": "rtx-3090",
-    "4070 Ti 12GB": "rtx-4070-ti",
-    "4080 16GB": "rtx-4080",
-    "4090 24GB": "rtx-4090",
-    "A100 PCIe 80GB": "a100-pcie",
-    "A100 SXM 80GB": "a100",
-    "A100-40GB-SXM": "a100-40g",
+CHIPS = LOCAL_CHIPS | {
     "A100-80GB-SXM": "a100",
-    "A40 48GB": "a40",
-    "GH200-96GB(1 GPU)": "gh200",
-    "H100 PCIe 80GB": "h100-pcie",
-    "H100-SXM": "h100",
     "H200-SXM": "h200",
-    "Intel Max 1550": "max-1550",
     "L40S": "l40s",
-    "L40S 48GB": "l40s",
-    "M1 Max 32\u2011Core GPU 64GB": "apple-m1-max",
-    "M2 Ultra 76-Core GPU 192GB": "apple-m2-ultra",
-    "M3 Max 40\u2011Core GPU 64GB": "apple-m3-max",
-    "MI250": "mi250x",
-    "RTX 4000 Ada 20GB": "rtx-4000-ada",
-    "RTX 5000 Ada 32GB": "rtx-5000-ada",
-    "RTX 6000 Ada 48GB": "rtx-6000-ada",
-    "RTX A6000 48GB": "rtx-a6000",
 }
 ENGINES = {
     "vLLM": "vllm",
@@ -114,18 +92,23 @@ def _score(row: Row) -> Score:
         if row[name] not in table:
             raise InputError(f"no such {name}: {row[name]}")
 
-    alone, static = row["source"] == CONSUMER, row["kind"] == "offline_static"
-    gpus, tp = float(row["n_gpus"]), float(row["tp"])
-    if float(row["pp"] or 1) > 1 or (alone and gpus > 1) or (not alone and tp != gpus):
+    local, static = ENGINES[row["engine"]] == "llama.cpp", row["kind"] == "offline_static"
+    gpus, tp = float(row["n_gpus"]), float(row["tp"] or row["n_gpus"])
+    if local and gpus == 1:
+        raise InputError("in the fit of llama.cpp")
+    if float(row["pp"] or 1) > 1 or (not local and tp != gpus):
         raise InputError("pipelines and unknown layouts")
 
     _, model = find_measured(row["model"])
     prompt, output = max(float(row["input_len"]), 1.0), float(row["output_len"])
-    batch = float(row["batch"])
+    batch = float(row["batch"] or 1)
+    if local and static:
+        # The "batch" of these runs is llama-bench's -b: at 1, the prompt too passes token by token.
+        prompt, output = 1.0, prompt + output
     deployment = Deployment(
         model,
         find_cluster(CHIPS[row["hardware"]]),
-        tp=int(tp),
+        tp=int(gpus),
         precision=Precision.parse(FORMATS[row["weight_precision"]]),
         engine=ENGINES[row["engine"]],
     )
@@ -133,7 +116,7 @@ def _score(row: Row) -> Score:
     if float(served.shape.seats) < batch:
         raise InputError("the batch does not fit at once")
 
-    if alone:
+    if local and not static:
         measured_s = float(row["tpot_ms"]) * MS
     elif row["e2e_ms"]:
         measured_s = float(row["e2e_ms"]) * MS / max(output - 1, 1)

@@ -175,11 +175,13 @@ def half_width(errors: Array, weight: Array) -> float:
     return round(float(np.abs(errors)[order][np.searchsorted(share, HELD)]), 3)
 
 
-def spreads(scores: Sequence[LocalScore], chip: Array, family: Array) -> dict[str, list[float]]:
+def spreads(
+    scores: Sequence[LocalScore], *, chip: Array, family: Array, vendor: Array
+) -> dict[str, list[float]]:
     """Return by vendor the half-widths of tokens and of prompts.
 
     Of each, first with the chip left out and others of its family in, then with its whole family
-    left out.
+    left out; of no vendor, with the whole vendor left out.
     """
     chips: dict[str, set[str]] = defaultdict(set)
     for score in scores:
@@ -190,13 +192,14 @@ def spreads(scores: Sequence[LocalScore], chip: Array, family: Array) -> dict[st
     weight = Design.of(scores).weight
     counts = Counter(vendors.tolist())
     widths: dict[str, list[float]] = {}
-    for vendor in ["", *sorted(name for name, count in counts.items() if count >= MIN_SCORES)]:
-        own = np.ones(len(scores), bool) if not vendor else vendors == vendor
-        widths[vendor] = []
+    for name in ["", *sorted(name for name, count in counts.items() if count >= MIN_SCORES)]:
+        own = vendors == name if name else np.ones(len(scores), bool)
+        others = family if name else vendor
+        widths[name] = []
         for rows in (own & ~is_prompt, own & is_prompt):
             kin = rows & has_kin
             scored = half_width(chip[kin], weight[kin])
-            widths[vendor] += [scored, max(scored, half_width(family[rows], weight[rows]))]
+            widths[name] += [scored, max(scored, half_width(others[rows], weight[rows]))]
     return widths
 
 
@@ -213,8 +216,8 @@ def main() -> None:
     scores = read_scores(Path(sys.argv[1]))
     factors = fit(scores)
     by_chip, by_family = held_out(scores, "chip"), held_out(scores, "family")
-    by_model = held_out(scores, "model")
-    widths = spreads(scores, by_chip, by_family)
+    by_model, by_vendor = held_out(scores, "model"), held_out(scores, "vendor")
+    widths = spreads(scores, chip=by_chip, family=by_family, vendor=by_vendor)
 
     # The table, each chip (family, model) left out in turn.
     own = np.array([widths.get(score.accelerator.vendor, widths[""]) for score in scores])

@@ -19,10 +19,8 @@ from headway.dtypes import DType
 from headway.errors import InputError, UnknownNameError, UnsupportedError
 from headway.hardware.accelerator import Accelerator, Citation
 
-
 # Programs that run another engine's kernels, under its name.
-RUNS = {"koboldcpp": "llama.cpp", "llamafile": "llama.cpp", "lm-studio": "llama.cpp"}
-RUNS |= {"ollama": "llama.cpp"}
+RUNS = dict.fromkeys(("koboldcpp", "llamafile", "lm-studio", "ollama"), "llama.cpp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from headway.steptime.error_model import (
 )
 from headway.steptime.kernel_coefficients import AT, FIRST_TOKEN, NAMES, Coefficients
 from headway.steptime.power import PowerModel
+from headway.steptime.strangeness import strangeness
 from headway.steptime.time_estimate import Basis
 from headway.steptime.work import Array
 from headway.user_file import read_json
@@ -165,6 +166,9 @@ class Calibration:
     power: PowerModel
     provenance: Mapping[str, Any]
     own: Own | None = None
+    _strangeness: dict[tuple[str, str, str], float] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def logs(self, subject: Subject) -> Array:
         """Return the logarithms of the coefficients of a subject."""
@@ -181,7 +185,21 @@ class Calibration:
 
     def weights(self, subject: Subject, quantity: str = "tpot") -> Weights:
         """Return what is known of the errors of a subject."""
-        return self.errors[quantity].weights(subject.groups)
+        weights, strange = self.errors[quantity].weights(subject.groups), self.strangeness(subject)
+        return replace(weights, rest=weights.rest + strange**2) if strange else weights
+
+    def strangeness(self, subject: Subject) -> float:
+        """Return how far a subject is from all that was measured, the user's own points included.
+
+        A deviation of the log of its times, besides that of the error model.
+        """
+        own = self.own
+        if own is not None and own.subject.hardware == subject.hardware:
+            return 0.0
+        known = (subject.vendor, subject.family, subject.engine)
+        if known not in self._strangeness:
+            self._strangeness[known] = strangeness(*known, self.factors.keys())
+        return self._strangeness[known]
 
     def error_factors(self, subject: Subject, quantity: str) -> tuple[float, float]:
         """Return the factors between which 80% of a quantity lie at a typical load."""
@@ -208,8 +226,8 @@ class Calibration:
         )
 
     def basis(self, subject: Subject, octaves: float) -> Basis:
-        """Return fitted for a measured vendor within the measured range, analytic elsewhere."""
-        is_measured = subject.vendor in self.vendors and octaves <= FITTED_OCTAVES
+        """Return fitted within the measured range, where times carry over; analytic elsewhere."""
+        is_measured = not self.strangeness(subject) and octaves <= FITTED_OCTAVES
         return Basis.FITTED if is_measured else Basis.ANALYTIC
 
     @property

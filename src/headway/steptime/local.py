@@ -153,7 +153,10 @@ class LocalStepTime:
         )
 
         # No machine with this data sheet is faster.
-        half_width, bound = self.fit.half_width(accelerator, step), bound_of(forward, self.placed.cluster)
+        half_width, bound = (
+            self.fit.half_width(accelerator, step),
+            bound_of(forward, self.placed.cluster),
+        )
         expected_s = components.total_s
         least_s = np.minimum(bound.total_s, expected_s)
         return TimeEstimate(
