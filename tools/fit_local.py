@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from headway.steptime.local import LocalCoefficients, vector_flops_per_s
-from headway.steptime.work import Array
+from headway.steptime.work import Array, BoolArray
 from tools.local_scores import LocalScore, read_scores
 
 SHIPPED = Path(__file__).parents[1] / "src" / "headway" / "steptime" / "coefficients"
@@ -175,6 +175,14 @@ def half_width(errors: Array, weight: Array) -> float:
     return round(float(np.abs(errors)[order][np.searchsorted(share, HELD)]), 3)
 
 
+def kin(scores: Sequence[LocalScore]) -> BoolArray:
+    """Return of which scores other chips of the family were scored, too."""
+    chips: dict[str, set[str]] = defaultdict(set)
+    for score in scores:
+        chips[score.accelerator.family].add(score.accelerator.name)
+    return np.array([len(chips[score.accelerator.family]) > 1 for score in scores])
+
+
 def spreads(
     scores: Sequence[LocalScore], *, chip: Array, family: Array, vendor: Array
 ) -> dict[str, list[float]]:
@@ -183,10 +191,7 @@ def spreads(
     Of each, first with the chip left out and others of its family in, then with its whole family
     left out; of no vendor, with the whole vendor left out.
     """
-    chips: dict[str, set[str]] = defaultdict(set)
-    for score in scores:
-        chips[score.accelerator.family].add(score.accelerator.name)
-    has_kin = np.array([len(chips[score.accelerator.family]) > 1 for score in scores])
+    has_kin = kin(scores)
     vendors = np.array([score.accelerator.vendor for score in scores])
     is_prompt = np.array([score.is_prompt for score in scores])
     weight = Design.of(scores).weight
@@ -197,8 +202,8 @@ def spreads(
         others = family if name else vendor
         widths[name] = []
         for rows in (own & ~is_prompt, own & is_prompt):
-            kin = rows & has_kin
-            scored = half_width(chip[kin], weight[kin])
+            related = rows & has_kin
+            scored = half_width(chip[related], weight[related])
             widths[name] += [scored, max(scored, half_width(others[rows], weight[rows]))]
     return widths
 
@@ -221,7 +226,7 @@ def main() -> None:
 
     # The table, each chip (family, model) left out in turn.
     own = np.array([widths.get(score.accelerator.vendor, widths[""]) for score in scores])
-    at = np.arange(len(scores))
+    at, alone = np.arange(len(scores)), (~kin(scores)).astype(int)
     is_prompt = np.array([score.is_prompt for score in scores])
     print("| scores of | n | MAPE | bias | within 25% | interval holds |")
     print("|---|---|---|---|---|---|")
@@ -234,7 +239,9 @@ def main() -> None:
         ):
             print(
                 line(
-                    f"{kind}, {what} left out", errors[rows], own[at, 2 * is_prompt + column][rows]
+                    f"{kind}, {what} left out",
+                    errors[rows],
+                    own[at, 2 * is_prompt + np.maximum(column, alone)][rows],
                 )
             )
         for level in ("vendor", "board", "format"):
@@ -245,7 +252,7 @@ def main() -> None:
                         line(
                             f"{kind}, {name}, chip left out",
                             by_chip[chosen],
-                            own[at, 2 * is_prompt][chosen],
+                            own[at, 2 * is_prompt + alone][chosen],
                         )
                     )
 

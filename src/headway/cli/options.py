@@ -123,8 +123,8 @@ def on_option(
 def engine_option(
     required: bool = False,
     help: str = "Serving engine whose measured step times are taken: vllm, sglang, tensorrt-llm; "
-    "for llama.cpp, mlc, lmdeploy, atom the data sheet's, where they run; none: the data sheet "
-    "alone; vllm@0.19 for a version. Default: vllm where it was measured.",
+    "llama.cpp (ollama) by public scores; mlc, lmdeploy, atom by the data sheet, where they run; "
+    "none: the data sheet alone; vllm@0.19 for a version. Default: vllm where it was measured.",
 ) -> Callable[[Command], Command]:
     """--engine NAME, as ``engine``: a serving engine's name, or ``None``."""
     return click.option("--engine", metavar="NAME", required=required, help=help)
