@@ -207,8 +207,8 @@ def test_a_prompt_that_is_cached_whole_computes_its_last_token() -> None:
 
 
 def test_of_an_engine_that_nobody_measured_the_data_sheet_is_the_reference() -> None:
-    own = idealize("llama-3.1-8b", "apple-m4-max", engine="llama.cpp", precision="int4")
+    own = idealize("llama-3.1-8b", "apple-m4-max", engine="mlc", precision="int4")
     sheet = idealize("llama-3.1-8b", "apple-m4-max", engine="none", precision="int4")
-    assert own.engine == "llama.cpp"
+    assert own.engine == "mlc"
     assert own.runtime.confidence is None
     assert float(own.runtime.predict(500, 100)) == float(sheet.runtime.predict(500, 100))
