@@ -115,7 +115,8 @@ def fit(scores: Sequence[LocalScore]) -> Factors:
     for _ in range(STEPS):
         terms = design.terms(logs)
         total_s = sum(seconds for seconds, _ in terms.values())
-        slope = sum((seconds / total_s)[:, None] * own for seconds, own in terms.values())
+        slopes = [(seconds / total_s)[:, None] * own for seconds, own in terms.values()]
+        slope = np.sum(slopes, axis=0)
 
         error = np.log(design.seconds / total_s)
         weight = design.weight / np.sqrt(1 + (error / NOISE) ** 2) / NOISE**2

@@ -224,7 +224,7 @@ class Deployment(PlacedModel):
         if self.engine is not None and self.is_measured:
             engine = Engine(self.engine, self.engine_version)
             return CalibratedStepTime(self, self.engine, at_version(self.calibration, engine))
-        if self.engine in local_fits():
+        if self.engine is not None and self.engine in local_fits():
             return LocalStepTime(self, local_fits()[self.engine])
         return AnalyticStepTime(self, self.efficiency)
 
