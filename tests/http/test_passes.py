@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.http.conftest import Memory
 
-from headway.http.passes import Passes
+from headway.http.passes import AT_ONCE, Passes
 
 
 class Reader:
@@ -48,6 +48,22 @@ async def turns() -> None:
 
 
 PIECES = st.lists(st.tuples(st.integers(0, 4), st.binary(min_size=1, max_size=50)), max_size=30)
+
+
+def test_a_pass_lets_others_go_before_its_end() -> None:
+    async def crowd() -> None:
+        passes, readers, order = Passes(), [Reader() for _ in range(3 * AT_ONCE)], []
+        with pairs(len(readers)) as both:
+            for reader, (ours, theirs) in zip(readers, both, strict=True):
+                passes.join(ours.fileno(), reader)
+                theirs.sendall(b"token")
+            while not all(reader.received for reader in readers):
+                order.append(sum(bool(reader.received) for reader in readers))
+                await asyncio.sleep(0)
+        passes.close()
+        assert {AT_ONCE, 2 * AT_ONCE} <= set(order)
+
+    asyncio.run(crowd())
 
 
 @given(pieces=PIECES, longest_s=st.sampled_from([0.0, 0.002]))

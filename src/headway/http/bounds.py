@@ -66,7 +66,7 @@ class WireBounds:
     fetched_bytes: int = bound(4 * 2**20, ENGINE, "its models, its metrics", "it counts as down")
     look_s: float = bound(5.0, ENGINE, "for its models or metrics", "it counts as down")
     pass_s: float = bound(
-        0.01, ENGINE, "for company, of bytes after the first token, when busy", "read"
+        0.02, ENGINE, "for company, of bytes after the first token, when busy", "read"
     )
     said_all_s: float = bound(
         0.5, ENGINE, "after the last event, for the end of the answer", "it is complete"

@@ -4,6 +4,7 @@ A loop that is told of every token of hundreds of streams reads, parses and writ
 A pass looks at all connections that have joined. While little of the time goes into passes there is
 one as soon as there are bytes. Once it is more, the next one waits for `REST` times as long as the
 last one took, a few milliseconds at most, and finds more in each read. The bytes are the same.
+After every `AT_ONCE` connections the loop looks at what cannot wait: requests, and first bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from headway.http.bounds import BOUNDS
 
 REST = 4.0  # times as long as a pass took until the next one: a fifth of the time
 MIN_REST_S = 0.001  # less is not worth a timer
+AT_ONCE = 32
 READ_BYTES = 65_536
 _log = logging.getLogger("headway.http")
 
@@ -55,7 +57,9 @@ class Passes:
         self._epoll = select.epoll()
         self._passengers: dict[int, Passenger] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._ready: list[tuple[int, int]] = []  # whom the present pass has not read yet
+        self._pass_s = 0.0  # that it took so far
+        self._next: asyncio.Handle | None = None  # what goes on with it, or begins another
 
     def __len__(self) -> int:
         """Return how many connections have joined."""
@@ -85,8 +89,8 @@ class Passes:
         """Read nobody any more."""
         if self.is_closed:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._next is not None:
+            self._next.cancel()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._epoll.fileno())
         self._passengers.clear()
@@ -94,7 +98,12 @@ class Passes:
 
     def _pass(self) -> None:
         began_s = monotonic()
-        for number, _ in self._epoll.poll(0):
+        if not self._ready:
+            self._ready = self._epoll.poll(0)
+            self._pass_s = 0.0
+
+        ready, self._ready = self._ready[:AT_ONCE], self._ready[AT_ONCE:]
+        for number, _ in ready:
             # Whoever has left in the meantime is not read, and a number may have passed to another.
             passenger = self._passengers.get(number)
             if passenger is None:
@@ -105,7 +114,8 @@ class Passes:
                 _log.exception("cannot take what came for one connection")
                 self.leave(number, passenger)
                 passenger.transport.abort()
-        self._rest(monotonic() - began_s)
+        self._pass_s += monotonic() - began_s
+        self._go_on()
 
     def _read(self, number: int, passenger: Passenger) -> None:
         try:
@@ -120,14 +130,15 @@ class Passes:
         else:
             passenger.reading_ended(None)
 
-    def _rest(self, pass_s: float) -> None:
-        """Look again when there is something, or later, if a pass takes long."""
+    def _go_on(self) -> None:
+        """Go on with this pass, or begin one when there are bytes, or later if this took long."""
         assert self._loop is not None  # somebody has joined
-        rest_s = min(REST * pass_s, self.longest_s)
-        if rest_s >= MIN_REST_S:
-            if self._timer is None:
+        rest_s = min(REST * self._pass_s, self.longest_s)
+        if self._ready or rest_s >= MIN_REST_S:
+            if self._next is None:
                 self._loop.remove_reader(self._epoll.fileno())
-            self._timer = self._loop.call_later(rest_s, self._pass)
-        elif self._timer is not None:
-            self._timer = None
+            rest_s = 0.0 if self._ready else rest_s
+            self._next = self._loop.call_later(rest_s, self._pass)
+        elif self._next is not None:
+            self._next = None
             self._loop.add_reader(self._epoll.fileno(), self._pass)
