@@ -189,7 +189,7 @@ class _Asker:
             if not keeps_up(rate_rps, trace, place) and number < len(rates_rps):
                 self._notes.append(
                     f"{self._server.url} was asked for no more than {rounded(rate_rps)} "
-                    "requests/s: it does not keep up with these"
+                    "requests/s, which it does not keep up with (--saturate searches what it does)"
                 )
                 return
 
