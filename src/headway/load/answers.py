@@ -92,19 +92,17 @@ class Answers:
         if tick is None:
             yield
             return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_soon(lambda: None)
 
-        def tell() -> None:
-            nonlocal timer
-            tick(self.count)
-            timer = loop.call_later(TELL_S, tell)
+        async def tell() -> None:
+            while True:
+                tick(self.count)
+                await asyncio.sleep(TELL_S)
 
-        tell()
+        task = asyncio.create_task(tell())
         try:
             yield
         finally:
-            timer.cancel()
+            task.cancel()
             tick(self.count)
 
     async def drain(self, drain_s: float | None) -> None:
