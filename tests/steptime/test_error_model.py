@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.steptime.error_model import FEATURES, ErrorModel, Evidence
+from headway.steptime.error_model import FEATURES, HIGHEST, LOWEST, ErrorModel, Evidence
 
 LEVELS = ("all", "engine", "model")
 SUBJECT = {"all": "all", "engine": "engine 1", "model": "model 2"}
@@ -59,6 +59,44 @@ def test_weights_are_those_of_the_plain_formula(seed: int, count: int) -> None:
     weights = model.weights(SUBJECT)
     assert np.allclose(weights.mean, mean, rtol=0, atol=1e-11)
     assert np.allclose(weights.covariance, covariance, rtol=0, atol=1e-11)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 9))
+def test_own_loads_tell_of_loads_near_them_as_the_plain_formula_says(seed: int, num: int) -> None:
+    """One normal law of the evidence, a subject's own loads and two questions about it."""
+    random, model = np.random.default_rng(seed), _model(seed, 20)
+    loads = random.normal(0, 1, (num, len(FEATURES)))
+    error = random.normal(0, 0.3, num)
+    own = Evidence(
+        np.tile(list(SUBJECT.values()), (num, 1)), loads, error, np.full(num, model.noise)
+    )
+    after = model.given(own)
+
+    # Groups are shared as ever; of the subject's own rest, half is smooth.
+    questions = random.uniform(-0.5, 0.5, (2, len(FEATURES)))
+    _, covariance = model.joint([SUBJECT] * (num + 2), np.vstack([loads, questions]))
+    place = np.vstack([loads, questions])[:, 1:3]
+    alike = np.exp(-((place[:, None] - place) ** 2).sum(axis=-1) / 2)
+    covariance += model.rest * (alike - np.eye(num + 2)) / 2
+    told = np.linalg.solve(covariance[:num, :num], covariance[:num, num:])
+    before = model.weights(SUBJECT).mean
+    expected = questions @ before + told.T @ (error - loads @ before)
+    variance = covariance[num:, num:] - covariance[num:, :num] @ told
+
+    weights = after.weights(SUBJECT)
+    clipped = np.clip(questions, LOWEST, HIGHEST)
+    inside = np.all(clipped == questions, axis=1)
+    assert np.allclose(weights.expected(questions)[inside], expected[inside], rtol=0, atol=1e-9)
+    assert np.allclose(weights.variance(questions), np.diag(variance), rtol=0, atol=1e-9)
+    assert np.allclose(after.joint([SUBJECT] * 2, questions)[1], variance, rtol=0, atol=1e-9)
+
+    # Others hear of them through shared groups alone, and nobody becomes less sure.
+    other = {**SUBJECT, "model": "model 1"}
+    assert after.weights(other).near is None
+    for groups in (SUBJECT, other):
+        old, new = (one.weights(groups).variance(questions) for one in (model, after))
+        assert np.all(new <= old + 1e-9)
 
 
 @given(st.integers(0, 10_000))

@@ -47,7 +47,6 @@ FITTED_OCTAVES = 1.0  # doublings outside the measured range up to which an answ
 WIDE_BITS = 16  # of a format that every chip multiplies as it is, or by its twin
 MAX_FILE_BYTES = 2_000_000
 MAX_LOG = 20.0  # of a number in a user's file
-OWN_NOISE = 0.05  # how far configurations of one group lie from what it shares; 3 to 15%
 # Of what the errors are: a time per output token (and so of steps), a median time to first token,
 # the tokens per second of a run beyond what its time per token says, watts, joules per token.
 QUANTITIES = ("tpot", "ttft", "run", "power", "energy")
@@ -268,7 +267,7 @@ def own_evidence(errors: ErrorModel, subject: Subject, rows: Array) -> Evidence:
         groups=np.tile(np.array(names), (len(rows), 1)),
         features=rows[:, :-1],
         error=rows[:, -1],
-        noise=np.full(len(rows), OWN_NOISE**2),
+        noise=np.full(len(rows), errors.noise),
     )
 
 

@@ -11,6 +11,9 @@ variance of its level. So an answer is wide where nothing like it was measured, 
 correlated as far as they share groups. This is a Gaussian process in its weight space (Rasmussen
 and Williams 2006, section 2.1); its variances are those of greatest marginal likelihood
 (`tools/error_fit.py`).
+
+The rest is mostly a smooth function of sequences and accelerators, of each subject its own: whoever
+measures a subject at a few loads knows it near them, too (the same book, section 2.2).
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ NORMAL_80 = 1.2815515655446004  # 80% of a normal distribution lie within so man
 # What was measured of each feature: a correction is never carried further, a variance is.
 LOWEST = np.array([1.0, np.log(5 / 36), np.log(1 / 4), 0.0])
 HIGHEST = np.array([1.0, np.log(4100 / 36), np.log(8 / 4), 1.0])
+# Of a rest, the share that is smooth, and over how far in the logarithms of sequences and
+# accelerators: likeliest, within a tenth and a third, for the groups of eight configurations and
+# more that are trained on, whichever accelerator is left out.
+SMOOTH_SHARE, SMOOTH_LENGTH = 0.5, 1.0
+PLACE = slice(1, 3)  # of the features
 Groups = Mapping[str, str]
 Names = npt.NDArray[np.str_]
 
@@ -102,27 +110,62 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Near:
+    """What the ``n`` measured loads of a subject tell of others near them.
+
+    Attributes:
+        features: of the loads, ``(n, features)``.
+        solved: the part of the errors that is the subject's own and smooth, as weights, ``(n,)``.
+        told, with_weights: by how much they narrow it, ``(n, n)``, and what it then shares with
+            the subject's weights, ``(features, n)``.
+
+    """
+
+    features: Array
+    solved: Array
+    told: Array
+    with_weights: Array
+
+    def expected(self, features: Array) -> Array:
+        """Return the log-error that is expected beyond that of the weights, shape ``(...)``."""
+        alike = _alike(features, self.features)
+        return np.asarray(np.round(np.einsum("...n,n->...", alike, self.solved), DIGITS))
+
+    def narrowing(self, features: Array) -> Array:
+        """Return by how much the variance of a point is less than by the weights alone."""
+        alike = _alike(features, self.features)
+        own = np.einsum("...n,nm,...m->...", alike, self.told, alike)
+        shared = np.einsum("...k,kn,...n->...", features, self.with_weights, alike)
+        return np.asarray(np.round(own + 2 * shared, DIGITS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Weights:
     """What is expected of the errors of one subject.
 
     Attributes:
         mean, covariance: of its weights, ``(features,)`` and ``(features, features)``.
         rest: variance of a point around what its groups share.
+        near: what its own loads tell, if any were measured one by one.
 
     """
 
     mean: Array
     covariance: Array
     rest: float
+    near: Near | None = None
 
     def expected(self, features: Array) -> Array:
         """Return the log-error that is expected at ``features``, shape ``(...)``."""
-        return _sum_of_products(np.clip(features, LOWEST, HIGHEST), self.mean)
+        clipped = np.clip(features, LOWEST, HIGHEST)
+        shared = _sum_of_products(clipped, self.mean)
+        return shared if self.near is None else shared + self.near.expected(clipped)
 
     def variance(self, features: Array) -> Array:
         """Return the variance of the log-error of one point at ``features``."""
         columns = [_sum_of_products(features, column) for column in self.covariance]
-        return _sum_of_products(features, columns) + self.rest
+        variance = _sum_of_products(features, columns) + self.rest
+        return variance if self.near is None else variance - self.near.narrowing(features)
 
 
 def _sum_of_products(features: Array, factors: Sequence[Array] | Array) -> Array:
@@ -142,6 +185,7 @@ class ErrorModel:
         evidence: what was measured.
         strays: of a level and a group, the factor on the deviation of its errors: how much
             further from what was expected they lay where they were left out.
+        num_loads: the last rows of the evidence that are single loads, as users measure them.
 
     """
 
@@ -150,6 +194,7 @@ class ErrorModel:
     rest: float
     evidence: Evidence
     strays: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    num_loads: int = 0
     _weights: dict[tuple[str, ...], Weights] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -187,8 +232,38 @@ class ErrorModel:
                 mean=np.round(mean, DIGITS),
                 covariance=np.round(covariance * stray**2, DIGITS),
                 rest=self.rest * stray**2,
+                near=self._near(names, told, stray**2),
             )
         return self._weights[names]
+
+    def _near(self, names: tuple[str, ...], told: Array, stray: float) -> Near | None:
+        """Return what loads of the very subject tell; ``told`` is what all tell of its weights."""
+        loads = self._loads(names)
+        if not len(loads):
+            return None
+        root = self._inverse_root[:, loads]
+        return Near(
+            features=self.evidence.features[loads],
+            solved=self.smooth * self._solved_errors[loads],
+            told=self.smooth**2 * stray * root.T @ root,
+            with_weights=self.smooth * stray * told.T @ root,
+        )
+
+    def _loads(self, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+        """Return the rows of the evidence that are single loads of the very subject."""
+        first = len(self.evidence.error) - self.num_loads
+        is_own = np.all(self.evidence.groups[first:] == np.array(names), axis=1)
+        return (first + np.flatnonzero(is_own)).astype(np.int64)
+
+    @property
+    def smooth(self) -> float:
+        """The part of the rest that is alike for loads that are near each other."""
+        return SMOOTH_SHARE * self.rest
+
+    @property
+    def noise(self) -> float:
+        """The part of the rest that is every load's own."""
+        return self.rest - self.smooth
 
     def joint(self, groups: Sequence[Groups], features: Array) -> tuple[Array, Array]:
         """Return mean ``(n,)`` and covariance ``(n, n)`` of the errors of ``n`` questions.
@@ -197,17 +272,32 @@ class ErrorModel:
         """
         names = [self.names(one) for one in groups]
         covariance = _shared_covariance(np.array(names), features, self.variances)
-        roots = {one: self._inverse_root @ self._shared(one) for one in set(names)}
-        told = np.stack([roots[one] @ row for one, row in zip(names, features, strict=True)])
-        covariance += self.rest * np.eye(len(names)) - told @ told.T
+        covariance += self.rest * np.eye(len(names))
+
+        # Of every subject: what the evidence tells of its weights, and its own loads of others.
+        told = np.zeros((len(names), len(self.evidence.error)))
+        for one in set(names):
+            rows, loads = np.flatnonzero([name == one for name in names]), self._loads(one)
+            shared = features[rows] @ self._shared(one).T
+            if len(loads):
+                alike = _alike(features[rows], self.evidence.features[loads])
+                shared[:, loads] += self.smooth * alike
+                among = _alike(features[rows], features[rows]) - np.eye(len(rows))
+                covariance[np.ix_(rows, rows)] += self.smooth * among
+            told[rows] = shared @ self._inverse_root.T
+        covariance -= told @ told.T
         strays = np.array([self.stray(one) for one in groups])
         covariance *= np.outer(strays, strays)
         mean = [self.weights(one).expected(row) for one, row in zip(groups, features, strict=True)]
         return np.array(mean), covariance
 
     def given(self, evidence: Evidence) -> ErrorModel:
-        """Return the model that knows ``evidence``, too."""
-        return replace(self, evidence=self.evidence.with_more(evidence))
+        """Return the model that knows ``evidence`` of single loads, too."""
+        return replace(
+            self,
+            evidence=self.evidence.with_more(evidence),
+            num_loads=self.num_loads + len(evidence.error),
+        )
 
     def _shared(self, names: Sequence[str]) -> Array:
         """Covariance of each measured error with the weights of a subject, ``(n, features)``."""
@@ -220,6 +310,12 @@ class ErrorModel:
         evidence = self.evidence
         covariance = _shared_covariance(evidence.groups, evidence.features, self.variances)
         covariance += np.diag(evidence.noise)
+
+        # Loads of one subject that are near each other have a part of their rest in common.
+        loads = slice(len(evidence.error) - self.num_loads, None)
+        groups, features = evidence.groups[loads], evidence.features[loads]
+        same = np.all(groups[:, None] == groups, axis=-1)
+        covariance[loads, loads] += self.smooth * same * _alike(features, features)
         return _triangular_inverse(np.asarray(np.linalg.cholesky(covariance)))
 
     @cached_property
@@ -246,6 +342,12 @@ def _shared_covariance(groups: Names, features: Array, variances: Array) -> Arra
         product *= column
         covariance += product
     return covariance
+
+
+def _alike(features: Array, others: Array) -> Array:
+    """Return how alike the smooth parts of errors are, ``(..., n)`` of ``n`` others; 1 at most."""
+    apart = (features[..., None, PLACE] - others[:, PLACE]) / SMOOTH_LENGTH
+    return np.asarray(np.exp(-(apart**2).sum(axis=-1) / 2))
 
 
 def _triangular_inverse(lower: Array) -> Array:
