@@ -4,7 +4,9 @@ The groups that are left out of a fold choose nothing. Those that it trains on a
 few inner folds, by the same kind of group (accelerators, models, pairs); every form is fitted
 without each inner fold and answers it. The form whose times per token are least off is fitted to
 all of them, and how far its errors strayed from their stated deviation says by how much the
-intervals of a vendor, an engine, a format and a kind are wider or narrower.
+intervals of a vendor, an engine, a format and a kind are wider or narrower. There, a row of a
+harness that measures otherwise is held against what that harness is expected to measure: what
+it adds would be taken for doubt about the answer.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from headway.steptime.work import Array
 from tools.fit_form import FitForm
 from tools.pooled_fit import PooledFit
 from tools.serving_coefficients import OLD, Rows, coefficients, pooled, take
-from tools.serving_errors import Choice, fit_tpot_errors
+from tools.serving_errors import Choice, fit_tpot_errors, row_errors, row_groups
 
 INNER_FOLDS = 3
 INNER_STEPS = 4  # of the descent: enough to compare forms
@@ -34,10 +36,10 @@ ERROR_FORMS = ((True, 16.0),)  # shared, typical groups
 # show hardly changes them.
 STRAY_LEVELS: tuple[tuple[str, ...], ...] = (
     (),
-    ("all",),
-    ("all", "vendor"),
-    ("all", "vendor", "weights", "kind"),
-    ("all", "vendor", "engine", "weights", "kind"),
+    ("all", "harness"),
+    ("all", "harness", "vendor"),
+    ("all", "harness", "vendor", "weights", "kind"),
+    ("all", "harness", "vendor", "engine", "weights", "kind"),
 )
 # Factors from few groups hold for the next a little less than for those that made them.
 STRAY_QUANTILE = 0.83
@@ -61,22 +63,29 @@ class InnerErrors:
     """Log-errors of serving points that were left out.
 
     Attributes:
-        groups: of each point.
+        groups: of each point, and of who measured it.
         labels: the group that each was left out with.
-        error, variance: log of measured over answered, and the variance stated of it, ``(n,)``.
+        error: log of measured over answered, ``(n,)``.
+        harness: what of it is expected of who measured it, ``(n,)``.
+        variance: that is stated of both, ``(n,)``.
 
     """
 
     groups: tuple[Groups, ...]
     labels: tuple[str, ...]
     error: Array
+    harness: Array
     variance: Array
 
     def take(self, places: Rows) -> InnerErrors:
         """The errors at some places."""
-        groups = tuple(self.groups[i] for i in places)
-        labels = tuple(self.labels[i] for i in places)
-        return InnerErrors(groups, labels, self.error[places], self.variance[places])
+        return InnerErrors(
+            groups=tuple(self.groups[i] for i in places),
+            labels=tuple(self.labels[i] for i in places),
+            error=self.error[places],
+            harness=self.harness[places],
+            variance=self.variance[places],
+        )
 
     @property
     def mape(self) -> float:
@@ -137,7 +146,7 @@ def inner_errors(
     """Return the errors of the points that each of ``folds`` left out."""
     groups: list[Groups] = []
     labels: list[str] = []
-    errors, variances = [], []
+    errors, harness, variances = [], [], []
     for fold in folds:
         fit = fold.fits[coefficient_form]
         trained = [points[i] for i in fold.train]
@@ -149,15 +158,20 @@ def inner_errors(
         times = corrected_times(tested_table, coefficients(fit, tested), weights)
         features = load_features(tested_table.shape, times)
 
-        groups += own
-        labels += fold.labels
         errors.append(logs([point.tpot_s for point in tested]) - np.log(times.tpot_s))
-        variances += [one.variance(row) for one, row in zip(weights, features, strict=True)]
+        labels += fold.labels
+
+        of_rows = [row_groups(point) for point in tested]
+        groups += of_rows
+        added, variance = row_errors(model, of_rows, weights, features)
+        harness.append(added)
+        variances.append(variance)
     return InnerErrors(
         groups=tuple(groups),
         labels=tuple(labels),
         error=np.concatenate(errors),
-        variance=np.array(variances),
+        harness=np.concatenate(harness),
+        variance=np.concatenate(variances),
     )
 
 
@@ -177,14 +191,15 @@ def best_strays(left_out: InnerErrors) -> dict[tuple[str, str], float]:
             others = left_out.take(np.flatnonzero(labels != label))
             factors = strays(others, levels)
             wider[own] = [_stray(left_out.groups[i], factors) for i in own]
-        outside = np.maximum(np.abs(left_out.error) - half_width * wider, 0.0)
+        off = np.abs(left_out.error - left_out.harness)
+        outside = np.maximum(off - half_width * wider, 0.0)
         scores[levels] = float(np.mean(2 * half_width * wider + 10 * outside))
     return strays(left_out, min(scores, key=lambda levels: scores[levels]))
 
 
 def _stray(groups: Groups, factors: Mapping[tuple[str, str], float]) -> float:
     """Return the factor on the deviation of the errors of a point."""
-    return math.prod(factor for (level, name), factor in factors.items() if groups[level] == name)
+    return math.prod(factors.get(own, 1.0) for own in groups.items())
 
 
 def strays(left_out: InnerErrors, levels: Sequence[str]) -> dict[tuple[str, str], float]:
@@ -192,14 +207,14 @@ def strays(left_out: InnerErrors, levels: Sequence[str]) -> dict[tuple[str, str]
 
     Of each group `STRAY_QUANTILE` counts, as the intervals are of 80%; levels take turns.
     """
-    off = np.abs(left_out.error) / np.sqrt(left_out.variance) / NORMAL_80
+    off = np.abs(left_out.error - left_out.harness) / np.sqrt(left_out.variance) / NORMAL_80
     log_off = np.log(np.maximum(off, TINY))
     labels = np.array(left_out.labels)
 
     members = {}
     for level in levels:
-        names = np.array([own[level] for own in left_out.groups])
-        for name in np.unique(names).tolist():
+        names = np.array([own.get(level, "") for own in left_out.groups])
+        for name in sorted(set(names.tolist()) - {""}):
             members[level, name] = np.flatnonzero(names == name)
 
     log_factors = dict.fromkeys(members, 0.0)

@@ -19,7 +19,7 @@ from headway.serving.serving_point import (
 )
 from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.calibration import QUANTITIES, Calibration
-from headway.steptime.error_model import FEATURES, ErrorModel, Names
+from headway.steptime.error_model import FEATURES, ErrorModel, Groups, Names, Weights
 from headway.steptime.power import PowerModel
 from headway.steptime.work import Array
 from tools.error_fit import fit_error_model, summarise
@@ -167,17 +167,37 @@ def quantity_errors(
     }
 
 
+def row_groups(point: ServingPoint) -> Groups:
+    """Return the groups of a measured row: those of its subject, and of who measured it."""
+    groups = dict(subject(point).groups)
+    if point.source in HARNESSES:
+        groups["harness"] = point.source
+        groups["harness, engine"] = f"{point.source}, {point.engine}"
+        groups["harness, hardware"] = f"{point.source}, {point.hardware}"
+        if float(point.deployment.parallelism.num_accelerators) == 1:
+            groups["harness, small"] = f"{point.source}, one {point.hardware}"
+    return groups
+
+
+def row_errors(
+    model: ErrorModel, of_rows: Sequence[Groups], of_subjects: Sequence[Weights], features: Array
+) -> tuple[Array, Array]:
+    """Return what is expected of rows for who measured them, and the variance of rows, ``(n,)``.
+
+    ``of_subjects`` are what is known of their subjects, whoever measures.
+    """
+    rows = list(zip((model.weights(own) for own in of_rows), of_subjects, features, strict=True))
+    return (
+        np.array([own.expected(row) - subject.expected(row) for own, subject, row in rows]),
+        np.array([own.variance(row) for own, _, row in rows]),
+    )
+
+
 def group_names(points: Sequence[ServingPoint], levels: Sequence[str]) -> Names:
     """Return the group of every point at every one of ``levels``, ``(n, levels)``."""
     rows = []
     for point in points:
-        own = dict(subject(point).groups)
-        if point.source in HARNESSES:
-            own["harness"] = point.source
-            own["harness, engine"] = f"{point.source}, {point.engine}"
-            own["harness, hardware"] = f"{point.source}, {point.hardware}"
-            if float(point.deployment.parallelism.num_accelerators) == 1:
-                own["harness, small"] = f"{point.source}, one {point.hardware}"
+        own = row_groups(point)
         rows.append([own.get(level, "") for level in levels])
     return np.array(rows, dtype=np.str_)
 

@@ -4,6 +4,9 @@ An accelerator is left out. Of every group on it (model, engine, format) a few p
 at random or by choice, and the rest is answered. A ratio is of two points of one model under the
 same load, left out with their accelerator (two engines) or with their model (any two).
 
+Errors of one class (a vendor, an engine, a format, a kind) are shared, so that its intervals hold
+more or less often by luck: errors drawn from the model itself say how many classes it keeps.
+
     python -m tools.spent_doubt ../shared/data/measured/measured.csv.gz
 
 Takes some ten minutes.
@@ -21,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from headway.serving.answer_doubt import load_features
 from headway.serving.serving_point import (
@@ -33,15 +37,17 @@ from headway.serving.tabulated import ServingTable, serving_times
 from headway.steptime.calibration import own_evidence
 from headway.steptime.error_model import HIGHEST, LOWEST, NORMAL_80, ErrorModel
 from headway.steptime.work import Array
-from tools.held_out import HARDWARE, MODEL, fit_fold, folds
+from tools.accuracy_page import CLASSES, HOLDS, MIN_CLASS
+from tools.held_out import HARDWARE, MODEL, SLICES, fit_fold, folds, serving_rows
 from tools.measured_table import read_measured
 from tools.serving_coefficients import OLD, Configurations, Rows, coefficients, take
-from tools.serving_errors import ServingFit
+from tools.serving_errors import ServingFit, row_groups
 
 MIN_POINTS = 8  # of a group, copies not counted
 DRAWS = 3
 RANDOM, CHOSEN = "random", "chosen"
 MAX_RATIOS = 400  # of one fold
+CLASS_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,33 @@ def _ratio_score(
     )
 
 
+def draw_classes(
+    fit: ServingFit, points: Sequence[ServingPoint], table: ServingTable
+) -> npt.NDArray[np.bool_]:
+    """Return whether intervals hold of errors that the model itself draws, ``(points, draws)``."""
+    times = fit.times(points, table)
+    groups = [row_groups(point) for point in points]
+    _, covariance = fit.errors["tpot"].joint(groups, load_features(table.shape, times))
+    root = np.linalg.cholesky(covariance)
+    errors = root @ np.random.default_rng(0).standard_normal((len(points), CLASS_DRAWS))
+    return np.asarray(np.abs(errors) <= NORMAL_80 * np.sqrt(np.diag(covariance))[:, None])
+
+
+def class_line(points: Sequence[ServingPoint], holds: npt.NDArray[np.bool_]) -> str:
+    """Return in how many classes intervals hold as often as is asked, by luck."""
+    coverages = []
+    for by in CLASSES:
+        names = np.array([SLICES[by](point) for point in points])
+        members = [names == name for name in np.unique(names)]
+        coverages += [holds[own].mean(axis=0) for own in members if own.sum() >= MIN_CLASS]
+    kept = ((np.array(coverages) >= HOLDS[0]) & (np.array(coverages) <= HOLDS[1])).sum(axis=0)
+    low, high = np.quantile(kept, [0.05, 0.95])
+    return (
+        f"errors drawn from the model itself: {kept.mean():.1f} of {len(coverages)} classes hold "
+        f"72 to 88% ({low:.0f} to {high:.0f} in nine of ten draws)"
+    )
+
+
 def own_lines(scores: Sequence[OwnScore]) -> Iterator[str]:
     """Yield a table of what own points are worth, each group and draw counting once."""
     yield "| own points | | groups, draws | median error | mean | 90th percentile | holds | width |"
@@ -233,6 +266,7 @@ def main() -> None:
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as executor:
         for split in (HARDWARE, MODEL):
             ratios: list[RatioScore] = []
+            drawn, asked = [], []
             labels = folds(split, points)
             groups = list(dict.fromkeys(labels))
             fits = executor.map(partial(fit_fold, split, points, table, labels), groups)
@@ -240,9 +274,16 @@ def main() -> None:
                 rows = np.flatnonzero(np.array(labels) == group).astype(np.int64)
                 left_out, left_out_table = [points[i] for i in rows], take(table, rows)
                 ratios += ratio_scores(fit, left_out, left_out_table)
+                serving = serving_rows(left_out)
+                if len(serving):
+                    asked += [left_out[i] for i in serving]
+                    drawn.append(
+                        draw_classes(fit, asked[-len(serving) :], take(left_out_table, serving))
+                    )
                 if split == HARDWARE:
                     own += own_scores(fit, left_out, left_out_table)
             print(f"left out: {split}; {ratio_line(ratios)}")
+            print(f"left out: {split}; {class_line(asked, np.concatenate(drawn))}")
     print("\n".join(own_lines(own)))
 
 
