@@ -31,6 +31,7 @@ from headway.steptime.deployment import Deployment, EngineLimits
 from headway.steptime.forward import useful_flops
 from headway.steptime.parallelism import Parallelism
 from headway.workload.step import Step
+from tools.published_runs import limits_of_run
 
 HARDWARE = {
     "A100-40GB-SXM": "a100-40g",
@@ -322,15 +323,23 @@ def _point(row: Row) -> ServingPoint:
     mean_ttft = ttft if mean else _number(notes.get("mean_ttft_ms", ""))
 
     is_own = "nvidia-internal" in row["source_detail"]
+    users = float(row["concurrency"])
+    limits = None if is_own else limits_of_run(engine, model.name, cluster.name, users)
     return ServingPoint(
         source=NVIDIA_OWN if is_own else row["source"],
         deployment=Deployment(
-            model, cluster, parallelism=layout, precision=precision, engine=engine, top_p=is_own
+            model,
+            cluster,
+            parallelism=layout,
+            precision=precision,
+            engine=engine,
+            limits=limits,
+            top_p=is_own,
         ),
         load=ClosedLoop(
             float(row["input_len_actual"] or row["input_len"]),
             float(row["output_len_actual"] or row["output_len"]),
-            float(row["concurrency"]),
+            users,
         ),
         tpot_s=None if tpot is None else tpot * MS,
         ttft_s=None if ttft is None or mean else ttft * MS,

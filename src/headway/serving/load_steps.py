@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.serving.closed_loop import ClosedLoop
-from headway.serving.rounds import all_at_once, at_random, in_bunches
+from headway.serving.rounds import Gathering, all_at_once, at_random, in_bunches
 from headway.steptime.deployment import LEAST_BATCHED_TOKENS, Deployment
 from headway.steptime.work import Array
 from headway.workload.step import Step
@@ -38,7 +38,7 @@ class LoadShape:
             of a pipeline: fewer, as one enters a stage when the one before it leaves.
         prompts_per_step: prompts in one mixed step. ``max_prompts``: as many as it has room for.
         mixed_steps: mixed steps between the first and the last token of a request.
-        queue_steps, ahead, company, bunches: how its prompt meets others, as in
+        gather_steps, queue_steps, ahead, company, bunches: how its prompt meets others, as in
             `headway.serving.rounds.Round`.
         again: prompts' worth of tokens that a request loses for want of cache, and computes again.
         stops: how often it loses its place in the cache.
@@ -59,6 +59,7 @@ class LoadShape:
     prompts_per_step: Array
     max_prompts: Array
     mixed_steps: Array
+    gather_steps: Array
     queue_steps: Array
     ahead: Array
     company: Array
@@ -160,7 +161,18 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
         )
     else:
         round_ = at_random(
-            running, decode_steps, prompt_steps, again=again, room=room, groups=groups, mixes=mixes
+            running,
+            decode_steps,
+            prompt_steps,
+            again=again,
+            room=room,
+            groups=groups,
+            mixes=mixes,
+            gathering=Gathering(
+                poll_steps=deployment.limits.poll_steps,
+                balance_steps=deployment.limits.balance_steps,
+                groups=deployment.parallelism.dp,
+            ),
         )
     mixed_steps = np.zeros(()) if loop.prefilled else round_.mixed_steps
 
@@ -189,6 +201,7 @@ def load_steps(deployment: Deployment, loop: ClosedLoop, *, mixes: bool = True) 
         "prompts_per_step": round_.prompts,
         "max_prompts": np.minimum(room, running),
         "mixed_steps": mixed_steps,
+        "gather_steps": round_.gather_steps,
         "queue_steps": round_.queue_steps,
         "ahead": round_.ahead,
         "company": round_.company,

@@ -136,13 +136,15 @@ def _waiting(
     squares = decode_step_s**2 + ahead * (mixed_step_s**2 - decode_step_s**2)
     rest_s = squares / np.maximum(2 * step_s, 1e-300)
     joining_s = np.where(overhead_s > 0, np.maximum(overhead_s + rest_s, step_s), 0.0)
-    planned_s = joining_s + step_s
+    gathering_s = shape.gather_steps * decode_step_s
+    planned_s = joining_s + gathering_s + step_s
 
     # At random, the two steps before and the number of prompts beside it vary.
     prompt_s = prompts_s / shape.prompts_per_step
     beside = np.minimum(shape.prompts_per_step - 1, 1.0)
     variance = (
         step_s**2 / 12
+        + gathering_s**2 / 3
         + 2 * ahead * (1 - ahead) * prompts_s**2
         + 2 * beside * prompt_s**2
         + (shape.queue_steps * mixed_step_s) ** 2

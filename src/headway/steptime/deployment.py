@@ -49,10 +49,22 @@ class Question(Protocol[Answer]):
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """An engine's limits under vLLM's names; the defaults are vLLM's for serving."""
+    """What an engine is told about its steps; the defaults are vLLM's for serving.
+
+    Attributes:
+        max_num_seqs: sequences of one group that run at once.
+        max_num_batched_tokens: tokens of one step.
+        poll_steps: decode steps from one look at new requests to the next (SGLang's
+            ``--scheduler-recv-interval``); after a step with prompts it looks at once.
+        balance_steps: steps for which a prompt waits at most until every group with attention of
+            its own has one (TensorRT-LLM's ``attention_dp_config``), 0 for not at all.
+
+    """
 
     max_num_seqs: int = 1024
     max_num_batched_tokens: int = 8192
+    poll_steps: int = 1
+    balance_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1:
@@ -61,6 +73,11 @@ class EngineLimits:
             raise InputError(
                 f"max_num_batched_tokens must be at least {LEAST_BATCHED_TOKENS}, not "
                 f"{self.max_num_batched_tokens}: engines with smaller steps were never measured"
+            )
+        if self.poll_steps < 1 or self.balance_steps < 0:
+            raise InputError(
+                f"poll_steps must be at least 1 and balance_steps at least 0, not "
+                f"{self.poll_steps} and {self.balance_steps}"
             )
 
 
