@@ -32,14 +32,14 @@ MEAN_PER_MEDIAN = 64.0
 class Level:
     """One way to group points, and how far a group is expected to stray, as a log-deviation.
 
-    ``first_spread`` is that of how the first token is handled. Where ``only`` names coefficients,
-    all others are the same for all groups.
+    ``first_spread`` is that of how the first token is handled. Coefficients that ``only`` does not
+    name are the same for all groups; so is what a host takes to launch a kernel.
     """
 
     name: str
     spread: float
     first_spread: float = FIRST_SPREAD
-    only: Sequence[str] = NAMES
+    only: Sequence[str] = tuple(name for name in NAMES if name != "prompt_kernel_s")
 
     def spreads(self) -> Array:
         """Return the deviation expected of each coefficient."""
@@ -145,7 +145,7 @@ class PooledFit:
         stretch_columns: Sequence[Column],
     ) -> Problem:
         count = len(observed.tpot)
-        whole = Level("global", self.prior_spread)
+        whole = Level("global", self.prior_spread, only=NAMES)
         spreads = {level.name: level.spreads() for level in (whole, *self.levels)}
         stretch_spreads = {level.name: level.spread for level in (whole, *self.stretches)}
 

@@ -20,7 +20,5 @@ def limits_of_run(engine: str, model: str, hardware: str, concurrency: float) ->
     if model != "deepseek-r1":
         return EngineLimits()
     if engine == "sglang" and hardware in POLLING_CHIPS:
-        return EngineLimits(
-            poll_steps=BUSY_POLL_STEPS if concurrency >= BUSY_USERS else POLL_STEPS
-        )
+        return EngineLimits(poll_steps=BUSY_POLL_STEPS if concurrency >= BUSY_USERS else POLL_STEPS)
     return EngineLimits(balance_steps=BALANCE_STEPS if engine == "tensorrt-llm" else 0)

@@ -40,10 +40,11 @@ def offers() -> tuple[Offer, ...]:
     dp=st.sampled_from([1, 2]),
     seqs=st.integers(32, 1024),
     tokens=st.sampled_from([2048, 8192]),
+    polls=st.sampled_from([1, 10]),
     precision=st.sampled_from(["bf16", "fp8", "fp8/fp8/fp8"]),
 )
 def test_flags_that_are_written_are_read_again(
-    engine: str, tp: int, dp: int, seqs: int, tokens: int, precision: str
+    engine: str, tp: int, dp: int, seqs: int, tokens: int, polls: int, precision: str
 ) -> None:
     model = find_model("qwen3-235b-a22b" if dp > 1 else "qwen3-32b")
     deployment = Deployment(
@@ -54,7 +55,7 @@ def test_flags_that_are_written_are_read_again(
         ep=tp * dp if dp > 1 else 1,
         precision=precision,
         engine=engine,
-        limits=EngineLimits(seqs, tokens),
+        limits=EngineLimits(seqs, tokens, poll_steps=polls if engine == "sglang" else 1),
     )
     again = read_arguments(" ".join(engine_arguments(deployment)), find_cluster("h200"))
     assert again.replicas == 1

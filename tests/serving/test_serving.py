@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,26 @@ def test_perfect_coefficients_reach_the_data_sheet(llama: Deployment) -> None:
     assert float(price(table, perfect).total_s) == pytest.approx(
         float(table.bound.total_s), rel=1e-6
     )
+
+
+def test_a_short_prompt_takes_as_long_as_the_host_launches_it(llama: Deployment) -> None:
+    slow_host, fast_host = (
+        Coefficients(prompt_kernel_s=seconds).vector() for seconds in (1e-4, 1e-12)
+    )
+    short, long = (tabulate(llama, Step.prefill(1, tokens)) for tokens in (16, 30_000))
+    launch_s = 1e-4 * float(short.kernels.sum())
+    assert float(price(short, slow_host).total_s) >= launch_s
+    assert (
+        float(price(long, slow_host).total_s) < float(price(long, fast_host).total_s) + launch_s / 4
+    )
+    decode = tabulate(llama, Step.decode(8, 500))  # its kernels are launched together
+    assert float(price(decode, slow_host).total_s) == float(price(decode, fast_host).total_s)
+
+
+def test_coefficients_of_before_launches_of_prompts_were_told_apart_are_read() -> None:
+    values: dict[str, object] = {**asdict(Coefficients())}
+    del values["prompt_kernel_s"]
+    assert Coefficients.from_mapping(values).prompt_kernel_s < 1e-9
 
 
 def test_stacked_tables_price_as_they_do_alone(

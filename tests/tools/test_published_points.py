@@ -14,12 +14,13 @@ from tools.published_points import (
     overdrawn_servers,
     stalling_servers,
 )
+from tools.published_runs import limits_of_run
 
 from headway.hardware.catalogue import find_cluster
 from headway.model.catalogue import find_model
 from headway.serving.closed_loop import ClosedLoop
 from headway.serving.serving_point import ServingPoint, stack_points
-from headway.steptime.deployment import Deployment
+from headway.steptime.deployment import Deployment, EngineLimits
 
 LATEST, *EARLIER = SERVING_SOURCES
 
@@ -31,6 +32,14 @@ def point() -> ServingPoint:
     )
     load = ClosedLoop(1000, 500, 16)
     return ServingPoint(source=LATEST, deployment=deployment, load=load, tpot_s=9e-3)
+
+
+def test_what_scripts_told_engines_is_told_apart() -> None:
+    few, many = (limits_of_run("sglang", "deepseek-r1", "b200", users) for users in (8, 16))
+    assert (few.poll_steps, many.poll_steps) == (10, 30)
+    assert limits_of_run("sglang", "deepseek-r1", "h200", 64) == EngineLimits()
+    assert limits_of_run("tensorrt-llm", "deepseek-r1", "h200", 64).balance_steps == 60
+    assert limits_of_run("vllm", "gpt-oss-120b", "b200", 64) == EngineLimits()
 
 
 def test_a_later_measurement_replaces_another_time_and_keeps_a_copy(point: ServingPoint) -> None:

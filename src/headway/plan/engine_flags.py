@@ -48,6 +48,7 @@ class Flags:
     ep_switch: bool
     max_num_seqs: tuple[str, ...]
     max_num_batched_tokens: tuple[str, ...]
+    poll_steps: tuple[str, ...]
     quantization: tuple[str, ...]
     cache: tuple[str, ...]
     fp8_cache: str
@@ -64,6 +65,7 @@ FLAGS = {
         ep_switch=True,
         max_num_seqs=("--max-num-seqs",),
         max_num_batched_tokens=("--max-num-batched-tokens",),
+        poll_steps=(),
         quantization=("--quantization", "-q"),
         cache=("--kv-cache-dtype",),
         fp8_cache="fp8",
@@ -78,6 +80,7 @@ FLAGS = {
         ep_switch=False,
         max_num_seqs=("--max-running-requests",),
         max_num_batched_tokens=("--chunked-prefill-size",),
+        poll_steps=("--scheduler-recv-interval",),
         quantization=("--quantization",),
         cache=("--kv-cache-dtype",),
         fp8_cache="fp8_e5m2",
@@ -114,6 +117,8 @@ def engine_arguments(deployment: Deployment) -> list[str]:
     groups = dp if is_sglang else 1
     words += [flags.max_num_seqs[0], str(limits.max_num_seqs * groups)]
     words += [flags.max_num_batched_tokens[0], str(limits.max_num_batched_tokens)]
+    if flags.poll_steps and limits.poll_steps > 1:
+        words += [flags.poll_steps[0], str(limits.poll_steps)]
 
     # A checkpoint that is not in 8 bits is quantized as it is loaded.
     stored = deployment.model.precision
@@ -239,6 +244,7 @@ def read_arguments(text: str, cluster: Cluster) -> Started:
     limits = EngineLimits(
         max(number(flags.max_num_seqs, usual.max_num_seqs * groups) // groups, 1),
         number(flags.max_num_batched_tokens, usual.max_num_batched_tokens),
+        poll_steps=max(number(flags.poll_steps, usual.poll_steps), 1),
     )
     weights = _first(options, flags.quantization)
     cache = _first(options, flags.cache) or ""

@@ -15,7 +15,6 @@ from headway.plan.users import Users
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.schedule.route import LEAST_LOADED
-from headway.steptime.deployment import EngineLimits
 from headway.steptime.placed_model import Drafting
 from headway.units import MONTH_H
 
@@ -53,7 +52,7 @@ def _variants(best: Offer) -> Iterator[tuple[str, Fleet]]:
     deployment, limits = candidate.deployment, candidate.deployment.limits
 
     for tokens in (2048, 16_384):
-        changed = EngineLimits(limits.max_num_seqs, tokens)
+        changed = replace(limits, max_num_batched_tokens=tokens)
         yield (
             f"chunks of {tokens:,} instead of {limits.max_num_batched_tokens:,} tokens",
             Fleet(problem, replace(candidate, deployment=deployment.with_limits(changed))),

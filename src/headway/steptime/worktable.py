@@ -246,14 +246,18 @@ def price(table: WorkTable, theta: Array, scale: Array | float = 1.0) -> StepPar
         + theta[..., AT["mixed_s"]] * table.prompts
     )
     pass_s = (operators_s.sum(axis=-1) + latency_s + network_s) * scale
+    # The host launches the kernels of a step with prompts one by one while they compute: what
+    # takes longer counts, and a part of the other.
+    host_s = table.prompts * table.kernels.sum(axis=-1) * theta[..., AT["prompt_kernel_s"]]
+    host_s = np.hypot(pass_s, host_s) - pass_s
     return StepParts(
         arithmetic_s=arithmetic_s.sum(axis=-1) * scale,
         memory_s=memory_s.sum(axis=-1) * scale,
         network_s=network_s * scale,
-        latency_s=latency_s * scale,
+        latency_s=latency_s * scale + host_s,
         engine_s=engine_s * scale,
         operators_s=operators_s * np.asarray(scale)[..., None],
-        total_s=np.maximum(pass_s, table.bound.total_s) + engine_s * scale,
+        total_s=np.maximum(pass_s + host_s, table.bound.total_s) + engine_s * scale,
     )
 
 
