@@ -100,17 +100,17 @@ def test_a_gateway_expects_what_was_measured(
     backends = ["http://127.0.0.1:9/v1"]
     plain = load_config(None, backends=backends, on=ON).expected
     with caplog.at_level(logging.INFO, logger="headway.gateway"):
-        own = load_config(None, backends=backends, on=ON, calibration=own_file).expected
+        own = load_config(None, backends=backends, on=ON, calibration=[own_file]).expected
     assert own.output_token_s == pytest.approx(2 * plain.output_token_s, rel=0.3)
     assert "your 5 points count" in caplog.text
 
     # The same in a file, beside which the calibration lies.
     (tmp_path / "own.json").write_bytes(own_file.read_bytes())
-    text = f'on = "{ON}"\ncalibration = "own.json"\n[[backend]]\nurl = "{backends[0]}"\n'
+    text = f'on = "{ON}"\ncalibration = ["own.json"]\n[[backend]]\nurl = "{backends[0]}"\n'
     (tmp_path / "gateway.toml").write_text(text)
     assert load_config(tmp_path / "gateway.toml").expected == own
     with pytest.raises(InputError, match="--calibration goes with --on"):
-        load_config(None, backends=backends, calibration=own_file)
+        load_config(None, backends=backends, calibration=[own_file])
 
 
 def test_a_timed_engine_keeps_the_times_that_were_measured(own_file: Path) -> None:

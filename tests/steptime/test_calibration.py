@@ -154,11 +154,34 @@ def test_an_own_file_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "own.json"
     path.write_text(own_to_json(own))
     read = read_calibration(path)
-    assert read.own is not None
-    assert (read.own.subject, read.own.first_token, read.own.points) == (KNOWN, (0.1, 0, 0), 6)
-    assert np.array_equal(read.own.rows["tpot"], rows["tpot"])
+    own_read = read.own_of(KNOWN)
+    assert own_read is not None
+    assert (own_read.subject, own_read.first_token, own_read.points) == (KNOWN, (0.1, 0, 0), 6)
+    assert np.array_equal(own_read.rows["tpot"], rows["tpot"])
     assert read.weights(KNOWN).mean[0] < shipped().weights(KNOWN).mean[0]
     assert read.logs(KNOWN)[AT["request_s"]] == shipped().logs(KNOWN)[AT["request_s"]] + 0.1
+
+
+def test_files_of_several_deployments_count_together(tmp_path: Path) -> None:
+    other, third = (replace(KNOWN, model=name) for name in ("qwen3-32b", "qwen3-8b"))
+    paths = []
+    for subject, error in ((KNOWN, -0.2), (other, 0.3)):
+        rows = {"tpot": np.array([[*np.eye(len(FEATURES))[0], error]] * 5)}
+        paths.append(tmp_path / f"{subject.model}.json")
+        paths[-1].write_text(own_to_json(Own(subject, rows, (0.0, 0.0, 0.0), 5)))
+
+    both = read_calibration(*paths)
+    for path, subject in zip(paths, (KNOWN, other), strict=True):
+        assert both.own_words(subject) == "your 5 points count"
+        alone = read_calibration(path).weights(subject)
+        assert both.weights(subject).covariance[0, 0] <= alone.covariance[0, 0]
+        assert both.weights(subject).near is not None
+    words = both.own_words(third)
+    assert words is not None
+    assert words.count("your 5 points are of") == 2
+    assert both.origin.endswith("10 points of your own")
+    with pytest.raises(InputError, match=f"two calibrations are of {KNOWN.model}"):
+        read_calibration(paths[0], *paths)
 
 
 @pytest.mark.parametrize(

@@ -52,14 +52,13 @@ class Parsed(ParamType):
         return self.parse(value, what) if isinstance(value, str) else value
 
 
-class CalibrationFile(click.Path):
-    """The type of --calibration: the file of `headway calibrate` becomes a calibration, once."""
+def _read_calibrations(
+    _ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]
+) -> Any:
+    """Return the files of `headway calibrate` as one calibration, on top of what ships."""
+    from headway.steptime.calibration import read_calibration  # NumPy, for who asks for it
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the calibration in the file, on top of what ships."""
-        from headway.steptime.calibration import read_calibration  # NumPy, for who asks for it
-
-        return read_calibration(Path(str(super().convert(value, param, ctx))))
+    return read_calibration(*paths) if paths else None
 
 
 NUMBER = Parsed("number", parse_positive)  # above 0: 2.5, 1e6
@@ -101,9 +100,11 @@ prices_option = click.option(
 )
 calibration_option = click.option(
     "--calibration",
-    type=CalibrationFile(dir_okay=False),
+    type=FILE,
+    multiple=True,
+    callback=_read_calibrations,
     metavar="FILE",
-    help="A file of headway calibrate, on what ships.",
+    help="A file of headway calibrate, on what ships; again for another deployment's.",
 )
 slo_option = click.option(
     "--slo",

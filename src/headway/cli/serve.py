@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # NumPy must not be loaded before `_one_thread`
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
     metavar="FILE",
     help="A file of headway calibrate, on what ships; for --on.",
 )
@@ -104,7 +105,7 @@ def serve(
     file: Path | None,
     on: str | None,
     engine: str | None,
-    calibration: Path | None,
+    calibration: tuple[Path, ...],
     policy: str | None,
     slo: str | None,
     mode: str | None,

@@ -97,7 +97,7 @@ def load_config(
     policy: str | None = None,
     on: str | None = None,
     engine: str | None = None,
-    calibration: Path | None = None,
+    calibration: Sequence[Path] = (),
     slo: str | None = None,
     **settings: Any,
 ) -> GatewayConfig:
@@ -110,7 +110,7 @@ def load_config(
         on: the deployment behind the gateway, such as llama-3.1-8b@h100:tp1, in place of the
             file's; its step times are expected until engines have been measured.
         engine: the serving engine of that deployment; by default vllm where it was measured.
-        calibration: a file of `headway calibrate`, on top of what ships.
+        calibration: files of `headway calibrate`, on top of what ships.
         slo: objectives of requests that name none of their own and no class, in place of the
             file's, such as "ttft p95 < 1s".
         settings: fields of `GatewayConfig`; ``None`` leaves one as it is.
@@ -132,7 +132,7 @@ def load_config(
     if on is not None:
         own["expected"] = _expected(on, engine, calibration)
     for name, value in (("engine", engine), ("calibration", calibration)):
-        if value is not None and on is None:
+        if value and on is None:
             raise InputError(f"--{name} goes with --on, such as --on llama-3.1-8b@h100:tp1")
 
     if path is not None:
@@ -149,14 +149,13 @@ def _with_unnamed(classes: Iterable[ServiceClass], slo: Slo) -> tuple[ServiceCla
     return (ServiceClass("", slo), *(each for each in classes if each.name))
 
 
-def _expected(on: str, engine: str | None, calibration: Path | None) -> ServiceTime:
+def _expected(on: str, engine: str | None, calibration: Sequence[Path]) -> ServiceTime:
     # Named rarely, and the cost model is more than all the rest that a gateway imports.
     from headway.schedule.expectation import expected_service
     from headway.steptime.calibration import read_calibration
     from headway.steptime.deployment_name import parse_deployment
 
-    own = None if calibration is None else read_calibration(calibration)
-    deployment = parse_deployment(on, engine=engine, calibration=own)
+    deployment = parse_deployment(on, engine=engine, calibration=read_calibration(*calibration))
     if deployment.own_words is not None:
         _log.info("expected times of %s: %s", on, deployment.own_words)
     return expected_service(deployment)
@@ -180,9 +179,10 @@ def _config(tree: dict[str, Any], folder: Path) -> GatewayConfig:
     # What requests are expected to cost, where a deployment is named.
     if "on" in tree:
         engine = typed(tree["engine"], str, "engine") if "engine" in tree else None
-        own_file = tree.get("calibration")
-        path = None if own_file is None else folder / typed(own_file, str, "calibration")
-        plain["expected"] = _expected(typed(tree["on"], str, "on"), engine, path)
+        own = tree.get("calibration", [])
+        names = typed([own] if isinstance(own, str) else own, list, "calibration")
+        files = [folder / typed(name, str, "calibration") for name in names]
+        plain["expected"] = _expected(typed(tree["on"], str, "on"), engine, files)
     for name in ("engine", "calibration"):
         if name in tree and "on" not in tree:
             raise InputError(f'{name} goes with on, such as on = "llama-3.1-8b@h100:tp1"')

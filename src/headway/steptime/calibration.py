@@ -83,6 +83,9 @@ class Subject:
             family=accelerator.family,
         )
 
+    def __str__(self) -> str:
+        return f"{self.model} in {self.weights} on {self.hardware} with {self.engine}"
+
     @property
     def groups(self) -> Groups:
         """The group of every level."""
@@ -139,6 +142,11 @@ class Own:
     first_token: tuple[float, ...]
     points: int
 
+    @property
+    def your_points(self) -> str:
+        """How many points these are, as they are spoken of."""
+        return "your 1 point" if self.points == 1 else f"your {self.points} points"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
@@ -151,7 +159,7 @@ class Calibration:
         engines, vendors: what was measured.
         ranges: minimum and maximum of every quantity in the measurements, for distances.
         power: of one accelerator.
-        own: the user's own points, if any; the errors know them.
+        owns: the user's own points, of each subject once; the errors know them.
         provenance: sources, licences, dates, numbers of points, and the script that fitted.
 
     """
@@ -164,7 +172,7 @@ class Calibration:
     ranges: Mapping[str, tuple[float, float]]
     power: PowerModel
     provenance: Mapping[str, Any]
-    own: Own | None = None
+    owns: tuple[Own, ...] = ()
     _strangeness: dict[tuple[str, str, str], float] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -178,8 +186,9 @@ class Calibration:
         for level_and_group in (("global", ""), *subject.groups.items()):
             logs = logs + self.factors.get(level_and_group, 0.0)
 
-        if self.own is not None and subject == self.own.subject:
-            logs[[AT[name] for name in FIRST_TOKEN]] += self.own.first_token
+        own = self.own_of(subject)
+        if own is not None:
+            logs[[AT[name] for name in FIRST_TOKEN]] += own.first_token
         return logs
 
     def weights(self, subject: Subject, quantity: str = "tpot") -> Weights:
@@ -192,8 +201,7 @@ class Calibration:
 
         A deviation of the log of its times, besides that of the error model.
         """
-        own = self.own
-        if own is not None and own.subject.hardware == subject.hardware:
+        if any(own.subject.hardware == subject.hardware for own in self.owns):
             return 0.0
         known = (subject.vendor, subject.family, subject.engine)
         if known not in self._strangeness:
@@ -234,30 +242,41 @@ class Calibration:
         """What the calibration rests on, in words."""
         facts = self.provenance
         text = f"{facts['points']} measured points, {facts['fitted_by']}, {facts['fitted_on']}"
-        return text if self.own is None else f"{text}; {self.own.points} points of your own"
+        points = sum(own.points for own in self.owns)
+        return f"{text}; {points} points of your own" if points else text
+
+    def own_of(self, subject: Subject) -> Own | None:
+        """Return the user's own points of the very subject, if there are any."""
+        return next((own for own in self.owns if own.subject == subject), None)
 
     def own_words(self, subject: Subject) -> str | None:
         """Return what the user's own points are of, seen from ``subject``; ``None`` without any."""
-        own = self.own
-        if own is None:
+        own = self.own_of(subject)
+        if own is not None:
+            return f"{own.your_points} count"
+        if not self.owns:
             return None
-        points = "your 1 point" if own.points == 1 else f"your {own.points} points"
-        if own.subject == subject:
-            return f"{points} count"
-        measured = own.subject
-        return (
-            f"{points} are of {measured.model} in {measured.weights} on {measured.hardware} with "
-            f"{measured.engine} and tell of this as far as the two are alike"
-        )
+        subjects = "; ".join(f"{own.your_points} are of {own.subject}" for own in self.owns)
+        return f"{subjects} and tell of this as far as they are alike"
 
     def with_own(self, own: Own) -> Calibration:
-        """Return the same with a user's own points on top."""
+        """Return the same with a user's own points on top.
+
+        Raises:
+            InputError: it has points of that subject already.
+
+        """
+        if self.own_of(own.subject) is not None:
+            raise InputError(
+                f"two calibrations are of {own.subject}; give all of its results to one "
+                "headway calibrate"
+            )
         errors = dict(self.errors)
         for quantity, rows in own.rows.items():
             if len(rows):
                 evidence = own_evidence(errors[quantity], own.subject, rows)
                 errors[quantity] = errors[quantity].given(evidence)
-        return replace(self, errors=errors, own=own)
+        return replace(self, errors=errors, owns=(*self.owns, own))
 
 
 def own_evidence(errors: ErrorModel, subject: Subject, rows: Array) -> Evidence:
@@ -278,13 +297,20 @@ def shipped() -> Calibration:
     return from_json(path.read_text("utf-8"), path.name)
 
 
-def read_calibration(path: Path) -> Calibration:
-    """Return the calibration in a file that `headway calibrate` wrote, on top of the shipped one.
+def read_calibration(*paths: Path) -> Calibration:
+    """Return the shipped calibration with files that `headway calibrate` wrote on top of it.
 
     Raises:
-        InputError: the file is missing or is none of ours.
+        InputError: a file is missing or is none of ours, or two are of one subject.
 
     """
+    calibration = shipped()
+    for path in paths:
+        calibration = calibration.with_own(_read_own(path))
+    return calibration
+
+
+def _read_own(path: Path) -> Own:
     tree = read_json(path, "a calibration file", MAX_FILE_BYTES)
     if not isinstance(tree, dict) or tree.get("headway_own_calibration") != VERSION:
         raise InputError(
@@ -309,7 +335,7 @@ def read_calibration(path: Path) -> Calibration:
     numbers = np.concatenate([*(rows.ravel() for rows in own.rows.values()), own.first_token])
     if not np.all(np.isfinite(numbers)) or np.max(np.abs(numbers), initial=0.0) > MAX_LOG:
         raise InputError(f"damaged calibration file {path.name[:80]!r}: numbers out of range")
-    return shipped().with_own(own)
+    return own
 
 
 def own_to_json(own: Own) -> str:

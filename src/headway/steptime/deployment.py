@@ -251,7 +251,7 @@ class Deployment(PlacedModel):
         model = self.step_time_model
         if isinstance(model, CalibratedStepTime):
             return self.calibration.own_words(model.subject)
-        if self.calibration.own is None:
+        if not self.calibration.owns:
             return None
         return "your points are of an engine, and these step times are of none: they do not count"
 
