@@ -65,6 +65,18 @@ def test_no_chip_beats_its_data_sheet() -> None:
     assert asked > 150
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"), [("q4_k_m", "int4"), ("Q4_0", "int4"), ("q8_0", "int8"), ("F16", "fp16")]
+)
+@pytest.mark.parametrize("chip", ["rtx-4090", "gtx-1070", "apple-m2-max"])
+def test_names_of_gguf_files_are_formats(chip: str, written: str, meant: str) -> None:
+    model, cluster = find_model("llama-2-7b"), find_cluster(chip)
+    own = Deployment(model, cluster, precision=written, engine="ollama")
+    assert float(own.step_time(1, 64).expected_s) == float(
+        local(chip, meant).step_time(1, 64).expected_s
+    )
+
+
 def test_more_bytes_take_longer() -> None:
     by_format = [float(local("rtx-4090", w).step_time(1, 500).expected_s) for w in FORMATS]
     assert by_format == sorted(by_format)

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from headway.dtypes import DType
 from headway.errors import InputError
 
+# llama.cpp's names for files: weights only, with a 16-bit cache.
+GGUF = {
+    **dict.fromkeys(("q4_0", "q4_1", "q4_k_s", "q4_k_m", "iq4_xs", "iq4_nl"), "int4/fp16/fp16"),
+    "q8_0": "int8/fp16/fp16",
+    "f16": "fp16",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Precision:
@@ -27,8 +34,9 @@ class Precision:
 
         One name alone quantizes what an engine would by default: ``bf16`` everything, ``fp8``,
         ``int8``, ``nvfp4`` and ``mxfp4`` weights and activations with a 16-bit cache, ``int4`` the
-        weights only.
+        weights only. llama.cpp's names (``q4_k_m``, ``q8_0``, ``f16``) are read, too.
         """
+        text = GGUF.get(text.strip().lower(), text)
         stored, _, rest = text.partition("/")
         weights_text, plus, attention_text = stored.partition("+")
         parts = [DType.parse(part) for part in (weights_text, *(rest.split("/") if rest else ()))]

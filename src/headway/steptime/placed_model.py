@@ -36,6 +36,8 @@ def native(precision: Precision, accelerator: Accelerator) -> Precision:
     """
     wide = DType.BF16 if accelerator.supports(DType.BF16) else DType.FP16
     computed = precision.activations if accelerator.supports(precision.activations) else wide
+    if computed.bits < wide.bits and not accelerator.supports(wide):
+        computed = wide  # attention is computed in wide floats, whatever the products are
     if not accelerator.supports(computed):
         computed = DType.FP32
     if not accelerator.supports(computed):
