@@ -52,6 +52,27 @@ def test_published_scores_are_told() -> None:
     assert sum(inside) >= 6
 
 
+# LM Studio on an M4 Max of 40 cores, Qwen2.5, by engine (NexVeridian/llm-inference-benchmarks).
+@pytest.mark.parametrize(
+    ("engine", "model", "published"),
+    [
+        ("mlx", "qwen2.5-1.5b", 282.0),
+        ("mlx", "qwen2.5-7b", 91.0),
+        ("mlx", "qwen2.5-14b", 52.0),
+        ("mlx", "qwen2.5-32b", 23.0),
+        ("llama.cpp", "qwen2.5-7b", 70.0),
+        ("llama.cpp", "qwen2.5-14b", 36.0),
+        ("llama.cpp", "qwen2.5-32b", 18.0),
+    ],
+)
+def test_a_mac_that_is_in_no_fit_is_told(engine: str, model: str, published: float) -> None:
+    cluster = find_cluster("apple-m4-max")
+    own = Deployment(find_model(model), cluster, precision="int4", engine=engine)
+    time = own.step_time(1, 300)
+    assert float(time.expected_s) * published == pytest.approx(1, abs=0.12)
+    assert float(time.lower_s) <= 1 / published <= float(time.upper_s)
+
+
 def test_no_chip_beats_its_data_sheet() -> None:
     asked = 0
     for chip in names():
