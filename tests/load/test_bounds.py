@@ -93,6 +93,13 @@ def test_answers_longer_than_the_run_are_no_overload() -> None:
     assert is_overloaded(Outcome(0.0, tuple(lost)))
 
 
+@pytest.mark.parametrize(("share", "expected"), [(50, False), (10, True)])
+def test_more_than_a_few_without_an_answer_are_an_overload(share: int, expected: bool) -> None:
+    # One in so many hangs, and the others are steady.
+    answers = [answer_of(i, i / 10, None if i % share == 0 else i / 10 + 2) for i in range(200)]
+    assert is_overloaded(Outcome(0.0, tuple(answers))) == expected
+
+
 def test_a_sweep_ends_with_the_first_rate_that_is_too_much(live: Live) -> None:
     url = live.engine(FakeSpeed(ttft_s=0.01, itl_s=0.0, max_num_seqs=1))  # 100 a second
     report = load_test(url, LoadPlan(rate_rps=(25.0, 400.0, 800.0), duration_s=0.5, output=2))

@@ -12,28 +12,29 @@ from headway.workload.record import Floats
 MIN_REQUESTS = 30
 MIN_GROWTH = 1.5  # of the last third over the one before
 MIN_SLOWDOWN = 1.2
+MAX_GIVEN_UP = 0.05  # share of the requests
 
 
 def is_overloaded(outcome: Outcome) -> bool:
     """Return whether a server fell behind an open loop.
 
-    It did if the requests under way grew to the end of the run, and requests took longer towards
-    its end: answers that are longer than the run would make the former alone true. What was given
-    up was under way to the end.
+    It did if it left more than a few unanswered at the run's bound. Or the requests under way grew
+    to the end of the run, and requests took longer towards its end: answers that are longer than
+    the run would make the former alone true.
     """
     answers = [a for a in outcome.answers if a.token_s or a.is_given_up]
+    num_given_up = sum(a.is_given_up for a in answers)
+    if len(answers) >= MIN_REQUESTS and num_given_up > MAX_GIVEN_UP * len(answers):
+        return True
+
     due_s = np.array([a.due_s for a in answers])
-    end_s = max((a.token_s[-1] for a in answers if a.token_s), default=0.0)
-    given_up_s = max(end_s, float(due_s.max(initial=0.0)))
-    ends_s = np.array([given_up_s if a.is_given_up else a.token_s[-1] for a in answers])
+    ends_s = np.array([np.inf if a.is_given_up else a.token_s[-1] for a in answers])
     if not grows(due_s, ends_s):
         return False
 
     order = np.argsort(due_s)
     _, middle, last = np.array_split((ends_s - due_s)[order], 3)
-    return any(a.is_given_up for a in answers) or bool(
-        np.median(last) > MIN_SLOWDOWN * np.median(middle)
-    )
+    return bool(np.median(last) > MIN_SLOWDOWN * np.median(middle))
 
 
 def grows(due_s: Floats | Sequence[float], until_s: Floats | Sequence[float]) -> bool:
