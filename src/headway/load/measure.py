@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from headway.load.answer import Outcome
+from headway.report.chart import Chart
 from headway.report.column import column
 from headway.report.estimate import Estimate
 from headway.workload.aggregate import Latency, RequestSummary, latency_fields, mean_interval
@@ -95,6 +96,22 @@ class LoadRow(RequestSummary, Setting):
         "e2e vs other", "mean difference over the other server's mean e2e, paired",
         unit="%", scale=100, default=None,
     )  # fmt: skip
+
+
+SWEEP_CHARTS = tuple(
+    Chart(
+        x="output_tok_per_s",
+        y=name,
+        series="server",
+        details=("rate_rps", "concurrency", "overloaded"),
+        legend=legend,
+        log=False,
+    )
+    for name, legend in (
+        ("ttft_p90_s", "a point a level: how long nine of ten wait at most for the first token"),
+        ("tpot_p90_s", "a point a level: time per token of nine in ten requests at most"),
+    )
+)
 
 
 def summarize(

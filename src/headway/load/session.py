@@ -14,7 +14,7 @@ from headway.load.counters import counter_notes, engine_counters
 from headway.load.export import Level, write_export
 from headway.load.interruption import Interruption
 from headway.load.load_plan import LoadPlan
-from headway.load.measure import LoadRow, difference_text, summarize
+from headway.load.measure import SWEEP_CHARTS, LoadRow, difference_text, summarize
 from headway.load.overload import is_overloaded
 from headway.load.plan import Planned, plan_trace, with_cancellations
 from headway.load.progress import Progress, Watch
@@ -117,6 +117,7 @@ def load_test(
         question={"url": url, "compare": compare, **_question(plan)},
         rows=tuple(rows),
         notes=tuple(notes),
+        charts=SWEEP_CHARTS if len(rows) > len(levels) else (),
     )
 
 
