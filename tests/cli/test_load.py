@@ -48,7 +48,7 @@ def test_a_sweep_has_a_row_for_each_level(live: Live, capsys: pytest.CaptureFixt
     run_load(live.engine(), "--concurrency", "1,4", "--num-requests", "8", "--json", "-")
     made = Report.from_json(capsys.readouterr().out)
     assert [row.concurrency for row in made.rows] == [1, 4]
-    assert [(chart.x, chart.y) for chart in made.charts] == [
+    assert [chart.columns[:2] for chart in made.charts] == [
         ("output_tok_per_s", "ttft_p90_s"), ("output_tok_per_s", "tpot_p90_s")
     ]  # fmt: skip
 
