@@ -428,3 +428,17 @@ def test_the_head_of_a_trace_with_a_coarse_clock_has_arrivals_of_its_own(tmp_pat
         trace = LoadPlan(workload=str(file), rate_rps=2.0, num_requests=count).trace(2.0)
         assert len(trace) == count
         assert len(set(trace.arrival_s.tolist())) == count
+
+
+def test_a_set_of_texts_is_sent_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    rows = [
+        {"prompt": f"Why is the sky number {k} blue?", "output_tokens": 5 + k} for k in range(8)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    trace = LoadPlan(workload=str(file), rate_rps=4.0, num_requests=8).trace(4.0)
+    assert trace.prompt_tokens.tolist() == [7] * 8
+    assert trace.output_tokens.tolist() == list(range(5, 13))
+    assert len(set(trace.arrival_s.tolist())) == 8
+    bodies = [json.loads(one.body) for one in plan_trace(trace, "m", hide_lengths=True)]
+    assert [body["messages"][0]["content"] for body in bodies] == [row["prompt"] for row in rows]

@@ -201,14 +201,7 @@ def evenly_shaped(count: int, prompt_tokens: int, output_tokens: int) -> Trace:
 def shaped_arrivals(trace: Trace, rate_rps: float, gap_cv: float, seed: int) -> Trace:
     """Return ``trace`` with arrivals of its own: Poisson at ``gap_cv`` 1, burstier above."""
     times = arrivals(np.random.default_rng([seed, 11]), len(trace), rate_rps, gap_cv)
-    return Trace(
-        times,
-        trace.prompt_tokens,
-        trace.output_tokens,
-        name=trace.name,
-        prefixes=trace.prefixes,
-        tenants=trace.tenants,
-    )
+    return replace(trace, arrival_s=times)
 
 
 def shares(planned: Sequence[Planned], processes: int) -> list[list[Planned]]:

@@ -109,6 +109,10 @@ class Layout:
         """
         requests, block_tokens = Requests(), BLOCK_TOKENS
         for number, row in enumerate(rows_of(path), start=1):
+            # A set of texts tells neither when they come nor how many tokens they are.
+            if isinstance(text := row.get("prompt"), str):
+                row = {self.arrival[0]: 0, self.prompt[0]: max(1, len(text.split())), **row}
+
             try:
                 arrival_s = self.seconds(str(self._cell(path, row, self.arrival)))
                 prompt = whole(self._cell(path, row, self.prompt))
@@ -120,7 +124,7 @@ class Layout:
 
             requests.add(arrival_s, prompt, output)
             requests.tenants.append(str(row.get("tenant", "")))
-            if isinstance(text := row.get("prompt"), str):
+            if isinstance(text, str):
                 requests.prompts.append(text)
             for name, tokens in self.hashes.items():
                 if isinstance(hashes := row.get(name), list):
