@@ -52,11 +52,11 @@ LEVELS = (
 # What coefficients already tell apart: of times per token, a fold chooses whether errors share it
 # once more (`FitForm.shared`).
 SHARED_LEVELS = ("all", "vendor", "engine", "vendor, engine", "vendor, engine, kind", "kind")
-# How far a group may stray, as a log-deviation: where variances start, and one group's worth of
-# evidence for them. Slopes are given as shares of the constant's.
-SPREADS = {"tpot": 0.08, "ttft": 0.25, "run": 0.04, "power": 0.1, "energy": 0.12}
+# How far a group may stray in its times per token, as a log-deviation: where variances start, and
+# what is counted as evidence for them. Slopes are given as shares of the constant's.
+SPREAD, HARNESS_SPREAD, ALL_SPREAD = 0.08, 0.25, 0.1
 SLOPES = np.array([1.0, 0.4, 0.4, 1.0])
-HARNESS_SPREAD, ALL_SPREAD = 0.25, 0.1
+MIN_SPREAD = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +218,29 @@ def _fit(
     names = group_names([points[i] for i in places], levels)
     return fit_error_model(
         levels,
-        _typical(SPREADS[quantity], levels),
+        _typical(quantity, levels, mean[rows]),
         summarise(names, features[places], mean[rows]),
         typical_groups=form.typical_groups,
     )
 
 
-def _typical(spread: float, levels: Sequence[str]) -> Array:
-    """Return the variances that ``levels`` start from, ``(levels, features)``."""
+def _typical(quantity: str, levels: Sequence[str], error: Array) -> Array:
+    """Return the variances that ``levels`` start from, ``(levels, features)``.
+
+    Those of times per token were chosen on inner folds. Of all else, whose errors move intervals
+    and no answers, all levels of a row together stray as far as the ``error`` that is trained on.
+    """
+    spread, harness_spread, all_spread = SPREAD, HARNESS_SPREAD, ALL_SPREAD
+    if quantity != "tpot":
+        num_levels = len(levels) - len(HARNESS_LEVELS)
+        spread = max(float(np.std(error)) / np.sqrt(num_levels), MIN_SPREAD)
+        harness_spread = all_spread = spread
+
     typical = np.tile((spread * SLOPES) ** 2, (len(levels), 1))
     for level in HARNESS_LEVELS:
-        typical[levels.index(level), 0] = HARNESS_SPREAD**2
+        typical[levels.index(level), 0] = harness_spread**2
     if "all" in levels:
-        typical[levels.index("all")] = [ALL_SPREAD**2, *[1e-8] * (len(FEATURES) - 1)]
+        typical[levels.index("all")] = [all_spread**2, *[1e-8] * (len(FEATURES) - 1)]
     return typical
 
 
