@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.steptime.local import LocalCoefficients, vector_flops_per_s
+from headway.steptime.kernel_reach import vector_flops_per_s
+from headway.steptime.local import LocalCoefficients
 from headway.steptime.work import Array, BoolArray
 from tools.local_scores import LocalScore, read_scores
 

@@ -8,7 +8,7 @@ from tools.fit_local import NAMES, PRIOR, Factors, fit, held_out, predict, typic
 from tools.local_scores import LocalScore
 
 from headway.hardware.catalogue import find_cluster
-from headway.steptime.local import vector_flops_per_s
+from headway.steptime.kernel_reach import vector_flops_per_s
 
 CHIPS = ("rtx-4090", "rtx-3090", "rtx-3060", "a100", "apple-m1-max", "apple-m2-ultra", "apple-m4")
 UNPACK_FLOPS, LAYER_S, BANDWIDTH = 16.0, 8e-5, 0.9

@@ -11,6 +11,7 @@ from headway.steptime.calibration import Calibration, Subject, shipped
 from headway.steptime.engine_version import fastest_step_s
 from headway.steptime.error_model import NORMAL_80, Weights, features_of
 from headway.steptime.kernel_coefficients import AT
+from headway.steptime.kernel_reach import kernel_reach
 from headway.steptime.placed_model import PlacedModel
 from headway.steptime.step_time import RequestOverhead
 from headway.steptime.time_estimate import Basis, Bound, ComponentTimes, TimeEstimate
@@ -41,7 +42,10 @@ class CalibratedStepTime:
     @property
     def coefficients(self) -> Array:
         """The coefficients of the subject."""
-        return np.asarray(np.exp(self.calibration.logs(self.subject)))
+        accelerator = self.placed.cluster.accelerator
+        is_measured = ("kernels", accelerator.name) in self.calibration.factors
+        logs = self.calibration.logs(self.subject) + kernel_reach(accelerator, is_measured)
+        return np.asarray(np.exp(logs))
 
     @property
     def request_overhead(self) -> RequestOverhead:

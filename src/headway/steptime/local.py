@@ -21,6 +21,7 @@ import numpy as np
 
 from headway.dtypes import DType
 from headway.hardware.accelerator import Accelerator
+from headway.steptime.kernel_reach import vector_flops_per_s
 from headway.steptime.placed_model import PlacedModel
 from headway.steptime.roofline import bound_of
 from headway.steptime.step_time import RequestOverhead
@@ -120,14 +121,6 @@ def _fit(tree: Mapping[str, Any]) -> LocalFit:
         spreads={vendor: Spread(*widths) for vendor, widths in tree["spreads"].items()},
         words=tree["words"],
     )
-
-
-def vector_flops_per_s(accelerator: Accelerator) -> float:
-    """Return the rate of the vector units: fp32's, or half of the fastest 16-bit one's."""
-    rates = accelerator.peak_flops_per_s
-    if DType.FP32 in rates:
-        return rates[DType.FP32]
-    return max(rate for dtype, rate in rates.items() if dtype.bits >= 16) / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
