@@ -107,6 +107,17 @@ def test_a_sweep_ends_with_the_first_rate_that_is_too_much(live: Live) -> None:
     assert any("no more than 400 requests/s" in note for note in report.notes)
 
 
+def test_a_closed_loop_sends_for_its_duration(live: Live) -> None:
+    url = live.engine(FakeSpeed(ttft_s=0.05, itl_s=0.0))
+    plan = LoadPlan(concurrency=(2,), duration_s=0.4, num_requests=500, output=2)
+    (row,) = load_test(url, plan).rows
+    assert 4 <= row.requests < 100  # each asks some eight times, and its last answer is waited for
+    assert row.unfinished == 0
+    report = load_test(url, LoadPlan(concurrency=(2,), duration_s=0.5, output=2))
+    assert report.rows[0].requests == 4
+    assert any("all 4 requests were sent before 0.5 s were over" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_interrupted_load_tells_what_it_measured(live: Live, processes: int) -> None:
     url = live.engine(FakeSpeed(ttft_s=0.05, tokens=2))

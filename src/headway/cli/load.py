@@ -50,8 +50,12 @@ TELL_S = 5.0  # between lines, where no terminal is
     help="Search the concurrency from which throughput grows no more; with --rate, the highest "
     "rate that is kept up with.",
 )
-@click.option("--duration", "duration_s", type=TIME, default="60s",
-              help="Open loop: how long to send.")  # fmt: skip
+@click.option(
+    "--duration",
+    "duration_s",
+    type=TIME,
+    help="How long to send. Default: 60s; a closed loop sends 200 requests.",
+)
 @click.option(
     "--drain",
     "drain_s",

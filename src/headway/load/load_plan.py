@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from headway.workload.traces import read_trace
 DURATION_S = 60.0
 RATE_RPS = 1.0
 NUM_CLOSED = 200  # requests of each level of a closed loop
+USER_RPS = 4.0  # requests of a user of a closed loop with a duration: more are not prepared
 MAX_REQUESTS = 1_000_000
 MAX_CONCURRENCY = 100_000
 
@@ -33,7 +35,8 @@ class LoadPlan:
         concurrency: closed loop: requests kept under way; several make a sweep.
         saturate: search the concurrency from which throughput grows no more; with a rate, from
             that on the highest rate that the server keeps up with.
-        duration_s: open loop: how long to send.
+        duration_s: how long to send; ``None`` for a minute, and in a closed loop for as long as
+            there are requests.
         num_requests: requests of each level; ``None`` for what the duration needs.
         prompt, output: tokens of requests of one shape.
         model: to ask for; empty for the first that the server lists.
@@ -59,7 +62,7 @@ class LoadPlan:
     burstiness: float | None = None
     concurrency: tuple[int, ...] = ()
     saturate: bool = False
-    duration_s: float = DURATION_S
+    duration_s: float | None = None
     num_requests: int | None = None
     prompt: int = 256
     output: int = 128
@@ -87,7 +90,10 @@ class LoadPlan:
             )
 
         # How long and how much.
-        check_positive(self.duration_s, "the duration of a load in seconds", 86_400.0)
+        if self.duration_s is not None:
+            check_positive(self.duration_s, "the duration of a load in seconds", 86_400.0)
+            if self.saturate and self.is_closed:
+                raise InputError("a search of the concurrency asks few requests: no duration")
         waits = (("warm-up", self.warmup_s), ("ramp", self.ramp_s), ("drain", self.drain_s or 0.0))
         for name, seconds in waits:
             if not 0 <= seconds <= 86_400:
@@ -120,15 +126,22 @@ class LoadPlan:
         return self.rate_rps if isinstance(self.rate_rps, tuple) else (self.rate_rps,)
 
     @property
+    def send_s(self) -> float | None:
+        """How long requests are sent; ``None`` in a closed loop that ends with their number."""
+        if self.is_closed and self.duration_s is None:
+            return None
+        return (self.duration_s or DURATION_S) + self.warmup_s
+
+    @property
     def count(self) -> int:
         """Requests of one level; of the fastest, where there are several."""
-        if self.num_requests is not None:
-            return self.num_requests
-        return NUM_CLOSED if self.is_closed else self._count_at(max(self.rates_rps or (RATE_RPS,)))
+        if self.num_requests is None and self.is_closed:
+            users = max(self.concurrency, default=1)
+            return NUM_CLOSED if self.send_s is None else math.ceil(USER_RPS * users * self.send_s)
+        return self._count_at(max(self.rates_rps or (RATE_RPS,)))
 
     def _count_at(self, rate_rps: float) -> int:
-        seconds = self.duration_s + self.warmup_s
-        return self.num_requests or max(2, round(rate_rps * seconds))
+        return self.num_requests or max(2, round(rate_rps * (self.send_s or DURATION_S)))
 
     def trace(self, rate_rps: float | None = None) -> Trace:
         """Return the lengths of all requests, and when they are due.

@@ -118,9 +118,12 @@ async def closed_loop(
     drain_s: float | None = STALL_S,
     tick: Tick | None = None,
     ramp_s: float = 0.0,
+    send_s: float | None = None,
     interruption: Interruption | None = None,
 ) -> Outcome:
     """Keep ``concurrency`` requests under way until all of ``planned`` are answered.
+
+    After ``send_s`` no more are sent.
 
     They are started over ``ramp_s`` seconds: at once, answers of equal length stay in step for the
     whole run, and every wave of new requests queues in the server's socket. The run ends when no
@@ -134,7 +137,9 @@ async def closed_loop(
 
     def send_next(_: Answer | None = None) -> None:
         nonlocal num_sent
-        if num_sent < len(planned) and not answers.is_stopped:
+        if send_s is not None and monotonic() - begin_s >= send_s:
+            answers.all_sent.set()
+        elif num_sent < len(planned) and not answers.is_stopped:
             num_sent += 1
             answers.send(num_sent - 1, monotonic(), send_next)
 

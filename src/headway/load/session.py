@@ -199,7 +199,13 @@ class _Asker:
 
         def throughput(concurrency: int, part: list[Planned]) -> float:
             self._begin(f"concurrency {concurrency}", len(part))
-            self._add(self._closed_loop(concurrency, part), concurrency=concurrency)
+            outcome = self._closed_loop(concurrency, part)
+            if self._plan.send_s is not None and not outcome.num_not_sent:
+                self._notes.append(
+                    f"all {len(part)} requests were sent before {self._plan.send_s:g} s were over "
+                    f"at {self._name}: --num-requests for more"
+                )
+            self._add(outcome, concurrency=concurrency)
             return summarize(self._levels[-1].outcome).output_tok_per_s
 
         for concurrency in self._plan.concurrency:
@@ -251,8 +257,9 @@ class _Asker:
                 planned,
                 concurrency,
                 drain_s=self._plan.drain_s,
-                tick=self._tick(len(planned)),
+                tick=self._tick(len(planned), send_s=self._plan.send_s),
                 ramp_s=self._plan.ramp_s,
+                send_s=self._plan.send_s,
                 interruption=self._interruption,
             )
         )
@@ -292,7 +299,7 @@ class _Asker:
             self._notes.append(
                 f"{count} of {len(outcome.answers)} failed at {self._name}: {problem}"
             )
-        if outcome.num_not_sent and not self._interruption.is_asked:
+        if outcome.num_not_sent and rate_rps is not None and not self._interruption.is_asked:
             self._notes.append(
                 f"{outcome.num_not_sent} were not sent at {self._name}: their turn never came"
             )
