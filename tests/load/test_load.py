@@ -442,3 +442,11 @@ def test_a_set_of_texts_is_sent_as_it_is(tmp_path: Path) -> None:
     assert len(set(trace.arrival_s.tolist())) == 8
     bodies = [json.loads(one.body) for one in plan_trace(trace, "m", hide_lengths=True)]
     assert [body["messages"][0]["content"] for body in bodies] == [row["prompt"] for row in rows]
+
+
+def test_each_level_of_a_sweep_has_prompts_of_its_own_and_both_servers_the_same(live: Live) -> None:
+    one, other = live.engine(), live.engine()
+    load_test(one, LoadPlan(concurrency=(1, 2), num_requests=4, prompt=30), compare=other)
+    ours, theirs = (sorted(engine.bodies) for engine in live.engines[:2])
+    assert ours == theirs
+    assert len(set(ours)) == 8

@@ -26,6 +26,7 @@ from headway.report.column import rounded
 from headway.report.report import Report
 from headway.workload.oracle import Trace
 
+SEEDS_OF_LEVELS = 1_000_003
 LATE_S = 1e-3  # a generator that is later than this at P99 says so
 
 
@@ -195,10 +196,9 @@ class _Asker:
                 return
 
     def _closed_levels(self, trace: Trace) -> None:
-        planned = self._planned(trace)
-
-        def throughput(concurrency: int, part: list[Planned]) -> float:
-            self._begin(f"concurrency {concurrency}", len(part))
+        def throughput(concurrency: int, num_requests: int) -> float:
+            self._begin(f"concurrency {concurrency}", num_requests)
+            part = self._planned(trace)[:num_requests]
             outcome = self._closed_loop(concurrency, part)
             if self._plan.send_s is not None and not outcome.num_not_sent:
                 self._notes.append(
@@ -209,23 +209,24 @@ class _Asker:
             return summarize(self._levels[-1].outcome).output_tok_per_s
 
         for concurrency in self._plan.concurrency:
-            throughput(concurrency, planned)
+            throughput(concurrency, len(trace))
         if self._plan.saturate:
             knee = saturation(
-                lambda level: throughput(level, planned[: max(4 * level, 32)]),
-                max_level=max(1, len(planned) // 4),
+                lambda level: throughput(level, min(len(trace), max(4 * level, 32))),
+                max_level=max(1, len(trace) // 4),
             )
             self._notes.append(
                 f"throughput of {self._server.url} grows little beyond concurrency {knee}"
             )
 
     def _planned(self, trace: Trace) -> list[Planned]:
+        """Return the requests of the next level: its prompts are in no cache yet."""
         plan = self._plan
         planned = plan_trace(
             trace,
             self._model,
             plan.api,
-            seed=plan.seed,
+            seed=plan.seed + SEEDS_OF_LEVELS * len(self._levels),
             hide_lengths=plan.hide_lengths,
             sessions=plan.sessions,
             count=self._count,
