@@ -595,3 +595,19 @@ def test_an_engine_that_keeps_its_connections_open_is_up(live: Live) -> None:
         assert state.healthy
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_answers_are_read_in_passes_after_their_first_token_and_no_longer(live: Live) -> None:
+    port = live.gateway(live.engine(FakeSpeed(ttft_s=0.01, itl_s=0.02, tokens=50)))
+    passes = live.gateways[0].backends.passes
+    streams = [threading.Thread(target=post, args=(port, STREAM)) for _ in range(3)]
+    for stream in streams:
+        stream.start()
+    live.until(lambda: len(passes) == 3)
+    for stream in streams:
+        stream.join()
+
+    live.until(lambda: len(passes) == 0)
+    assert streamed(post(port, STREAM)[2])[-1] == "[DONE]"
+    assert [entry.output_tokens for entry in live.entries(4)] == [50] * 4
+    assert live.gateways[0].backends.num_connections <= 4

@@ -24,6 +24,8 @@ HEAD_BYTES = 1_024
 
 # Events without a token that must be read at the end all the same.
 _SAYS_MORE = re.compile(rb'\[DONE\]|"usage"|"error"|response\.(?:completed|incomplete|failed)')
+# A text that is not empty, where a choice has one: within a text its quotes would be escaped.
+_SHOWS_TEXT = re.compile(rb'"(?:content|text)"\s*:\s*"[^"]')
 _NO_USAGE = Usage()
 
 
@@ -224,9 +226,19 @@ class TokenMeter:
                 yield event, arrival.has_mark
                 continue
             for payload in reversed(payloads(arrival)):
+                has_mark = self._mark in payload
+                # Once count and end are known, only the last token is looked for.
+                if has_mark and self._knows_end and _SHOWS_TEXT.search(payload):
+                    yield _TOKEN, True
+                    continue
                 event = self._read(payload)
                 self._note(event)
-                yield event, self._mark in payload
+                yield event, has_mark
+
+    @property
+    def _knows_end(self) -> bool:
+        """Whether nothing that is earlier can add to count and end."""
+        return self.finished and self.usage is not _NO_USAGE
 
     def _read(self, payload: bytes) -> AnswerEvent:
         """Return what ``payload`` says: nothing, if it is no JSON object."""
@@ -261,4 +273,5 @@ class TokenMeter:
 
 
 _NOTHING = AnswerEvent(is_answer=False)
+_TOKEN = AnswerEvent(has_token=True)
 _END = AnswerEvent(finish="end")

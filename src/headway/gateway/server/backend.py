@@ -183,12 +183,17 @@ def _models_in(body: bytes) -> list[dict[str, object]] | None:
 
 
 class Backends:
-    """All engines as servers."""
+    """All engines as servers.
+
+    Attributes:
+        passes: in which their answers are read once nobody waits for the first token.
+
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         """Connect to the engines of ``fleet``."""
         self._fleet = fleet
-        self._passes = Passes()
+        self.passes = Passes()
         self._by_url: dict[str, Backend] = {}
 
     def __getitem__(self, url: str) -> Backend:
@@ -199,7 +204,7 @@ class Backends:
         """Follow the fleet, which goes by ``config`` already."""
         before = self._by_url
         self._by_url = {
-            url: before.get(url) or Backend(state, self._passes)
+            url: before.get(url) or Backend(state, self.passes)
             for url, state in self._fleet.engines.items()
         }
         for url in before.keys() - self._by_url.keys():
@@ -218,7 +223,7 @@ class Backends:
         """Close the connections that are free."""
         for backend in self._by_url.values():
             backend.connections.close()
-        self._passes.close()
+        self.passes.close()
 
     async def look_after(self, changed: Callable[[], None]) -> None:
         """Ask every engine how it is, for ever; ``changed`` is called after each answer.
