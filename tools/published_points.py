@@ -284,7 +284,8 @@ def _precision(model: str, written: str, hardware: str, engine: str) -> Precisio
     if written in ("bf16", "bfloat16", "fp16"):
         return Precision.parse("bf16")
     if name.startswith("gpt-oss"):
-        return Precision.parse("mxfp4+bf16/bf16/bf16")
+        # Both engines' scripts cache in 8 bits on Blackwell, and as published elsewhere.
+        return Precision.parse(f"mxfp4+bf16/bf16/{'fp8' if blackwell else 'bf16'}")
     mixture = not name.startswith(("llama-3", "qwen3-32b", "qwen3-8b", "qwen3-14b"))
     cache_format = "fp8" if blackwell or engine == "TensorRT-LLM" else "bf16"
     if written == "fp8":
