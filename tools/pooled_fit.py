@@ -33,7 +33,7 @@ class Level:
     """One way to group points, and how far a group is expected to stray, as a log-deviation.
 
     ``first_spread`` is that of how the first token is handled. Coefficients that ``only`` does not
-    name are the same for all groups; so is what a host takes to launch a kernel.
+    name are the same for all groups; what a host takes to launch a kernel is given beforehand.
     """
 
     name: str
@@ -145,7 +145,7 @@ class PooledFit:
         stretch_columns: Sequence[Column],
     ) -> Problem:
         count = len(observed.tpot)
-        whole = Level("global", self.prior_spread, only=NAMES)
+        whole = Level("global", self.prior_spread)
         spreads = {level.name: level.spreads() for level in (whole, *self.levels)}
         stretch_spreads = {level.name: level.spread for level in (whole, *self.stretches)}
 

@@ -68,14 +68,14 @@ class Coefficients:
     expert_kernel_s: float = 3e-6
     score_kernel_s: float = 4e-6
     latent_kernel_s: float = 3e-6
-    prompt_kernel_s: float = 3e-5
+    prompt_kernel_s: float = 4.5e-5
     exchange_s: float = 7e-6
     link: float = 0.5
     step_s: float = 5e-4
     mixed_s: float = 2e-3
     sequence_s: float = 1e-5
     sort_s: float = 2.2e-10
-    request_s: float = 5e-3
+    request_s: float = 3e-3
     prompt_token_s: float = 1e-6
     held_steps: float = 0.7
 
