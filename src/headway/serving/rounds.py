@@ -58,18 +58,24 @@ class Gathering:
 
     def steps(self, rate: Array) -> Array:
         """Return the steps that a prompt waits, of ``rate`` prompts a step; its median."""
-        polling = (self.poll_steps - 1) / 2
+        # The first prompt waits for all of the balance, the others for half.
+        balance, others = self._balance(rate), self.others(rate)
+        return np.asarray((self.poll_steps - 1) / 2 + balance * (1 + others / 2) / (1 + others))
+
+    def others(self, rate: Array) -> Array:
+        """Return how many prompts come while one waits for other groups."""
+        return rate * self._balance(rate)
+
+    def _balance(self, rate: Array) -> Array:
+        """Return the steps until every group has a prompt, from the first of them on."""
         if not self.balance_steps:
-            return np.asarray(polling)
+            return np.zeros(())
 
         # Answers end in any group: n (1 + 1/2 + ... + 1/n) of them until each of n groups had one.
-        # The first prompt waits for all of these, the others for half.
         groups = np.asarray(self.groups, dtype=np.float64)
         ends = groups * (np.log(groups) + np.euler_gamma + 1 / (2 * groups))
         waiting = np.minimum(self.balance_steps, (ends - 1) / rate)
-        waiting = np.where(groups > 1, waiting, 0.0)
-        others = rate * waiting
-        return np.asarray(polling + waiting * (1 + others / 2) / (1 + others))
+        return np.where(groups > 1, waiting, 0.0)
 
 
 def at_random(
@@ -99,7 +105,8 @@ def at_random(
     # Steps between two ends of one seat, if nobody queued: to be seen, planned, computed, decoded.
     others, chunks = running - 1, prompt_steps * (1 + again)
     alone = decode_steps + prompt_steps + 2
-    gather_steps = gathering.steps(np.maximum(others / alone, 1e-9))
+    ends = np.maximum(others / alone, 1e-9)
+    gather_steps = gathering.steps(ends)
     alone = alone + gather_steps
     needed = others * chunks / room
 
@@ -121,7 +128,7 @@ def at_random(
         decoding=others * (1 - away),
         mixed_steps=with_prompts * decode_steps / steps if mixes else with_prompts,
         gather_steps=gather_steps,
-        queue_steps=steps - alone,
+        queue_steps=steps - alone + gathering.others(ends) / (2 * room),
         ahead=np.minimum(with_prompts / steps, 1.0),
         company=np.minimum(others, 1.0),
         bunches=np.zeros_like(prompts),
