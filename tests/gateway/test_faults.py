@@ -600,6 +600,7 @@ def test_an_engine_that_keeps_its_connections_open_is_up(live: Live) -> None:
 def test_answers_are_read_in_passes_after_their_first_token_and_no_longer(live: Live) -> None:
     port = live.gateway(live.engine(FakeSpeed(ttft_s=0.01, itl_s=0.02, tokens=50)))
     passes = live.gateways[0].backends.passes
+    assert passes is not None
     streams = [threading.Thread(target=post, args=(port, STREAM)) for _ in range(3)]
     for stream in streams:
         stream.start()

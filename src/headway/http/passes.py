@@ -23,6 +23,7 @@ REST = 3.0  # times as long as a pass took until the next one: a quarter of the 
 MIN_REST_S = 0.001  # less is not worth a timer
 AT_ONCE = 32
 READ_BYTES = 65_536
+IS_POSSIBLE = hasattr(select, "epoll")  # Linux; elsewhere every connection is read by the loop
 _log = logging.getLogger("headway.http")
 
 

@@ -18,7 +18,7 @@ from headway.gateway.scheduler.fleet import Fleet
 from headway.http.bounds import BOUNDS
 from headway.http.client import ConnectionPool, WholeAnswer, fetch
 from headway.http.message import BrokenAnswerError
-from headway.http.passes import Passes
+from headway.http.passes import IS_POSSIBLE, Passes
 
 LOOK_S, LOOK_AGAIN_S = 2.0, 0.2
 FULL_LOOK_S = 30.0
@@ -193,7 +193,7 @@ class Backends:
     def __init__(self, fleet: Fleet) -> None:
         """Connect to the engines of ``fleet``."""
         self._fleet = fleet
-        self.passes = Passes()
+        self.passes = Passes() if IS_POSSIBLE else None
         self._by_url: dict[str, Backend] = {}
 
     def __getitem__(self, url: str) -> Backend:
@@ -223,7 +223,8 @@ class Backends:
         """Close the connections that are free."""
         for backend in self._by_url.values():
             backend.connections.close()
-        self.passes.close()
+        if self.passes is not None:
+            self.passes.close()
 
     async def look_after(self, changed: Callable[[], None]) -> None:
         """Ask every engine how it is, for ever; ``changed`` is called after each answer.
