@@ -12,6 +12,7 @@ from headway.serving.doubt import QUANTITIES, Doubt, Question
 from headway.serving.estimate import serve
 from headway.serving.serving_point import ServingPoint
 from headway.steptime.deployment import Deployment
+from headway.steptime.strangeness import STRANGE_LINE
 
 LOAD = ClosedLoop(1000, 1000, 32)
 
@@ -33,6 +34,26 @@ def test_an_answer_and_the_doubt_state_one_interval() -> None:
     assert errors.mean["tpot"] == pytest.approx(0, abs=1e-12)
     assert served.tpot_s.upper / served.tpot_s.expected == pytest.approx(high[0], rel=1e-3)
     assert served.tpot_s.lower / served.tpot_s.expected >= low[0] * (1 - 1e-3)
+
+
+def test_strange_chips_are_as_wide_here_until_they_are_measured() -> None:
+    radeon = Deployment(
+        find_model("llama-3.1-8b"), find_cluster("rx-7900-xtx"), precision="fp16", engine="vllm"
+    )
+    questions = [(radeon, LOAD), (radeon, ClosedLoop(1000, 1000, 16))]
+    errors, served = Doubt.shipped().of(questions), serve(*questions[0])
+    high = errors.interval()["tpot"][1]
+    assert served.tpot_s.upper / served.tpot_s.expected == pytest.approx(high[0], rel=1e-3)
+    both = errors.covariance["throughput"][0, 0] - errors.covariance["tpot"][0, 0]
+    assert both == pytest.approx(errors.run[1][0, 0])  # strange once
+    assert both < STRANGE_LINE**2
+    # One is as strange as the other.
+    assert errors.ratio(0, 1)["tpot"][1] < 1.3
+
+    expected = float(served.tpot_s.expected)
+    measured = ServingPoint("own", *questions[0], tpot_s=expected, ttft_s=0.2, total_tok_per_s=500)
+    after = Doubt.shipped().given([measured]).of(questions)
+    assert after.covariance["tpot"][0, 0] < errors.covariance["tpot"][0, 0] - STRANGE_LINE**2
 
 
 def test_the_ratio_of_like_deployments_is_surer_than_either() -> None:

@@ -23,6 +23,7 @@ from headway.steptime.error_model import NORMAL_80, ErrorModel
 from headway.steptime.work import Array
 
 QUANTITIES = ("tpot", "ttft", "throughput", "power")
+TIMES = ("tpot", "ttft")
 NO_ENGINE = "none"
 Question = tuple[Deployment, ClosedLoop]
 
@@ -78,10 +79,12 @@ class Doubt:
 
     Attributes:
         errors: by quantity.
+        hardware: names of what was measured since, where times are strange no more.
 
     """
 
     errors: Mapping[str, ErrorModel]
+    hardware: frozenset[str] = frozenset()
 
     @classmethod
     def shipped(cls) -> Doubt:
@@ -108,6 +111,7 @@ class Doubt:
 
         groups = [subject.groups for subject in subjects]
         joint = {name: model.joint(groups, features) for name, model in self.errors.items()}
+        strange = self._strange(questions, subjects)
 
         # Outside the measured range all is less sure than its features say.
         wider = np.array(
@@ -116,7 +120,10 @@ class Doubt:
                 for (deployment, loop), one in zip(questions, served, strict=True)
             ]
         )
-        covariance = {name: joint[name][1] * np.outer(wider, wider) for name in joint}
+        covariance = {
+            name: (joint[name][1] + (strange if name in TIMES else 0.0)) * np.outer(wider, wider)
+            for name in joint
+        }
 
         # Times per token are answered with what the deployment's calibration expects of them;
         # of an engine that nobody measured, errors have no direction.
@@ -155,7 +162,25 @@ class Doubt:
                 if len(rows):
                     evidence = own_evidence(errors[quantity], subject, rows)
                     errors[quantity] = errors[quantity].given(evidence)
-        return Doubt(errors)
+        measured = {point.deployment.cluster.accelerator.name for point in points}
+        return Doubt(errors, self.hardware | measured)
+
+    def _strange(self, questions: Sequence[Question], subjects: Sequence[Subject]) -> Array:
+        """Return the covariance that is due to chips unlike all that were measured.
+
+        What one such chip is off, all of its family are with the same engine.
+        """
+        deviations = np.array(
+            [
+                deployment.calibration.strangeness(subject)
+                if deployment.is_measured and subject.hardware not in self.hardware
+                else 0.0
+                for (deployment, _), subject in zip(questions, subjects, strict=True)
+            ]
+        )
+        kinds = [(subject.vendor, subject.family, subject.engine) for subject in subjects]
+        are_one = np.array([[one == other for other in kinds] for one in kinds], dtype=float)
+        return np.asarray(np.outer(deviations, deviations) * are_one)
 
 
 def _features(served: ServedLoad) -> Array:

@@ -193,7 +193,9 @@ class Calibration:
 
     def weights(self, subject: Subject, quantity: str = "tpot") -> Weights:
         """Return what is known of the errors of a subject."""
-        weights, strange = self.errors[quantity].weights(subject.groups), self.strangeness(subject)
+        weights = self.errors[quantity].weights(subject.groups)
+        # What the rate of a run is off besides its times is no stranger for strange times.
+        strange = 0.0 if quantity == "run" else self.strangeness(subject)
         return replace(weights, rest=weights.rest + strange**2) if strange else weights
 
     def strangeness(self, subject: Subject) -> float:
