@@ -76,8 +76,8 @@ def test_validate_scores_own_measurements(
     capsys.readouterr()
     validate.main(args=[slow, *SERVED, "--calibration", own, "--json", "-"], standalone_mode=False)
     calibrated = Report.from_json(capsys.readouterr().out).rows[0]
-    assert calibrated.mape < 0.08  # twice as slow is four deviations of what others know
-    assert calibrated.coverage > 0.5  # so far off, the shared part is not believed whole
+    assert calibrated.mape < 0.05  # so far off, the points are believed and not what was known
+    assert calibrated.coverage > 0.5
 
 
 def test_validate_wants_to_know_what_was_measured(tmp_path: Path) -> None:

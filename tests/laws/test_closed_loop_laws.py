@@ -95,7 +95,7 @@ def test_requests_that_are_alike_come_in_bunches(prompt: int, output: int, users
     deployment = site_of(name)[0]
     times = serve(deployment, ClosedLoop(prompt, output, users, alike=True)).times
     assert times.ttft_s == pytest.approx(np.median(steady(records.ttft_s, users)), rel=0.2)
-    assert times.tpot_s == pytest.approx(np.mean(steady(records.tpot_s, users)), rel=0.05)
+    assert times.tpot_s == pytest.approx(np.mean(steady(records.tpot_s, users)), rel=0.08)
     assert times.ttft_s > serve(deployment, ClosedLoop(prompt, output, users)).times.ttft_s
 
 

@@ -68,7 +68,7 @@ def test_a_users_own_points_are_met_afterwards(points: list[ServingPoint]) -> No
         np.mean(np.abs(np.array(tpot_by(one, measured)) / wanted - 1))
         for one in (calibration, adapted)
     )
-    assert after < 0.03
+    assert after < 0.04
     assert after < before
 
 

@@ -72,6 +72,7 @@ def features_of(
 
 
 DIGITS = 12  # of what the evidence says
+UNBELIEVABLE = 3.0
 SMALL_MATRIX = 48  # inverted at once
 
 
@@ -307,9 +308,12 @@ class ErrorModel:
     @cached_property
     def _inverse_root(self) -> Array:
         """The inverse of the lower Cholesky factor of the covariance of the evidence."""
+        return self._inverse_root_by(self.evidence.noise)
+
+    def _inverse_root_by(self, noise: Array) -> Array:
         evidence = self.evidence
         covariance = _shared_covariance(evidence.groups, evidence.features, self.variances)
-        covariance += np.diag(evidence.noise)
+        covariance += np.diag(noise)
 
         # Loads of one subject that are near each other have a part of their rest in common.
         loads = slice(len(evidence.error) - self.num_loads, None)
@@ -320,8 +324,26 @@ class ErrorModel:
 
     @cached_property
     def _solved_errors(self) -> Array:
-        root = self._inverse_root
+        root, surprise = self._inverse_root, self._surprise
+        if np.any(surprise > 1):
+            root = self._inverse_root_by(self.evidence.noise / surprise)
         return np.asarray(root.T @ (root @ self.evidence.error))
+
+    @cached_property
+    def _surprise(self) -> Array:
+        """How much more than its noise says every row is believed, ``(n,)``.
+
+        Loads beyond `UNBELIEVABLE` deviations of all that was known of their subject show that it
+        is another than was known, and not that they were measured badly. Nothing gets less sure.
+        """
+        surprise = np.ones(len(self.evidence.error))
+        if self.num_loads:
+            # What is new in every row beyond those before it, in deviations.
+            squares = ((self._inverse_root @ self.evidence.error) / UNBELIEVABLE) ** 2
+            for names in {tuple(own) for own in self.evidence.groups[-self.num_loads :].tolist()}:
+                loads = self._loads(names)
+                surprise[loads] = max(float(np.max(squares[loads])), 1.0)
+        return surprise
 
 
 def _shared_covariance(groups: Names, features: Array, variances: Array) -> Array:
