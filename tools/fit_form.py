@@ -13,13 +13,10 @@ class FitForm:
         noise: how far points of a group lie from any coefficients, as a log-deviation; more of it
             pulls all factors harder towards none.
         launches: how far the launches of kernels stray by vendor and format of the weights.
-        shared: whether times per token share errors by vendor, engine and kind, too, which
-            coefficients already tell apart.
         typical_groups: as how many groups of evidence the typical variances of errors count.
 
     """
 
     noise: float = 0.9
     launches: float = 0.3
-    shared: bool = False
     typical_groups: float = 16.0

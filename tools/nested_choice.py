@@ -1,10 +1,9 @@
 """What a fold chooses, and on what: splits inside the points that it trains on.
 
 The groups that are left out of a fold choose nothing. Those that it trains on are dealt out to a
-few inner folds, by the same kind of group (accelerators, models, pairs); every form is fitted
-without each inner fold and answers it. The form whose times per token are least off is fitted to
-all of them, and how far its errors strayed from their stated deviation says by how much the
-intervals of a vendor, an engine, a format and a kind are wider or narrower. There, a row of a
+few inner folds, by the same kind of group (accelerators, models, pairs); what is fitted without
+an inner fold answers it. How far its errors strayed from their stated deviation says by how much
+the intervals of a vendor, an engine, a format and a kind are wider or narrower. There, a row of a
 harness that measures otherwise is held against what that harness is expected to measure: what
 it adds would be taken for doubt about the answer.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,8 +29,6 @@ from tools.serving_errors import Choice, fit_tpot_errors, row_errors, row_groups
 
 INNER_FOLDS = 3
 INNER_STEPS = 4  # of the descent: enough to compare forms
-COEFFICIENT_FORMS = (FitForm(),)
-ERROR_FORMS = ((True, 16.0),)  # shared, typical groups
 # Intervals are as wide as errors were, by one of these sets of levels; what few left-out groups
 # show hardly changes them.
 STRAY_LEVELS: tuple[tuple[str, ...], ...] = (
@@ -87,11 +84,6 @@ class InnerErrors:
             variance=self.variance[places],
         )
 
-    @property
-    def mape(self) -> float:
-        """Mean of |predicted / measured - 1|."""
-        return float(np.abs(np.exp(-self.error) - 1).mean())
-
 
 def choose(
     points: Sequence[ServingPoint], table: ServingTable, *labelings: Sequence[str]
@@ -99,20 +91,11 @@ def choose(
     """Return what is chosen from ``points`` by answering the groups of all ``labelings``."""
     folds = [fold for labels in labelings for fold in inner_folds(points, labels)]
 
-    # Coefficients first, then the errors that the best of them leave.
-    errors: dict[FitForm, InnerErrors] = {}
-    for form in COEFFICIENT_FORMS:
-        for fold in folds:
-            trained = [points[i] for i in fold.train]
-            fold.fits[form] = pooled(trained, take(table, fold.train), form, INNER_STEPS)
-        errors[form] = inner_errors(points, table, folds, coefficient_form=form, form=form)
-    best = min(errors, key=lambda form: errors[form].mape)
-    for shared, typical_groups in ERROR_FORMS:
-        form = replace(best, shared=shared, typical_groups=typical_groups)
-        errors[form] = inner_errors(points, table, folds, coefficient_form=best, form=form)
-
-    form = min(errors, key=lambda form: errors[form].mape)
-    return Choice(form, best_strays(errors[form]))
+    form = FitForm()
+    for fold in folds:
+        trained = [points[i] for i in fold.train]
+        fold.fits[form] = pooled(trained, take(table, fold.train), form, INNER_STEPS)
+    return Choice(form, best_strays(inner_errors(points, table, folds, form)))
 
 
 def inner_folds(points: Sequence[ServingPoint], labels: Sequence[str]) -> list[InnerFold]:
@@ -139,8 +122,6 @@ def inner_errors(
     points: Sequence[ServingPoint],
     table: ServingTable,
     folds: Sequence[InnerFold],
-    *,
-    coefficient_form: FitForm,
     form: FitForm,
 ) -> InnerErrors:
     """Return the errors of the points that each of ``folds`` left out."""
@@ -148,7 +129,7 @@ def inner_errors(
     labels: list[str] = []
     errors, harness, variances = [], [], []
     for fold in folds:
-        fit = fold.fits[coefficient_form]
+        fit = fold.fits[form]
         trained = [points[i] for i in fold.train]
         model = fit_tpot_errors(fit, trained, take(table, fold.train), form)
 

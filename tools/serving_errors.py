@@ -41,6 +41,12 @@ from tools.serving_coefficients import (
 # What points share beyond the groups of their subject: who measured.
 HARNESS_LEVELS = ("harness", "harness, engine", "harness, hardware", "harness, small")
 LEVELS = (
+    "all",
+    "vendor",
+    "engine",
+    "vendor, engine",
+    "vendor, engine, kind",
+    "kind",
     "hardware",
     "weights, kind",
     "model",
@@ -49,9 +55,6 @@ LEVELS = (
     "cell",
     *HARNESS_LEVELS,
 )
-# What coefficients already tell apart: of times per token, a fold chooses whether errors share it
-# once more (`FitForm.shared`).
-SHARED_LEVELS = ("all", "vendor", "engine", "vendor, engine", "vendor, engine, kind", "kind")
 # How far a group may stray in its times per token, as a log-deviation: where variances start, and
 # what is counted as evidence for them. Slopes are given as shares of the constant's.
 SPREAD, HARNESS_SPREAD, ALL_SPREAD = 0.08, 0.25, 0.1
@@ -214,33 +217,31 @@ def _fit(
     first, mean = configurations.rows, configurations.mean(error)
     rows: Rows = np.flatnonzero(np.isfinite(mean)).astype(np.int64)
     places = first[rows]
-    levels = LEVELS if quantity == "tpot" and not form.shared else (*SHARED_LEVELS, *LEVELS)
-    names = group_names([points[i] for i in places], levels)
+    names = group_names([points[i] for i in places], LEVELS)
     return fit_error_model(
-        levels,
-        _typical(quantity, levels, mean[rows]),
+        LEVELS,
+        _typical(quantity, mean[rows]),
         summarise(names, features[places], mean[rows]),
         typical_groups=form.typical_groups,
     )
 
 
-def _typical(quantity: str, levels: Sequence[str], error: Array) -> Array:
-    """Return the variances that ``levels`` start from, ``(levels, features)``.
+def _typical(quantity: str, error: Array) -> Array:
+    """Return the variances that `LEVELS` start from, ``(levels, features)``.
 
     Those of times per token were chosen on inner folds. Of all else, whose errors move intervals
     and no answers, all levels of a row together stray as far as the ``error`` that is trained on.
     """
     spread, harness_spread, all_spread = SPREAD, HARNESS_SPREAD, ALL_SPREAD
     if quantity != "tpot":
-        num_levels = len(levels) - len(HARNESS_LEVELS)
+        num_levels = len(LEVELS) - len(HARNESS_LEVELS)
         spread = max(float(np.std(error)) / np.sqrt(num_levels), MIN_SPREAD)
         harness_spread = all_spread = spread
 
-    typical = np.tile((spread * SLOPES) ** 2, (len(levels), 1))
+    typical = np.tile((spread * SLOPES) ** 2, (len(LEVELS), 1))
     for level in HARNESS_LEVELS:
-        typical[levels.index(level), 0] = harness_spread**2
-    if "all" in levels:
-        typical[levels.index("all")] = [all_spread**2, *[1e-8] * (len(FEATURES) - 1)]
+        typical[LEVELS.index(level), 0] = harness_spread**2
+    typical[LEVELS.index("all")] = [all_spread**2, *[1e-8] * (len(FEATURES) - 1)]
     return typical
 
 
