@@ -1,4 +1,4 @@
-"""How points may be fitted: the few numbers that a fold chooses on splits inside itself."""
+"""How points are fitted: a few numbers that folds once chose on splits inside themselves."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,12 +23,11 @@ from headway.serving.tabulated import ServingTable
 from headway.steptime.error_model import NORMAL_80, Groups
 from headway.steptime.work import Array
 from tools.fit_form import FitForm
-from tools.pooled_fit import PooledFit
 from tools.serving_coefficients import OLD, Rows, coefficients, pooled, take
 from tools.serving_errors import Choice, fit_tpot_errors, row_errors, row_groups
 
 INNER_FOLDS = 3
-INNER_STEPS = 4  # of the descent: enough to compare forms
+INNER_STEPS = 4  # of the descent: enough to see how far errors stray
 # Intervals are as wide as errors were, by one of these sets of levels; what few left-out groups
 # show hardly changes them.
 STRAY_LEVELS: tuple[tuple[str, ...], ...] = (
@@ -47,12 +46,11 @@ TINY = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InnerFold:
-    """Points to train on, points to answer, the groups of these, and coefficients by form."""
+    """Points to train on, points to answer, and the groups of these."""
 
     train: Rows
     left_out: Rows
     labels: tuple[str, ...]
-    fits: dict[FitForm, PooledFit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +88,7 @@ def choose(
 ) -> Choice:
     """Return what is chosen from ``points`` by answering the groups of all ``labelings``."""
     folds = [fold for labels in labelings for fold in inner_folds(points, labels)]
-
     form = FitForm()
-    for fold in folds:
-        trained = [points[i] for i in fold.train]
-        fold.fits[form] = pooled(trained, take(table, fold.train), form, INNER_STEPS)
     return Choice(form, best_strays(inner_errors(points, table, folds, form)))
 
 
@@ -129,9 +123,9 @@ def inner_errors(
     labels: list[str] = []
     errors, harness, variances = [], [], []
     for fold in folds:
-        fit = fold.fits[form]
-        trained = [points[i] for i in fold.train]
-        model = fit_tpot_errors(fit, trained, take(table, fold.train), form)
+        trained, trained_table = [points[i] for i in fold.train], take(table, fold.train)
+        fit = pooled(trained, trained_table, form, INNER_STEPS)
+        model = fit_tpot_errors(fit, trained, trained_table, form)
 
         tested, tested_table = [points[i] for i in fold.left_out], take(table, fold.left_out)
         own = [subject(point).groups for point in tested]
